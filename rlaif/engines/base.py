@@ -1,0 +1,30 @@
+"""Language models behind one interface."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt
+
+
+class Engine(Protocol):
+    """A language model that scores answer options and writes text. Group ``rlaif.engines``."""
+
+    @property
+    def identity(self) -> str:
+        """Content hash of what answers: weights and tokenizer, or server and model name."""
+        ...
+
+    def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
+        """Log-probability of each whole option string after each prompt.
+
+        Exact by teacher forcing where the model is local. When one option's tokens are a prefix
+        of another's ("1" and "10"), every option is scored with a closing newline.
+        One failed prompt is missing with its reason; it never fails the others.
+        """
+        ...
+
+    def generate(self, prompts: Sequence[StructuredPrompt], sampling: Sampling) -> list[Generation]:
+        """Write one continuation per prompt; the seed of prompt ``i`` derives from (seed, i)."""
+        ...

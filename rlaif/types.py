@@ -1,0 +1,231 @@
+"""The records that flow from prompts to reports.
+
+Every record is frozen; ids are content hashes, so that equal content has one id in every
+process. A judgement that was not obtained is *missing* and carries its reason: there is no
+number that stands for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Literal
+
+Order = Literal["given", "swapped"]
+
+
+def content_id(*parts: str) -> str:
+    """Hash strings to a short id that is the same in every process.
+
+    Args:
+        parts: Strings; their boundaries count, so ``("ab", "c")`` differs from ``("a", "bc")``.
+
+    Returns:
+        16 hexadecimal digits.
+
+    >>> content_id("ab", "c") == content_id("a", "bc")
+    False
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What a policy answers: a post to summarize, or a dialogue up to the assistant's turn."""
+
+    task: str
+    """Name of the task, e.g. ``"summarization"``."""
+    text: str
+    """The post, or the dialogue ending with ``"\\n\\nAssistant:"``."""
+    stratum: str = ""
+    """Subset that figures are also reported for (pocket world: ``"seen"`` or ``"unseen"`` fillers)."""
+
+    @property
+    def id(self) -> str:
+        return content_id(self.task, self.text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """One response to a prompt."""
+
+    text: str
+    """The response without surrounding white space."""
+    token_ids: tuple[int, ...] = ()
+    """Tokens as sampled, end token included; empty when the text came from a file."""
+    finished: bool = True
+    """False when sampling hit its token limit before the end token."""
+    source: str = ""
+    """Who wrote it: ``"sft"``, ``"policy"``, ``"dataset"``, ``"teacher"``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demonstration:
+    """A prompt with a response to imitate in supervised fine-tuning."""
+
+    prompt: Prompt
+    response: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A prompt with two candidate responses, in the order in which they were drawn."""
+
+    prompt: Prompt
+    first: Completion
+    second: Completion
+
+    @property
+    def id(self) -> str:
+        return content_id(self.prompt.id, self.first.text, self.second.text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A piece of a judge prompt."""
+
+    text: str
+    is_data: bool = False
+    """True for text that we did not write (context, candidates, rationale): it is tokenized
+    without special tokens and never scanned for placeholders."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StructuredPrompt:
+    """A judge prompt as segments; an engine tokenizes each segment on its own and joins the ids."""
+
+    segments: tuple[Segment, ...]
+    asks_for_worse: bool = False
+    """True when the expected answer names the *worse* candidate (base harmless preamble,
+    arXiv 2309.00267 Table 16): the labeler inverts the distribution."""
+    template_id: str = ""
+    """Content hash of the templates and exemplars that made this prompt."""
+
+    @property
+    def text(self) -> str:
+        return "".join(segment.text for segment in self.segments)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How an engine or a policy draws tokens."""
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    """0 decodes greedily."""
+    top_k: int = 0
+    """0 keeps the whole vocabulary."""
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    """Generation ends before the first of these strings."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """What an engine wrote after one prompt."""
+
+    text: str = ""
+    token_ids: tuple[int, ...] = ()
+    finished: bool = True
+    """False when the token limit ended it."""
+    num_prompt_tokens: int = 0
+    missing: str | None = None
+    """Reason why nothing was obtained; None when ``text`` counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionScores:
+    """Log-probabilities of the answer options after one prompt."""
+
+    logprobs: tuple[float, ...] | None
+    """Natural-log probability of each whole option string, in the order asked; None when missing."""
+    num_prompt_tokens: int = 0
+    missing: str | None = None
+    """Reason why nothing was obtained; None when ``logprobs`` counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgment:
+    """The raw evidence of one inference in one order of the candidates."""
+
+    order: Order
+    """``given``: the first candidate stood in slot 1; ``swapped``: in slot 2."""
+    prompt: str
+    """The final prompt, exactly as the engine read it."""
+    reply: str = ""
+    """What the model wrote before it was scored (the rationale), or its whole verdict."""
+    option_logprobs: tuple[float, ...] | None = None
+    p_slot1: float | None = None
+    """Probability that the candidate in slot 1 is *better* (already inverted where needed)."""
+    missing: str | None = None
+    num_prompt_tokens: int = 0
+    num_reply_tokens: int = 0
+
+    @property
+    def p_first(self) -> float | None:
+        """Probability that the comparison's first candidate is better, re-indexed from the slot."""
+        if self.p_slot1 is None:
+            return None
+        return self.p_slot1 if self.order == "given" else 1.0 - self.p_slot1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preference:
+    """A soft label: how probable it is that the first candidate is the better one."""
+
+    comparison: Comparison
+    p_first: float | None
+    """In [0, 1]; None exactly when ``missing`` is set."""
+    missing: str | None = None
+    judgments: tuple[Judgment, ...] = ()
+    """Both orders for a model; empty for labels from a file."""
+    labeler: str = ""
+    source: str = ""
+    """Who gave the label: ``"ai"``, ``"human"``, ``"simulated annotators"``, a file's source."""
+
+    def __post_init__(self) -> None:
+        if (self.p_first is None) != (self.missing is not None):
+            raise ValueError("Preference: give p_first or a missing reason, not both and not neither")
+        if self.p_first is not None and not 0.0 <= self.p_first <= 1.0:
+            raise ValueError(f"Preference: p_first={self.p_first} is not a probability")
+
+    @property
+    def p_first_by_order(self) -> tuple[float | None, float | None]:
+        """P(first) of the given and of the swapped order, None where that order is missing."""
+        by_order = {judgment.order: judgment.p_first for judgment in self.judgments}
+        return by_order.get("given"), by_order.get("swapped")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rating:
+    """An expected 1-10 score of one response (arXiv 2309.00267, direct RLAIF)."""
+
+    prompt: Prompt
+    completion: Completion
+    mean: float | None
+    """Expected score in [1, 10]; None exactly when ``missing`` is set."""
+    distribution: tuple[float, ...] = ()
+    """P(1) .. P(10)."""
+    missing: str | None = None
+    labeler: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One record of ``report.json``."""
+
+    name: str
+    """``group/figure``, e.g. ``policy/win_rate_vs_sft``."""
+    value: float
+    """A rate in [0, 1], a KL in nats per response, a count, or seconds for ``time/...``."""
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    """Number of prompts the figure rests on."""
+    note: str = field(default="")
+    """Who judged and how, in words; *simulated annotators* stands here wherever it applies."""
