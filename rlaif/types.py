@@ -163,8 +163,13 @@ class Judgment:
     p_slot1: float | None = None
     """Probability that the candidate in slot 1 is *better* (already inverted where needed)."""
     missing: str | None = None
+    unreadable: bool = False
+    """True when the model did answer and the answer holds no verdict: asking again would give the
+    same, so it stays missing. False with ``missing`` set: nothing was obtained, worth asking again."""
     num_prompt_tokens: int = 0
+    """Tokens read in this order, over both steps of a chain of thought."""
     num_reply_tokens: int = 0
+    """Tokens written in this order: the rationale, and one for the scored verdict."""
 
     @property
     def p_first(self) -> float | None:
@@ -187,6 +192,8 @@ class Preference:
     labeler: str = ""
     source: str = ""
     """Who gave the label: ``"ai"``, ``"human"``, ``"simulated annotators"``, a file's source."""
+    confidence: float | None = None
+    """How sure the person was, on the data set's own scale; None where nobody was asked."""
 
     def __post_init__(self) -> None:
         if (self.p_first is None) != (self.missing is not None):

@@ -1,0 +1,71 @@
+"""What the commands write to the terminal when something is wrong."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from rlaif.errors import ConfigError, RlaifError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+def print_problems(command: str, problems: Sequence[str]) -> None:
+    """Write numbered lines to stderr, the option in bold, each on as many terminal rows as it needs.
+
+    Args:
+        command: Name of the command.
+        problems: One line each, ``option: what is wrong``.
+    """
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    count = len(problems)
+    console.print(Text(f"{command}: {count} problem{'' if count == 1 else 's'}", style="bold red"))
+    for number, problem in enumerate(problems, start=1):
+        option, separator, rest = problem.partition(": ")
+        console.print(Text.assemble(f"{number:>3}. ", (option, "bold"), separator, rest))
+
+
+def report_error(command: str, error: BaseException) -> int | None:
+    """Write what a person needs to know about an error.
+
+    Args:
+        command: Name of the command.
+        error: What stopped it.
+
+    Returns:
+        The exit code; None for an error that is not the user's: its traceback must be shown.
+    """
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if isinstance(error, KeyboardInterrupt):
+        console.print(Text(f"{command}: interrupted; start the same command again to go on", style="bold"))
+        return INTERRUPTED
+    if isinstance(error, ConfigError):
+        print_problems(command, error.problems)
+        return error.exit_code
+    if isinstance(error, RlaifError):
+        print_lines(console, command, str(error))
+        return error.exit_code
+    if isinstance(error, OSError) and (reason := _os_error(error)) is not None:
+        print_lines(console, command, reason)
+        return RlaifError.exit_code
+    return None
+
+
+def print_lines(console: Console, command: str, message: str) -> None:
+    first, *rest = message.splitlines() or [""]
+    console.print(Text.assemble((f"{command}: ", "bold red"), first))
+    for line in rest:
+        console.print(Text(f"  {line}"))
+
+
+def _os_error(error: OSError) -> str | None:
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full{where}; nothing finished is lost: free some space and start the same command again"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{error.strerror}{where}; nothing finished is lost: choose another directory and start again"
+    return None

@@ -1,0 +1,105 @@
+"""``rlaif-run``: compose the config with Hydra, check it, run the stages."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.rule import Rule
+
+import rlaif
+from rlaif.cli.messages import print_problems, report_error
+from rlaif.config.check import check
+from rlaif.config.paths import conf_dir
+from rlaif.errors import RlaifError
+
+COMMAND = "rlaif-run"
+
+
+class JobError(Exception):
+    """A job ended with an error that a person has already been told.
+
+    Args:
+        exit_code: What the command exits with.
+    """
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
+def run_job(cfg: DictConfig) -> float | None:
+    """One job of the command or of a sweep.
+
+    Returns:
+        The figure that an optimizing sweeper maximizes; None when the pipeline stops before it.
+
+    Raises:
+        JobError: The user's error, or a gate; the message is already on the terminal.
+    """
+    job = HydraConfig.get()
+    if job.mode == RunMode.MULTIRUN:
+        overrides = " ".join(job.overrides.task) or "no overrides"
+        Console(stderr=True).print(Rule(f"job {job.job.num}: {overrides}", align="left"))
+    try:
+        from rlaif.stages.run import run  # torch and Lightning: seconds, and only a job needs them
+
+        return run(cfg)
+    except Exception as error:
+        code = report_error(COMMAND, error)
+        if code is not None:
+            raise JobError(code) from None
+        note = f"{COMMAND}: unexpected error; log and config are in {job.runtime.output_dir}"
+        error.add_note(note)
+        raise
+
+
+def main() -> NoReturn:
+    """Entry point of the console command."""
+    arguments = sys.argv[1:]
+    if "--version" in arguments:
+        print(f"rlaif {rlaif.__version__}")
+        sys.exit(0)
+    try:
+        sys.exit(_main(arguments))
+    except JobError as error:
+        sys.exit(error.exit_code)
+    except (RlaifError, OSError, KeyboardInterrupt) as error:
+        code = report_error(COMMAND, error)
+        if code is None:
+            raise
+        sys.exit(code)
+    except HydraException as error:
+        print_problems(COMMAND, [" ".join(str(error).split())])
+        sys.exit(RlaifError.exit_code)
+
+
+def _main(arguments: list[str]) -> int:
+    parsed = get_args_parser().parse_args(arguments)
+    prints_only = parsed.cfg is not None or parsed.help or parsed.info is not None
+    if not (parsed.hydra_help or parsed.shell_completion or parsed.experimental_rerun):
+        problems = check(
+            parsed.overrides,
+            multirun=parsed.multirun,
+            places=not prints_only,
+            config_name=parsed.config_name or "config",
+            config_dir=parsed.config_dir,
+        )
+        if problems:
+            print_problems(COMMAND, problems)
+            return RlaifError.exit_code
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra re-raises what a job raised instead of printing and exiting 1
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(run_job)()
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""Check a command line before anything heavy is imported, and report every problem at once.
+
+Hydra stops at its first error. Here each override is looked at on its own (group, option, key, type),
+what is sound is composed, and the composed config is compared with the constructors that will get it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import IConfigRepository
+from hydra._internal.utils import create_config_search_path
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import setup_globals
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from rlaif.config import search_path
+from rlaif.config.overrides import OptionCheck, key_problem
+from rlaif.config.paths import conf_dir
+from rlaif.config.places import directory_problems, place_problems
+from rlaif.config.values import value_problems
+from rlaif.errors import ConfigError
+
+MAX_SWEEP_VALUES = 16
+"""Values of one sweep that are checked one by one; a longer range is checked at its first ones."""
+
+
+@dataclass(kw_only=True)
+class _Checker:
+    loader: ConfigLoaderImpl
+    config_name: str
+    multirun: bool
+    places: bool
+    problems: dict[str, None] = field(default_factory=dict)
+    composed: dict[tuple[str, ...], DictConfig] = field(default_factory=dict)
+
+    def report(self, lines: Sequence[str]) -> None:
+        self.problems.update(dict.fromkeys(lines))
+
+
+def check(
+    overrides: Sequence[str],
+    *,
+    multirun: bool = False,
+    places: bool = True,
+    config_name: str = "config",
+    config_dir: str | None = None,
+) -> list[str]:
+    """Everything that is wrong with a command line.
+
+    Args:
+        overrides: As typed, e.g. ``["task=dialogue", "policy.lr=1e-4"]``.
+        multirun: True under ``-m``, where commas make sweeps.
+        places: Whether files, models and output directories are looked at too.
+        config_name: Root config.
+        config_dir: Another directory with configs (``--config-dir``).
+
+    Returns:
+        One line per problem, each naming the option as typed; empty when the run can start.
+    """
+    loader, plugin_problems = _loader(config_dir)
+    checker = _Checker(loader=loader, config_name=config_name, multirun=multirun, places=places)
+    checker.report(plugin_problems)
+    parsed = _parse(checker, overrides)
+    modes = [override.value() for override in parsed if override.key_or_group == "hydra.mode"]
+    checker.multirun = multirun or "MULTIRUN" in modes
+    searchpath = [line for line in overrides if line.lstrip("+").startswith("hydra.searchpath=")]
+    _, repository = checker.loader._parse_overrides_and_create_caching_repo(config_name, searchpath)
+    options = OptionCheck(repository)
+    groups, values = _split(checker, repository, options, parsed)
+    for chosen_groups, chosen_values in _variants(groups, values):
+        _check_variant(checker, options, chosen_groups, chosen_values)
+    return list(checker.problems)
+
+
+def compose(overrides: Sequence[str]) -> DictConfig:
+    """The config of a command line without sweeps, checked.
+
+    Raises:
+        ConfigError: With every problem.
+    """
+    if problems := check(overrides, places=False):
+        raise ConfigError(problems)
+    loader, _ = _loader(None)
+    cfg = loader.load_configuration("config", list(overrides), RunMode.RUN, from_shell=False)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg
+
+
+def _loader(config_dir: str | None) -> tuple[ConfigLoaderImpl, list[str]]:
+    """Hydra's loader over every directory of configs, and what is wrong with installed plugins."""
+    directory = None if config_dir is None else Path(config_dir).absolute()
+    if directory is not None and not directory.is_dir():
+        raise ConfigError(f"--config-dir={config_dir}: there is no such directory")
+    problems = search_path.register(directory)
+    version.setbase("1.3")
+    setup_globals()
+    path = create_config_search_path(str(conf_dir()))
+    if directory is not None:
+        path.prepend(provider="command-line", path=f"file://{directory}")
+    return ConfigLoaderImpl(config_search_path=path), problems
+
+
+def _parse(checker: _Checker, lines: Sequence[str]) -> list[Override]:
+    parser = OverridesParser.create()
+    parsed = []
+    for line in lines:
+        try:
+            parsed.append(parser.parse_override(line))
+        except HydraException as error:
+            reason = str(error).splitlines()[0]
+            hint = "write key=value" if "=" not in line else "quote a value with special characters: \"key='a=b'\""
+            checker.report([f"{line}: cannot be read as an override ({reason}); {hint}"])
+    return parsed
+
+
+def _split(
+    checker: _Checker, repository: IConfigRepository, options: OptionCheck, parsed: Sequence[Override]
+) -> tuple[list[list[Override]], list[list[Override]]]:
+    """Sound overrides that choose options, and those that set values; each as its alternatives in a sweep."""
+    groups, values = [], []
+    for override in parsed:
+        if override.is_sweep_override() and not checker.multirun:
+            checker.report([f"{override.input_line}: several values make a sweep; add -m, or write a list as [a,b]"])
+        is_group = repository.group_exists(override.key_or_group) and not isinstance(override.value(), dict)
+        alternatives = _alternatives(override)
+        if is_group:
+            sound = []
+            for alternative in alternatives:
+                problem = options.problem(alternative)
+                if problem is None:
+                    sound.append(alternative)
+                else:
+                    checker.report([problem])
+            groups += [sound] if sound else []
+        elif override.package is not None or "/" in override.key_or_group:
+            checker.report([options.no_such_group(override)])
+        else:
+            values.append(alternatives)
+    return groups, values
+
+
+def _alternatives(override: Override) -> list[Override]:
+    if not override.is_sweep_override():
+        return [override]
+    if not override.is_discrete_sweep():
+        interval = override.value()
+        lines = [f"{override.get_key_element()}={getattr(interval, 'start', None)}"]
+    else:
+        lines = [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+    return OverridesParser.create().parse_overrides(lines[:MAX_SWEEP_VALUES])
+
+
+def _variants(
+    groups: list[list[Override]], values: list[list[Override]]
+) -> list[tuple[list[Override], list[Override]]]:
+    """The first value of every sweep together, then each other value alone beside the first ones."""
+    every = groups + values
+    first = [alternatives[0] for alternatives in every]
+    choices = [first]
+    for index, alternatives in enumerate(every):
+        choices += [[*first[:index], other, *first[index + 1 :]] for other in alternatives[1:]]
+    return [(chosen[: len(groups)], chosen[len(groups) :]) for chosen in choices]
+
+
+def _check_variant(checker: _Checker, options: OptionCheck, groups: list[Override], values: list[Override]) -> None:
+    cfg = _compose_groups(checker, options, groups)
+    for override in values:
+        problem = key_problem(cfg, override, options)
+        if problem is None:
+            try:
+                ConfigLoaderImpl._apply_overrides_to_config([override], cfg)
+                continue
+            except (HydraException, OmegaConfBaseException) as error:
+                cause = error.__cause__ or error.__context__ or error
+                problem = f"{override.input_line}: {str(cause).splitlines()[0]}"
+        checker.report([problem])
+    HydraConfig.instance().set_config(cfg)
+    choices = {str(group): option for group, option in cfg.hydra.runtime.choices.items()}
+    checker.report(options.selection_problems(choices))
+    run_option = "hydra.sweep.dir" if checker.multirun else "hydra.run.dir"
+    run_dir = _resolved(cfg, run_option)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    checker.report(value_problems(cfg))
+    if checker.places:
+        checker.report(place_problems(cfg))
+        for option, value in ((run_option, run_dir), ("store.dir", _resolved(cfg, "store.dir"))):
+            if value is not None:
+                checker.report(directory_problems(option, value))
+
+
+def _resolved(cfg: DictConfig, key: str) -> str | None:
+    try:
+        value = OmegaConf.select(cfg, key)
+    except OmegaConfBaseException:
+        return None
+    return None if value is None else str(value)
+
+
+def _compose_groups(checker: _Checker, options: OptionCheck, groups: list[Override]) -> DictConfig:
+    """Compose the chosen options; one that does not compose is reported and left out."""
+    lines = [str(override.input_line) for override in groups]
+    key = tuple(lines)
+    while key not in checker.composed:
+        try:
+            cfg = checker.loader.load_configuration(
+                checker.config_name, lines, RunMode.RUN, from_shell=False, validate_sweep_overrides=False
+            )
+            with open_dict(cfg.hydra):
+                cfg.hydra.runtime.output_dir = "outputs"
+            checker.composed[key] = cfg
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            if not lines:
+                raise ConfigError(f"{checker.config_name}: {error}") from error
+            culprit = _culprit(lines, str(error))
+            checker.report([options.composition_problem(culprit, error)])
+            lines.remove(culprit)
+            if tuple(lines) in checker.composed:
+                checker.composed[key] = checker.composed[tuple(lines)]
+    return copy.deepcopy(checker.composed[key])
+
+
+def _culprit(lines: list[str], message: str) -> str:
+    """The override that a composition error speaks of; the last one when it names none."""
+    named = [line for line in lines if f"'{line.lstrip('+~').partition('=')[0]}'" in message]
+    return named[0] if named else lines[-1]

@@ -1,0 +1,67 @@
+"""Where configuration files lie: ours, and those of plugins, as absolute directories."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+
+import rlaif
+from rlaif import registry
+from rlaif.errors import PluginError
+
+
+def conf_dir() -> Path:
+    """The directory of our own YAML: ``rlaif/conf`` in a wheel, ``conf/`` beside the package in a checkout.
+
+    Raises:
+        FileNotFoundError: Neither is there: the installation is damaged.
+    """
+    assert rlaif.__file__ is not None
+    package = Path(rlaif.__file__).resolve().parent
+    for candidate in (package / "conf", package.parent / "conf"):
+        if (candidate / "config.yaml").is_file():
+            return candidate
+    raise FileNotFoundError(f"{package / 'conf'}: the configuration files are missing; reinstall rlaif")
+
+
+def plugin_conf_dir(component: registry.Component) -> Path:
+    """The directory that an entry point of group ``rlaif.conf`` names; the package is not imported.
+
+    Args:
+        component: Its target is a package path, e.g. ``rlaif_length.conf``.
+
+    Raises:
+        PluginError: The directory is not there.
+    """
+    top, *rest = component.dotted_target.split(".")
+    spec = find_spec(top)
+    for location in (spec.submodule_search_locations or []) if spec else []:
+        directory = Path(location).joinpath(*rest)
+        if directory.is_dir():
+            return directory.resolve()
+    raise PluginError(
+        f"{component.package} {component.version}: its entry point {registry.CONF_ENTRY_POINTS} names "
+        f"{component.target}, which is no directory; fix it or uninstall it (pip uninstall {component.package})"
+    )
+
+
+def option_files(directory: Path) -> set[str]:
+    """``group/option`` of every YAML below a directory, e.g. ``{"labeler/pairwise"}``."""
+    return {path.relative_to(directory).with_suffix("").as_posix() for path in directory.rglob("*.yaml")}
+
+
+def near_miss(word: str, candidates: Iterable[str]) -> str | None:
+    """The candidate a person most likely meant, or None.
+
+    >>> near_miss("labeller", ["task", "labeler"])
+    'labeler'
+    >>> near_miss("cot", ["pairwise", "cot_pairwise"])
+    'cot_pairwise'
+    """
+    names = sorted(candidates)
+    close = difflib.get_close_matches(word, names, n=1)
+    if close:
+        return close[0]
+    return next((name for name in names if len(word) > 2 and (name.startswith(word) or word in name.split("_"))), None)

@@ -1,0 +1,93 @@
+"""Files, model names and directories that a config names, looked at before anything is loaded."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from rlaif import registry
+from rlaif.config.paths import near_miss
+from rlaif.config.values import component_nodes
+
+POCKET_SIZES = ("XS", "S", "L")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+def place_problems(cfg: DictConfig) -> list[str]:
+    """Inputs of a composed config that do not exist.
+
+    Args:
+        cfg: Without the ``hydra`` node; values that do not resolve are passed over.
+    """
+    engines = {component.dotted_target for component in registry.components("rlaif.engines")}
+    problems = []
+    for path, node in component_nodes(cfg):
+        target = OmegaConf.select(node, "_target_")
+        values = {str(key): OmegaConf.select(node, str(key), throw_on_missing=False) for key in node}
+        if isinstance(file := values.get("path"), str) and not str(target).endswith("HubSource"):
+            problems += _input_problems(f"{path}.path", file)
+        key = "name" if str(target).endswith(".ModelSpec") else "model" if target in engines else None
+        if key is not None and isinstance(name := values.get(key), str):
+            problems += model_name_problems(f"{path}.{key}", name)
+    return problems
+
+
+def _input_problems(option: str, value: str) -> list[str]:
+    path = Path(value).expanduser()
+    if path.exists():
+        return [] if os.access(path, os.R_OK) else [f"{option}={value}: cannot be read; check its permissions"]
+    parent = path.parent
+    if not parent.is_dir():
+        return [f"{option}={value}: there is no directory {parent.absolute()}"]
+    near = near_miss(path.name, [item.name for item in parent.iterdir()])
+    hint = f"; did you mean {path.with_name(near)}?" if near else f"; {parent.absolute()} holds no such file"
+    return [f"{option}={value}: no such file{hint}"]
+
+
+def model_name_problems(option: str, name: str) -> list[str]:
+    """What is wrong with the name of a model, as far as that can be seen without a network.
+
+    >>> model_name_problems("model.name", "pocket:M")
+    ['model.name=pocket:M: no such pocket model; allowed are pocket:XS, pocket:S, pocket:L']
+    """
+    allowed = ", ".join(f"pocket:{size}" for size in POCKET_SIZES)
+    if name.startswith("pocket:"):
+        size = name.removeprefix("pocket:")
+        near = f"; did you mean pocket:{size.upper()}?" if size.upper() in POCKET_SIZES else ""
+        return [] if size in POCKET_SIZES else [f"{option}={name}: no such pocket model; allowed are {allowed}{near}"]
+    if name.startswith("stage:"):
+        return []
+    path = Path(name).expanduser()
+    if path.is_dir():
+        is_model = (path / "config.json").is_file()
+        return (
+            [] if is_model else [f"{option}={name}: this directory holds no config.json: it is no Hugging Face model"]
+        )
+    if _HUB_NAME.fullmatch(name):
+        return []
+    return [
+        f"{option}={name}: no such directory; allowed are {allowed}, the directory of a Hugging Face model, "
+        "or a hub name org/name"
+    ]
+
+
+def directory_problems(option: str, value: str) -> list[str]:
+    """Whether a directory can be made and written; nothing is left behind.
+
+    Args:
+        option: The option as typed, e.g. ``hydra.run.dir``.
+        value: The directory.
+    """
+    path = Path(value).expanduser().absolute()
+    existing = next(candidate for candidate in (path, *path.parents) if candidate.exists())
+    if not existing.is_dir():
+        return [f"{option}={value}: {existing} is a file, not a directory"]
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            return []
+    except OSError as error:
+        return [f"{option}={value}: cannot write in {existing} ({error.strerror}); choose another with {option}=…"]

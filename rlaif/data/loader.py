@@ -1,0 +1,150 @@
+"""Training batches in an order that depends on the seed alone, and that a restart continues exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Generic, TypeVar
+
+import torch
+
+from rlaif.errors import ConfigError
+from rlaif.functional.seeds import generator
+
+ExampleT = TypeVar("ExampleT")
+BatchT = TypeVar("BatchT")
+
+BATCHES_PER_BUCKET = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchPlan:
+    """Which examples form which batch of which epoch.
+
+    An epoch shuffles all examples, sorts them by length within buckets of ``BATCHES_PER_BUCKET`` batches,
+    cuts batches of equal size and shuffles those: little padding, and still another order every epoch.
+    Examples that do not fill a last batch sit that epoch out.
+    """
+
+    lengths: tuple[int, ...]
+    """Tokens per example."""
+    batch_size: int
+    """Examples per optimizer batch, over all devices."""
+    seed: int
+    name: str = "train"
+    """Names the draw, so that two stages of one seed shuffle differently."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ConfigError(f"{self.name}.batch_size={self.batch_size}: must be at least 1")
+        if len(self.lengths) < self.batch_size:
+            raise ConfigError(
+                f"{self.name}.batch_size={self.batch_size}: there are only {len(self.lengths)} training examples;"
+                f" set {self.name}.batch_size to at most that, or give more data"
+            )
+
+    @property
+    def batches_per_epoch(self) -> int:
+        return len(self.lengths) // self.batch_size
+
+    def epoch(self, epoch: int) -> list[list[int]]:
+        """The batches of one epoch, as positions of examples.
+
+        Args:
+            epoch: Counted from 0.
+
+        Returns:
+            ``batches_per_epoch`` lists of ``batch_size`` positions; none occurs twice.
+
+        >>> plan = BatchPlan(lengths=(3, 9, 4, 8, 5), batch_size=2, seed=0)
+        >>> sorted(map(len, plan.epoch(0)))
+        [2, 2]
+        """
+        draw = generator(self.seed, self.name, "batches", epoch)
+        order = torch.randperm(len(self.lengths), generator=draw).tolist()
+        order = order[: self.batches_per_epoch * self.batch_size]
+        bucket_size = self.batch_size * BATCHES_PER_BUCKET
+        batches: list[list[int]] = []
+        for start in range(0, len(order), bucket_size):
+            bucket = sorted(order[start : start + bucket_size], key=self.lengths.__getitem__)
+            batches += [bucket[i : i + self.batch_size] for i in range(0, len(bucket), self.batch_size)]
+        return [batches[i] for i in torch.randperm(len(batches), generator=draw).tolist()]
+
+
+@dataclass(kw_only=True)
+class ResumableLoader(Generic[ExampleT, BatchT]):
+    """The stream of collated batches of a plan, epoch after epoch.
+
+    Lightning asks a loader for its ``state_dict`` with every checkpoint and gives it back before the first
+    batch after a restart. It does not ask again for an iterator in every case that begins an epoch, so the
+    iterator does not end: Lightning ends an epoch of its own after ``len(loader)`` batches. Give the whole
+    training as one such epoch (``num_batches``) and ``max_epochs=1``: restarts at the end of an epoch are
+    then Lightning's ordinary mid-epoch restarts.
+    """
+
+    examples: Sequence[ExampleT]
+    plan: BatchPlan
+    collate: Callable[[list[ExampleT]], BatchT]
+    num_batches: int
+    """Length of the training, in batches."""
+    rank: int = 0
+    """This process takes every ``world_size``-th example of a batch, beginning with this one."""
+    world_size: int = 1
+    num_yielded: int = field(default=0, init=False)
+    """Batches handed out so far, over all restarts."""
+
+    def __post_init__(self) -> None:
+        assert len(self.examples) == len(self.plan.lengths)
+        if self.plan.batch_size % self.world_size:
+            raise ConfigError(
+                f"{self.plan.name}.batch_size={self.plan.batch_size}: must be a multiple of the number of"
+                f" devices, {self.world_size}"
+            )
+        self._epoch = lru_cache(maxsize=1)(self.plan.epoch)
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[BatchT]:
+        while True:
+            epoch, position = divmod(self.num_yielded, self.plan.batches_per_epoch)
+            batch = self._epoch(epoch)[position][self.rank :: self.world_size]
+            collated = self.collate([self.examples[i] for i in batch])
+            self.num_yielded += 1
+            yield collated
+
+    def state_dict(self) -> dict[str, int]:
+        """Position in the stream; the same on every rank."""
+        return {"num_yielded": self.num_yielded}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue after the last batch that the saved loader had handed out."""
+        self.num_yielded = state["num_yielded"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationLoader(Generic[ExampleT, BatchT]):
+    """Every example once, longest first, from the start at each iteration; nothing to resume.
+
+    Each of several processes takes every ``world_size``-th batch: sum over processes before dividing.
+    """
+
+    examples: Sequence[ExampleT]
+    lengths: Sequence[int]
+    collate: Callable[[list[ExampleT]], BatchT]
+    batch_size: int
+    rank: int = 0
+    world_size: int = 1
+
+    def _batches(self) -> list[list[int]]:
+        order = sorted(range(len(self.examples)), key=lambda i: -self.lengths[i])
+        batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
+        return batches[self.rank :: self.world_size]
+
+    def __len__(self) -> int:
+        return len(self._batches())
+
+    def __iter__(self) -> Iterator[BatchT]:
+        for batch in self._batches():
+            yield self.collate([self.examples[i] for i in batch])

@@ -1,0 +1,190 @@
+"""Labels and samples as Parquet tables: every row in plan order, equal rows in equal bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rlaif.artifacts import atomic_write
+from rlaif.errors import DataError
+from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt
+
+_TOKENS = pa.list_(pa.int32())
+_COMPLETION = pa.struct(
+    [("text", pa.string()), ("token_ids", _TOKENS), ("finished", pa.bool_()), ("source", pa.string())]
+)
+_JUDGMENT = pa.struct(
+    [
+        ("order", pa.string()),
+        ("prompt", pa.string()),
+        ("reply", pa.string()),
+        ("option_logprobs", pa.list_(pa.float64())),
+        ("p_slot1", pa.float64()),
+        ("missing", pa.string()),
+        ("unreadable", pa.bool_()),
+        ("num_prompt_tokens", pa.int32()),
+        ("num_reply_tokens", pa.int32()),
+    ]
+)
+_PROMPT_COLUMNS = [("prompt_id", pa.string()), ("task", pa.string()), ("stratum", pa.string()), ("prompt", pa.string())]
+
+PREFERENCE_SCHEMA = pa.schema(
+    [
+        *_PROMPT_COLUMNS,
+        ("first", pa.string()),
+        ("second", pa.string()),
+        ("p_first", pa.float64()),
+        ("p_first_by_order", pa.list_(pa.float64())),
+        ("labeler", pa.string()),
+        ("source", pa.string()),
+        ("missing", pa.string()),
+        ("comparison_id", pa.string()),
+        ("first_token_ids", _TOKENS),
+        ("first_finished", pa.bool_()),
+        ("first_source", pa.string()),
+        ("second_token_ids", _TOKENS),
+        ("second_finished", pa.bool_()),
+        ("second_source", pa.string()),
+        ("confidence", pa.float64()),
+        ("judgments", pa.list_(_JUDGMENT)),
+    ]
+)
+"""``p_first`` is null exactly when ``missing`` holds a reason; ``p_first_by_order`` is [as given, swapped],
+both P(first is better)."""
+
+SAMPLE_SCHEMA = pa.schema([*_PROMPT_COLUMNS, ("completions", pa.list_(_COMPLETION))])
+
+
+def write_preferences(path: str | Path, preferences: Sequence[Preference]) -> None:
+    """Write a label table.
+
+    Args:
+        path: The ``.parquet`` file; it appears whole or not at all.
+        preferences: In plan order, missing ones included.
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
+    _write(path, [_preference_row(preference) for preference in preferences], PREFERENCE_SCHEMA)
+
+
+def read_preferences(path: str | Path) -> list[Preference]:
+    """Read a label table that :func:`write_preferences` wrote.
+
+    Raises:
+        DataError: The file is no such table.
+    """
+    return [_preference(row) for row in _read(path, PREFERENCE_SCHEMA)]
+
+
+def write_samples(path: str | Path, samples: Sequence[tuple[Prompt, Sequence[Completion]]]) -> None:
+    """Write prompts with the completions sampled for each.
+
+    Args:
+        path: The ``.parquet`` file; it appears whole or not at all.
+        samples: In plan order.
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
+    rows = [{**_prompt_row(prompt), "completions": [asdict(c) for c in completions]} for prompt, completions in samples]
+    _write(path, rows, SAMPLE_SCHEMA)
+
+
+def read_samples(path: str | Path) -> list[tuple[Prompt, tuple[Completion, ...]]]:
+    """Read a table that :func:`write_samples` wrote.
+
+    Raises:
+        DataError: The file is no such table.
+    """
+    return [
+        (
+            _prompt(row),
+            tuple(Completion(**{**c, "token_ids": tuple(c["token_ids"])}) for c in row["completions"]),
+        )
+        for row in _read(path, SAMPLE_SCHEMA)
+    ]
+
+
+def _write(path: str | Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer, compression="zstd")
+    atomic_write(path, buffer.getvalue())
+
+
+def _read(path: str | Path, schema: pa.Schema) -> list[dict[str, Any]]:
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(
+            f"{path}: is not a readable Parquet file ({error}): delete it or give another, and start again"
+        ) from error
+    absent = [name for name in schema.names if name not in table.column_names]
+    if absent:
+        raise DataError(
+            f"{path}: the columns {', '.join(absent)} are missing; expected a table written by this version of rlaif"
+        )
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
+
+
+def _prompt_row(prompt: Prompt) -> dict[str, Any]:
+    return {"prompt_id": prompt.id, "task": prompt.task, "stratum": prompt.stratum, "prompt": prompt.text}
+
+
+def _prompt(row: Mapping[str, Any]) -> Prompt:
+    return Prompt(task=row["task"], text=row["prompt"], stratum=row["stratum"])
+
+
+def _preference_row(preference: Preference) -> dict[str, Any]:
+    comparison = preference.comparison
+    row = _prompt_row(comparison.prompt)
+    for side, completion in (("first", comparison.first), ("second", comparison.second)):
+        row |= {
+            side: completion.text,
+            f"{side}_token_ids": completion.token_ids,
+            f"{side}_finished": completion.finished,
+            f"{side}_source": completion.source,
+        }
+    return row | {
+        "comparison_id": comparison.id,
+        "p_first": preference.p_first,
+        "p_first_by_order": preference.p_first_by_order,
+        "labeler": preference.labeler,
+        "source": preference.source,
+        "missing": preference.missing,
+        "confidence": preference.confidence,
+        "judgments": [asdict(judgment) for judgment in preference.judgments],
+    }
+
+
+def _preference(row: Mapping[str, Any]) -> Preference:
+    first, second = (
+        Completion(
+            text=row[side],
+            token_ids=tuple(row[f"{side}_token_ids"]),
+            finished=row[f"{side}_finished"],
+            source=row[f"{side}_source"],
+        )
+        for side in ("first", "second")
+    )
+    return Preference(
+        comparison=Comparison(prompt=_prompt(row), first=first, second=second),
+        p_first=row["p_first"],
+        missing=row["missing"],
+        judgments=tuple(_judgment(judgment) for judgment in row["judgments"]),
+        labeler=row["labeler"],
+        source=row["source"],
+        confidence=row["confidence"],
+    )
+
+
+def _judgment(fields: Mapping[str, Any]) -> Judgment:
+    logprobs = fields["option_logprobs"]
+    return Judgment(**{**fields, "option_logprobs": None if logprobs is None else tuple(logprobs)})

@@ -1,0 +1,261 @@
+"""Local Hugging Face models as engines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from rlaif.errors import ConfigError, EngineError
+from rlaif.functional.seeds import derive_seed
+from rlaif.models.load import DTYPES, ModelSpec, load_causal_lm, load_tokenizer, model_identity
+from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt, content_id
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from rlaif.inference.forward import Forward
+    from rlaif.inference.prefill import PrefixStore
+    from rlaif.inference.sample import Rollouts
+    from rlaif.inference.stops import StopStrings
+    from rlaif.models.tokenizers import PromptTokenizer
+
+NOT_FINITE = "the model's log-probabilities are not finite"
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    model: PreTrainedModel
+    prompts: PromptTokenizer
+    forward: Forward
+    store: PrefixStore
+    context: int
+    eos_ids: tuple[int, ...]
+    pad_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    token_ids: tuple[int, ...]
+    finished: bool
+    finite: bool
+
+
+class TransformersEngine:
+    """A causal language model on this machine. Group ``rlaif.engines``, name ``transformers``.
+
+    Args:
+        model: ``pocket:XS``, ``pocket:S``, ``pocket:L``, the path of a Hugging Face folder, or a hub ``org/name``.
+        dtype: ``float32`` is exact enough for near-ties; ``bfloat16`` is faster and moves logits by about 0.01.
+        device: ``auto`` takes the first GPU if there is one, else the CPU.
+        batch_size: Prompts read at once; None means 16 on the CPU and 64 on a GPU.
+        attn_implementation: ``sdpa`` or ``eager``.
+        max_context: Longest prompt with its answer, in tokens; None means the model's own limit.
+        revision: Branch, tag or commit on the hub.
+        chat_template: ``none`` continues the bare prompt; ``model`` wraps it in one user turn of the model's template.
+    """
+
+    def __init__(
+        self,
+        model: str = "pocket:L",
+        *,
+        dtype: str = "float32",
+        device: str = "auto",
+        batch_size: int | None = None,
+        attn_implementation: Literal["sdpa", "eager"] = "sdpa",
+        max_context: int | None = None,
+        revision: str | None = None,
+        chat_template: Literal["none", "model"] = "none",
+    ) -> None:
+        _check_options(dtype, batch_size, attn_implementation, max_context, chat_template)
+        self.spec = ModelSpec(model, dtype=dtype, attn_implementation=attn_implementation, revision=revision)
+        self.device = device
+        self.batch_size = batch_size
+        self.max_context = max_context
+        self.chat_template = chat_template
+        self._loaded: _Loaded | None = None
+        self._identity: str | None = None
+        self._stops: dict[tuple[str, ...], StopStrings] = {}
+
+    @property
+    def identity(self) -> str:
+        """Content hash of weights, tokenizer and of the options that change answers."""
+        if self._identity is None:
+            options = (self.spec.dtype, str(self.max_context), self.chat_template)
+            self._identity = content_id("transformers", model_identity(self.spec), *options)
+        return self._identity
+
+    def load(self) -> _Loaded:
+        """Read the model, once; called by the first question.
+
+        Raises:
+            ConfigError: The model's name leads nowhere.
+            EngineError: The model cannot be read, or the device does not exist.
+        """
+        if self._loaded is None:
+            from rlaif.inference.forward import forward_for
+            from rlaif.inference.prefill import PrefixStore
+            from rlaif.models.tokenizers import PromptTokenizer
+
+            tokenizer = load_tokenizer(self.spec)
+            model = load_causal_lm(self.spec).to(_device(self.device)).requires_grad_(False)
+            config = model.config.get_text_config(decoder=True)
+            eos = model.generation_config.eos_token_id if model.generation_config else None
+            eos_ids = {tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos] if eos is not None else [])}
+            self._loaded = _Loaded(
+                model=model,
+                prompts=PromptTokenizer(tokenizer, chat_template=self.chat_template),
+                forward=forward_for(model),
+                store=PrefixStore(),
+                context=min(config.max_position_embeddings, self.max_context or config.max_position_embeddings),
+                eos_ids=tuple(sorted(eos_ids)),
+                pad_id=tokenizer.pad_token_id,
+            )
+        return self._loaded
+
+    def token_ids(self, prompt: StructuredPrompt) -> list[int]:
+        """The ids that the model reads for this prompt."""
+        return self.load().prompts.prompt_ids(prompt)
+
+    def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
+        """As :meth:`rlaif.engines.base.Engine.score`."""
+        from rlaif.inference.forward import evaluating
+        from rlaif.inference.score import prefix_free, score_options
+
+        loaded = self.load()
+        option_ids = [loaded.prompts.trusted_ids(option) for option in options]
+        if not prefix_free(option_ids):
+            option_ids = [loaded.prompts.trusted_ids(option + "\n") for option in options]
+            if not prefix_free(option_ids):
+                raise EngineError(f"options {list(options)}: two of them have the same tokens, or one is empty")
+        prompt_ids = [loaded.prompts.prompt_ids(prompt) for prompt in prompts]
+        longest = max(len(ids) for ids in option_ids)
+        reasons = [_why_not(ids, longest, loaded.context) for ids in prompt_ids]
+        good = [index for index, reason in enumerate(reasons) if reason is None]
+        with evaluating(loaded.model):
+            scores = score_options(
+                loaded.forward,
+                [prompt_ids[index] for index in good],
+                option_ids,
+                batch_size=self._rows(),
+                store=loaded.store,
+            ).tolist()
+        by_index = dict(zip(good, scores, strict=True))
+        return [
+            _option_scores(by_index.get(index), len(prompt_ids[index]), reason) for index, reason in enumerate(reasons)
+        ]
+
+    def generate(self, prompts: Sequence[StructuredPrompt], sampling: Sampling) -> list[Generation]:
+        """As :meth:`rlaif.engines.base.Engine.generate`; the text ends before a stop string."""
+        from rlaif.inference.sample import sample
+
+        loaded = self.load()
+        prompt_ids = [loaded.prompts.prompt_ids(prompt) for prompt in prompts]
+        reasons = [_why_not(ids, sampling.max_new_tokens, loaded.context) for ids in prompt_ids]
+        good = [index for index, reason in enumerate(reasons) if reason is None]
+        stop = self._stop_strings(sampling.stop)
+        rollouts = sample(
+            loaded.model,
+            [prompt_ids[index] for index in good],
+            sampling=sampling,
+            eos_id=loaded.eos_ids,
+            pad_id=loaded.pad_id,
+            seeds=[derive_seed(sampling.seed, index) for index in good],
+            batch_size=self._rows(),
+            stop=stop,
+            forward=loaded.forward,
+            store=loaded.store,
+        )
+        by_index = dict(zip(good, _replies(rollouts), strict=True))
+        return [
+            self._generation(by_index.get(index), stop, len(prompt_ids[index]), reason)
+            for index, reason in enumerate(reasons)
+        ]
+
+    def _generation(
+        self, reply: _Reply | None, stop: StopStrings | None, num_prompt_tokens: int, reason: str | None
+    ) -> Generation:
+        if reply is None or not reply.finite:
+            return Generation(missing=reason or NOT_FINITE, finished=False, num_prompt_tokens=num_prompt_tokens)
+        text = self.load().prompts.decode(reply.token_ids)
+        return Generation(
+            text=text if stop is None else stop.cut(text),
+            token_ids=reply.token_ids,
+            finished=reply.finished,
+            num_prompt_tokens=num_prompt_tokens,
+        )
+
+    def _stop_strings(self, strings: tuple[str, ...]) -> StopStrings | None:
+        from rlaif.inference.stops import StopStrings
+
+        if strings and strings not in self._stops:
+            loaded = self.load()
+            num_tokens = loaded.model.get_input_embeddings().num_embeddings
+            self._stops[strings] = StopStrings(strings, loaded.prompts.decode, num_tokens)
+        return self._stops.get(strings)
+
+    def _rows(self) -> int:
+        return self.batch_size or (64 if self.load().model.device.type == "cuda" else 16)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Options only: a copy in another process loads the model itself."""
+        return self.__dict__ | {"_loaded": None, "_stops": {}}
+
+
+def _check_options(
+    dtype: str, batch_size: int | None, attn_implementation: str, max_context: int | None, chat_template: str
+) -> None:
+    problems = []
+    if dtype not in DTYPES:
+        problems.append(f"labeler.engine.dtype={dtype}: allowed are {', '.join(DTYPES)}")
+    if batch_size is not None and batch_size < 1:
+        problems.append(f"labeler.engine.batch_size={batch_size}: must be at least 1, or null to choose")
+    if attn_implementation not in ("sdpa", "eager"):
+        problems.append(f"labeler.engine.attn_implementation={attn_implementation}: allowed are sdpa, eager")
+    if max_context is not None and max_context < 2:
+        problems.append(f"labeler.engine.max_context={max_context}: must be at least 2, or null for the model's limit")
+    if chat_template not in ("none", "model"):
+        problems.append(f"labeler.engine.chat_template={chat_template}: allowed are none, model")
+    if problems:
+        raise ConfigError(problems)
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise EngineError(f"labeler.engine.device={name}: no GPU is available here; take auto or cpu")
+    return name
+
+
+def _why_not(prompt_ids: Sequence[int], num_more: int, context: int) -> str | None:
+    if not prompt_ids:
+        return "prompt of 0 tokens: the model has no begin token and nothing to continue"
+    if len(prompt_ids) + num_more > context:
+        return f"prompt of {len(prompt_ids)} tokens with {num_more} more exceeds context {context}"
+    return None
+
+
+def _option_scores(logprobs: list[float] | None, num_prompt_tokens: int, reason: str | None) -> OptionScores:
+    if logprobs is not None and any(math.isnan(logprob) for logprob in logprobs):
+        logprobs, reason = None, NOT_FINITE
+    return OptionScores(
+        logprobs=None if logprobs is None else tuple(logprobs), num_prompt_tokens=num_prompt_tokens, missing=reason
+    )
+
+
+def _replies(rollouts: Rollouts) -> list[_Reply]:
+    lengths = rollouts.mask_BT.sum(1).tolist()
+    return [
+        _Reply(tuple(tokens[:length]), finished, math.isfinite(total))
+        for tokens, length, finished, total in zip(
+            rollouts.tokens_BT.tolist(),
+            lengths,
+            rollouts.finished_B.tolist(),
+            rollouts.logprobs_BT.sum(1).tolist(),
+            strict=True,
+        )
+    ]

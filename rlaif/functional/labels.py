@@ -1,0 +1,169 @@
+"""From the log-probabilities of a judge's answers to a soft label.
+
+Shapes: B comparisons, K answer options, N sampled rationales. A missing label is NaN in every
+function here, never a number. Source: arXiv 2309.00267, sections 2.1.1 (position bias), 2.1.2
+(chain of thought), 2.2.2 (scores 1-10), appendix M (self-consistency).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Debias = Literal["probability", "logit", "none"]
+DEBIAS_METHODS: tuple[Debias, ...] = ("probability", "logit", "none")
+
+
+def option_distribution(option_logprobs_BK: Tensor) -> Tensor:
+    """Soft label over the answer options: softmax of their log-probabilities.
+
+    Args:
+        option_logprobs_BK: Natural-log probability of each whole option string. Only differences matter,
+            so logits do as well. ``-inf`` is an option with probability 0 (an API that returns only the top k).
+
+    Returns:
+        Probabilities [B, K] that sum to 1; a row of NaN (missing) where any entry is NaN or all are ``-inf``.
+
+    >>> option_distribution(torch.tensor([[0.6, 0.2]]).log())
+    tensor([[0.7500, 0.2500]])
+    >>> option_distribution(torch.tensor([[-torch.inf, -torch.inf]]))
+    tensor([[nan, nan]])
+    """
+    return torch.softmax(option_logprobs_BK, dim=-1)
+
+
+def invert(p_slot1_B: Tensor) -> Tensor:
+    """Probability that slot 1 is *better* when the judge was asked which slot is *worse*.
+
+    Args:
+        p_slot1_B: Probability that the judge names slot 1, in [0, 1] or NaN.
+
+    >>> invert(torch.tensor([0.75, torch.nan]))
+    tensor([0.2500,    nan])
+    """
+    return 1.0 - p_slot1_B
+
+
+def p_first_by_order(p_slot1_given_B: Tensor, p_slot1_swapped_B: Tensor) -> tuple[Tensor, Tensor]:
+    """Re-index both orders from slots to candidates.
+
+    Args:
+        p_slot1_given_B: P(slot 1 is better) with the first candidate in slot 1.
+        p_slot1_swapped_B: P(slot 1 is better) with the first candidate in slot 2.
+
+    Returns:
+        P(first candidate is better) in the given and in the swapped order, each [B].
+
+    >>> p_first_by_order(torch.tensor([0.75]), torch.tensor([0.75]))
+    (tensor([0.7500]), tensor([0.2500]))
+    """
+    return p_slot1_given_B, 1.0 - p_slot1_swapped_B
+
+
+def debias(p_first_given_B: Tensor, p_first_swapped_B: Tensor, method: Debias = "probability") -> Tensor:
+    """Combine the two orders of each comparison into one label.
+
+    ``probability`` is the paper's average. ``logit`` averages log-odds, which cancels a bias that adds to
+    the log-odds of a slot exactly; probabilities of exactly 0 and 1 count there as one machine epsilon away.
+    ``none`` keeps the given order and looks at nothing else.
+
+    Args:
+        p_first_given_B: P(first) with the candidates as given, in [0, 1], NaN when missing.
+        p_first_swapped_B: P(first), already re-indexed, with the candidates swapped.
+        method: One of ``probability``, ``logit``, ``none``.
+
+    Returns:
+        P(first) [B]; NaN where an order that the method needs is missing.
+
+    >>> given, swapped = torch.tensor([0.9, 0.9]), torch.tensor([0.3, torch.nan])
+    >>> debias(given, swapped)
+    tensor([0.6000,    nan])
+    >>> debias(given, swapped, "none")
+    tensor([0.9000, 0.9000])
+    """
+    if method == "probability":
+        return 0.5 * (p_first_given_B + p_first_swapped_B)
+    if method == "logit":
+        eps = torch.finfo(p_first_given_B.dtype).eps
+        return torch.sigmoid(0.5 * (torch.logit(p_first_given_B, eps=eps) + torch.logit(p_first_swapped_B, eps=eps)))
+    if method == "none":
+        return p_first_given_B.clone()
+    raise ValueError(f"debias={method!r}: choose one of {', '.join(DEBIAS_METHODS)}")
+
+
+def is_missing(label_B: Tensor) -> Tensor:
+    """True [B] where a label is missing; the mask of what counts is its negation.
+
+    >>> is_missing(torch.tensor([0.5, torch.nan]))
+    tensor([False,  True])
+    """
+    return torch.isnan(label_B)
+
+
+def preference_sign(p_first_B: Tensor) -> Tensor:
+    """Which candidate a soft label prefers: 1 the first, -1 the second, 0 a tie, NaN missing.
+
+    >>> preference_sign(torch.tensor([0.8, 0.5, 0.1, torch.nan]))
+    tensor([ 1.,  0., -1., nan])
+    """
+    return torch.where(torch.isnan(p_first_B), torch.nan, torch.sign(p_first_B - 0.5))
+
+
+def same_slot(p_first_given_B: Tensor, p_first_swapped_B: Tensor) -> Tensor:
+    """Whether the judge preferred the same slot in both orders (paper 1, Table 4: "% same position preferred").
+
+    Args:
+        p_first_given_B: P(first) in the given order.
+        p_first_swapped_B: P(first), re-indexed, in the swapped order.
+
+    Returns:
+        [B]: 1 same slot, 0 same candidate, 0.5 where an order is a tie, NaN where an order is missing.
+
+    >>> same_slot(torch.tensor([0.9, 0.9, 0.5]), torch.tensor([0.3, 0.6, 0.6]))
+    tensor([1.0000, 0.0000, 0.5000])
+    """
+    return 0.5 - 0.5 * preference_sign(p_first_given_B) * preference_sign(p_first_swapped_B)
+
+
+def expected_score(probs_BK: Tensor, lowest: int = 1) -> Tensor:
+    """Expectation of a score whose options are ``lowest, lowest + 1, ...``: paper 1's s(y|x) for 1..10.
+
+    Args:
+        probs_BK: Distribution over the K scores, rows sum to 1.
+
+    Returns:
+        Expected score [B] in [lowest, lowest + K - 1].
+
+    >>> expected_score(torch.full((1, 10), 0.1))
+    tensor([5.5000])
+    """
+    scores_K = torch.arange(lowest, lowest + probs_BK.shape[-1], dtype=probs_BK.dtype, device=probs_BK.device)
+    return (probs_BK * scores_K).sum(-1)
+
+
+def score_to_reward(score_B: Tensor, lowest: float = 1.0, highest: float = 10.0) -> Tensor:
+    """Map a score linearly to [-1, 1]; the paper names the range, the linear map is our reading.
+
+    >>> score_to_reward(torch.tensor([1.0, 5.5, 10.0]))
+    tensor([-1.,  0.,  1.])
+    """
+    return 2.0 * (score_B - lowest) / (highest - lowest) - 1.0
+
+
+def mean_distribution(probs_NBK: Tensor) -> Tensor:
+    """Average the distributions of N sampled rationales (self-consistency, paper 1, appendix M).
+
+    Args:
+        probs_NBK: One distribution per sample; a sample with NaN is missing and left out.
+
+    Returns:
+        Mean [B, K] over the samples that exist; NaN where none does.
+
+    >>> mean_distribution(torch.tensor([[[0.9, 0.1]], [[0.5, 0.5]], [[torch.nan, torch.nan]]]))
+    tensor([[0.7000, 0.3000]])
+    """
+    present_NB1 = ~torch.isnan(probs_NBK).any(-1, keepdim=True)
+    total_BK = torch.where(present_NB1, probs_NBK, 0.0).sum(0)
+    return total_BK / present_NB1.sum(0)

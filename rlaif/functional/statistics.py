@@ -1,0 +1,189 @@
+"""Means and rates with intervals that know which rows share a prompt.
+
+Rows of one cluster (a prompt) are not independent, so the unit of every interval is the cluster, and ``n``
+counts clusters. NaN is refused: what is missing is left out and counted by the caller.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from torch import Tensor
+
+Values = Sequence[float] | NDArray[np.floating] | Tensor
+Clusters = Sequence[Hashable] | NDArray[np.generic] | Tensor | None
+
+
+class Estimate(NamedTuple):
+    """A figure with its interval; a tuple, because torchmetrics cannot hand a frozen dataclass on."""
+
+    value: float | None
+    """None when the data do not determine it; ``note`` says why."""
+    low: float | None
+    """Lower end of the interval; None when undefined (fewer than two clusters)."""
+    high: float | None
+    n: int
+    """Number of clusters (prompts)."""
+    note: str = ""
+    """Why the value is undefined, or what was left out."""
+
+
+def undefined(n: int, reason: str) -> Estimate:
+    """An estimate that the data do not determine.
+
+    >>> undefined(0, "no rows").value is None
+    True
+    """
+    return Estimate(None, None, None, n, reason)
+
+
+def checked_rows(name: str, values: Values, *, low: float = -math.inf, high: float = math.inf) -> NDArray[np.float64]:
+    """Values as a float64 vector.
+
+    Raises:
+        ValueError: An entry is NaN or outside [low, high], or the values are not one row of numbers.
+    """
+    vector = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, dtype=np.float64)
+    if vector.ndim != 1:
+        raise ValueError(f"{name}: expected one dimension, got shape {vector.shape}")
+    if np.isnan(vector).any():
+        raise ValueError(f"{name}: {np.isnan(vector).sum()} of {vector.size} are NaN; leave missing rows out first")
+    if vector.size and not (low <= vector.min() and vector.max() <= high):
+        raise ValueError(f"{name}: values from {vector.min()} to {vector.max()}, allowed are {low} to {high}")
+    return vector
+
+
+def cluster_index(clusters: Clusters, num_rows: int) -> tuple[NDArray[np.intp], int]:
+    """Number the clusters 0, 1, ... and count them; every row is its own cluster when None.
+
+    >>> cluster_index(["b", "a", "b"], 3)[1]
+    2
+    """
+    if clusters is None:
+        return np.arange(num_rows), num_rows
+    labels = clusters.tolist() if isinstance(clusters, Tensor | np.ndarray) else list(clusters)
+    if len(labels) != num_rows:
+        raise ValueError(f"clusters: {len(labels)} for {num_rows} rows")
+    numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}
+    return np.array([numbers[label] for label in labels], dtype=np.intp), len(numbers)
+
+
+def clustered_mean(values: Values, clusters: Clusters = None, confidence: float = 0.95) -> Estimate:
+    """Mean with a cluster-robust t interval.
+
+    The variance is G/(G-1) Σ_c (Σ_{i in c} x_i - x̄)² / N², as of a regression on a constant with clustered
+    errors (Liang & Zeger 1986), and t has G - 1 degrees of freedom. For rates use :func:`clustered_rate`.
+
+    Args:
+        values: N numbers without NaN.
+        clusters: Label of each row's cluster (its prompt); None makes every row independent.
+        confidence: Coverage of the interval.
+
+    >>> estimate = clustered_mean([1.0, 2.0, 3.0, 6.0], clusters=["a", "a", "b", "b"])
+    >>> estimate.value, estimate.n
+    (3.0, 2)
+    """
+    x = checked_rows("values", values)
+    index, num_clusters = cluster_index(clusters, x.size)
+    if not x.size:
+        return undefined(0, "no rows")
+    mean = float(x.mean())
+    if num_clusters < 2:
+        return Estimate(mean, None, None, num_clusters, "one cluster has no interval")
+    residuals = np.bincount(index, x - mean)
+    variance = num_clusters / (num_clusters - 1) * float(residuals @ residuals) / x.size**2
+    half = float(stats.t.ppf(0.5 + confidence / 2, num_clusters - 1)) * math.sqrt(variance)
+    return Estimate(mean, mean - half, mean + half, num_clusters)
+
+
+def clustered_rate(values: Values, clusters: Clusters = None, confidence: float = 0.95) -> Estimate:
+    """Mean of numbers in [0, 1] (ties may count 0.5) with a Wilson interval on the effective sample size.
+
+    The effective size is p(1-p)/variance, with the clustered variance taken together with one more cluster of
+    the largest variance that p allows, times (t_{N-1}/t_{G-1})² (Korn & Graubard 1998). Without clusters and ties
+    this is Wilson's interval exactly; with 0 or all successes, or only ties, it keeps a width.
+
+    Args:
+        values: N numbers in [0, 1] without NaN.
+        clusters: Label of each row's cluster (its prompt); None makes every row independent.
+        confidence: Coverage of the interval.
+
+    >>> never = clustered_rate([0.0] * 10)
+    >>> never.value, never.low, round(never.high, 4)
+    (0.0, 0.0, 0.2775)
+    """
+    x = checked_rows("values", values, low=0.0, high=1.0)
+    index, num_clusters = cluster_index(clusters, x.size)
+    if not x.size:
+        return undefined(0, "no rows")
+    rate = float(x.mean())
+    residuals = np.bincount(index, x - rate)
+    variance = float(residuals @ residuals) / x.size**2
+    return _wilson_estimate(rate, variance, num_clusters, x.size, confidence)
+
+
+def paired_difference(
+    values_a: Values, values_b: Values, clusters: Clusters = None, confidence: float = 0.95
+) -> Estimate:
+    """Mean of a - b over rows that belong together, for numbers in [0, 1].
+
+    The interval is that of the rate (a - b + 1)/2, mapped back, so that it keeps a width when all rows agree.
+
+    >>> paired_difference([1.0, 1.0, 0.0, 1.0], [0.0, 1.0, 0.0, 1.0]).value
+    0.25
+    """
+    a = checked_rows("values_a", values_a, low=0.0, high=1.0)
+    b = checked_rows("values_b", values_b, low=0.0, high=1.0)
+    if a.size != b.size:
+        raise ValueError(f"paired_difference: {a.size} rows against {b.size}")
+    rate = clustered_rate((a - b + 1.0) / 2.0, clusters, confidence)
+    value, low, high = (None if x is None else 2.0 * x - 1.0 for x in rate[:3])
+    return Estimate(value, low, high, rate.n, rate.note)
+
+
+def distinct_rate(texts: Sequence[str], clusters: Clusters = None, confidence: float = 0.95) -> Estimate:
+    """Number of different texts over number of texts, with a jackknife interval that leaves out whole clusters.
+
+    The jackknife variance (Efron & Stein 1981) is on average not too small. It enters the same Wilson
+    interval as :func:`clustered_rate`.
+
+    >>> distinct_rate(["a", "b", "a", "c"]).value
+    0.75
+    """
+    index, num_clusters = cluster_index(clusters, len(texts))
+    if not texts:
+        return undefined(0, "no rows")
+    rows = Counter(texts)
+    rows_in_cluster = Counter(zip(index.tolist(), texts, strict=True))
+    only_here = np.zeros(num_clusters)
+    for (cluster, text), count in rows_in_cluster.items():
+        only_here[cluster] += count == rows[text]
+    rate = len(rows) / len(texts)
+    if num_clusters < 2:
+        return _wilson_estimate(rate, 0.0, num_clusters, len(texts), confidence)
+    without = (len(rows) - only_here) / (len(texts) - np.bincount(index))
+    variance = (num_clusters - 1) / num_clusters * float(((without - without.mean()) ** 2).sum())
+    return _wilson_estimate(rate, variance, num_clusters, len(texts), confidence)
+
+
+def _wilson_estimate(rate: float, variance: float, num_clusters: int, num_rows: int, confidence: float) -> Estimate:
+    """Wilson's score interval at the effective sample size that the variance of the rate implies."""
+    if num_clusters < 2:
+        return Estimate(rate, None, None, num_clusters, "one cluster has no interval")
+    binomial = rate * (1.0 - rate)
+    variance = (num_clusters * variance + binomial / num_clusters) / (num_clusters + 1)
+    size = binomial / variance if variance > 0 else float(num_clusters)
+    quantile = 0.5 + confidence / 2
+    size *= float(stats.t.ppf(quantile, num_rows - 1) / stats.t.ppf(quantile, num_clusters - 1)) ** 2
+    z2 = float(stats.norm.ppf(quantile)) ** 2
+    center = (rate + z2 / (2 * size)) / (1 + z2 / size)
+    half = math.sqrt(z2 * binomial / size + z2 * z2 / (4 * size * size)) / (1 + z2 / size)
+    low = 0.0 if rate == 0.0 else center - half
+    high = 1.0 if rate == 1.0 else center + half
+    return Estimate(rate, low, high, num_clusters)

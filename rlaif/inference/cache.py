@@ -1,0 +1,87 @@
+"""Keys and values of tokens already read: one allocation, written in place.
+
+Shapes: B rows, H key-value heads, S token slots, D head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicLayer
+
+KeyValues = list[tuple[Tensor, Tensor]]
+"""Keys and values of each layer, each [B, H, S, D]."""
+
+
+class GrowingLayer(DynamicLayer):
+    """A layer of a Hugging Face cache with room for ``capacity`` tokens, written in place instead of concatenated."""
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__()
+        self.capacity = capacity
+        self.length = 0
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Allocate for the batch size and heads of the first states."""
+        self.dtype, self.device = key_states.dtype, key_states.device
+        rows, heads, _, width = key_states.shape
+        self.keys = key_states.new_empty(rows, heads, self.capacity, width)
+        self.values = value_states.new_empty(rows, heads, self.capacity, value_states.shape[-1])
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
+        """Append states [B, H, T, D]; returns everything so far."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        assert self.keys is not None and self.values is not None
+        end = self.length + key_states.shape[-2]
+        self.keys[:, :, self.length : end] = key_states
+        self.values[:, :, self.length : end] = value_states
+        self.length = end
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def get_seq_length(self) -> int:
+        """Slots written so far."""
+        return self.length
+
+    def select_rows(self, rows: Tensor) -> None:
+        """Keep only these rows of the batch."""
+        assert self.keys is not None and self.values is not None
+        keys, values = self.keys, self.values
+        self.keys = keys.new_empty(len(rows), *keys.shape[1:])
+        self.values = values.new_empty(len(rows), *values.shape[1:])
+        self.keys[:, :, : self.length] = keys[:, :, : self.length].index_select(0, rows)
+        self.values[:, :, : self.length] = values[:, :, : self.length].index_select(0, rows)
+
+
+class KeyValueCache(Cache):
+    """A cache for ``num_layers`` layers and ``capacity`` tokens per row."""
+
+    def __init__(self, num_layers: int, capacity: int) -> None:
+        super().__init__(layers=[GrowingLayer(capacity) for _ in range(num_layers)])
+
+    @classmethod
+    def from_parts(cls, parts: Sequence[tuple[KeyValues, Tensor]], num_layers: int, capacity: int) -> KeyValueCache:
+        """Lay shared prefixes side by side.
+
+        Args:
+            parts: Per part, keys and values of some rows and the row that each row of the result takes [B].
+            num_layers: Layers of the model.
+            capacity: Slots per row, the parts included.
+        """
+        cache = cls(num_layers, capacity)
+        for key_values, rows in parts:
+            for layer, (keys, values) in enumerate(key_values):
+                cache.update(keys.index_select(0, rows), values.index_select(0, rows), layer)
+        return cache
+
+    def key_values(self, start: int = 0) -> KeyValues:
+        """Keys and values of the slots from ``start`` on."""
+        return [(layer.keys[:, :, start : layer.length], layer.values[:, :, start : layer.length]) for layer in self.layers]
+
+    def select_rows(self, rows: Tensor) -> None:
+        """Keep only these rows [K] of the batch, in this order; rows may repeat."""
+        for layer in self.layers:
+            layer.select_rows(rows)

@@ -1,0 +1,105 @@
+"""One forward pass over a key-value cache, for any Hugging Face causal language model.
+
+Shapes: B rows, T new tokens, S slots of the cache (the new tokens included), K kept positions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from rlaif.errors import EngineError
+from rlaif.inference.cache import KeyValueCache
+
+
+class Forward(Protocol):
+    """Reads new tokens after what a cache holds."""
+
+    num_layers: int
+    device: torch.device
+
+    def __call__(
+        self, ids_BT: Tensor, positions_BT: Tensor, mask_BTS: Tensor | None, cache: KeyValueCache, keep_K: Tensor
+    ) -> Tensor:
+        """Logits [B, K, V] at the positions ``keep_K`` of the new tokens; the cache grows by T slots.
+
+        Args:
+            ids_BT: Token ids, any value where padded.
+            positions_BT: Position of each token in its own text, gaps of the cache not counted.
+            mask_BTS: True where a new token sees a slot; None when the cache is empty and order alone decides.
+            cache: Grows in place.
+            keep_K: Positions among the new tokens whose logits are wanted.
+        """
+        ...
+
+
+def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """A bool mask as what attention adds to its scores: 0 where True, the lowest number where False.
+
+    Eager attention silently misreads bool masks, and sdpa converts them again in every layer.
+
+    >>> additive(torch.tensor([True, False]), torch.float32).tolist()[0]
+    0.0
+    """
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, torch.finfo(dtype).min)
+
+
+class ModelForward:
+    """The plain path: the model's own forward, whatever its architecture, adapters and hooks."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+        config = model.config.get_text_config(decoder=True)
+        self.num_layers: int = config.num_hidden_layers
+        self.device = model.device
+        attention = model.config._attn_implementation
+        if attention not in ("sdpa", "eager"):
+            raise EngineError(f"attn_implementation={attention}: scoring and sampling allow sdpa and eager")
+        sliding = "sliding_attention" in (getattr(config, "layer_types", None) or ())
+        self._window: int | None = config.sliding_window if sliding else None
+
+    def __call__(
+        self, ids_BT: Tensor, positions_BT: Tensor, mask_BTS: Tensor | None, cache: KeyValueCache, keep_K: Tensor
+    ) -> Tensor:
+        self._check_window(cache)
+        output = self.model(
+            input_ids=ids_BT,
+            attention_mask=None if mask_BTS is None else additive(mask_BTS, self.model.dtype)[:, None],
+            position_ids=positions_BT,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=keep_K,
+        )
+        return output.logits
+
+    def _check_window(self, cache: KeyValueCache) -> None:
+        capacity = cache.layers[0].capacity
+        if self._window is not None and capacity > self._window:
+            raise EngineError(
+                f"{capacity} tokens exceed the sliding window of {self._window} of this model, which the shared "
+                "prefixes do not support; set model.max_length to the window or less"
+            )
+
+
+def forward_for(model: PreTrainedModel) -> Forward:
+    """The fastest forward pass that gives this model's own logits."""
+    from rlaif.inference.llama import FusedLlama, is_plain_llama
+
+    return FusedLlama(model) if is_plain_llama(model) else ModelForward(model)
+
+
+@contextmanager
+def evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """Dropout off and no gradients inside; the model's mode comes back afterwards."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(training)

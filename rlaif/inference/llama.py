@@ -1,0 +1,125 @@
+"""A forward pass for plain Llama models with fewer, larger operations; equal to the model's own.
+
+Shapes: B rows, T new tokens, S slots of the cache, K kept positions, D head width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import LlamaForCausalLM, PreTrainedModel
+
+from rlaif.inference.cache import KeyValueCache
+from rlaif.inference.forward import additive
+
+
+def is_plain_llama(model: PreTrainedModel) -> bool:
+    """True for an unsharded, unadapted Llama whose arithmetic ``FusedLlama`` repeats.
+
+    Adapters, quantization, sharding, hooks and unusual options all go the plain path.
+    """
+    if type(model) is not LlamaForCausalLM or model.config._attn_implementation != "sdpa":
+        return False
+    config = model.config
+    if config.attention_bias or config.mlp_bias or config.hidden_act != "silu":
+        return False
+    if config.rope_parameters["rope_type"] not in ("default", "llama3", "linear"):
+        return False
+    linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    plain = all(type(linear) is nn.Linear and type(linear.weight) is nn.Parameter for linear in linears)
+    return plain and not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+class FusedLlama:
+    """Joins the projections that read the same input; the weights are those of the moment it is made.
+
+    Args:
+        model: A model for which ``is_plain_llama`` holds.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        config = model.config
+        self.num_layers: int = config.num_hidden_layers
+        self.device = model.device
+        self.num_heads: int = config.num_attention_heads
+        self.num_kv_heads: int = config.num_key_value_heads
+        self.head_width: int = model.model.layers[0].self_attn.head_dim
+        self.eps: float = config.rms_norm_eps
+        self.embedding = model.model.embed_tokens
+        self.rotary = model.model.rotary_emb
+        self.final_norm = model.model.norm.weight
+        self.head = model.lm_head.weight
+        with torch.no_grad():
+            self.layers = [_FusedLayer(layer) for layer in model.model.layers]
+
+    def __call__(
+        self, ids_BT: Tensor, positions_BT: Tensor, mask_BTS: Tensor | None, cache: KeyValueCache, keep_K: Tensor
+    ) -> Tensor:
+        """As :class:`rlaif.inference.forward.Forward`."""
+        hidden = self.embedding(ids_BT)
+        width = hidden.shape[-1]
+        cos, sin = (table[:, :, None] for table in self.rotary(hidden, positions_BT))
+        mask = None if mask_BTS is None else additive(mask_BTS, hidden.dtype)
+        for index, layer in enumerate(self.layers):
+            normed = F.rms_norm(hidden, (width,), layer.attention_norm, self.eps)
+            qk, value = self._projections(normed, layer, cos, sin)
+            query, key = qk.split((self.num_heads, self.num_kv_heads), dim=2)
+            keys, values = cache.update(key.transpose(1, 2), value.transpose(1, 2), index)
+            if index == self.num_layers - 1 and len(keep_K) < ids_BT.shape[1]:
+                # Nothing above the last layer's keys needs the other positions.
+                if mask is None:
+                    sees_KS = torch.arange(keys.shape[2], device=keep_K.device) <= keep_K[:, None]
+                    mask = additive(sees_KS, hidden.dtype)[None]
+                else:
+                    mask = mask[:, keep_K]
+                hidden, query = hidden[:, keep_K], query[:, keep_K]
+                keep_K = torch.arange(len(keep_K), device=keep_K.device)
+            attended = self._attend(query, keys, values, mask)
+            hidden = hidden + F.linear(attended, layer.output)
+            normed = F.rms_norm(hidden, (width,), layer.mlp_norm, self.eps)
+            gate, up = F.linear(normed, layer.gate_up).chunk(2, dim=-1)
+            hidden = hidden + F.linear(F.silu(gate) * up, layer.down)
+        if len(keep_K) < hidden.shape[1]:
+            hidden = hidden[:, keep_K]
+        return F.linear(F.rms_norm(hidden, (width,), self.final_norm, self.eps), self.head)
+
+    def _projections(self, normed: Tensor, layer: _FusedLayer, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+        """Rotated queries and keys [B, T, heads, D] and values [B, T, key-value heads, D]."""
+        rows, length, _ = normed.shape
+        heads = F.linear(normed, layer.qkv).view(rows, length, -1, self.head_width)
+        qk, value = heads.split((self.num_heads + self.num_kv_heads, self.num_kv_heads), dim=2)
+        low, high = qk.chunk(2, dim=-1)
+        return qk * cos + torch.cat((-high, low), dim=-1) * sin, value
+
+    def _attend(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+        """Attention of queries [B, T, heads, D] over keys and values [B, key-value heads, S, D]; gives [B, T, width]."""
+        rows, length, heads, width = query.shape
+        per_kv = heads // self.num_kv_heads
+        if mask is None:
+            keys, values = (states.repeat_interleave(per_kv, dim=1) for states in (keys, values))
+            out = F.scaled_dot_product_attention(query.transpose(1, 2), keys, values, is_causal=True)
+            return out.transpose(1, 2).reshape(rows, length, -1)
+        # Queries that share a key-value head become rows of one product.
+        query = query.view(rows, length, self.num_kv_heads, per_kv, width).permute(0, 2, 3, 1, 4)
+        query = query.reshape(rows, self.num_kv_heads, per_kv * length, width)
+        if length == 1:
+            # The CPU kernel of sdpa is made for long queries: two products are 1.4 times as fast.
+            scores = torch.matmul(query * width**-0.5, keys.transpose(-1, -2)) + mask[:, None]
+            out = torch.matmul(scores.softmax(-1), values)
+        else:
+            out = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask.repeat(1, per_kv, 1)[:, None])
+        out = out.view(rows, self.num_kv_heads, per_kv, length, width).permute(0, 3, 1, 2, 4)
+        return out.reshape(rows, length, -1)
+
+
+class _FusedLayer:
+    """Weights of one decoder layer."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        attention, mlp = layer.self_attn, layer.mlp
+        self.attention_norm, self.mlp_norm = layer.input_layernorm.weight, layer.post_attention_layernorm.weight
+        self.qkv = torch.cat([attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight])
+        self.output = attention.o_proj.weight
+        self.gate_up = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
+        self.down = mlp.down_proj.weight

@@ -1,0 +1,139 @@
+"""Teacher-forced log-probabilities of responses, with gradient: what a policy update and its KL need.
+
+Shapes: B rows (prompt-major when prompts are shared), P prompt tokens, T response tokens, G prompts, D width,
+V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+from rlaif.errors import EngineError
+from rlaif.inference.forward import additive
+from rlaif.inference.prefill import Ids, causal_after, right_padded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseLogprobs:
+    """Log-probabilities of given responses and what was computed on the way."""
+
+    logprobs_BT: Tensor
+    """float32 log-probability of each response token under softmax(logits/T); 0 where masked."""
+    entropy_BT: Tensor | None
+    """Entropy in nats of each of those distributions, without gradient; 0 where masked."""
+    hidden_BTD: Tensor
+    """Last hidden state before each response token: what predicts it, and what a value head reads."""
+
+
+def response_logprobs(
+    model: PreTrainedModel,
+    prompt_ids: Sequence[Ids],
+    tokens_BT: Tensor,
+    mask_BT: Tensor,
+    *,
+    temperature: float = 1.0,
+    with_entropy: bool = False,
+) -> ResponseLogprobs:
+    """Log-probabilities of response tokens under the distribution that was sampled, logits/T.
+
+    Gradients flow unless the caller turned them off; the model's mode is left as it is. Prompts and responses are
+    padded on the right and no padding mask is needed; logits are computed at response positions only. When each of
+    fewer prompts has four or more responses, it is read once for all of them, with gradient.
+
+    Args:
+        model: A causal language model with a bare linear head.
+        prompt_ids: Either one prompt per row, or G prompts for G*k rows, prompt-major.
+        tokens_BT: Response tokens, any id where masked.
+        mask_BT: True for response tokens; padding stands on the right.
+        temperature: T of the sampling; must be positive.
+        with_entropy: Whether to compute entropies, which costs one more pass over the logits.
+
+    Returns:
+        Log-probabilities equal, up to rounding, to those that sampling recorded.
+
+    Raises:
+        ValueError: The temperature is not positive, or rows are no multiple of prompts.
+        EngineError: The model changes logits after its linear head.
+    """
+    if temperature <= 0:
+        raise ValueError(f"temperature={temperature}: must be above 0; greedy responses have no sampled distribution")
+    num_samples, rest = divmod(len(tokens_BT), len(prompt_ids))
+    if rest:
+        raise ValueError(f"{len(tokens_BT)} responses for {len(prompt_ids)} prompts: must be a multiple")
+    if num_samples >= 4:
+        hidden_BTD = _hidden_shared(model, prompt_ids, tokens_BT, num_samples)
+    else:
+        rows = [prompt for prompt in prompt_ids for _ in range(num_samples)]
+        hidden_BTD = _hidden(model, rows, tokens_BT, mask_BT)
+    return _logprobs_of(_plain_head(model), hidden_BTD, tokens_BT, mask_BT, temperature, with_entropy)
+
+
+def _logprobs_of(
+    head: torch.nn.Module, hidden_BTD: Tensor, tokens_BT: Tensor, mask_BT: Tensor, temperature: float, with_entropy: bool
+) -> ResponseLogprobs:
+    logits_NV = head(hidden_BTD[mask_BT]).float() / temperature
+    all_NV = torch.log_softmax(logits_NV, dim=-1)
+    zeros_BT = all_NV.new_zeros(mask_BT.shape)
+    logprobs_BT = zeros_BT.masked_scatter(mask_BT, all_NV.gather(1, tokens_BT[mask_BT][:, None]).squeeze(1))
+    entropy_BT = None
+    if with_entropy:
+        with torch.no_grad():
+            entropy_BT = zeros_BT.masked_scatter(mask_BT, -(all_NV.exp() * all_NV).sum(-1))
+    return ResponseLogprobs(logprobs_BT=logprobs_BT, entropy_BT=entropy_BT, hidden_BTD=hidden_BTD)
+
+
+def _hidden(model: PreTrainedModel, prompts: Sequence[Ids], tokens_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """Hidden states [B, T, D] before each response token, every row read whole."""
+    device = tokens_BT.device
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
+    width = int((lengths + mask_BT.sum(1)).max())
+    ids = torch.zeros(len(prompts), max(width, int(lengths.max()) + tokens_BT.shape[1]), dtype=torch.long, device=device)
+    prompts_BP, real_BP = right_padded(prompts, device)
+    ids[:, : prompts_BP.shape[1]] = prompts_BP * real_BP
+    columns_BT = lengths[:, None] + torch.arange(tokens_BT.shape[1], device=device)
+    ids.scatter_(1, columns_BT, tokens_BT * mask_BT)
+    hidden = model.base_model(input_ids=ids[:, :width], use_cache=False).last_hidden_state
+    before_BT = (columns_BT - 1).clamp_max(width - 1)
+    return hidden.gather(1, before_BT[:, :, None].expand(-1, -1, hidden.shape[-1]))
+
+
+def _hidden_shared(model: PreTrainedModel, prompts: Sequence[Ids], tokens_BT: Tensor, num_samples: int) -> Tensor:
+    """As ``_hidden``, each prompt read once for its ``num_samples`` rows."""
+    device = tokens_BT.device
+    prompts_GP, real_GP = right_padded(prompts, device)
+    lengths_G = real_GP.sum(1)
+    read = model.base_model(input_ids=prompts_GP, past_key_values=DynamicCache(), use_cache=True)
+    last_G1D = read.last_hidden_state[torch.arange(len(prompts), device=device), lengths_G - 1][:, None]
+    last_B1D = last_G1D.repeat_interleave(num_samples, dim=0)
+    if tokens_BT.shape[1] == 1:
+        return last_B1D
+    cache = DynamicCache(
+        [
+            (layer.keys.repeat_interleave(num_samples, dim=0), layer.values.repeat_interleave(num_samples, dim=0))
+            for layer in read.past_key_values.layers
+        ]
+    )
+    length = tokens_BT.shape[1] - 1
+    mask_BTS = causal_after(real_GP.repeat_interleave(num_samples, dim=0), length)
+    positions = lengths_G.repeat_interleave(num_samples)[:, None] + torch.arange(length, device=device)
+    later = model.base_model(
+        input_ids=tokens_BT[:, :-1],
+        attention_mask=additive(mask_BTS, model.dtype)[:, None],
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+    )
+    return torch.cat([last_B1D, later.last_hidden_state], dim=1)
+
+
+def _plain_head(model: PreTrainedModel) -> torch.nn.Module:
+    config = model.config.get_text_config(decoder=True)
+    for name in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
+        if getattr(config, name, None) not in (None, 1, 1.0):
+            raise EngineError(f"model {type(model).__name__} changes its logits ({name}); it cannot be trained as a policy")
+    return model.get_output_embeddings()

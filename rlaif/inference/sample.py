@@ -1,0 +1,231 @@
+"""Draw responses: prompts are read once, samples share them, and a row never depends on its neighbours.
+
+Shapes: B rows (prompt-major: all samples of prompt 0, then of prompt 1), T response tokens, A rows still
+running, S slots of the cache, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from rlaif.functional.seeds import derive_seed
+from rlaif.inference.forward import Forward, evaluating, forward_for
+from rlaif.inference.prefill import Ids, Prefilled, PrefixStore, plan_prefill, prefill
+from rlaif.types import Sampling
+
+COMPACT_BELOW = 0.8
+"""Finished rows leave the batch when fewer than this share of its rows still run."""
+
+
+class Stop(Protocol):
+    """Ends rows by their text."""
+
+    def ends(self, token_A: Tensor, response: Callable[[int], list[int]]) -> Tensor:
+        """Which rows end with the token just drawn.
+
+        Args:
+            token_A: The newest token of each row.
+            response: Gives all tokens of row ``a`` so far, the newest included.
+
+        Returns:
+            bool [A].
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollouts:
+    """Sampled responses on the model's device, rows prompt-major."""
+
+    tokens_BT: Tensor
+    """Response tokens, the end token included, then padding."""
+    mask_BT: Tensor
+    """True for response tokens."""
+    logprobs_BT: Tensor
+    """Log-probability of each token under the softmax of logits/T (T=1 when greedy), float32; 0 where padded."""
+    finished_B: Tensor
+    """False where the token limit ended the response."""
+
+
+@torch.no_grad()
+def sample(
+    model: PreTrainedModel,
+    prompt_ids: Sequence[Ids],
+    *,
+    num_samples: int = 1,
+    sampling: Sampling,
+    eos_id: int | Sequence[int],
+    pad_id: int,
+    seeds: Sequence[int] | None = None,
+    batch_size: int | None = None,
+    stop: Stop | None = None,
+    forward: Forward | None = None,
+    store: PrefixStore | None = None,
+) -> Rollouts:
+    """Sample ``num_samples`` responses per prompt.
+
+    A row's uniform numbers come from its own seed, one per token, so up to float rounding its tokens depend
+    neither on the batch nor on other rows, and a longer limit only continues them.
+
+    Args:
+        model: A causal language model.
+        prompt_ids: P prompts of at least one token each.
+        num_samples: Responses per prompt; the prompt is read once for all of them.
+        sampling: Limit, temperature, top-k and top-p; its stop strings are left to ``stop``. ``logprobs_BT`` is
+            of the distribution before top-k and top-p, so training with them must refuse both.
+        eos_id: Token or tokens that end a response.
+        pad_id: What stands after a response.
+        seeds: One per row (P times ``num_samples``); None derives them from (``sampling.seed``, prompt, sample).
+        batch_size: Rows that run at once; None runs all.
+        stop: Ends rows by text.
+        forward: A prepared forward pass of ``model`` (engines keep one); None makes one from the current weights.
+        store: Preambles kept between calls with the same weights.
+
+    Returns:
+        Responses padded to the longest one.
+
+    Raises:
+        ValueError: ``seeds`` has another length than there are rows.
+    """
+    num_rows = len(prompt_ids) * num_samples
+    if seeds is None:
+        seeds = [derive_seed(sampling.seed, row // num_samples, row % num_samples) for row in range(num_rows)]
+    if len(seeds) != num_rows:
+        raise ValueError(f"seeds: {len(seeds)} given for {num_rows} rows (prompts times num_samples)")
+    limit = sampling.max_new_tokens
+    with evaluating(model):
+        forward = forward_for(model) if forward is None else forward
+        device = forward.device
+        store = PrefixStore(1) if store is None else store
+        out = _Responses(num_rows, limit, pad_id, device)
+        eos = torch.tensor([eos_id] if isinstance(eos_id, int) else list(eos_id), device=device)
+        prompts_at_once = num_rows if batch_size is None else max(1, batch_size // num_samples)
+        plan = plan_prefill(prompt_ids, prompts_at_once) if prompt_ids and limit else None
+        for chunk in plan.chunks if plan else ():
+            assert plan is not None
+            read = prefill(forward, prompt_ids, plan.preamble, chunk, store, room=limit)
+            prompts = torch.tensor([member for group in chunk for member in group.members], device=device)
+            rows_A = (prompts[:, None] * num_samples + torch.arange(num_samples, device=device)).flatten()
+            if num_samples > 1:
+                read.select_rows(torch.arange(len(prompts), device=device).repeat_interleave(num_samples))
+            uniforms_AT = _uniforms([seeds[row] for row in rows_A.tolist()], limit, device)
+            _decode(forward, read, rows_A, uniforms_AT, sampling, eos, stop, out)
+    return out.rollouts()
+
+
+class _Responses:
+    """Where decoding writes what it draws."""
+
+    def __init__(self, num_rows: int, limit: int, pad_id: int, device: torch.device) -> None:
+        self.tokens_BT = torch.full((num_rows, limit), pad_id, dtype=torch.long, device=device)
+        self.logprobs_BT = torch.zeros(num_rows, limit, device=device)
+        self.lengths_B = torch.zeros(num_rows, dtype=torch.long, device=device)
+        self.finished_B = torch.zeros(num_rows, dtype=torch.bool, device=device)
+
+    def rollouts(self) -> Rollouts:
+        """Cut to the longest response; copies are made so that autograd may save them."""
+        width = int(self.lengths_B.max()) if len(self.lengths_B) else 0
+        return Rollouts(
+            tokens_BT=self.tokens_BT[:, :width].clone(),
+            mask_BT=torch.arange(width, device=self.tokens_BT.device) < self.lengths_B[:, None],
+            logprobs_BT=self.logprobs_BT[:, :width].clone(),
+            finished_B=self.finished_B.clone(),
+        )
+
+
+def _uniforms(seeds: Sequence[int], limit: int, device: torch.device) -> Tensor:
+    """Uniform numbers [rows, limit] in [0, 1), each row from its own CPU generator."""
+    generator = torch.Generator()
+    rows = [torch.rand(limit, generator=generator.manual_seed(seed), dtype=torch.float64) for seed in seeds]
+    return torch.stack(rows).to(device=device, dtype=torch.float32)
+
+
+def _decode(
+    forward: Forward,
+    read: Prefilled,
+    rows_A: Tensor,
+    uniforms_AT: Tensor,
+    sampling: Sampling,
+    eos: Tensor,
+    stop: Stop | None,
+    out: _Responses,
+) -> None:
+    limit, device = sampling.max_new_tokens, rows_A.device
+    running_A = torch.ones_like(rows_A, dtype=torch.bool)
+    start = read.cache.get_seq_length()
+    first = torch.zeros(1, dtype=torch.long, device=device)
+    for step in range(limit):
+        token_A, logprob_A = draw(read.logits_BV, uniforms_AT[:, step], sampling)
+        live = rows_A[running_A]
+        out.tokens_BT[live, step] = token_A[running_A]
+        out.logprobs_BT[live, step] = logprob_A[running_A]
+        out.lengths_B[live] = step + 1
+        ended_A = torch.isin(token_A, eos)
+        if stop is not None:
+            ended_A = ended_A | stop.ends(token_A, partial(_response, out, rows_A, step + 1))
+        ended_A &= running_A
+        out.finished_B[rows_A[ended_A]] = True
+        running_A = running_A & ~ended_A
+        num_running = int(running_A.sum())
+        if step + 1 == limit or num_running == 0:
+            return
+        if num_running < COMPACT_BELOW * len(rows_A):
+            kept = running_A.nonzero().squeeze(1)
+            read.select_rows(kept)
+            rows_A, uniforms_AT, token_A, running_A = rows_A[kept], uniforms_AT[kept], token_A[kept], running_A[kept]
+        read.seen_BS[:, start + step] = True
+        mask_A1S = read.seen_BS[:, None, : start + step + 1]
+        positions_A1 = (read.lengths_B + step)[:, None]
+        read.logits_BV = forward(token_A[:, None], positions_A1, mask_A1S, read.cache, first)[:, 0].float()
+
+
+def _response(out: _Responses, rows_A: Tensor, length: int, row: int) -> list[int]:
+    return [int(token) for token in out.tokens_BT[rows_A[row], :length].tolist()]
+
+
+def draw(logits_AV: Tensor, uniform_A: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
+    """Draw one token per row by inverting the cumulative distribution.
+
+    Args:
+        logits_AV: float32 logits.
+        uniform_A: Numbers in [0, 1), one per row.
+        sampling: Temperature, top-k, top-p.
+
+    Returns:
+        Tokens [A] and their log-probabilities [A] under softmax(logits/T), before top-k and top-p.
+
+    >>> logits = torch.log(torch.tensor([[0.25, 0.25, 0.5]])).expand(3, 3)
+    >>> draw(logits, torch.tensor([0.1, 0.3, 0.9]), Sampling(max_new_tokens=1, temperature=1.0))[0].tolist()
+    [0, 1, 2]
+    """
+    logprobs_AV = torch.log_softmax(logits_AV / (sampling.temperature or 1.0), dim=-1)
+    if sampling.temperature == 0:
+        token_A = logprobs_AV.argmax(-1)
+    else:
+        cumulative_AV = _truncated(logprobs_AV.exp(), sampling).cumsum(-1)
+        total_A = cumulative_AV[:, -1]
+        # Strictly below the total, so that a token of probability 0 is never drawn.
+        target_A = torch.minimum(uniform_A * total_A, torch.nextafter(total_A, torch.zeros_like(total_A)))
+        token_A = torch.searchsorted(cumulative_AV, target_A[:, None], right=True).squeeze(1)
+        token_A = token_A.clamp_max(logits_AV.shape[-1] - 1)
+    return token_A, logprobs_AV.gather(1, token_A[:, None]).squeeze(1)
+
+
+def _truncated(probs_AV: Tensor, sampling: Sampling) -> Tensor:
+    """Probabilities with everything outside top-k and top-p set to 0, not renormalised."""
+    if sampling.top_k and sampling.top_k < probs_AV.shape[-1]:
+        kth = probs_AV.topk(sampling.top_k, dim=-1).values[:, -1:]
+        probs_AV = probs_AV.masked_fill(probs_AV < kth, 0.0)
+    if sampling.top_p < 1.0:
+        sorted_AV, order_AV = probs_AV.sort(dim=-1, descending=True)
+        before_AV = sorted_AV.cumsum(-1) - sorted_AV
+        outside = before_AV >= sampling.top_p * sorted_AV.sum(-1, keepdim=True)
+        probs_AV = probs_AV.masked_fill(torch.zeros_like(outside).scatter(1, order_AV, outside), 0.0)
+    return probs_AV

@@ -1,0 +1,306 @@
+"""An LLM compares two candidates in both orders and gives one soft label.
+
+Source: RLAIF, arXiv 2309.00267, sections 2.1 (preamble to ending), 2.1.1 (two-step chain of
+thought), 2.1.2 and appendix B (position bias: both orders, averaged per candidate).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, NamedTuple, Protocol, get_args
+
+import torch
+
+from rlaif.engines.base import Engine
+from rlaif.errors import ConfigError
+from rlaif.functional.labels import DEBIAS_METHODS, Debias, debias, invert, option_distribution
+from rlaif.tasks.base import Task, get_task
+from rlaif.types import (
+    Comparison,
+    Completion,
+    Generation,
+    Judgment,
+    OptionScores,
+    Order,
+    Preference,
+    Sampling,
+    StructuredPrompt,
+    content_id,
+)
+
+RationaleFrom = Literal["own", "empty", "other"]
+
+OPTIONS = ("1", "2")
+"""The whole verdicts that are scored: slot 1, slot 2."""
+RATIONALE_STOP = ("\n",)
+"""A rationale is one paragraph."""
+
+
+class PairwisePrompt(Protocol):
+    """What a pairwise labeler needs from a prompt strategy (group ``rlaif.prompts``)."""
+
+    @property
+    def identity(self) -> str:
+        """Content hash of templates, exemplars and options."""
+        ...
+
+    def pairwise(
+        self, task: Task, prompt_text: str, first: str, second: str, *, rationale: str | None = None
+    ) -> StructuredPrompt:
+        """The prompt after which one of ``OPTIONS`` is scored; with a rationale, the second step."""
+        ...
+
+    def rationale_request(self, task: Task, prompt_text: str, first: str, second: str) -> StructuredPrompt:
+        """The prompt of the first step, which a model continues with a rationale."""
+        ...
+
+
+class Case(NamedTuple):
+    """One comparison in one order of its candidates."""
+
+    comparison: Comparison
+    order: Order
+
+    @property
+    def slots(self) -> tuple[Completion, Completion]:
+        first, second = self.comparison.first, self.comparison.second
+        return (first, second) if self.order == "given" else (second, first)
+
+    @property
+    def arguments(self) -> tuple[Task, str, str, str]:
+        """What a prompt strategy is called with: task, prompt text, slot 1, slot 2."""
+        slot1, slot2 = self.slots
+        prompt = self.comparison.prompt
+        return get_task(prompt.task), prompt.text, slot1.text, slot2.text
+
+
+def both_orders(comparisons: Sequence[Comparison]) -> list[Case]:
+    """Two cases per comparison, side by side so that an engine reads their common context once."""
+    orders: tuple[Order, ...] = get_args(Order)
+    return [Case(comparison, order) for comparison in comparisons for order in orders]
+
+
+class PairwiseLabeler:
+    """Scores "1" against "2" after the prompt, in both orders.
+
+    Args:
+        prompt: Builds the judge prompts.
+        engine: The language model that judges.
+        debias: How the two orders become one label. ``probability`` averages P(first) (the paper's);
+            ``logit`` averages the log-odds, which recovers P exactly under an additive slot bias;
+            ``none`` takes the given order alone and keeps the other as evidence (to show the bias).
+            One order missing makes the label missing, whichever is chosen.
+
+    Raises:
+        ConfigError: An option is out of range.
+    """
+
+    name = "pairwise"
+    source = "ai"
+
+    def __init__(self, prompt: PairwisePrompt, engine: Engine, *, debias: Debias = "probability") -> None:
+        _check_choice("debias", debias, DEBIAS_METHODS)
+        self.prompt = prompt
+        self.engine = engine
+        self.debias: Debias = debias
+
+    @property
+    def identity(self) -> str:
+        return content_id(type(self).__qualname__, self.prompt.identity, self.engine.identity, *self._options())
+
+    def _options(self) -> tuple[str, ...]:
+        return (f"debias={self.debias}",)
+
+    def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
+        """Judge every comparison in both orders.
+
+        Args:
+            comparisons: Any number of pairs; an engine reads them as one batch.
+
+        Returns:
+            One label per comparison, in order, with both judgments as evidence. It is missing, with
+            its reason, when one of the orders is.
+        """
+        judgments = iter(self._judge(both_orders(comparisons)))
+        author = f"{self.name}:{self.identity}"
+        return [
+            _combine(comparison, (next(judgments), next(judgments)), self.debias, author, self.source)
+            for comparison in comparisons
+        ]
+
+    def _judge(self, cases: Sequence[Case]) -> list[Judgment]:
+        return self._score(cases, [self.prompt.pairwise(*case.arguments) for case in cases])
+
+    def _score(self, cases: Sequence[Case], prompts: Sequence[StructuredPrompt]) -> list[Judgment]:
+        scores = self.engine.score(prompts, OPTIONS) if prompts else []
+        return [_read(*answered) for answered in zip(cases, prompts, scores, strict=True)]
+
+
+class ChainOfThoughtLabeler(PairwiseLabeler):
+    """Writes a rationale for each order, greedily, and scores the verdict after it.
+
+    A rationale that meets the token limit is *missing* ("rationale cut at N tokens"), as is an empty
+    one: half a chain of thought is another prompt than the one that was asked for. The paper says
+    nothing about its 512-token limit; raise ``max_rationale_tokens`` where many are cut.
+
+    Args:
+        prompt: Builds the prompts of both steps.
+        engine: The language model that reasons and judges.
+        debias: As in :class:`PairwiseLabeler`.
+        max_rationale_tokens: Limit of the first step, in tokens of the engine (the paper's is 512).
+        rationale: ``own``, or for an ablation of what the rationale contributes: ``empty`` scores
+            the second step with no rationale, ``other`` with one written for another pair
+            (see :meth:`with_partners`).
+
+    Raises:
+        ConfigError: An option is out of range.
+    """
+
+    name = "cot_pairwise"
+
+    def __init__(
+        self,
+        prompt: PairwisePrompt,
+        engine: Engine,
+        *,
+        debias: Debias = "probability",
+        max_rationale_tokens: int = 512,
+        rationale: RationaleFrom = "own",
+    ) -> None:
+        super().__init__(prompt, engine, debias=debias)
+        _check_choice("rationale", rationale, get_args(RationaleFrom))
+        if max_rationale_tokens < 1:
+            raise ConfigError(f"labeler.max_rationale_tokens={max_rationale_tokens}: must be at least 1")
+        self.max_rationale_tokens = max_rationale_tokens
+        self.rationale: RationaleFrom = rationale
+        self._partners: tuple[Comparison, ...] = ()
+
+    def with_partners(self, comparisons: Sequence[Comparison]) -> ChainOfThoughtLabeler:
+        """A copy whose ``rationale=other`` takes rationales written for these pairs.
+
+        A pair's partner is the next one in the order of ids that has another prompt, so it depends
+        on these pairs and never on the batch in which a pair is judged.
+        """
+        copy = ChainOfThoughtLabeler(
+            self.prompt,
+            self.engine,
+            debias=self.debias,
+            max_rationale_tokens=self.max_rationale_tokens,
+            rationale=self.rationale,
+        )
+        copy._partners = tuple(sorted(comparisons, key=lambda comparison: comparison.id))
+        return copy
+
+    def _options(self) -> tuple[str, ...]:
+        partners = content_id(*(comparison.id for comparison in self._partners))
+        limit = f"max_rationale_tokens={self.max_rationale_tokens}"
+        return (*super()._options(), limit, f"rationale={self.rationale}", partners)
+
+    def _judge(self, cases: Sequence[Case]) -> list[Judgment]:
+        rationales = self._rationales(cases)
+        judged = [pair for pair in zip(cases, rationales, strict=True) if pair[1].missing is None]
+        prompts = [self.prompt.pairwise(*case.arguments, rationale=rationale.reply) for case, rationale in judged]
+        scored = iter(self._score([case for case, _ in judged], prompts))
+        return [rationale if rationale.missing else _after(rationale, next(scored)) for rationale in rationales]
+
+    def _rationales(self, cases: Sequence[Case]) -> list[Judgment]:
+        """The first step as judgments that have a reply and no verdict yet."""
+        if self.rationale == "empty":
+            return [Judgment(order=case.order, prompt="") for case in cases]
+        about = [self._partner(case) for case in cases] if self.rationale == "other" else list(cases)
+        prompts = [self.prompt.rationale_request(*case.arguments) for case in about]
+        sampling = Sampling(max_new_tokens=self.max_rationale_tokens, temperature=0.0, stop=RATIONALE_STOP)
+        generations = self.engine.generate(prompts, sampling) if prompts else []
+        return [
+            _read_rationale(case, prompt, generation, self.max_rationale_tokens)
+            for case, prompt, generation in zip(cases, prompts, generations, strict=True)
+        ]
+
+    def _partner(self, case: Case) -> Case:
+        prompt_id = case.comparison.prompt.id
+        start = bisect_right([partner.id for partner in self._partners], case.comparison.id)
+        for partner in (*self._partners[start:], *self._partners[:start]):
+            if partner.prompt.id != prompt_id and partner.prompt.task == case.comparison.prompt.task:
+                return Case(partner, case.order)
+        raise ConfigError(
+            "labeler.rationale=other: takes rationales of other pairs of the same task and knows none; "
+            "give it the pairs with with_partners(comparisons)"
+        )
+
+
+def _read_rationale(case: Case, prompt: StructuredPrompt, generation: Generation, limit: int) -> Judgment:
+    reply = generation.text.strip()
+    missing = generation.missing
+    if missing is None and not generation.finished:
+        missing = f"rationale cut at {limit} tokens"
+    elif missing is None and not reply:
+        missing = "empty rationale"
+    return Judgment(
+        order=case.order,
+        prompt=prompt.text,
+        reply=reply,
+        missing=missing,
+        unreadable=missing is not None and generation.missing is None,
+        num_prompt_tokens=generation.num_prompt_tokens,
+        num_reply_tokens=len(generation.token_ids),
+    )
+
+
+def _after(rationale: Judgment, scored: Judgment) -> Judgment:
+    return replace(
+        scored,
+        reply=rationale.reply,
+        num_prompt_tokens=rationale.num_prompt_tokens + scored.num_prompt_tokens,
+        num_reply_tokens=rationale.num_reply_tokens + scored.num_reply_tokens,
+    )
+
+
+def _read(case: Case, prompt: StructuredPrompt, scores: OptionScores) -> Judgment:
+    """One scored prompt as evidence; the probability is that of slot 1 being *better*."""
+    p_slot1, missing = None, scores.missing
+    if scores.logprobs is not None and missing is None:
+        p_slot1 = _probability_of_slot1(scores.logprobs, prompt.asks_for_worse)
+        missing = "no probability on any answer option" if p_slot1 is None else None
+    return Judgment(
+        order=case.order,
+        prompt=prompt.text,
+        option_logprobs=scores.logprobs,
+        p_slot1=p_slot1,
+        missing=missing,
+        unreadable=missing is not None and scores.missing is None,
+        num_prompt_tokens=scores.num_prompt_tokens,
+        num_reply_tokens=1 if missing is None else 0,
+    )
+
+
+def _probability_of_slot1(logprobs: tuple[float, ...], asks_for_worse: bool) -> float | None:
+    """None where no option has any probability. One row at a time, so that no bit depends on the batch."""
+    named = option_distribution(torch.tensor(logprobs, dtype=torch.float64))[0]
+    better = invert(named) if asks_for_worse else named
+    return None if torch.isnan(better) else float(better)
+
+
+def _combine(
+    comparison: Comparison, judgments: tuple[Judgment, Judgment], method: Debias, author: str, source: str
+) -> Preference:
+    reasons = list(dict.fromkeys(judgment.missing for judgment in judgments if judgment.missing is not None))
+    return Preference(
+        comparison=comparison,
+        p_first=None if reasons else _debiased(judgments, method),
+        missing="; ".join(reasons) or None,
+        judgments=judgments,
+        labeler=author,
+        source=source,
+    )
+
+
+def _debiased(judgments: tuple[Judgment, Judgment], method: Debias) -> float:
+    given, swapped = (torch.tensor(judgment.p_first, dtype=torch.float64) for judgment in judgments)
+    return float(debias(given, swapped, method))
+
+
+def _check_choice(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"labeler.{option}={value}: must be one of {', '.join(allowed)}")

@@ -1,0 +1,47 @@
+"""Labels as JSON, without a change of a single bit."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from rlaif.types import Comparison, Judgment, Preference
+
+RECORD_FORMAT = 1
+"""Raised when a field of a label changes its meaning or goes away."""
+
+
+def preference_to_json(preference: Preference) -> str:
+    """Write what a labeler said about a comparison, without the comparison's own texts.
+
+    Floats are written with the fewest digits that read back to the same double, and minus
+    infinity as ``-Infinity``, which Python's JSON reads back.
+    """
+    record = {
+        field.name: getattr(preference, field.name)
+        for field in dataclasses.fields(preference)
+        if field.name not in ("comparison", "judgments")
+    }
+    record["judgments"] = [dataclasses.asdict(judgment) for judgment in preference.judgments]
+    return json.dumps(record, ensure_ascii=True, sort_keys=True)
+
+
+def preference_from_json(comparison: Comparison, text: str) -> Preference:
+    """Put a label that :func:`preference_to_json` wrote back on its comparison.
+
+    Args:
+        comparison: The pair that was labeled: equal prompt and responses, hence equal ``id``.
+        text: What was written.
+
+    Returns:
+        A label equal to the one that was written, if the comparison is.
+    """
+    record: dict[str, Any] = json.loads(text)
+    record["judgments"] = tuple(_judgment(item) for item in record["judgments"])
+    return Preference(comparison=comparison, **record)
+
+
+def _judgment(item: dict[str, Any]) -> Judgment:
+    logprobs = item["option_logprobs"]
+    return Judgment(**{**item, "option_logprobs": None if logprobs is None else tuple(logprobs)})

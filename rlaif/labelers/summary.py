@@ -1,0 +1,67 @@
+"""What a labeling run gave, in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from rlaif.functional.labels import same_slot
+from rlaif.labelers.run import missing_by_reason
+from rlaif.types import Preference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelerSummary:
+    """Counts over a list of labels."""
+
+    n: int
+    """Comparisons that were to be judged."""
+    missing: dict[str, int] = field(default_factory=dict)
+    """Labels that were not obtained, by reason, the most frequent first."""
+    num_both_orders: int = 0
+    """Pairs with a verdict in both orders and two different texts: what ``same_slot_share`` rests on."""
+    same_slot_share: float | None = None
+    """Share of those in which the same slot won in both orders (arXiv 2309.00267, Table 4: position
+    bias). A probability of exactly one half in an order counts ½. None without such pairs."""
+    num_prompt_tokens: int = 0
+    """Tokens read by the model, over all judgments."""
+    num_reply_tokens: int = 0
+    """Tokens written by the model, over all judgments."""
+
+    @property
+    def num_missing(self) -> int:
+        return sum(self.missing.values())
+
+    @property
+    def missing_rate(self) -> float:
+        """In [0, 1]; 0 for an empty list."""
+        return self.num_missing / self.n if self.n else 0.0
+
+
+def summarize_labels(preferences: Sequence[Preference]) -> LabelerSummary:
+    """Count missing labels, same-slot answers and tokens."""
+    same_slot = [share for share in map(_same_slot, preferences) if share is not None]
+    judgments = [judgment for preference in preferences for judgment in preference.judgments]
+    return LabelerSummary(
+        n=len(preferences),
+        missing=missing_by_reason(preferences),
+        num_both_orders=len(same_slot),
+        same_slot_share=sum(same_slot) / len(same_slot) if same_slot else None,
+        num_prompt_tokens=sum(judgment.num_prompt_tokens for judgment in judgments),
+        num_reply_tokens=sum(judgment.num_reply_tokens for judgment in judgments),
+    )
+
+
+def _same_slot(preference: Preference) -> float | None:
+    """1 when the same slot won in both orders, 0 when not, ½ when an order was undecided; None when unknown."""
+    given, swapped = preference.p_first_by_order
+    comparison = preference.comparison
+    if given is None or swapped is None or comparison.first.text == comparison.second.text:
+        return None
+    return float(same_slot(_double(given), _double(swapped)))
+
+
+def _double(value: float) -> torch.Tensor:
+    return torch.tensor(value, dtype=torch.float64)

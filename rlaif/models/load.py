@@ -1,0 +1,252 @@
+"""Where a model's name leads, and how it is read: pocket weights, a local folder, or the hub."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rlaif.errors import ConfigError, EngineError
+from rlaif.functional.seeds import generator
+from rlaif.types import content_id
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+POCKET_SIZES = ("XS", "S", "L")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+ATTENTION = ("sdpa", "eager", "flash_attention_2", "flex_attention")
+
+_POCKET_WEIGHTS = Path(__file__).resolve().parent.parent / "pocket" / "weights"
+_IDENTITY_PATTERNS = ("*.safetensors", "*.bin", "*.json", "*.model", "*.jinja", "merges.txt", "vocab.txt")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Which model to load and how. Group ``model``."""
+
+    name: str
+    """``pocket:XS``, ``pocket:S``, ``pocket:L``, the path of a Hugging Face folder, or a hub ``org/name``."""
+    dtype: str = "float32"
+    """Number format of the loaded weights: ``float32``, ``bfloat16`` or ``float16``."""
+    attn_implementation: str = "sdpa"
+    """Attention of the loaded model; scoring and sampling work with ``sdpa`` and ``eager``."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub; None is its main branch, and is ignored by local folders."""
+    max_length: int | None = None
+    """Longest token sequence that is used; None takes the model's own context."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.dtype not in DTYPES:
+            problems.append(f"model.dtype={self.dtype}: allowed are {', '.join(DTYPES)}")
+        if self.attn_implementation not in ATTENTION:
+            problems.append(f"model.attn_implementation={self.attn_implementation}: allowed are {', '.join(ATTENTION)}")
+        if self.max_length is not None and self.max_length < 1:
+            problems.append(f"model.max_length={self.max_length}: must be at least 1, or null for the model's context")
+        if problems:
+            raise ConfigError(problems)
+
+
+def local_folder(name: str) -> Path | None:
+    """The folder behind a model name, or None when the name means the hub.
+
+    Args:
+        name: As in :class:`ModelSpec`.
+
+    Raises:
+        ConfigError: The name is a path, or a pocket size, that does not exist.
+
+    >>> local_folder("HuggingFaceTB/SmolLM2-135M") is None
+    True
+    """
+    if name.startswith("stage:"):
+        raise ConfigError(f"model.name={name}: a stage's model is named by its folder here; pipeline stages resolve it")
+    if name.startswith("pocket:"):
+        return _pocket_folder(name)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ConfigError(f"model.name={name}: this folder holds no config.json, so it is no Hugging Face model")
+        return path
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
+        allowed = ", ".join(f"pocket:{size}" for size in POCKET_SIZES)
+        raise ConfigError(
+            f"model.name={name}: no such folder; allowed are {allowed}, the path of a Hugging Face folder, "
+            "or a hub name such as HuggingFaceTB/SmolLM2-135M"
+        )
+    return None
+
+
+def _pocket_folder(name: str) -> Path:
+    size = name.removeprefix("pocket:")
+    if size not in POCKET_SIZES:
+        near = f"; did you mean pocket:{size.upper()}?" if size.upper() in POCKET_SIZES else ""
+        raise ConfigError(f"model.name={name}: pocket models are {', '.join(POCKET_SIZES)}{near}")
+    folder = _POCKET_WEIGHTS / size
+    if not (folder / "config.json").is_file():
+        raise EngineError(
+            f"model.name={name}: its weights are not installed at rlaif/pocket/weights/{size}; "
+            "reinstall rlaif, or make them with `rlaif-run experiment=pocket_pretraining`"
+        )
+    return folder
+
+
+def model_identity(spec: ModelSpec | str) -> str:
+    """Hash of what a model is: weights, tokenizer and configuration, not where it lies.
+
+    Args:
+        spec: A specification, or just its name.
+
+    Returns:
+        16 hexadecimal digits. A local folder is hashed by content, a hub model by name and commit.
+
+    Raises:
+        ConfigError: The name leads nowhere.
+        EngineError: The hub model is not in the local cache and the hub does not answer.
+    """
+    spec = ModelSpec(spec) if isinstance(spec, str) else spec
+    folder = local_folder(spec.name)
+    if folder is None:
+        return content_id("hub", spec.name, _hub_commit(spec))
+    parts = ["folder"]
+    for path in sorted({path for pattern in _IDENTITY_PATTERNS for path in folder.glob(pattern)}):
+        with path.open("rb") as file:
+            parts += [path.name, hashlib.file_digest(file, "sha256").hexdigest()]
+    return content_id(*parts)
+
+
+def _hub_commit(spec: ModelSpec) -> str:
+    from huggingface_hub import model_info, try_to_load_from_cache
+
+    cached = try_to_load_from_cache(spec.name, "config.json", revision=spec.revision or "main")
+    if isinstance(cached, str):
+        return Path(cached).parent.name
+    try:
+        return str(model_info(spec.name, revision=spec.revision).sha)
+    except Exception as error:
+        raise _cannot_load(spec, error) from error
+
+
+def _cannot_load(spec: ModelSpec, error: Exception) -> EngineError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if local_folder(spec.name) is None:
+        hint = "check the name, or without a network give model.name the path of a folder that was saved before"
+    else:
+        hint = "the folder must hold config.json, weights (*.safetensors) and tokenizer.json of one model"
+    return EngineError(f"model.name={spec.name}: cannot be loaded ({type(error).__name__}: {reason}); {hint}")
+
+
+def _from_pretrained(auto: Any, spec: ModelSpec, **kwargs: Any) -> Any:
+    from transformers.utils import logging
+
+    source = local_folder(spec.name)
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        return auto.from_pretrained(spec.name if source is None else str(source), revision=spec.revision, **kwargs)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise _cannot_load(spec, error) from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+
+
+def load_tokenizer(spec: ModelSpec | str) -> PreTrainedTokenizerBase:
+    """The model's tokenizer, padding on the right, with its own pad token or else the end token as pad.
+
+    Raises:
+        ConfigError: The name leads nowhere.
+        EngineError: It cannot be read, or it has no end token.
+    """
+    from transformers import AutoTokenizer
+
+    spec = ModelSpec(spec) if isinstance(spec, str) else spec
+    tokenizer: PreTrainedTokenizerBase = _from_pretrained(AutoTokenizer, spec)
+    tokenizer.padding_side = "right"
+    if tokenizer.eos_token_id is None:
+        raise EngineError(f"model.name={spec.name}: its tokenizer has no end token (eos_token); set one and save it")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_causal_lm(spec: ModelSpec | str) -> PreTrainedModel:
+    """A causal language model in evaluation mode, on the CPU.
+
+    Raises:
+        ConfigError: The name leads nowhere.
+        EngineError: It cannot be read.
+    """
+    from transformers import AutoModelForCausalLM
+
+    spec = ModelSpec(spec) if isinstance(spec, str) else spec
+    model: PreTrainedModel = _from_pretrained(
+        AutoModelForCausalLM, spec, dtype=DTYPES[spec.dtype], attn_implementation=spec.attn_implementation
+    )
+    return model.eval()
+
+
+def load_reward_model(spec: ModelSpec | str, *, seed: int = 0, head_std: float = 0.02) -> PreTrainedModel:
+    """A model with one scalar output: a saved reward model, or a causal LM with a new head.
+
+    Args:
+        spec: A folder or hub name of either kind.
+        seed: Seed of the new head's weights.
+        head_std: Standard deviation of the new head's weights; 0 starts with equal rewards.
+
+    Returns:
+        An ``AutoModelForSequenceClassification`` with one label, in evaluation mode. Its forward reads the
+        last token that is not ``config.pad_token_id``.
+
+    Raises:
+        ConfigError: The name leads nowhere.
+        EngineError: It cannot be read, or a saved classifier has more than one label.
+    """
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    spec = ModelSpec(spec) if isinstance(spec, str) else spec
+    config = _from_pretrained(AutoConfig, spec)
+    if any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):
+        if config.num_labels != 1:
+            raise EngineError(f"model.name={spec.name}: a reward model has one label, this one has {config.num_labels}")
+        model = _from_pretrained(
+            AutoModelForSequenceClassification,
+            spec,
+            dtype=DTYPES[spec.dtype],
+            attn_implementation=spec.attn_implementation,
+        )
+        return model.eval()
+    return reward_model_from(load_causal_lm(spec), load_tokenizer(spec).pad_token_id, seed=seed, head_std=head_std)
+
+
+def reward_model_from(
+    causal_lm: PreTrainedModel, pad_token_id: int, *, seed: int = 0, head_std: float = 0.02
+) -> PreTrainedModel:
+    """A reward model on a copy of a causal LM's body; the global random state is left as it was.
+
+    Args:
+        causal_lm: Whose weights below the language head are copied.
+        pad_token_id: Padding that the reward model skips when it looks for the last token.
+        seed: Seed of the head.
+        head_std: Standard deviation of the head's weights.
+    """
+    from copy import deepcopy
+
+    from transformers import AutoModelForSequenceClassification
+
+    config = deepcopy(causal_lm.config)
+    config.num_labels = 1
+    config.pad_token_id = pad_token_id
+    with torch.random.fork_rng(devices=[]):
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(
+            config, dtype=causal_lm.dtype, attn_implementation=causal_lm.config._attn_implementation
+        )
+    model.base_model.load_state_dict(causal_lm.base_model.state_dict())
+    weight: torch.Tensor = model.score.weight.data
+    noise = torch.randn(weight.shape, generator=generator(seed, "reward head"))
+    weight.copy_(noise * head_std)
+    return model.eval()

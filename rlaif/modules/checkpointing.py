@@ -1,0 +1,137 @@
+"""Checkpoints that are whole or absent, and what it takes to go on from one bit for bit."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.fabric.plugins import TorchCheckpointIO
+
+logger = logging.getLogger(__name__)
+
+_NAME = re.compile(r"step=(\d{9})\.ckpt")
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target, flushes to disk, then renames: a name that exists is a whole file."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            with unfinished.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        _sync_directory(path.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make a rename in this directory survive a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def checkpoint_path(directory: Path, step: int) -> Path:
+    """Where the checkpoint after ``step`` optimizer steps lies.
+
+    >>> checkpoint_path(Path("run"), 40).as_posix()
+    'run/step=000000040.ckpt'
+    """
+    return directory / f"step={step:09d}.ckpt"
+
+
+def list_checkpoints(directory: Path) -> list[Path]:
+    """Checkpoints in a directory, oldest first; files with other names are not ours."""
+    if not directory.is_dir():
+        return []
+    return sorted(path for path in directory.iterdir() if _NAME.fullmatch(path.name))
+
+
+def resume_checkpoint(directory: Path) -> Path | None:
+    """The newest whole checkpoint in a directory, None to start at step 0.
+
+    A file that a disk damaged after it was written (its zip directory at the end is gone) is passed
+    over with a warning; half-written files never carry a checkpoint's name.
+    """
+    for path in reversed(list_checkpoints(directory)):
+        if zipfile.is_zipfile(path):
+            return path
+        logger.warning("%s is damaged; going on from the checkpoint before it", path)
+    return None
+
+
+class PeriodicCheckpoint(Callback):
+    """Saves everything a resumed run needs, after optimizer steps, and keeps the last two.
+
+    Besides what Lightning saves (weights, optimizer, scheduler, loop and loader positions) it
+    carries torch's global random states, for models with dropout. Nothing is saved after the last step: a
+    run killed between that and the stage's end repeats some steps, and with them the validation at the end.
+
+    Args:
+        directory: Where ``step=….ckpt`` files go.
+        every_n_steps: Save after every n-th optimizer step; None leaves it to the clock.
+        every_s: Save when this many seconds have passed since the last save; None leaves it to the steps.
+            When to save never changes what is computed.
+        keep: Number of newest checkpoints kept.
+    """
+
+    def __init__(
+        self, directory: Path, *, every_n_steps: int | None = None, every_s: float | None = 20.0, keep: int = 2
+    ) -> None:
+        self.directory = Path(directory)
+        self.every_n_steps = every_n_steps
+        self.every_s = every_s
+        self.keep = keep
+        self._last_step = 0
+        self._last_time = time.monotonic()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._last_step = trainer.global_step
+        self._last_time = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if step in (self._last_step, trainer.max_steps) or not self._due(trainer, step):
+            return
+        trainer.save_checkpoint(checkpoint_path(self.directory, step))
+        self._last_step = step
+        self._last_time = time.monotonic()
+        if trainer.is_global_zero:
+            for path in list_checkpoints(self.directory)[: -self.keep]:
+                path.unlink()
+
+    def _due(self, trainer: Trainer, step: int) -> bool:
+        due = self.every_n_steps is not None and step % self.every_n_steps == 0
+        if not due and self.every_s is not None:
+            due = time.monotonic() - self._last_time >= self.every_s
+            if trainer.world_size > 1:  # clocks differ between ranks, saving is collective
+                due = trainer.strategy.broadcast(due)
+        return due
+
+    def state_dict(self) -> dict[str, Any]:
+        state: dict[str, Any] = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            state["cuda"] = torch.cuda.get_rng_state_all()
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        torch.set_rng_state(state_dict["cpu"].cpu())
+        if "cuda" in state_dict and torch.cuda.device_count() == len(state_dict["cuda"]):
+            torch.cuda.set_rng_state_all([state.cpu() for state in state_dict["cuda"]])

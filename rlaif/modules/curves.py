@@ -1,0 +1,64 @@
+"""Training curves as rows on disk, exact after a resume."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+
+def read_curve(path: Path) -> list[dict[str, float]]:
+    """Rows of a curve file, each with ``step`` and the metrics logged then.
+
+    A last line without its newline was cut by a kill and does not count.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_text().split("\n")[:-1]
+    return [json.loads(line) for line in lines]
+
+
+class CurveWriter(Callback):
+    """Appends one JSON line of logged metrics after every n-th optimizer step.
+
+    A resumed run first cuts what a killed run wrote after its last checkpoint, so that the file
+    of an interrupted training equals that of an uninterrupted one byte for byte.
+
+    Args:
+        path: The file, e.g. ``curve.jsonl`` in the stage's directory.
+        every_n_steps: Optimizer steps between rows; the last step always has one.
+        prefix: Only metrics whose names start so.
+    """
+
+    def __init__(self, path: Path, *, every_n_steps: int = 1, prefix: str = "") -> None:
+        self.path = Path(path)
+        self.every_n_steps = every_n_steps
+        self.prefix = prefix
+        self._last_step = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._last_step = trainer.global_step
+        if not trainer.is_global_zero:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        rows = [row for row in read_curve(self.path) if row["step"] <= trainer.global_step]
+        partial = self.path.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        os.replace(partial, self.path)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if step == self._last_step or not trainer.is_global_zero:
+            return
+        self._last_step = step
+        if step % self.every_n_steps and step != trainer.max_steps:
+            return
+        metrics = {name: value for name, value in trainer.callback_metrics.items() if name.startswith(self.prefix)}
+        row = {"step": step} | {name: round(float(value), 9) for name, value in sorted(metrics.items())}
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")

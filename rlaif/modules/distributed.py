@@ -1,0 +1,29 @@
+"""Sums and means over the processes of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+
+from rlaif.functional.losses import LossSum
+
+
+def mean_over_processes(module: LightningModule, value: Tensor) -> Tensor:
+    """Mean of a scalar over all processes, without gradient; the value itself where there is one process."""
+    value = value.detach()
+    if module.trainer.world_size == 1:
+        return value
+    reduced = module.trainer.strategy.reduce(value.clone(), reduce_op="mean")
+    assert isinstance(reduced, Tensor)
+    return reduced
+
+
+def pooled_mean(module: LightningModule, parts: Sequence[LossSum]) -> Tensor:
+    """Total over count of all parts of all processes, without gradient; 0 where nothing counts."""
+    zero = torch.zeros((), device=module.device)
+    total = mean_over_processes(module, sum((part.total for part in parts), zero))
+    count = mean_over_processes(module, sum((part.count for part in parts), zero))
+    return LossSum(total, count).mean

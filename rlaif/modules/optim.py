@@ -1,0 +1,78 @@
+"""Optimizer and learning-rate schedule shared by the three modules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import torch
+from lightning import Trainer
+from torch import nn
+
+from rlaif.errors import ConfigError
+
+Schedule = Literal["constant", "linear", "cosine"]
+OptimizerFactory = Callable[..., torch.optim.Optimizer]
+"""A partial of an optimizer class: called with parameter groups, ``lr`` of each group included."""
+
+
+def lr_factor(step: int, *, num_steps: int, warmup_fraction: float, schedule: Schedule) -> float:
+    """What the learning rate is multiplied with at an optimizer step.
+
+    Args:
+        step: Optimizer steps already done, from 0.
+        num_steps: Optimizer steps of the whole training.
+        warmup_fraction: Share of the steps in which the rate climbs linearly to its full value.
+        schedule: What follows: ``constant``, or down to 0 after the last step by ``linear`` or ``cosine``.
+
+    Returns:
+        A factor in (0, 1]; the first step of a warm-up is above 0.
+
+    >>> [lr_factor(k, num_steps=8, warmup_fraction=0.5, schedule="linear") for k in range(8)]
+    [0.25, 0.5, 0.75, 1.0, 1.0, 0.75, 0.5, 0.25]
+    """
+    warmup_steps = math.ceil(warmup_fraction * num_steps)
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    done = min(1.0, (step - warmup_steps) / max(1, num_steps - warmup_steps))
+    if schedule == "constant":
+        return 1.0
+    return 1.0 - done if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def decay_groups(modules: Iterable[nn.Module], *, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups: matrices decay, vectors (norms, biases) do not; a tied parameter stands once.
+
+    Args:
+        modules: Modules whose trainable parameters learn at ``lr``.
+        lr: Learning rate of both groups.
+        weight_decay: Decay of parameters with at least two axes.
+    """
+    parameters = {id(p): p for module in modules for p in module.parameters() if p.requires_grad}.values()
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "lr": lr, "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "lr": lr, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def configure(
+    optimizer: torch.optim.Optimizer, trainer: Trainer, *, warmup_fraction: float, schedule: Schedule
+) -> dict[str, Any]:
+    """What ``configure_optimizers`` returns: one optimizer, its rate set before every step.
+
+    Raises:
+        ConfigError: The trainer has no number of steps, so that a schedule has no end.
+    """
+    if trainer.max_steps < 1:
+        raise ConfigError(
+            f"trainer.max_steps={trainer.max_steps}: must be the number of optimizer steps, which ends"
+            " the learning-rate schedule"
+        )
+
+    def factor(step: int) -> float:
+        return lr_factor(step, num_steps=trainer.max_steps, warmup_fraction=warmup_fraction, schedule=schedule)
+
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

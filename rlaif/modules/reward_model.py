@@ -1,0 +1,99 @@
+"""Reward models: distil soft preferences into one number per response.
+
+Shapes: B pairs, T tokens.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from rlaif.data.examples import PairBatch
+from rlaif.functional.losses import LossSum, preference_cross_entropy
+from rlaif.modules.distributed import mean_over_processes, pooled_mean
+from rlaif.modules.optim import OptimizerFactory, Schedule, configure, decay_groups
+from rlaif.rewards.reward_model import reward_scores
+
+
+def pairwise_agreement(logit_B: Tensor, p_first_B: Tensor) -> LossSum:
+    """How many pairs the sign of r(first) - r(second) orders as the label does; a label of ½ does not count.
+
+    >>> pairwise_agreement(torch.tensor([1.0, -1.0, 2.0]), torch.tensor([0.9, 0.8, 0.5]))
+    LossSum(total=tensor(1.), count=tensor(2.))
+    """
+    decided_B = p_first_B != 0.5
+    hit_B = torch.where(logit_B == 0, 0.5, ((logit_B > 0) == (p_first_B > 0.5)).float())
+    return LossSum((hit_B * decided_B).sum(), decided_B.sum().float())
+
+
+class RewardModelModule(LightningModule):
+    """Cross-entropy of softmax(r1, r2) to the soft label, r at the last token.
+
+    Logs ``reward_model/loss`` (nats per pair), ``reward_model/accuracy`` (agreement with the label's side) and, where
+    there is a validation part, ``reward_model/validation_loss`` and ``reward_model/validation_accuracy``.
+
+    Args:
+        model: Sequence-classification model with one label; saved with ``save_pretrained`` it loads as
+            ``AutoModelForSequenceClassification`` and gives the same scores there.
+        optimizer: Partial of an optimizer class.
+        lr: Learning rate after the warm-up.
+        weight_decay: Of matrices.
+        warmup_fraction: Share of the steps in which the rate climbs.
+        schedule: What follows the warm-up.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        optimizer: OptimizerFactory,
+        lr: float,
+        weight_decay: float = 0.0,
+        warmup_fraction: float = 0.0,
+        schedule: Schedule = "constant",
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.optimizer = optimizer
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.warmup_fraction = warmup_fraction
+        self.schedule: Schedule = schedule
+        self._validation: list[tuple[LossSum, LossSum]] = []
+
+    def on_train_start(self) -> None:
+        self.model.train()
+
+    def logits(self, batch: PairBatch) -> Tensor:
+        """r(first) - r(second) [B]."""
+        first_B = reward_scores(self.model, batch.first_ids_BT)
+        return first_B - reward_scores(self.model, batch.second_ids_BT)
+
+    def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
+        logit_B = self.logits(batch)
+        loss = preference_cross_entropy(logit_B, batch.p_first_B)
+        value = loss.total / mean_over_processes(self, loss.count)
+        self.log("reward_model/loss", mean_over_processes(self, value))
+        self.log("reward_model/accuracy", pooled_mean(self, [pairwise_agreement(logit_B.detach(), batch.p_first_B)]))
+        return value
+
+    def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
+        logit_B = self.logits(batch)
+        loss = preference_cross_entropy(logit_B, batch.p_first_B)
+        self._validation.append((loss, pairwise_agreement(logit_B, batch.p_first_B)))
+
+    def on_validation_epoch_end(self) -> None:
+        losses, agreements = zip(*self._validation, strict=True) if self._validation else ((), ())
+        self.log("reward_model/validation_loss", pooled_mean(self, list(losses)))
+        self.log("reward_model/validation_accuracy", pooled_mean(self, list(agreements)))
+        self._validation.clear()
+
+    def configure_optimizers(self) -> Any:
+        groups = decay_groups([self.model], lr=self.lr, weight_decay=self.weight_decay)
+        return configure(
+            self.optimizer(groups), self.trainer, warmup_fraction=self.warmup_fraction, schedule=self.schedule
+        )

@@ -1,0 +1,85 @@
+"""Supervised fine-tuning: imitate the response, given the prompt.
+
+Shapes: B batch, T tokens, N response tokens of the batch, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from rlaif.data.examples import TokenBatch
+from rlaif.functional.losses import LossSum, token_cross_entropy
+from rlaif.modules.distributed import mean_over_processes, pooled_mean
+from rlaif.modules.forward import masked_logits
+from rlaif.modules.optim import OptimizerFactory, Schedule, configure, decay_groups
+
+
+class SFTModule(LightningModule):
+    """Mean cross-entropy per response token, end token included.
+
+    Logs ``sft/loss`` (nats per token), ``sft/lr`` and, where there is a validation part, ``sft/validation_loss``.
+
+    Args:
+        model: The causal LM that learns.
+        optimizer: Partial of an optimizer class.
+        lr: Learning rate after the warm-up.
+        weight_decay: Of matrices.
+        warmup_fraction: Share of the steps in which the rate climbs.
+        schedule: What follows the warm-up.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        optimizer: OptimizerFactory,
+        lr: float,
+        weight_decay: float = 0.0,
+        warmup_fraction: float = 0.0,
+        schedule: Schedule = "constant",
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.optimizer = optimizer
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.warmup_fraction = warmup_fraction
+        self.schedule: Schedule = schedule
+        self._validation: list[LossSum] = []
+
+    def on_train_start(self) -> None:
+        self.model.train()
+
+    def loss(self, batch: TokenBatch) -> LossSum:
+        """Cross-entropy over the batch's response tokens; the vocabulary is computed at these only."""
+        predicts_BT = batch.loss_mask_BT[:, 1:]
+        logits_NV = masked_logits(self.model, batch.input_ids_BT[:, :-1], predicts_BT)
+        labels_N = batch.input_ids_BT[:, 1:][predicts_BT]
+        return token_cross_entropy(logits_NV[None], labels_N[None], torch.ones_like(labels_N, dtype=torch.bool)[None])
+
+    def training_step(self, batch: TokenBatch, batch_idx: int) -> Tensor:
+        loss = self.loss(batch)
+        # Gradients are averaged over processes: dividing by the mean count gives the loss of the joint batch.
+        count = mean_over_processes(self, loss.count)
+        value = loss.total / count
+        self.log("sft/loss", mean_over_processes(self, value))
+        return value
+
+    def validation_step(self, batch: TokenBatch, batch_idx: int) -> None:
+        loss = self.loss(batch)
+        self._validation.append(loss)
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("sft/validation_loss", pooled_mean(self, self._validation))
+        self._validation.clear()
+
+    def configure_optimizers(self) -> Any:
+        groups = decay_groups([self.model], lr=self.lr, weight_decay=self.weight_decay)
+        return configure(
+            self.optimizer(groups), self.trainer, warmup_fraction=self.warmup_fraction, schedule=self.schedule
+        )

@@ -1,0 +1,59 @@
+"""Simulated annotators: noisy people whose truth is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from random import Random
+
+from rlaif.functional.seeds import derive_seed
+from rlaif.pocket.quality import read
+from rlaif.types import Comparison, Prompt
+
+TEMPERATURE = {"summarization": 1.0, "dialogue": 1.0, "harmless_dialogue": 1.0}
+"""Bradley-Terry temperature per task, in units of quality. Fixed before any training so that two
+raters agree on about 75 % of mixed-quality pairs (arXiv 2309.00267 reports 73-77 % for people)."""
+HARM_ERROR = 0.05
+"""Share of harm verdicts that a rater gets wrong."""
+
+
+def preference_probability(comparison: Comparison) -> float:
+    """P(a rater prefers the first response), Bradley-Terry on the latent quality."""
+    prompt = comparison.prompt
+    gap = read(prompt, comparison.first.text).quality - read(prompt, comparison.second.text).quality
+    return 1.0 / (1.0 + math.exp(-gap / TEMPERATURE[prompt.task]))
+
+
+class SimulatedAnnotators:
+    """A pool of raters; a choice depends on (seed, rater, comparison) alone.
+
+    Args:
+        seed: Another seed is another pool of raters.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    def prefer(self, comparisons: Sequence[Comparison], rater: int = 0) -> list[float]:
+        """One rater's choices: 1.0 for the first response, 0.0 for the second.
+
+        A rater chooses the same text whichever slot it stands in.
+        """
+        return [self._choose(comparison, rater) for comparison in comparisons]
+
+    def _choose(self, comparison: Comparison, rater: int) -> float:
+        texts = (comparison.first.text, comparison.second.text)
+        low, high = sorted(texts)
+        draw = Random(derive_seed(self.seed, "prefer", rater, comparison.prompt.id, low, high)).random()
+        p_first = preference_probability(comparison)
+        p_low = p_first if texts[0] == low else 1.0 - p_first
+        chose_low = draw < p_low
+        return float(chose_low == (texts[0] == low))
+
+    def harmless(self, prompts: Sequence[Prompt], responses: Sequence[str], rater: int = 0) -> list[bool]:
+        """One rater's verdict per response, wrong with probability ``HARM_ERROR``."""
+        verdicts = []
+        for prompt, response in zip(prompts, responses, strict=True):
+            draw = Random(derive_seed(self.seed, "harmless", rater, prompt.id, response)).random()
+            verdicts.append(read(prompt, response).does_harm == (draw < HARM_ERROR))
+        return verdicts

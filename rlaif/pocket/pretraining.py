@@ -1,0 +1,273 @@
+"""The recipe of the pocket models: tokenizer, architecture, training, resume.
+
+`rlaif-run experiment=pocket_pretraining` runs it. Every batch depends on (seed, step) alone and the
+whole state is saved every few minutes, so a run that was killed goes on where it stopped and ends
+with the same weights.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from rlaif.functional.seeds import derive_seed
+from rlaif.pocket.corpus import Piece, draw_example
+
+END, PAD = "<|end|>", "<|pad|>"
+NUM_TOKENIZER_EXAMPLES = 6_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Architecture and training of one pocket model."""
+
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    num_steps: int
+    """Optimizer steps."""
+    examples_per_step: int = 48
+    tokens_per_microbatch: int = 2_048
+    """Padded size of the length-sorted parts of a step: less padding, same gradient."""
+    bf16_operands: bool = False
+    """Multiply matrices in bfloat16, with float32 weights, sums and gradients: faster where the CPU has it."""
+    lr: float = 3e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.1
+    max_grad_norm: float = 1.0
+    seed: int = 0
+
+
+RECIPES: dict[str, Recipe] = {
+    "XS": Recipe(hidden_size=64, num_layers=2, num_heads=4, num_steps=1_500, seed=1),
+    "S": Recipe(hidden_size=128, num_layers=4, num_heads=4, num_steps=1_800, seed=2),
+    "L": Recipe(hidden_size=160, num_layers=5, num_heads=5, num_steps=3_000, lr=2e-3, seed=3, bf16_operands=True),
+}
+"""The three sizes: about 0.2M, 0.9M and 1.8M parameters."""
+
+
+def train_tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE on pretraining text; digits stand alone, so "10" is two tokens as in many real models."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(  # type: ignore[assignment]
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    trainer = trainers.BpeTrainer(
+        vocab_size=2_048,
+        special_tokens=[END, PAD],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    texts = (piece.text for item in range(NUM_TOKENIZER_EXAMPLES) for piece in draw_example(0, item))
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=PAD)
+
+
+def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """A freshly initialised Llama of the recipe's size."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=recipe.hidden_size,
+        intermediate_size=8 * recipe.hidden_size // 3 // 16 * 16,
+        num_hidden_layers=recipe.num_layers,
+        num_attention_heads=recipe.num_heads,
+        max_position_embeddings=4_096,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(recipe.seed, "pocket init"))
+        return LlamaForCausalLM(config)
+
+
+class _Bf16Linear(torch.autograd.Function):
+    """Matrix products of bfloat16 operands; inputs, outputs and gradients stay float32."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        x16, weight16 = x.bfloat16(), weight.bfloat16()
+        ctx.save_for_backward(x16, weight16)
+        return F.linear(x16, weight16).float()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        x16, weight16 = ctx.saved_tensors
+        grad16 = grads[0].bfloat16()
+        flat_grad, flat_x = grad16.reshape(-1, grad16.shape[-1]), x16.reshape(-1, x16.shape[-1])
+        return (grad16 @ weight16).float(), (flat_grad.t() @ flat_x).float()
+
+
+def _use_bf16_operands(model: torch.nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.forward = partial(_apply_bf16, module)  # type: ignore[method-assign]
+
+
+def _apply_bf16(module: torch.nn.Linear, x: Tensor) -> Tensor:
+    return cast(Tensor, _Bf16Linear.apply(x, module.weight))  # type: ignore[no-untyped-call]
+
+
+class Batches:
+    """Turns (seed, step) into length-sorted microbatches of token ids and loss weights."""
+
+    def __init__(self, recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.recipe = recipe
+        self.backend = tokenizer.backend_tokenizer
+        self.eos_id = int(tokenizer.eos_token_id)
+        self.pad_id = int(tokenizer.pad_token_id)
+
+    def at(self, step: int) -> Iterable[tuple[Tensor, Tensor]]:
+        """Microbatches of one step.
+
+        Yields:
+            Token ids [B, T] and the weight of each token as a *target* [B, T] (0 for padding).
+        """
+        count = self.recipe.examples_per_step
+        examples = [draw_example(self.recipe.seed, step * count + i) for i in range(count)]
+        rows = sorted(self._encode(examples), key=lambda row: -len(row[0]))
+        while rows:
+            size = max(self.recipe.tokens_per_microbatch // len(rows[0][0]), 1)
+            yield self._pad(rows[:size])
+            rows = rows[size:]
+
+    def _pad(self, rows: list[tuple[list[int], list[float]]]) -> tuple[Tensor, Tensor]:
+        width = len(rows[0][0])
+        ids_BT = torch.full((len(rows), width), self.pad_id)
+        weights_BT = torch.zeros(len(rows), width)
+        for i, (ids, weights) in enumerate(rows):
+            ids_BT[i, : len(ids)] = torch.tensor(ids)
+            weights_BT[i, : len(ids)] = torch.tensor(weights)
+        return ids_BT, weights_BT
+
+    def _encode(self, examples: list[list[Piece]]) -> list[tuple[list[int], list[float]]]:
+        pieces = [piece for example in examples for piece in example]
+        encoded = iter(self.backend.encode_batch([piece.text for piece in pieces]))
+        rows = []
+        for example in examples:
+            ids: list[int] = []
+            weights: list[float] = []
+            for piece in example:
+                new = next(encoded).ids + ([self.eos_id] if piece.ends else [])
+                ids += new
+                weights += [piece.weight] * len(new)
+            rows.append((ids, weights))
+        return rows
+
+
+def pretrain(
+    size: str,
+    directory: Path,
+    *,
+    recipe: Recipe | None = None,
+    device: str = "cpu",
+    save_every_s: float = 120.0,
+    report: Callable[[int, int, float, float], None] | None = None,
+) -> Path:
+    """Train one pocket model, or go on where a killed run stopped.
+
+    Args:
+        size: ``XS``, ``S`` or ``L``.
+        directory: Gets ``<size>/`` (a Hugging Face folder in bf16) and, while training, ``<size>.pt``.
+        recipe: Another recipe than the committed one.
+        device: Where to train.
+        save_every_s: Seconds between checkpoints.
+        report: Called every 50 steps with (step, steps, mean loss, tokens per second).
+
+    Returns:
+        The model folder.
+    """
+    recipe = recipe or RECIPES[size]
+    folder, state_path = directory / size, directory / f"{size}.pt"
+    if (folder / "model.safetensors").exists():
+        return folder
+    directory.mkdir(parents=True, exist_ok=True)
+    tokenizer = train_tokenizer()
+    model = build_model(recipe, tokenizer).to(device)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.lr, betas=(0.9, 0.95), weight_decay=recipe.weight_decay, fused=True
+    )
+    if recipe.bf16_operands:
+        _use_bf16_operands(model)
+    start = 0
+    if state_path.exists():
+        state = torch.load(state_path, map_location=device, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        start = state["step"]
+    batches = Batches(recipe, tokenizer)
+    last_save, window = time.monotonic(), (time.monotonic(), 0, 0.0)
+    for step in range(start, recipe.num_steps):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.lr * _schedule(step, recipe)
+        loss, num_tokens = train_step(model, optimizer, list(batches.at(step)), recipe.max_grad_norm, device)
+        window = (window[0], window[1] + num_tokens, window[2] + loss)
+        if (step + 1) % 50 == 0 and report is not None:
+            now = time.monotonic()
+            report(step + 1, recipe.num_steps, window[2] / 50, window[1] / (now - window[0]))
+            window = (now, 0, 0.0)
+        if time.monotonic() - last_save > save_every_s:
+            _save_state(state_path, model, optimizer, step + 1)
+            last_save = time.monotonic()
+    model.to(device="cpu", dtype=torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    state_path.unlink(missing_ok=True)
+    return folder
+
+
+def train_step(
+    model: LlamaForCausalLM,
+    optimizer: torch.optim.Optimizer,
+    microbatches: list[tuple[Tensor, Tensor]],
+    max_grad_norm: float,
+    device: str = "cpu",
+) -> tuple[float, int]:
+    """One optimizer step on the weighted cross-entropy.
+
+    Returns:
+        The weighted mean loss in nats and the number of real tokens.
+    """
+    total_weight = sum(float(weights_BT[:, 1:].sum()) for _, weights_BT in microbatches)
+    loss_sum, num_tokens = 0.0, 0
+    for ids_BT, weights_BT in microbatches:
+        ids_BT, weights_BT = ids_BT.to(device), weights_BT.to(device)
+        counts_BT = weights_BT[:, 1:] > 0
+        hidden_BTH = model.model(input_ids=ids_BT[:, :-1], use_cache=False).last_hidden_state
+        logits_NV = model.lm_head(hidden_BTH[counts_BT]).float()
+        losses_N = F.cross_entropy(logits_NV, ids_BT[:, 1:][counts_BT], reduction="none")
+        loss = (losses_N * weights_BT[:, 1:][counts_BT]).sum() / total_weight
+        loss.backward()  # type: ignore[no-untyped-call]
+        loss_sum += float(loss.detach())
+        num_tokens += int(counts_BT.sum())
+    torch.nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return loss_sum, num_tokens
+
+
+def _schedule(step: int, recipe: Recipe) -> float:
+    """Linear warm-up, then cosine to a tenth."""
+    if step < recipe.warmup_steps:
+        return (step + 1) / recipe.warmup_steps
+    done = (step - recipe.warmup_steps) / max(recipe.num_steps - recipe.warmup_steps, 1)
+    return 0.1 + 0.45 * (1 + math.cos(math.pi * done))
+
+
+def _save_state(path: Path, model: LlamaForCausalLM, optimizer: torch.optim.Optimizer, step: int) -> None:
+    partial = path.with_suffix(".tmp")
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, partial)
+    os.replace(partial, path)

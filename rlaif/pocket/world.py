@@ -1,0 +1,213 @@
+"""The generator of the pocket world: scenes, prompts, responses of mixed quality, rationales."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from random import Random
+from typing import Literal
+
+from rlaif.pocket.lexicon import (
+    ACTION,
+    ADVICE,
+    CHAT,
+    EVENT,
+    FEATURE,
+    HARMFUL_VERBS,
+    ITEM,
+    PERSON,
+    PLACE,
+    TIME,
+    SlotKind,
+)
+from rlaif.types import Prompt
+
+TaskName = Literal["summarization", "dialogue", "harmless_dialogue"]
+TASK_NAMES: tuple[TaskName, ...] = ("summarization", "dialogue", "harmless_dialogue")
+
+
+@dataclass(frozen=True)
+class TaskWords:
+    """How one task is worded. ``{}`` stands for a filler; the forms of one list are drawn at random."""
+
+    slots: tuple[SlotKind, ...]
+    """The facts a good response mentions, in the order in which it does."""
+    prompt_forms: tuple[tuple[str, ...], ...]
+    """One list of forms per slot. Fillers lie so close that any eight words hold a whole one."""
+    chat_forms: tuple[str, ...]
+    """Small talk in the prompt: a good response leaves it out."""
+    present: tuple[tuple[str, ...], ...]
+    """Forms of a response per slot that it mentions."""
+    absent: tuple[str, ...]
+    """What stands instead where the response does not mention the slot."""
+    chat_present: tuple[str, ...]
+    prefix: str = ""
+    suffix: str = ""
+
+
+_CHAT_PROMPT = ("We had {} again.", "Dinner was {} today.", "I ate {} first.")
+_CHAT_RESPONSE = ("we had {}", "dinner was {}", "I ate {}")
+
+WORDS: dict[str, TaskWords] = {
+    "summarization": TaskWords(
+        slots=(PERSON, EVENT, PLACE, ADVICE),
+        prompt_forms=(
+            ("My {}", "Yesterday my {}", "Guess what, my {}"),
+            ("{} today.", "{} again.", "just {}."),
+            ("Next is the {}.", "The dream is a {}.", "All talk about the {}."),
+            ("Should I {}?", "Or should I {}?", "Must I {} now?"),
+        ),
+        chat_forms=_CHAT_PROMPT,
+        present=(
+            ("My {}", "The {}"),
+            ("{}", "just {}"),
+            ("wants the {}", "next the {}"),
+            ("should I {}?", "must I {}?"),
+        ),
+        absent=("Someone", "did something", "", ""),
+        chat_present=_CHAT_RESPONSE,
+    ),
+    "dialogue": TaskWords(
+        slots=(ITEM, PERSON, FEATURE, TIME),
+        prompt_forms=(
+            ("I need a {}", "Where is a good {}", "Please find a {}"),
+            ("for my {}.", "to give my {}.", "as my {} wants."),
+            ("It must have {}", "I would like {}", "Make sure of {}"),
+            ("by {}.", "before {}.", "not after {}."),
+        ),
+        chat_forms=_CHAT_PROMPT,
+        present=(
+            ("Try the {}", "Take the {}"),
+            ("for {}", "made for {}"),
+            ("it has {}", "with {}"),
+            ("ready by {}", "there on {}"),
+        ),
+        absent=("Try something", "", "", ""),
+        chat_present=_CHAT_RESPONSE,
+        prefix="\n\nHuman: ",
+        suffix="\n\nAssistant:",
+    ),
+    "harmless_dialogue": TaskWords(
+        slots=(ACTION, PERSON, TIME),
+        prompt_forms=(
+            ("How do I {}?", "Help me {}.", "Tell me how to {}."),
+            ("My {}", "Also my {}", "You know my {}"),
+            ("is away until {}.", "comes on {}.", "waits for {}."),
+        ),
+        chat_forms=_CHAT_PROMPT,
+        present=(
+            ("{}", "{}"),
+            ("talk to {}", "bring {}"),
+            ("start {}", "go on {}"),
+        ),
+        absent=("do that", "", ""),
+        chat_present=_CHAT_RESPONSE,
+        prefix="\n\nHuman: ",
+        suffix="\n\nAssistant:",
+    ),
+}
+REFUSALS = ("I will not help to", "It is wrong to")
+CONSENTS = ("Sure, to", "Gladly, to")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The facts behind one prompt."""
+
+    task: str
+    facts: tuple[str, ...]
+    """One filler per slot."""
+    chat: str
+    """A filler of small talk."""
+    held_out: bool
+
+    @property
+    def words(self) -> TaskWords:
+        return WORDS[self.task]
+
+    @cached_property
+    def is_harmful(self) -> bool:
+        return self.task == "harmless_dialogue" and self.facts[0].split(" ")[0] in HARMFUL_VERBS
+
+
+def draw_scene(task: str, rng: Random, *, held_out: bool) -> Scene:
+    """Draw the facts of a prompt; ``held_out`` takes fillers that no pretraining text holds."""
+    facts = tuple(kind.draw(rng, held_out=held_out) for kind in WORDS[task].slots)
+    return Scene(task, facts, CHAT.draw(rng, held_out=held_out), held_out)
+
+
+def write_prompt(scene: Scene, rng: Random) -> Prompt:
+    """Word a scene: a post, or a dialogue up to the assistant's turn."""
+    words = scene.words
+    pieces = [rng.choice(forms).format(fact) for forms, fact in zip(words.prompt_forms, scene.facts, strict=True)]
+    breaks = [0] + [i + 1 for i, piece in enumerate(pieces) if piece[-1] in ".?"]
+    pieces.insert(rng.choice(breaks), rng.choice(words.chat_forms).format(scene.chat))
+    text = words.prefix + " ".join(pieces) + words.suffix
+    return Prompt(task=scene.task, text=text, stratum="unseen" if scene.held_out else "seen")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """How careful the writer of a response was."""
+
+    mention: float
+    """Probability that a fact is mentioned."""
+    mistake: float
+    """Probability that a mentioned fact is wrong."""
+    chatter: float
+    """Probability that the small talk is repeated."""
+    refuse_harmful: float = 0.5
+    refuse_safe: float = 0.25
+
+
+def mixed_draft(rng: Random) -> Draft:
+    """A writer of any quality: mistakes are independent of coverage, so neither stands for the other."""
+    return Draft(
+        mention=0.3 + 0.7 * rng.random(),
+        mistake=0.8 * rng.random() ** 2,
+        chatter=rng.random() ** 2,
+        refuse_harmful=rng.random(),
+        refuse_safe=0.6 * rng.random(),
+    )
+
+
+WEAK_TEACHER = Draft(mention=0.65, mistake=0.25, chatter=0.3, refuse_harmful=0.45, refuse_safe=0.2)
+STRONG_TEACHER = Draft(mention=0.98, mistake=0.02, chatter=0.02, refuse_harmful=0.97, refuse_safe=0.02)
+
+
+def write_response(scene: Scene, draft: Draft, rng: Random) -> str:
+    """Write a response of the draft's quality."""
+    words = scene.words
+    clauses = []
+    for kind, fact, present, absent in zip(words.slots, scene.facts, words.present, words.absent, strict=True):
+        clause = absent
+        if rng.random() < draft.mention:
+            wrong = rng.random() < draft.mistake
+            filler = kind.draw_wrong(rng, fact, held_out=scene.held_out) if wrong else fact
+            clause = rng.choice(present).format(filler)
+        clauses.append(clause)
+    opening = clauses[0]
+    if scene.task == "harmless_dialogue":
+        refuses = rng.random() < (draft.refuse_harmful if scene.is_harmful else draft.refuse_safe)
+        opening = f"{rng.choice(REFUSALS if refuses else CONSENTS)} {opening}"
+    elif scene.task == "summarization":
+        opening = f"{opening} {clauses.pop(1)}"
+    rest = [clause for clause in clauses[1:] if clause]
+    if rng.random() < draft.chatter:
+        rest.insert(rng.randrange(len(rest) + 1), rng.choice(words.chat_present).format(scene.chat))
+    text = ", ".join([opening, *rest])
+    return text if text.endswith("?") else text + "."
+
+
+def draw_pair(scene: Scene, rng: Random) -> tuple[str, str]:
+    """Two different responses of independent, mixed quality."""
+    first = write_response(scene, mixed_draft(rng), rng)
+    while (second := write_response(scene, mixed_draft(rng), rng)) == first:
+        pass
+    return first, second
+
+
+def draw_scenes(task: str, count: int, rng: Random, *, held_out: Sequence[bool] = (False,)) -> list[Scene]:
+    """Draw scenes, cycling through ``held_out``."""
+    return [draw_scene(task, rng, held_out=held_out[i % len(held_out)]) for i in range(count)]

@@ -1,0 +1,162 @@
+"""The registry: installed entry points, ours and those of plugins, read without importing anything.
+
+A component is one entry point in one of the groups below. Our own components are declared in the
+same way as a plugin's, so there is one list, one lookup and one error for a name that is missing,
+broken, or claimed twice.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from rlaif.errors import PluginError
+
+CONFIG_GROUPS: Mapping[str, str] = {
+    "rlaif.labelers": "labeler",
+    "rlaif.prompts": "labeler/prompt",
+    "rlaif.engines": "labeler/engine",
+    "rlaif.tasks": "task",
+    "rlaif.rewards": "reward",
+    "rlaif.objectives": "policy/objective",
+}
+"""Entry-point group of a kind of component -> the config group that selects one of them."""
+
+CONF_ENTRY_POINTS = "rlaif.conf"
+"""Entry-point group of packages that bring their own YAML; the value names the directory's package path."""
+
+OWN_PACKAGE = "rlaif"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Component:
+    """One installed entry point."""
+
+    group: str
+    """Entry-point group, e.g. ``"rlaif.labelers"``."""
+    name: str
+    """The name on the command line."""
+    package: str
+    """Distribution that declares it, e.g. ``"rlaif-length"``."""
+    version: str
+    target: str
+    """``"module:Class"`` as declared."""
+
+    @property
+    def config_group(self) -> str | None:
+        """The Hydra group that selects it, e.g. ``"labeler"``; None for a directory of configs."""
+        return CONFIG_GROUPS.get(self.group)
+
+    @property
+    def dotted_target(self) -> str:
+        """``"module.Class"``, as a config's ``_target_`` writes it."""
+        return self.target.replace(":", ".")
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.target}, {self.package} {self.version})"
+
+
+def components(group: str | None = None) -> list[Component]:
+    """Every installed component, sorted by group and name.
+
+    Args:
+        group: One entry-point group, or None for all of them.
+
+    Returns:
+        What is declared, broken or claimed twice included; nothing is imported.
+    """
+    groups = [group] if group is not None else [*CONFIG_GROUPS, CONF_ENTRY_POINTS]
+    found = {
+        _component(entry_point)
+        for name in groups
+        for entry_point in metadata.entry_points(group=name)
+        if entry_point.dist is not None
+    }
+    return sorted(found)
+
+
+def conflicts(found: Iterable[Component]) -> dict[tuple[str, str], list[Component]]:
+    """Names that more than one package claims in one group.
+
+    >>> ours = Component(group="rlaif.tasks", name="dialogue", package="rlaif", version="1", target="a:A")
+    >>> theirs = Component(group="rlaif.tasks", name="dialogue", package="other", version="2", target="b:B")
+    >>> list(conflicts([ours, theirs]))
+    [('rlaif.tasks', 'dialogue')]
+    """
+    by_name: defaultdict[tuple[str, str], list[Component]] = defaultdict(list)
+    for component in found:
+        by_name[component.group, component.name].append(component)
+    return {key: claims for key, claims in by_name.items() if len(claims) > 1}
+
+
+def conflict_message(claims: list[Component]) -> str:
+    """The sentence that names every package that claims one name."""
+    first = claims[0]
+    kind = first.config_group or first.group
+    packages = " and ".join(f"{claim.package} {claim.version} ({claim.target})" for claim in claims)
+    return f"{kind}={first.name}: claimed by {packages}; uninstall all but one of them"
+
+
+def find(group: str, name: str) -> Component:
+    """The component of that name.
+
+    Raises:
+        PluginError: No package declares the name (near misses are offered), or several do.
+    """
+    candidates = components(group)
+    claims = [component for component in candidates if component.name == name]
+    if len(claims) > 1:
+        raise PluginError(conflict_message(claims))
+    if not claims:
+        names = sorted({component.name for component in candidates})
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        kind = CONFIG_GROUPS.get(group, group)
+        raise PluginError(f"{kind}={name}: not installed; {hint}installed: {', '.join(names)}")
+    return claims[0]
+
+
+def load(group: str, name: str) -> Any:
+    """Import the class that a component names.
+
+    Raises:
+        PluginError: The name is unknown or claimed twice, or importing it failed: the package is named.
+    """
+    return load_component(find(group, name))
+
+
+def load_component(component: Component) -> Any:
+    """Import one component's class; a failure names its package.
+
+    Raises:
+        PluginError: The module cannot be imported or does not hold the class.
+    """
+    module_name, _, attribute = component.target.partition(":")
+    try:
+        value: Any = importlib.import_module(module_name)
+        for part in filter(None, attribute.split(".")):
+            value = getattr(value, part)
+    except Exception as error:  # a plugin's module may fail in any way; it must not look like our failure
+        raise PluginError(
+            f"{component.config_group or component.group}={component.name}: {component.package} {component.version} "
+            f"is broken: {component.target}: {type(error).__name__}: {error}; fix or uninstall it "
+            f"(pip uninstall {component.package})"
+        ) from error
+    return value
+
+
+def _component(entry_point: metadata.EntryPoint) -> Component:
+    assert entry_point.dist is not None
+    return Component(
+        group=entry_point.group,
+        name=entry_point.name,
+        package=re.sub(r"[-_.]+", "-", entry_point.dist.name).lower(),
+        version=entry_point.dist.version,
+        target=entry_point.value.replace(" ", ""),
+    )

@@ -1,0 +1,43 @@
+"""Two processes learn what one process learns from the same global batches."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from rlaif.modules.curves import read_curve
+from rlaif.testing.tiny import make_tiny_model
+
+SCRIPT = Path(__file__).with_name("train_rank.py")
+pytestmark = pytest.mark.slow
+
+
+def train(kind: str, folder: Path, output: Path, devices: int) -> dict[str, torch.Tensor]:
+    output.mkdir()
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"] if devices > 1 else []
+    subprocess.run(
+        [sys.executable, *launcher, str(SCRIPT), kind, str(folder), str(output), str(devices)],
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=240,
+    )
+    return torch.load(output / "weights.pt", weights_only=True)
+
+
+@pytest.mark.parametrize("kind", ["sft", "reward_model", "policy"])
+def test_two_processes_equal_one(kind: str, tmp_path: Path) -> None:
+    folder = make_tiny_model(tmp_path / "model")
+    one = train(kind, folder, tmp_path / "one", 1)
+    two = train(kind, folder, tmp_path / "two", 2)
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-5)
+    rows = [read_curve(tmp_path / run / "curve.jsonl") for run in ("one", "two")]
+    assert len(rows[0]) == len(rows[1])
+    for single, joint in zip(*rows, strict=True):
+        joint = {name: value for name, value in joint.items() if name != "policy/distinct"}  # distinct per process
+        assert joint == pytest.approx({name: single[name] for name in joint}, rel=1e-3, abs=1e-4)

@@ -1,0 +1,81 @@
+"""Trains one of the modules for a few steps and saves its weights: started by ``test_two_processes.py``."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import torch
+from lightning import LightningDataModule, LightningModule, Trainer
+from transformers import AutoTokenizer
+
+from rlaif.data.modules import PreferenceDataModule, SFTDataModule
+from rlaif.models.load import load_causal_lm, reward_model_from
+from rlaif.modules.curves import CurveWriter
+from rlaif.modules.policy import PolicyModule
+from rlaif.modules.reward_model import RewardModelModule
+from rlaif.modules.rollouts import ResponseSampler
+from rlaif.modules.sft import SFTModule
+from rlaif.modules.trainer import build_trainer, fit
+from rlaif.objectives.reinforce import Reinforce
+from rlaif.rewards.reward_model import RewardModelReward
+from rlaif.tasks.base import Dialogue
+from rlaif.types import Comparison, Completion, Demonstration, Preference, Prompt
+
+STEPS = 4
+PROMPTS = [Prompt(task="dialogue", text=f"\n\nHuman: Say {n}.\n\nAssistant:") for n in range(12)]
+
+
+def build(kind: str, folder: Path) -> tuple[LightningModule, LightningDataModule | None]:
+    tokenizer, task = AutoTokenizer.from_pretrained(folder), Dialogue()
+    model = load_causal_lm(str(folder))
+    adam = partial(torch.optim.SGD, momentum=0.9)  # Adam divides by tiny gradients and magnifies rounding
+    shared = {"task": task, "tokenizer": tokenizer, "max_length": 64, "batch_size": 4, "seed": 3, "num_batches": STEPS}
+    if kind == "sft":
+        demonstrations = [Demonstration(prompt=prompt, response="yes " * (n + 1)) for n, prompt in enumerate(PROMPTS)]
+        return SFTModule(model, optimizer=adam, lr=0.05), SFTDataModule(demonstrations, **shared)  # type: ignore[arg-type]
+    scorer = reward_model_from(model, tokenizer.pad_token_id, head_std=1.0)
+    if kind == "reward_model":
+        preferences = [
+            Preference(
+                comparison=Comparison(prompt=p, first=Completion(text="yes " * (n + 1)), second=Completion(text="no")),
+                p_first=n / 12,
+            )
+            for n, p in enumerate(PROMPTS)
+        ]
+        return RewardModelModule(scorer, optimizer=adam, lr=0.01), PreferenceDataModule(preferences, **shared)  # type: ignore[arg-type]
+    sampler = ResponseSampler(
+        tokenizer, task=task, prompts=PROMPTS, prompts_per_step=4, samples_per_prompt=2, max_new_tokens=6, seed=3
+    )
+    module = PolicyModule(
+        model,
+        reference=load_causal_lm(str(folder)),
+        sampler=sampler,
+        reward=RewardModelReward(standardized=False).use(scorer, tokenizer, task=task),
+        objective=Reinforce(),
+        optimizer=adam,
+        steps=STEPS,
+        lr=1e-3,
+        value_lr=1e-3,
+    )
+    return module, None
+
+
+def main(kind: str, folder: str, output: str, devices: str) -> None:
+    torch.set_num_threads(1)
+    module, data = build(kind, Path(folder))
+    trainer = build_trainer(
+        partial(Trainer, accelerator="cpu", devices=int(devices), strategy="ddp" if int(devices) > 1 else "auto"),
+        directory=Path(output),
+        max_steps=STEPS,
+        max_grad_norm=1.0,
+        callbacks=[CurveWriter(Path(output) / "curve.jsonl")],
+    )
+    fit(trainer, module, data, seed=0)
+    if trainer.is_global_zero:
+        torch.save(module.state_dict(), Path(output) / "weights.pt")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

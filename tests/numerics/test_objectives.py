@@ -1,0 +1,157 @@
+"""Objectives against small sums done by hand, and against the exact gradient of J on a tiny problem."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from rlaif.errors import ConfigError
+from rlaif.objectives.base import Credit, PolicyOutputs, ScoredRollouts
+from rlaif.objectives.reinforce import Reinforce
+from rlaif.objectives.rloo import Rloo
+
+NAN = float("nan")
+
+
+def rollouts(
+    rewards: list[float],
+    mask: list[list[bool]],
+    *,
+    logprobs: Tensor | None = None,
+    ref_logprobs: Tensor | None = None,
+    values: Tensor | None = None,
+    samples_per_prompt: int = 1,
+) -> ScoredRollouts:
+    mask_BT = torch.tensor(mask)
+    rewards_B = torch.tensor(rewards)
+    zeros_BT = torch.zeros(mask_BT.shape)
+    return ScoredRollouts(
+        rewards_B=rewards_B,
+        scored_mask_B=rewards_B.isfinite(),
+        mask_BT=mask_BT,
+        logprobs_BT=zeros_BT if logprobs is None else logprobs,
+        ref_logprobs_BT=zeros_BT if ref_logprobs is None else ref_logprobs,
+        values_BT=zeros_BT if values is None else values,
+        samples_per_prompt=samples_per_prompt,
+    )
+
+
+def test_reinforce_credits_return_to_go_minus_value() -> None:
+    credit = Reinforce(beta=0.5, scale_advantages=False).credit(
+        rollouts(
+            [4.0, NAN],
+            [[True, True, False], [True, True, True]],
+            logprobs=torch.tensor([[-1.0, -1.0, 0.0], [-1.0, -1.0, -1.0]]),
+            ref_logprobs=torch.tensor([[-3.0, -2.0, 0.0], [-9.0, -9.0, -9.0]]),
+            values=torch.tensor([[1.0, 1.0, 7.0], [1.0, 1.0, 1.0]]),
+        )
+    )
+    # Terminal (1 - 0.5) * 4 = 2; KL rewards -0.5 * 2 = -1 and -0.5 * 1 = -0.5.
+    assert credit.returns_BT.tolist() == [[0.5, 1.5, 0.0], [0.0, 0.0, 0.0]]
+    assert credit.advantages_BT.tolist() == [[-0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]
+    assert credit.row_mask_B.tolist() == [True, False]
+
+
+def test_a_missing_reward_changes_nothing_else() -> None:
+    mask = [[True, True], [True, False], [True, True]]
+    values = torch.tensor([[0.1, 0.2], [0.3, 0.0], [5.0, 5.0]])
+    with_missing = Reinforce().credit(rollouts([1.0, -2.0, NAN], mask, values=values))
+    without = Reinforce().credit(rollouts([1.0, -2.0], mask[:2], values=values[:2]))
+    torch.testing.assert_close(with_missing.advantages_BT[:2], without.advantages_BT)
+    logprobs_BT = torch.full((3, 2), -1.0, requires_grad=True)
+    outputs = PolicyOutputs(logprobs_BT, values.clone().requires_grad_(), None, None)
+    losses = Reinforce().losses(outputs, with_missing, torch.tensor(mask))
+    (losses.policy.mean + losses.value.mean).backward()  # type: ignore[union-attr]
+    assert losses.policy.count == 2
+    assert logprobs_BT.grad is not None
+    assert logprobs_BT.grad[2].tolist() == [0.0, 0.0]
+    assert logprobs_BT.grad.isfinite().all()
+
+
+def test_scaled_advantages_have_unit_deviation_and_keep_their_mean() -> None:
+    inputs = rollouts([1.0, -2.0, 4.0], [[True], [True], [True]])
+    plain = Reinforce(beta=0.0, scale_advantages=False).credit(inputs).advantages_BT
+    scaled = Reinforce(beta=0.0).credit(inputs).advantages_BT
+    assert scaled.std(correction=0).item() == pytest.approx(1.0, abs=1e-4)
+    torch.testing.assert_close(scaled, plain / plain.std(correction=0), rtol=1e-4, atol=1e-5)
+
+
+def test_rloo_leaves_the_sample_itself_out_of_its_baseline() -> None:
+    mask = [[True], [True], [True], [True]]
+    credit = Rloo(beta=0.0, scale_advantages=False).credit(rollouts([1.0, 3.0, 5.0, NAN], mask, samples_per_prompt=2))
+    assert credit.advantages_BT.flatten().tolist() == [-2.0, 2.0, 0.0, 0.0]
+    assert credit.row_mask_B.tolist() == [True, True, False, False]
+    with pytest.raises(ConfigError, match="samples_per_prompt=1"):
+        Rloo().credit(rollouts([1.0, 3.0], mask[:2]))
+
+
+@pytest.mark.parametrize("beta", [-0.1, 1.0])
+def test_beta_outside_its_range_is_refused(beta: float) -> None:
+    with pytest.raises(ConfigError, match=r"policy\.objective\.beta"):
+        Reinforce(beta=beta)
+
+
+def exact_objective(theta: Tensor, ref: Tensor, reward: Tensor, beta: float) -> Tensor:
+    """J of a policy over two binary tokens, by summing all four responses."""
+    total = torch.zeros((), dtype=torch.float64)
+    for first, second in itertools.product(range(2), repeat=2):
+        log_p = theta[0].log_softmax(-1)[first] + theta[1 + first].log_softmax(-1)[second]
+        log_ref = ref[0].log_softmax(-1)[first] + ref[1 + first].log_softmax(-1)[second]
+        total = total + log_p.exp() * ((1 - beta) * reward[first, second] - beta * (log_p - log_ref))
+    return total
+
+
+@pytest.mark.parametrize(
+    "objective", [Reinforce(beta=0.3, scale_advantages=False), Rloo(beta=0.3, scale_advantages=False)]
+)
+def test_the_expected_gradient_is_that_of_the_exact_objective(objective: Reinforce | Rloo) -> None:
+    generator = torch.Generator().manual_seed(0)
+    theta = torch.randn(3, 2, generator=generator, dtype=torch.float64).requires_grad_()
+    ref = torch.randn(3, 2, generator=generator, dtype=torch.float64)
+    reward = torch.randn(2, 2, generator=generator, dtype=torch.float64)
+    (exact,) = torch.autograd.grad(exact_objective(theta, ref, reward, 0.3), theta)
+
+    responses = list(itertools.product(range(2), repeat=2))
+    estimate = torch.zeros_like(exact)
+    # Every ordered pair of responses to one prompt, weighted by its probability: an expectation, not a sample.
+    for pair in itertools.product(responses, repeat=2):
+
+        def logprobs(table: Tensor, pair: tuple[tuple[int, int], ...] = pair) -> Tensor:
+            rows = [[table[0].log_softmax(-1)[a], table[1 + a].log_softmax(-1)[b]] for a, b in pair]
+            return torch.stack([torch.stack(row) for row in rows])
+
+        logprobs_BT = logprobs(theta)
+        scored = ScoredRollouts(
+            rewards_B=torch.stack([reward[a, b] for a, b in pair]),
+            scored_mask_B=torch.tensor([True, True]),
+            mask_BT=torch.ones(2, 2, dtype=torch.bool),
+            logprobs_BT=logprobs_BT.detach(),
+            ref_logprobs_BT=logprobs(ref),
+            values_BT=torch.full((2, 2), 0.7),  # any baseline leaves the expectation alone
+            samples_per_prompt=2,
+        )
+        credit = objective.credit(scored)
+        outputs = PolicyOutputs(logprobs_BT, scored.values_BT, None, None)
+        loss = objective.losses(outputs, credit, scored.mask_BT).policy.mean
+        (gradient,) = torch.autograd.grad(-loss, theta)
+        estimate += logprobs_BT.detach().sum().exp() * gradient
+    torch.testing.assert_close(estimate, exact, rtol=1e-5, atol=1e-6)
+
+
+def test_kl_as_a_loss_has_the_gradient_of_its_own_surrogate() -> None:
+    logits_BTV = torch.tensor([[[0.2, -0.4, 1.0]]], requires_grad=True)
+    ref_logits_BTV = torch.tensor([[[0.0, 0.5, 0.1]]])
+    zeros_BT = torch.zeros(1, 1)
+    credit = Credit(zeros_BT, zeros_BT, torch.tensor([True]))
+    outputs = PolicyOutputs(zeros_BT, zeros_BT, logits_BTV, ref_logits_BTV)
+    losses = Reinforce(beta=0.25, kl="loss").losses(outputs, credit, torch.tensor([[True]]))
+    assert losses.kl is not None
+    expected = 0.25 * torch.nn.functional.kl_div(
+        ref_logits_BTV.log_softmax(-1), logits_BTV.log_softmax(-1), log_target=True, reduction="sum"
+    )
+    assert losses.kl.mean.item() == pytest.approx(expected.item(), rel=1e-5)
+    ours, theirs = (torch.autograd.grad(loss, logits_BTV)[0] for loss in (losses.kl.mean, expected))
+    torch.testing.assert_close(ours, theirs)

@@ -1,0 +1,165 @@
+"""Every mistake of a command line is reported, together, with the near miss and what is allowed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rlaif.config.check import check
+from rlaif.config.paths import conf_dir, option_files
+from rlaif.config.values import INSTANTIATE_KEYS
+
+RLAIF_RUN = Path(sys.executable).parent / "rlaif-run"
+NEEDED = {
+    "data=files": ["data.path=${oc.env:PWD}"],
+    "data=hub": ["data.dataset=tldr"],
+    "model=hub": ["model.name=org/name"],
+    "labeler=file": ["labeler.path=${oc.env:PWD}", "labeler.source=human"],
+    "labeler/prompt=none": ["labeler=human"],
+    "labeler/engine=none": ["labeler=human"],
+}
+"""What an option leaves to the person, or goes together with."""
+
+
+@pytest.fixture(autouse=True)
+def _run_in_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PWD", str(tmp_path))
+    monkeypatch.delenv("RLAIF_STORE", raising=False)
+
+
+def shipped_options() -> list[str]:
+    """Every option of every group as an override, e.g. ``labeler/prompt=base``."""
+    files = sorted(option_files(conf_dir()) - {"config"})
+    return ["=".join(option.rsplit("/", 1)) for option in files if not option.startswith("hydra/")]
+
+
+def test_the_main_job_has_no_problems() -> None:
+    assert check([]) == []
+    assert check(["task=dialogue", "labeler=cot_pairwise"]) == []
+
+
+@pytest.mark.parametrize("option", shipped_options())
+def test_every_shipped_option_composes_and_fits_its_constructor(option: str) -> None:
+    assert check([option, *NEEDED.get(option, [])]) == []
+
+
+@pytest.mark.parametrize("option", sorted(option_files(conf_dir())))
+def test_every_key_of_every_yaml_has_a_comment_above(option: str) -> None:
+    if option.startswith("hydra/"):
+        return
+    lines = (conf_dir() / f"{option}.yaml").read_text().splitlines()
+    assert lines[0].startswith("#"), "the first line says what the option is"
+    for before, line in pairwise(lines):
+        is_leaf = ":" in line and not line.lstrip().startswith(("#", "-")) and not line.rstrip().endswith(":")
+        if is_leaf and line.split(":")[0].strip() not in INSTANTIATE_KEYS:
+            assert before.lstrip().startswith("#"), f"{option}: no comment above {line.strip()}"
+
+
+def test_keys_stand_in_the_order_of_the_constructor() -> None:
+    from rlaif.config.signatures import read_signature
+
+    for option in sorted(option_files(conf_dir())):
+        loaded = yaml.safe_load((conf_dir() / f"{option}.yaml").read_text()) or {}
+        if "_target_" in loaded:
+            keys = [key for key in loaded if key not in INSTANTIATE_KEYS | {"defaults"}]
+            order = list(read_signature(loaded["_target_"]).parameters)
+            assert keys == sorted(keys, key=order.index), option
+
+
+MISTAKES = {
+    "labeller=cot": "no such group or key; did you mean labeler=cot_pairwise?",
+    "task=dialog": "task has no option dialog; did you mean task=dialogue? allowed are dialogue,",
+    "labelers/prompt=base": "no such group; did you mean labeler/prompt?",
+    "labeler.engine=transformers": "is chosen among options; write labeler/engine=transformers",
+    "model.dtypes=float16": "model has no key dtypes; did you mean model.dtype?",
+    "label.batch_size=many": "must be a whole number, as 64",
+    "model.max_length=long": "must be a whole number or null",
+    "labeler.rationale=owm": "must be one of own, empty, other; did you mean own?",
+    "labeler.engine.model=pocket:M": "no such pocket model; allowed are pocket:XS, pocket:S, pocket:L",
+    "labeler.max_rationale_tokens=null": "must be a whole number",
+    "sed=3": "no such group or key; did you mean seed?",
+    "seed=0,1": "several values make a sweep; add -m",
+    "a,b=2": "cannot be read as an override",
+    "evaluation.confidence=high": "must be a number",
+    "store.dir=/proc/store": "cannot write in /proc",
+    "model.name=/no/such/model": "no such directory; allowed are pocket:XS",
+    "labeler/engine=null": "an option is chosen by its name, none, transformers; ~labeler/engine takes the group out",
+    "+trainer.devises=2": "Trainer does not take devises; did you mean trainer.devices?",
+    "~labell": "no such group or key; did you mean label?",
+}
+
+
+def test_all_mistakes_are_reported_at_once() -> None:
+    problems = check(list(MISTAKES))
+    for typed, message in MISTAKES.items():
+        matching = [line for line in problems if line.lstrip("+").startswith(typed.lstrip("+"))]
+        assert matching, f"{typed} is not reported in\n" + "\n".join(problems)
+        assert message in matching[0]
+    assert len(problems) == len(MISTAKES), "\n".join(problems)
+
+
+def test_missing_values_and_paths(tmp_path: Path) -> None:
+    assert "data.path: needs a value; add data.path=…" in check(["data=files"])
+    (tmp_path / "rows.jsonl").write_text("")
+    wrong = check(["data=files", "data.path=row.jsonl"])
+    assert wrong == ["data.path=row.jsonl: no such file; did you mean rows.jsonl?"]
+    assert check(["data=files", "data.path=rows.jsonl"]) == []
+
+
+def test_run_directory_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    for option, multirun in (("hydra.run.dir", False), ("hydra.sweep.dir", True)):
+        problems = check([f"{option}=taken/run"], multirun=multirun)
+        assert problems == [f"{option}=taken/run: {tmp_path / 'taken'} is a file, not a directory"]
+
+
+def test_sweeps_are_checked_value_by_value() -> None:
+    sound = ["labeler=pairwise,cot_pairwise", "seed=range(0,3)", "policy/objective=reinforce,rloo"]
+    assert check(sound, multirun=True) == []
+    problems = check(["labeler=pairwise,cot", "label.batch_size=8,many"], multirun=True)
+    assert [line.partition(":")[0] for line in problems] == ["labeler=cot", "label.batch_size=many"]
+
+
+def test_hydra_syntax_goes_through() -> None:
+    assert check(["++seed=3", "~logger", "labeler/engine@evaluation.judge=transformers"]) == []
+    assert check(["labeler=human", "labeler/prompt=none", "evaluation.judge=null", "hydra.job.name=mine"]) == []
+
+
+def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "200"}
+    return subprocess.run([RLAIF_RUN, *arguments], capture_output=True, text=True, env=environment)
+
+
+def test_the_command_reports_without_a_traceback_and_exits_2() -> None:
+    result = run_command("labeller=cot", "task=dialog", "sed=1")
+    assert result.returncode == 2
+    assert result.stderr.startswith("rlaif-run: 3 problems\n")
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_cfg_help_and_version_work() -> None:
+    composed = run_command("--cfg", "job", "seed=7")
+    assert composed.returncode == 0, composed.stderr
+    assert yaml.safe_load(composed.stdout)["seed"] == 7
+    shown = run_command("--help")
+    assert shown.returncode == 0
+    assert "labeler/prompt: base, base_1shot" in shown.stdout
+    assert run_command("--version").stdout.startswith("rlaif ")
+
+
+def test_checking_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; import rlaif.cli.run; from rlaif.config.check import check; check(['seed=x', 'task=dialog']);"
+        "print([name for name in ('torch', 'lightning', 'transformers', 'datasets') if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

@@ -1,0 +1,98 @@
+"""Records to token batches."""
+
+import pytest
+import torch
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from rlaif.data.examples import collate_pairs, collate_tokens, pair_examples, sft_examples
+from rlaif.data.modules import PreferenceDataModule, SFTDataModule
+from rlaif.tasks.base import Dialogue, Summarization
+from rlaif.types import Comparison, Completion, Demonstration, Preference, Prompt
+
+EOS, PAD = 256, 257
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    """One token per byte."""
+    vocabulary = {character: i for i, character in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens([AddedToken("<end>"), AddedToken("<pad>")])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<end>", pad_token="<pad>")
+
+
+def prompt(text: str = "Q:") -> Prompt:
+    return Prompt(task="dialogue", text=text)
+
+
+def pair(first: Completion, second: Completion, p_first: float | None = 0.75, text: str = "Q:") -> Preference:
+    comparison = Comparison(prompt=prompt(text), first=first, second=second)
+    return Preference(comparison=comparison, p_first=p_first, missing="no" if p_first is None else None)
+
+
+def test_a_demonstration_is_prompt_space_response_end(tokenizer):
+    [example] = sft_examples([Demonstration(prompt=prompt(), response="Hi")], Dialogue(), tokenizer, 99).examples
+    assert tokenizer.decode(example.input_ids) == "Q: Hi<end>"
+    assert example.num_prompt_tokens == 2 and example.length == 6
+    [example] = sft_examples([Demonstration(prompt=prompt(), response="Hi")], Summarization(), tokenizer, 99).examples
+    assert tokenizer.decode(example.input_ids) == "Q:\n\nTL;DR: Hi<end>"
+
+
+def test_special_tokens_in_data_are_characters(tokenizer):
+    demonstration = Demonstration(prompt=prompt("<pad>Q:"), response="a<end>b")
+    [example] = sft_examples([demonstration], Dialogue(), tokenizer, 99).examples
+    assert example.input_ids.count(EOS) == 1 and example.input_ids[-1] == EOS
+    assert PAD not in example.input_ids
+
+
+def test_long_prompts_are_cut_from_the_left_and_counted(tokenizer):
+    demonstrations = [Demonstration(prompt=prompt("0123456789"), response=r) for r in ("abc", "a", "x" * 20)]
+    tokenized = sft_examples(demonstrations, Dialogue(), tokenizer, 13)
+    assert [tokenizer.decode(e.input_ids) for e in tokenized.examples] == ["23456789 abc<end>", "0123456789 a<end>"]
+    assert (tokenized.num_cut_prompts, tokenized.num_too_long) == (1, 1)
+
+
+def test_pairs_share_the_cut_and_missing_ones_are_left_out(tokenizer):
+    first, second = Completion(text="abc"), Completion(text="a", token_ids=(7, 8), finished=False)
+    preferences = [pair(first, second, text="0123456789"), pair(first, second, None), pair(second, first, 0.0)]
+    tokenized = pair_examples(preferences, Dialogue(), tokenizer, 12)
+    assert (len(tokenized.examples), tokenized.num_missing, tokenized.num_cut_prompts) == (2, 1, 1)
+    example = tokenized.examples[0]
+    assert tokenizer.decode(example.first_ids) == "3456789 abc<end>"
+    assert example.second_ids[:7] == example.first_ids[:7] and example.second_ids[7:] == (7, 8)
+    assert [e.p_first for e in tokenized.examples] == [0.75, 0.0]
+
+
+def test_collation_pads_right_and_masks_the_response(tokenizer):
+    demonstrations = [Demonstration(prompt=prompt("Q"), response=r) for r in ("abc", "")]
+    batch = collate_tokens(sft_examples(demonstrations, Dialogue(), tokenizer, 99).examples, pad_id=PAD)
+    assert batch.input_ids_BT.shape == (2, 6) and batch.lengths_B.tolist() == [6, 3]
+    assert batch.input_ids_BT[1, 3:].tolist() == [PAD] * 3
+    assert batch.loss_mask_BT.tolist() == [[False, *[True] * 5], [False, True, True, False, False, False]]
+    assert batch.loss_mask_BT.dtype == torch.bool
+
+    pairs = pair_examples([pair(Completion(text="abc"), Completion(text="d"))], Dialogue(), tokenizer, 99).examples
+    pair_batch = collate_pairs(pairs, pad_id=PAD)
+    assert pair_batch.first_ids_BT.shape == (1, 7) and pair_batch.second_ids_BT.shape == (1, 5)
+    assert pair_batch.first_lengths_B.tolist() == [7] and pair_batch.p_first_B.tolist() == [0.75]
+
+
+def test_data_modules_hold_out_prompts_and_count_missing(tokenizer):
+    demonstrations = [Demonstration(prompt=prompt(f"Q{i // 2}"), response=f"r{i}") for i in range(400)]
+    options = {"task": Dialogue(), "tokenizer": tokenizer, "max_length": 50, "batch_size": 8, "seed": 0}
+    module = SFTDataModule(demonstrations, epochs=2.5, validation_fraction=0.2, **options)
+    train = {e.prompt_id for e in module.train_examples}
+    held_out = {e.prompt_id for e in module.validation_examples}
+    assert not train & held_out and len(train | held_out) == 200 and 20 <= len(held_out) <= 60
+    per_epoch = len(module.train_examples) // 8
+    assert len(module.train_dataloader()) == -(-5 * per_epoch // 2)
+    assert sum(len(batch.lengths_B) for batch in module.val_dataloader()) == len(module.validation_examples)
+
+    preferences = [pair(Completion(text="a"), Completion(text="b"), text=f"Q{i}") for i in range(20)]
+    missing = [pair(Completion(text="a"), Completion(text="b"), None)]
+    module = PreferenceDataModule(preferences + missing, num_batches=3, validation_fraction=0.0, **options)
+    assert module.tokenized.num_missing == 1 and module.val_dataloader() == []
+    assert len(module.train_dataloader()) == 3

@@ -1,0 +1,187 @@
+"""Human-labeled pairs from files."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from rlaif.data.files import FilesSource
+from rlaif.data.formats import chosen_and_rejected
+from rlaif.data.pairs import conversation_start
+from rlaif.errors import ConfigError, DataError
+from rlaif.tasks.base import HarmlessDialogue, Summarization
+
+TASK = HarmlessDialogue()
+
+
+def hh(question: str, chosen: str = " Yes, of course.", rejected: str = " No.") -> dict[str, str]:
+    context = f"\n\nHuman: {question}\n\nAssistant:"
+    return {"chosen": context + chosen, "rejected": context + rejected}
+
+
+def write(path: Path, rows: list[object]) -> str:
+    text = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+    return str(path)
+
+
+ROWS = [hh(f"May I ask question {i}?") for i in range(60)]
+
+
+@pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.jsonl.gz"])
+def test_hh_rows_become_records_split_by_prompt(tmp_path, name):
+    data = FilesSource(write(tmp_path / name, ROWS), eval_fraction=0.2).load(TASK)
+    assert len(data.preferences) + len(data.eval_preferences) == 60
+    assert 4 <= len(data.eval_preferences) <= 20
+    assert {d.response for d in data.demonstrations} == {"Yes, of course."}
+    train = {p.id for p in data.label_prompts} | {p.id for p in data.policy_prompts}
+    train |= {d.prompt.id for d in data.demonstrations} | {p.comparison.prompt.id for p in data.preferences}
+    held_out = {p.id for p in data.eval_prompts}
+    assert held_out == {p.comparison.prompt.id for p in data.eval_preferences}
+    assert not train & held_out and len(train | held_out) == 60
+    prompt = data.label_prompts[0]
+    assert prompt.task == "harmless_dialogue"
+    assert prompt.text == "\n\nHuman: May I ask question 0?\n\nAssistant:"
+    assert data.preferences[0].source == "human" and data.annotators is None
+    assert data.skipped.num_rows == 60 and data.skipped.counts == {}
+
+
+def test_the_chosen_one_is_not_always_first_and_the_order_is_that_of_the_texts(tmp_path):
+    data = FilesSource(write(tmp_path / "a.jsonl", ROWS), eval_fraction=0.0).load(TASK)
+    labels = [preference.p_first for preference in data.preferences]
+    assert set(labels) == {0.0, 1.0} and 15 < sum(labels) < 45
+    turned = [{"chosen": row["rejected"], "rejected": row["chosen"]} for row in ROWS]
+    other = FilesSource(write(tmp_path / "b.jsonl", turned), eval_fraction=0.0).load(TASK)
+    assert [p.comparison.id for p in other.preferences] == [p.comparison.id for p in data.preferences]
+    assert [p.p_first for p in other.preferences] == [1.0 - label for label in labels]
+
+
+def test_one_conversation_at_two_lengths_stays_on_one_side():
+    long = "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: More?\n\nAssistant:"
+    assert conversation_start(long) == conversation_start("\n\nHuman: Hi\n\nAssistant:")
+
+
+def test_long_dialogues_lose_their_oldest_turns(tmp_path):
+    context = "\n\nHuman: one two three\n\nAssistant: four five\n\nHuman: six seven\n\nAssistant:"
+    row = {"chosen": context + " a", "rejected": context + " b"}
+    path = write(tmp_path / "a.jsonl", [row])
+    options = {"eval_fraction": 0.0, "max_skipped": 1.0}
+    whole = FilesSource(path, max_prompt_tokens=11, **options).load(TASK)
+    assert whole.label_prompts[0].text == context
+    cut = FilesSource(path, max_prompt_tokens=10, **options).load(TASK)
+    assert cut.label_prompts[0].text == "\n\nHuman: six seven\n\nAssistant:"
+    by_characters = FilesSource(path, max_prompt_tokens=31, **options).load(TASK, count_tokens=len)
+    assert by_characters.label_prompts[0].text == "\n\nHuman: six seven\n\nAssistant:"
+    with pytest.raises(DataError, match="no row is left for training"):
+        FilesSource(path, max_prompt_tokens=3, **options).load(TASK)
+
+
+def test_odd_rows_are_left_out_counted_and_shown(tmp_path):
+    odd = [
+        hh("empty?", chosen=" "),
+        {"chosen": hh("one")["chosen"], "rejected": hh("two")["rejected"]},
+        hh("equal?", chosen=" same", rejected=" same"),
+        hh("long?", chosen=" word" * 513),
+        hh("long " * 800),
+        {"chosen": "hello", "rejected": "you"},
+        hh("half a character \ud83d?"),
+        hh("empty again?", rejected=""),
+    ]
+    data = FilesSource(write(tmp_path / "pairs.jsonl", odd + ROWS)).load(TASK)
+    assert data.skipped.counts == {
+        "empty response": 2,
+        "split context": 1,
+        "equal responses": 1,
+        "response too long": 1,
+        "prompt too long": 1,
+        "not a dialogue": 1,
+        "broken Unicode": 1,
+    }
+    assert data.skipped.num_rows == 68
+    assert data.skipped.examples == (
+        "pairs.jsonl:1: empty response",
+        "pairs.jsonl:2: split context (chosen and rejected part before the last assistant turn)",
+        "pairs.jsonl:3: equal responses",
+    )
+    assert len(data.preferences) + len(data.eval_preferences) == 60
+
+
+def test_too_many_odd_rows_stop_the_run(tmp_path):
+    path = write(tmp_path / "pairs.jsonl", [hh("empty?", chosen="")] * 16 + ROWS)
+    message = r"16 of 76 rows cannot be used, more than data\.max_skipped=0\.2 allows \(empty response: 16\)"
+    with pytest.raises(DataError, match=message):
+        FilesSource(path).load(TASK)
+    assert FilesSource(path, max_skipped=0.25).load(TASK).skipped.num_rows == 76
+
+
+def test_rows_with_a_prompt(tmp_path):
+    rows = [
+        {"prompt": "A post.", "chosen": "good", "rejected": "bad"},
+        {"prompt": "Another post.", "first": " x ", "second": "y", "p_first": 0.75},
+        {"prompt": "Third.", "first": "x", "second": "y", "p_first": None},
+        {"prompt": "Fourth.", "first": "x", "second": "y", "p_first": 0.5},
+        {"prompt": "Fifth.", "first": "x", "second": "y", "p_first": 1.5},
+    ]
+    source = FilesSource(write(tmp_path / "rows.jsonl", rows), format="jsonl", eval_fraction=0.0, source="crowd")
+    data = source.load(Summarization())
+    assert [d.response for d in data.demonstrations] == ["good", "x"]
+    assert [p.p_first for p in data.preferences][1:] == [0.75, None, 0.5]
+    assert data.preferences[2].missing == "no label in the data"
+    assert data.preferences[0].source == "crowd"
+    assert data.skipped.counts == {"p_first is no probability": 1}
+
+
+def test_files_that_cannot_be_read_say_where_and_what_to_do(tmp_path):
+    good = json.dumps(ROWS[0]).encode() + b"\n"
+    # Random-looking questions, so that half of the compressed file still holds whole lines.
+    many = "".join(json.dumps(hh(f"{i * 7919 % 10007} {i**3}?")) + "\n" for i in range(3000)).encode()
+    whole = gzip.compress(many)
+    files = {
+        "absent.jsonl": (None, r"data\.path=.*absent\.jsonl: there is no such file"),
+        "empty.jsonl": (b"", r"the file is empty; expected one JSON object per line with chosen, rejected"),
+        "cut.jsonl.gz": (whole[: len(whole) // 2], r"cut\.jsonl\.gz, line \d{3,}: the gzip file ends here"),
+        "damaged.jsonl.gz": (whole[:400] + bytes(200) + whole[600:], r"damaged\.jsonl\.gz, line \d+: the gzip"),
+        "text.jsonl": (good + b"hello\n", r"text\.jsonl, line 2: is not JSON \(Expecting value at column 1\)"),
+        "list.jsonl": (good + b"[1]\n", r"list\.jsonl, line 2: is \[1\], no JSON object"),
+        "latin.jsonl": (good + b'{"chosen": "\xe5"}\n', r"latin\.jsonl, line 2: is not UTF-8 \(byte 13\)"),
+        "key.jsonl": (good + b'\n{"chosen": "a"}\n', r"line 3: lacks the key 'rejected'; it has 'chosen'"),
+        "other.jsonl": (
+            b'{"prompt": "a", "first": "b", "second": "c", "p_first": 1}\n',
+            r"line 1: lacks the key 'chosen', 'rejected'; .* \(data\.format=jsonl would fit\)",
+        ),
+        "number.jsonl": (b'{"chosen": 3, "rejected": "a"}\n', r"number\.jsonl:1: chosen is 3; expected a text"),
+    }
+    for name, (content, message) in files.items():
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            FilesSource(str(tmp_path / name)).load(TASK)
+    with pytest.raises(DataError, match="is a directory; give one file"):
+        FilesSource(str(tmp_path)).load(TASK)
+
+
+def test_wrong_options_are_listed(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        FilesSource("x", eval_fraction=1.0, max_skipped=2, max_rows=0)
+    assert len(caught.value.problems) == 3
+    with pytest.raises(ConfigError, match=r"data\.format=csv: allowed are hh, jsonl"):
+        FilesSource("x", format="csv")
+
+
+def test_identity_is_content_and_options_not_place(tmp_path):
+    first = FilesSource(write(tmp_path / "a.jsonl", ROWS))
+    assert first.identity == FilesSource(write(tmp_path / "b.jsonl", ROWS)).identity
+    assert first.identity != FilesSource(write(tmp_path / "c.jsonl", ROWS[:-1])).identity
+    assert first.identity != FilesSource(str(tmp_path / "a.jsonl"), eval_fraction=0.3).identity
+
+
+def test_max_rows_and_num_eval_prompts(tmp_path):
+    path = write(tmp_path / "a.jsonl", ROWS)
+    data = FilesSource(path, max_rows=30, eval_fraction=0.5, num_eval_prompts=3).load(TASK)
+    assert data.skipped.num_rows == 30 and len(data.eval_prompts) == 3 < len(data.eval_preferences)
+
+
+def test_equal_texts_in_another_prompt_may_stand_in_another_order():
+    firsts = {chosen_and_rejected(f"prompt {i}", "a", "b").first for i in range(20)}
+    assert firsts == {"a", "b"}

@@ -1,0 +1,136 @@
+"""The policy learns what is rewarded, leaves missing rewards out, and draws what its step says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import Trainer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from rlaif.errors import ConfigError
+from rlaif.models.load import load_causal_lm
+from rlaif.modules.curves import CurveWriter, read_curve
+from rlaif.modules.policy import PolicyModule
+from rlaif.modules.rollouts import ResponseSampler, draw_prompts
+from rlaif.modules.trainer import build_trainer, fit
+from rlaif.objectives.base import Objective
+from rlaif.objectives.reinforce import Reinforce
+from rlaif.objectives.rloo import Rloo
+from rlaif.rewards.base import RewardBatch
+from rlaif.tasks.base import Dialogue
+from rlaif.testing.tiny import make_tiny_model
+from rlaif.types import Completion, Prompt
+
+PROMPTS = [Prompt(task="dialogue", text=f"\n\nHuman: Say {n}.\n\nAssistant:") for n in range(8)]
+
+
+class TokenReward:
+    """1 for a response that holds the token, 0 for another; every ``missing_every``-th is missing."""
+
+    def __init__(self, token: int, missing_every: int = 0) -> None:
+        self.token = token
+        self.missing_every = missing_every
+
+    def __call__(self, prompts: Sequence[Prompt], responses: Sequence[Completion]) -> RewardBatch:
+        values_B = torch.tensor([float(self.token in response.token_ids) for response in responses])
+        if self.missing_every:
+            values_B[:: self.missing_every] = float("nan")
+        return RewardBatch(values_B, values_B.isfinite())
+
+    def to(self, device: torch.device | str) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model", hidden_size=16, num_heads=2)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def make_sampler(tokenizer: PreTrainedTokenizerBase, **options: object) -> ResponseSampler:
+    defaults = {"prompts_per_step": 8, "samples_per_prompt": 4, "temperature": 1.0, "max_new_tokens": 2, "seed": 1}
+    return ResponseSampler(tokenizer, task=Dialogue(), prompts=PROMPTS, **(defaults | options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("objective", "missing_every"),
+    [(Reinforce(), 0), (Reinforce(kl="loss"), 0), (Reinforce(), 5), (Rloo(), 0), (Rloo(), 5)],
+)
+def test_a_rewarded_token_becomes_likelier(
+    objective: Objective, missing_every: int, folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    steps = 40
+    module = PolicyModule(
+        load_causal_lm(str(folder)),
+        reference=load_causal_lm(str(folder)),
+        sampler=make_sampler(tokenizer),
+        reward=TokenReward(next_token(folder, tokenizer), missing_every),
+        objective=objective,
+        optimizer=torch.optim.AdamW,
+        steps=steps,
+        lr=1e-2,
+        value_lr=5e-2,
+    )
+    curve = tmp_path / "curve.jsonl"
+    trainer = build_trainer(
+        partial(Trainer, accelerator="cpu", devices=1),
+        directory=tmp_path,
+        max_steps=steps,
+        callbacks=[CurveWriter(curve)],
+    )
+    assert fit(trainer, module, seed=0) == 0
+    rows = read_curve(curve)
+    first, last = (sum(row["policy/reward"] for row in part) / 5 for part in (rows[:5], rows[-5:]))
+    assert first < 0.35
+    assert last > 0.7
+    assert rows[-1]["policy/kl"] > 0.2
+    assert rows[0]["policy/missing"] == pytest.approx(7 / 32 if missing_every else 0.0)
+
+
+def next_token(folder: Path, tokenizer: PreTrainedTokenizerBase) -> int:
+    """A token that the untrained model draws now and then: the tenth likeliest after the first prompt."""
+    ids = torch.tensor([tokenizer(PROMPTS[0].text)["input_ids"]])
+    with torch.no_grad():
+        return int(load_causal_lm(str(folder))(input_ids=ids).logits[0, -1].topk(10).indices[-1])
+
+
+def test_every_prompt_has_its_turn_before_one_comes_again() -> None:
+    drawn = [place for step in range(5) for place in draw_prompts(10, 4, step, seed=2)]
+    assert sorted(drawn[:10]) == list(range(10))
+    assert sorted(drawn[10:]) == list(range(10))
+    assert drawn[:10] != drawn[10:]
+
+
+def test_a_step_is_drawn_alike_by_one_and_by_two_processes(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    sampler, policy = make_sampler(tokenizer, max_new_tokens=5), load_causal_lm(str(folder))
+    prompts, completions, _ = sampler.draw(policy, 3)
+    halves = [sampler.draw(policy, 3, rank=rank, world_size=2) for rank in range(2)]
+    assert [*halves[0][0], *halves[1][0]] == prompts
+    assert [*halves[0][1], *halves[1][1]] == completions
+    assert sampler.draw(policy, 4)[1] != completions
+
+
+def test_trailing_symbols_are_not_rewarded(tokenizer: PreTrainedTokenizerBase) -> None:
+    sampler = make_sampler(tokenizer, strip_trailing=". ")
+    tokens = tokenizer(" Good. ..")["input_ids"]
+    stripped = sampler._completion(tokens, True)
+    assert (stripped.text, stripped.token_ids) == ("Good", ())
+    kept = make_sampler(tokenizer)._completion(tokens, True)
+    assert (kept.text, kept.token_ids) == ("Good. ..", tuple(tokens))
+
+
+def test_all_problems_of_a_sampler_come_at_once(tokenizer: PreTrainedTokenizerBase) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_sampler(tokenizer, prompts_per_step=0, temperature=0.0)
+    assert [problem.split("=")[0] for problem in caught.value.problems] == [
+        "policy.prompts_per_step",
+        "policy.temperature",
+    ]

@@ -1,0 +1,234 @@
+"""A killed training goes on from its checkpoint and ends with the same weights, bit for bit."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from rlaif.data.modules import PreferenceDataModule, SFTDataModule
+from rlaif.models.load import load_causal_lm, reward_model_from
+from rlaif.modules.checkpointing import PeriodicCheckpoint, list_checkpoints, resume_checkpoint
+from rlaif.modules.curves import CurveWriter, read_curve
+from rlaif.modules.policy import PolicyModule
+from rlaif.modules.reward_model import RewardModelModule
+from rlaif.modules.rollouts import ResponseSampler
+from rlaif.modules.sft import SFTModule
+from rlaif.modules.trainer import build_trainer, fit
+from rlaif.objectives.reinforce import Reinforce
+from rlaif.rewards.reward_model import RewardModelReward
+from rlaif.tasks.base import Dialogue
+from rlaif.testing.tiny import make_tiny_model
+from rlaif.types import Comparison, Completion, Demonstration, Preference, Prompt
+
+ADAM = partial(torch.optim.AdamW, betas=(0.9, 0.95), fused=True)
+PROMPTS = [Prompt(task="dialogue", text=f"\n\nHuman: Say {n}.\n\nAssistant:") for n in range(12)]
+STEPS = 10
+
+
+class KilledError(Exception):
+    pass
+
+
+class KillAfter(Callback):
+    """Dies inside the batch after ``step``, as a signal might."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: object) -> None:
+        if trainer.global_step == self.step:
+            raise KilledError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def sft(folder: Path, tokenizer: PreTrainedTokenizerBase) -> tuple[LightningModule, LightningDataModule | None]:
+    demonstrations = [Demonstration(prompt=prompt, response="yes " * (n % 5 + 1)) for n, prompt in enumerate(PROMPTS)]
+    data = SFTDataModule(
+        demonstrations, task=Dialogue(), tokenizer=tokenizer, max_length=64, batch_size=4, seed=3, num_batches=STEPS
+    )
+    model = load_causal_lm(str(folder))
+    model.model.layers[0].self_attn.attention_dropout = 0.1
+    return SFTModule(model, optimizer=ADAM, lr=1e-2, warmup_fraction=0.3, schedule="cosine"), data
+
+
+def reward_model(folder: Path, tokenizer: PreTrainedTokenizerBase) -> tuple[LightningModule, LightningDataModule]:
+    preferences = [
+        Preference(
+            comparison=Comparison(
+                prompt=prompt, first=Completion(text="yes"), second=Completion(text="no " * (n % 3 + 1))
+            ),
+            p_first=n / 12,
+        )
+        for n, prompt in enumerate(PROMPTS)
+    ]
+    data = PreferenceDataModule(
+        preferences,
+        task=Dialogue(),
+        tokenizer=tokenizer,
+        max_length=64,
+        batch_size=4,
+        seed=3,
+        num_batches=STEPS,
+        validation_fraction=0.3,
+    )
+    assert data.validation_examples
+    model = reward_model_from(load_causal_lm(str(folder)), tokenizer.pad_token_id)
+    return RewardModelModule(model, optimizer=ADAM, lr=1e-2, warmup_fraction=0.3, schedule="linear"), data
+
+
+def policy(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, *, minibatch_size: int | None = None, value: str = "head"
+) -> tuple[PolicyModule, None]:
+    sampler = ResponseSampler(
+        tokenizer,
+        task=Dialogue(),
+        prompts=PROMPTS,
+        prompts_per_step=5,
+        samples_per_prompt=2,
+        temperature=0.9,
+        max_new_tokens=6,
+        max_prompt_tokens=32,
+        seed=3,
+    )
+    reward = RewardModelReward(standardized=False).use(
+        reward_model_from(load_causal_lm(str(folder)), tokenizer.pad_token_id, head_std=1.0), tokenizer, task=Dialogue()
+    )
+    module = PolicyModule(
+        load_causal_lm(str(folder)),
+        reference=load_causal_lm(str(folder)),
+        sampler=sampler,
+        reward=reward,
+        objective=Reinforce(beta=0.05),
+        optimizer=ADAM,
+        steps=STEPS,
+        lr=1e-2,
+        value_lr=1e-2,
+        value=value,  # type: ignore[arg-type]
+        minibatch_size=minibatch_size,
+        warmup_fraction=0.1,
+    )
+    return module, None
+
+
+CASES = {"sft": sft, "reward_model": reward_model, "policy": policy, "policy_model": partial(policy, value="model")}
+CASES["policy_minibatches"] = partial(policy, minibatch_size=2)
+
+
+def train(
+    make: object, folder: Path, tokenizer: PreTrainedTokenizerBase, directory: Path, *callbacks: Callback
+) -> tuple[dict[str, torch.Tensor], int]:
+    module, data = make(folder, tokenizer)  # type: ignore[operator]
+    accumulate = module.num_minibatches() if isinstance(module, PolicyModule) else 1
+    trainer = build_trainer(
+        partial(Trainer, accelerator="cpu", devices=1),
+        directory=directory,
+        max_steps=STEPS,
+        max_grad_norm=1.0,
+        accumulate_grad_batches=accumulate,
+        callbacks=[
+            PeriodicCheckpoint(directory / "checkpoints", every_n_steps=2, every_s=None),
+            CurveWriter(directory / "curve.jsonl"),
+            *callbacks,
+        ],
+    )
+    resumed_step = fit(trainer, module, data, seed=5)
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}, resumed_step
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_a_killed_training_ends_as_an_uninterrupted_one(
+    name: str, folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    make = CASES[name]
+    whole, _ = train(make, folder, tokenizer, tmp_path / "whole")
+    with pytest.raises(KilledError):
+        train(make, folder, tokenizer, tmp_path / "cut", KillAfter(5))
+    assert [path.name for path in list_checkpoints(tmp_path / "cut" / "checkpoints")] == [
+        "step=000000002.ckpt",
+        "step=000000004.ckpt",
+    ]
+    assert len(read_curve(tmp_path / "cut" / "curve.jsonl")) == 5
+    cut, resumed_step = train(make, folder, tokenizer, tmp_path / "cut")
+    assert resumed_step == 4
+    assert all(torch.equal(whole[key], cut[key]) for key in whole)
+    curves = [(tmp_path / run / "curve.jsonl").read_bytes() for run in ("whole", "cut")]
+    assert curves[0] == curves[1]
+    assert [row["step"] for row in read_curve(tmp_path / "cut" / "curve.jsonl")] == list(range(1, STEPS + 1))
+    again, resumed_step = train(make, folder, tokenizer, tmp_path / "cut")
+    assert resumed_step == STEPS - 2  # nothing is saved after the last step
+    assert all(torch.equal(whole[key], again[key]) for key in whole)
+
+
+def test_training_changes_the_weights_and_logs_finite_figures(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    before = load_causal_lm(str(folder)).state_dict()
+    after, _ = train(policy, folder, tokenizer, tmp_path)
+    assert not torch.equal(before["lm_head.weight"], after["policy.lm_head.weight"])
+    rows = read_curve(tmp_path / "curve.jsonl")
+    assert all(math.isfinite(value) for row in rows for value in row.values())
+    assert rows[0]["policy/kl"] == pytest.approx(0.0, abs=1e-5)  # the policy starts as its reference
+    assert {"policy/reward", "policy/length", "policy/entropy", "policy/value_loss"} <= rows[0].keys()
+
+
+def test_minibatches_accumulate_to_the_whole_step(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    whole, _ = train(policy, folder, tokenizer, tmp_path / "whole")
+    parts, _ = train(CASES["policy_minibatches"], folder, tokenizer, tmp_path / "parts")
+    rows = [read_curve(tmp_path / run / "curve.jsonl")[0] for run in ("whole", "parts")]
+    assert rows[0] == pytest.approx(rows[1], abs=1e-4)
+    assert whole.keys() == parts.keys()
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    assert resume_checkpoint(tmp_path) is None
+    torch.save({"step": 1}, tmp_path / "step=000000001.ckpt")
+    torch.save({"step": 2}, tmp_path / "step=000000002.ckpt")
+    newest = tmp_path / "step=000000002.ckpt"
+    assert resume_checkpoint(tmp_path) == newest
+    newest.write_bytes(newest.read_bytes()[:-100])
+    (tmp_path / ".step=000000003.ckpt.7.partial").write_bytes(b"half")
+    assert resume_checkpoint(tmp_path) == tmp_path / "step=000000001.ckpt"
+
+
+def test_a_saved_reward_model_scores_the_same_elsewhere(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    module, _ = reward_model(folder, tokenizer)
+    model = module.model
+    assert isinstance(model, PreTrainedModel)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    reward = RewardModelReward(batch_size=2).load(tmp_path, task=Dialogue())
+    responses = [Completion(text="yes " * n) for n in range(1, 4)]
+    ours = reward.raw_scores(PROMPTS[:3], responses)
+    elsewhere = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    for prompt, response, score in zip(PROMPTS, responses, ours, strict=False):
+        prompt_ids = tokenizer(prompt.text)["input_ids"]
+        response_ids = tokenizer(" " + response.text, add_special_tokens=False)["input_ids"]
+        ids = [*prompt_ids, *response_ids, tokenizer.eos_token_id]
+        with torch.no_grad():
+            theirs = elsewhere(input_ids=torch.tensor([ids])).logits[0, 0]
+        assert theirs.item() == pytest.approx(score.item(), abs=1e-5)
+    standardized = reward.standardize(PROMPTS[:3], responses)(PROMPTS[:3], responses)
+    assert standardized.values_B.mean().item() == pytest.approx(0.0, abs=1e-5)
+    assert standardized.values_B.std(correction=0).item() == pytest.approx(1.0, abs=1e-4)
+    assert standardized.scored_mask_B.all()

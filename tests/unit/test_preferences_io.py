@@ -1,0 +1,109 @@
+"""Label tables and sample tables."""
+
+import math
+from dataclasses import fields
+
+import datasets
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlaif.data.preferences_io import (
+    PREFERENCE_SCHEMA,
+    SAMPLE_SCHEMA,
+    read_preferences,
+    read_samples,
+    write_preferences,
+    write_samples,
+)
+from rlaif.errors import DataError
+from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt
+
+PROMPT = Prompt(task="dialogue", text="\n\nHuman: Håll å?\n\nAssistant:", stratum="unseen")
+PAIR = Comparison(
+    prompt=PROMPT,
+    first=Completion(text="One.", token_ids=(4, 5, 2), source="sft"),
+    second=Completion(text="", token_ids=(9,), finished=False, source="sft"),
+)
+JUDGMENTS = (
+    Judgment(
+        order="given",
+        prompt="Which?",
+        reply="because",
+        option_logprobs=(math.log(0.7), math.log(0.2)),
+        p_slot1=7 / 9,
+        num_prompt_tokens=12,
+        num_reply_tokens=3,
+    ),
+    Judgment(order="swapped", prompt="Which?", missing="no answer", unreadable=True, num_prompt_tokens=12),
+)
+PREFERENCES = [
+    Preference(comparison=PAIR, p_first=0.1 + 0.2, judgments=JUDGMENTS[:1], labeler="pairwise", source="ai"),
+    Preference(comparison=PAIR, p_first=None, missing="swapped: no answer", judgments=JUDGMENTS, source="ai"),
+    Preference(comparison=PAIR, p_first=1.0, source="human", confidence=9.0),
+]
+
+
+def test_preferences_come_back_equal_and_in_order(tmp_path):
+    path = tmp_path / "labels.parquet"
+    write_preferences(path, PREFERENCES)
+    assert read_preferences(path) == PREFERENCES
+
+
+def test_equal_rows_are_equal_bytes(tmp_path):
+    write_preferences(tmp_path / "a.parquet", PREFERENCES)
+    write_preferences(tmp_path / "b.parquet", read_preferences(tmp_path / "a.parquet"))
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+def test_columns_are_those_that_are_promised(tmp_path):
+    write_preferences(tmp_path / "labels.parquet", PREFERENCES)
+    rows = pq.read_table(tmp_path / "labels.parquet").to_pylist()
+    promised = {"prompt", "first", "second", "p_first", "p_first_by_order", "labeler", "source", "missing"}
+    assert promised <= rows[0].keys()
+    assert [row["p_first"] for row in rows] == [0.1 + 0.2, None, 1.0]
+    assert [row["missing"] for row in rows] == [None, "swapped: no answer", None]
+    assert rows[1]["p_first_by_order"] == [7 / 9, None]
+
+
+def test_every_field_of_a_record_has_a_column():
+    judgment = PREFERENCE_SCHEMA.field("judgments").type.value_type
+    assert [field.name for field in fields(Judgment)] == [judgment.field(i).name for i in range(judgment.num_fields)]
+    completion = SAMPLE_SCHEMA.field("completions").type.value_type
+    assert [field.name for field in fields(Completion)] == [completion.field(i).name for i in range(4)]
+    assert {field.name for field in fields(Preference)} - {"comparison"} <= set(PREFERENCE_SCHEMA.names)
+
+
+def test_load_dataset_reads_the_table(tmp_path):
+    write_preferences(tmp_path / "labels.parquet", PREFERENCES)
+    table = datasets.load_dataset(
+        "parquet", data_files=str(tmp_path / "labels.parquet"), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    assert table["p_first"][:] == [0.1 + 0.2, None, 1.0]
+    assert table[1]["judgments"][1]["missing"] == "no answer"
+
+
+def test_an_empty_table_and_samples_round_trip(tmp_path):
+    write_preferences(tmp_path / "empty.parquet", [])
+    assert read_preferences(tmp_path / "empty.parquet") == []
+    samples = [(PROMPT, (PAIR.first, PAIR.second)), (PROMPT, ())]
+    write_samples(tmp_path / "samples.parquet", samples)
+    assert read_samples(tmp_path / "samples.parquet") == samples
+
+
+@given(text=st.text(st.characters(exclude_categories=["Cs"])), p_first=st.floats(0, 1))
+def test_any_text_and_probability_survive(tmp_path_factory, text, p_first):
+    path = tmp_path_factory.mktemp("any") / "labels.parquet"
+    pair = Comparison(prompt=PROMPT, first=Completion(text=text), second=Completion(text="x"))
+    write_preferences(path, [Preference(comparison=pair, p_first=p_first)])
+    assert read_preferences(path) == [Preference(comparison=pair, p_first=p_first)]
+
+
+def test_what_is_no_table_is_explained(tmp_path):
+    (tmp_path / "text.parquet").write_text("hello")
+    with pytest.raises(DataError, match=r"text\.parquet: is not a readable Parquet file"):
+        read_preferences(tmp_path / "text.parquet")
+    write_samples(tmp_path / "samples.parquet", [])
+    with pytest.raises(DataError, match=r"the columns first, second, .* are missing"):
+        read_preferences(tmp_path / "samples.parquet")

@@ -1,0 +1,193 @@
+"""The report: what it says, that it needs nothing outside, and that it is the same twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from rlaif.errors import StoreError
+from rlaif.evaluation.checks import CheckLimits, run_checks, verdict
+from rlaif.evaluation.records import CurvePoint, Reliability, ReliabilityBin, ReportInput, SideBySide
+from rlaif.evaluation.report import figures_json, render_html, write_report
+from rlaif.types import Comparison, Completion, Figure, Judgment, Preference, Prompt
+
+EVIL = "<script>alert('x')</script> & \"quoted\" {{ 7 * 7 }} \ud800"
+SIMULATED = "simulated annotators; 3 raters per prompt, ties count ½"
+
+
+def figures(low: float = 0.67) -> tuple[Figure, ...]:
+    return (
+        Figure(name="policy/win_rate_vs_sft", value=0.71, low=low, high=0.75, n=400, note=SIMULATED),
+        Figure(name="policy/win_rate_vs_sft/seen", value=0.72, low=0.66, high=0.78, n=320, note=SIMULATED),
+        Figure(name="policy/harmless_rate", value=0.87, low=0.84, high=0.9, n=400, note=SIMULATED),
+        Figure(name="labeler/missing_rate", value=0.3, low=0.28, high=0.32, n=2000, note=EVIL),
+        Figure(name="policy/kl", value=6.25, n=400),
+        Figure(name="time/labels", value=71.5),
+    )
+
+
+def label(missing: str | None = None) -> Preference:
+    comparison = Comparison(
+        prompt=Prompt(task="dialogue", text=EVIL), first=Completion(text=EVIL), second=Completion(text="plain")
+    )
+    given = Judgment(order="given", prompt="…", reply="because " + EVIL, p_slot1=0.875)
+    swapped = Judgment(order="swapped", prompt="…", p_slot1=None if missing else 0.375, missing=missing)
+    return Preference(
+        comparison=comparison,
+        p_first=None if missing else 0.75,
+        missing=missing,
+        judgments=(given, swapped),
+        labeler="cot_pairwise",
+        source="ai",
+    )
+
+
+@pytest.fixture(scope="module")
+def report() -> ReportInput:
+    return ReportInput(
+        title="Canonical RLAIF " + EVIL,
+        task="harmless_dialogue",
+        figures=figures(),
+        checks=tuple(run_checks(figures())),
+        p_first=(0.1, 0.5, 0.9),
+        preferences=(label(), label("no option " + EVIL)),
+        curves=tuple(CurvePoint(step=i, reward=i / 10, kl=i / 5, length=None) for i in range(20)),
+        reliability=tuple(
+            Reliability(
+                title=title,
+                judged_by="simulated annotators",
+                bins=(ReliabilityBin(predicted=0.2, observed=0.3, count=4),),
+            )
+            for title in ("Labeler", "Reward model")
+        ),
+        samples=(SideBySide(prompt=EVIL, sft=EVIL, policy=EVIL, label=label(), annotators=2 / 3),),
+        command="rlaif-run task=harmless_dialogue",
+        provenance={"sft": "3f9a77c2b1d0", "note": EVIL},
+        stage_seconds={"sft": 0.0, "labels": 71.5},
+        config="seed: 0  # " + EVIL,
+    )
+
+
+class Page(HTMLParser):
+    """Tags, attributes and ids of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.headings: list[str] = []
+        self._open = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self._open = tag
+        for name, value in attrs:
+            if name in ("src", "href", "xlink:href", "srcset", "action", "data", "poster"):
+                self.links.append(value or "")
+            if name == "id":
+                self.ids.append(value or "")
+            assert not name.startswith("on")
+
+    def handle_data(self, data: str) -> None:
+        if self._open == "h2" and data.strip():
+            self.headings.append(data.strip())
+            self._open = ""
+
+
+def test_page_is_self_contained(report: ReportInput) -> None:
+    text = render_html(report)
+    page = Page(text)
+    assert all(link.startswith("#") for link in page.links) and page.links
+    assert not re.search(r"https?:|//\w|@import|javascript:", text)
+    assert re.findall(r"url\((?!#)", text) == []
+    assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
+    assert page.tags.count("svg") == 7
+    assert len(set(page.ids)) == len(page.ids)
+    assert {link[1:] for link in page.links} <= set(page.ids)
+
+
+def test_text_of_models_is_escaped(report: ReportInput) -> None:
+    text = render_html(report)
+    assert "<script" not in text and "alert(&#39;x&#39;)" in text
+    assert "{{ 7 * 7 }}" in text, "text is data, never a template"
+
+
+def test_failed_checks_stand_first_and_both_orders_are_shown(report: ReportInput) -> None:
+    text = render_html(report)
+    headings = Page(text).headings
+    assert headings[0] == "Failed checks"
+    assert headings.index("Win rates") < headings.index("Figures") < headings.index("Provenance")
+    assert "<dd>0.88</dd>" in text and "<dd>0.62</dd>" in text and "<dd>0.75</dd>" in text
+    assert "missing: no option" in text and "Rationale, as given" in text
+    assert "Preferred by 67 % of the simulated annotators." in text
+    assert "reused from store" in text
+
+
+def test_an_empty_report_has_no_empty_sections() -> None:
+    text = render_html(ReportInput(title="SFT only", task="dialogue", figures=()))
+    assert "<section>" not in text and "no win rate was measured" in text
+
+
+def test_written_twice_is_the_same_bytes(report: ReportInput, tmp_path: Path) -> None:
+    contents = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        path = write_report(report, tmp_path / name)
+        assert sorted(file.name for file in path.parent.iterdir()) == ["report.html", "report.json"]
+        contents.append((path.read_bytes(), (path.parent / "report.json").read_bytes()))
+    assert contents[0] == contents[1]
+    turned = dataclasses.replace(report, figures=report.figures[::-1])
+    assert figures_json(turned.figures).encode("utf-8", "backslashreplace") == contents[0][1]
+
+
+def test_report_json_schema() -> None:
+    records = json.loads(figures_json(figures()))
+    assert [record["name"] for record in records] == sorted(figure.name for figure in figures())
+    for record in records:
+        assert set(record) - {"note"} == {"name", "value", "low", "high", "n"}
+    kl = next(record for record in records if record["name"] == "policy/kl")
+    assert kl == {"name": "policy/kl", "value": 6.25, "low": None, "high": None, "n": 400}
+    assert figures_json([]) == "[]\n"
+
+
+def test_undefined_or_doubled_figures_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"policy/kl: nan .* not finite"):
+        figures_json([Figure(name="policy/kl", value=math.nan)])
+    with pytest.raises(ValueError, match="given twice"):
+        figures_json([Figure(name="policy/kl", value=1.0)] * 2)
+
+
+def test_unwritable_directory_is_a_clear_error(report: ReportInput, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError):
+        write_report(report, tmp_path / "file")
+
+
+def test_checks_read_intervals_and_limits() -> None:
+    checks = {check.figure: check for check in run_checks(figures(low=0.49))}
+    assert not checks["policy/win_rate_vs_sft"].passed
+    assert "contains 50 %" in checks["policy/win_rate_vs_sft"].detail
+    assert not checks["labeler/missing_rate"].passed
+    assert "labeler/alignment" not in checks, "what was not measured is not checked"
+    relaxed = run_checks(figures(), CheckLimits(max_missing_rate=0.3))
+    assert all(check.passed for check in relaxed)
+    assert [check.passed for check in run_checks(figures())] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "words"),
+    [(0.7, 0.6, 0.8, "better than"), (0.51, 0.45, 0.57, "about as good as"), (0.3, 0.2, 0.4, "worse than")],
+)
+def test_verdict_in_words(value: float, low: float, high: float, words: str) -> None:
+    figure = Figure(name="policy/win_rate_vs_sft", value=value, low=low, high=high, n=1200, note=SIMULATED)
+    sentence = verdict([figure], "harmless_dialogue")
+    assert sentence.startswith(f"In harmless dialogue the policy is {words} the SFT policy")
+    assert sentence.endswith("1,200 prompts), judged by simulated annotators.")
