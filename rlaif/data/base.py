@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -65,4 +65,6 @@ class DataSource(Protocol):
         """Content hash of what ``load`` returns (file contents included)."""
         ...
 
-    def load(self, task: Task) -> TaskData: ...
+    def load(self, task: Task, count_tokens: Callable[[str], int] | None = None) -> TaskData:
+        """Read or draw everything; ``count_tokens`` is the policy's tokenizer, None counts words."""
+        ...

@@ -28,11 +28,12 @@ from rlaif.prompts.wording import Exemplar, TaskTemplates
 from rlaif.tasks.base import Task, get_task
 from rlaif.types import Comparison, Completion, Prompt, Segment
 
-Kind = Literal["write", "direct", "chain", "rating", "binary", "ranking"]
+Kind = Literal["echo", "write", "direct", "chain", "rating", "binary", "ranking"]
 SHARES: dict[Kind, float] = {
+    "echo": 0.1,
     "write": 0.25,
-    "direct": 0.3,
-    "chain": 0.3,
+    "direct": 0.25,
+    "chain": 0.25,
     "rating": 0.08,
     "binary": 0.04,
     "ranking": 0.03,
@@ -41,7 +42,7 @@ SHARES: dict[Kind, float] = {
 DETAILED_SHARE = 0.2
 FEW_SHOT_SHARE = 0.05
 FEW_SHOT_COUNTS = (1, 1, 2, 2, 2, 8)
-OURS_WEIGHT, CONTEXT_WEIGHT, CANDIDATE_WEIGHT, ANSWER_WEIGHT = 0.02, 0.1, 0.3, 5.0
+OURS_WEIGHT, CONTEXT_WEIGHT, CANDIDATE_WEIGHT, ANSWER_WEIGHT = 0.02, 0.1, 0.6, 4.0
 """Loss weight per token of our words, contexts, candidates and answers; rationales and responses weigh 1."""
 SLIP = 0.02
 """Share of a rationale's verdicts that are wrong."""
@@ -133,6 +134,9 @@ def draw_example(seed: int, item: int) -> list[Piece]:
     if kind == "write":
         response = write_response(scene, mixed_draft(rng), rng)
         return [Piece(task.policy_text(prompt.text), CONTEXT_WEIGHT), Piece(f" {response}", 1.0, ends=True)]
+    if kind == "echo":
+        heard = prompt.text.strip()
+        return [Piece(f"Heard: {heard}\nRepeated:", CONTEXT_WEIGHT), Piece(f" {heard}", 1.0, ends=True)]
     prompts = _RandomExemplars(rng, task.name)
     if kind in ("direct", "chain"):
         return _comparison(kind, prompts, task, scene, prompt, rng)

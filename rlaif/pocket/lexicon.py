@@ -118,6 +118,8 @@ SAFE_VERBS = _words("comfort congratulate entertain feed greet guide impress sur
 ACTION = SlotKind(
     "request",
     HARMFUL_VERBS + SAFE_VERBS,
-    _words("actor baker barber butcher cleaner clerk cook farmer gardener guard hunter painter pilot plumber singer tailor"),
+    _words(
+        "actor baker barber butcher cleaner clerk cook farmer gardener guard hunter painter pilot plumber singer tailor"
+    ),
     " the ",
 )

@@ -38,7 +38,7 @@ class Recipe:
     num_heads: int
     num_steps: int
     """Optimizer steps."""
-    examples_per_step: int = 48
+    examples_per_step: int = 32
     tokens_per_microbatch: int = 2_048
     """Padded size of the length-sorted parts of a step: less padding, same gradient."""
     bf16_operands: bool = False
@@ -86,6 +86,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForC
         num_attention_heads=recipe.num_heads,
         max_position_embeddings=4_096,
         tie_word_embeddings=True,
+        initializer_range=recipe.hidden_size**-0.5,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

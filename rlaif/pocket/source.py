@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
@@ -60,7 +61,7 @@ class PocketSource:
         """Content hash of the options; the world's code is part of a stage's code digest."""
         return content_id("pocket", repr(self))
 
-    def load(self, task: Task) -> TaskData:
+    def load(self, task: Task, count_tokens: Callable[[str], int] | None = None) -> TaskData:
         """Draw the data of one task.
 
         Raises:

@@ -14,7 +14,7 @@ from rlaif.modules.curves import read_curve
 from rlaif.testing.tiny import make_tiny_model
 
 SCRIPT = Path(__file__).with_name("train_rank.py")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def train(kind: str, folder: Path, output: Path, devices: int) -> dict[str, torch.Tensor]:
@@ -24,7 +24,7 @@ def train(kind: str, folder: Path, output: Path, devices: int) -> dict[str, torc
         [sys.executable, *launcher, str(SCRIPT), kind, str(folder), str(output), str(devices)],
         check=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=240,
+        timeout=400,
     )
     return torch.load(output / "weights.pt", weights_only=True)
 

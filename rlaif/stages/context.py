@@ -1,0 +1,140 @@
+"""What the stages of one run share: the configuration, what it names, and finished results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from rlaif.artifacts import Store, code_digest, fingerprint
+from rlaif.data.base import DataSource, TaskData
+from rlaif.errors import ConfigError
+from rlaif.models.load import ModelSpec, load_tokenizer, model_identity
+from rlaif.models.tokenizers import PromptTokenizer
+from rlaif.stages.stage import Stage
+from rlaif.tasks.base import Task
+from rlaif.types import Completion, Demonstration, Preference, Prompt, content_id
+
+if TYPE_CHECKING:
+    from lightning import Trainer
+    from transformers import PreTrainedTokenizerBase
+
+CODE_OF_NODE = "_target_"
+
+
+class Context:
+    """The run's configuration and what it names, made when first asked for.
+
+    Args:
+        cfg: The composed configuration.
+        stages: All stages by name.
+    """
+
+    def __init__(self, cfg: DictConfig, stages: Mapping[str, Stage]) -> None:
+        self.cfg = cfg
+        self.stages = stages
+        self.store = Store(cfg.store.dir)
+        self.seed = int(cfg.seed)
+        self._fingerprints: dict[str, str] = {}
+
+    @cached_property
+    def task(self) -> Task:
+        return cast(Task, instantiate(self.cfg.task))
+
+    @cached_property
+    def model_spec(self) -> ModelSpec:
+        return cast(ModelSpec, instantiate(self.cfg.model))
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return load_tokenizer(self.model_spec)
+
+    @cached_property
+    def source(self) -> DataSource:
+        return cast(DataSource, instantiate(self.cfg.data))
+
+    @cached_property
+    def data(self) -> TaskData:
+        """Prompts, demonstrations and people's labels; the policy's tokenizer counts tokens."""
+        counts = PromptTokenizer(self.tokenizer)
+        return self.source.load(self.task, lambda text: len(counts.data_ids(text)))
+
+    @property
+    def precision(self) -> str:
+        return str(self.cfg.trainer.get("precision", "32-true"))
+
+    def trainer_factory(self) -> Callable[..., Trainer]:
+        return cast("Callable[..., Trainer]", instantiate(self.cfg.trainer))
+
+    def logger(self) -> Any:
+        """The Lightning logger of the group ``logger``; False for none."""
+        return False if self.cfg.get("logger") is None else instantiate(self.cfg.logger)
+
+    def base_identity(self) -> str:
+        return model_identity(self.model_spec)
+
+    def options_of(self, group: str) -> dict[str, object]:
+        """A group's composed options as plain values."""
+        return cast("dict[str, object]", OmegaConf.to_container(self.cfg[group], resolve=True))
+
+    def result(self, name: str) -> Path:
+        """The finished directory of an earlier stage."""
+        stage = self.stages[name]
+        path = self.store.complete(name, self.fingerprint(stage))
+        if path is None:
+            raise ConfigError(f"pipeline: stage {name} has not run; pipeline.stages must list it before its readers")
+        return path
+
+    def fingerprint(self, stage: Stage) -> str:
+        """Hash of everything that a stage's result depends on."""
+        if stage.name not in self._fingerprints:
+            options = {"task": self.task.name, "seed": self.seed, **stage.options(self)}
+            self._fingerprints[stage.name] = fingerprint(
+                stage.name,
+                options,
+                [self.fingerprint(self.stages[name]) for name in stage.inputs],
+                [code_digest(stage.code)],
+            )
+        return self._fingerprints[stage.name]
+
+
+def component_module(node: DictConfig | None) -> tuple[str, ...]:
+    """The modules that a config node and the nodes in it instantiate from, for the code digest."""
+    if node is None:
+        return ()
+    container = OmegaConf.to_container(node, resolve=True)
+    return tuple(sorted(set(_modules(container))))
+
+
+def _modules(value: object) -> Iterable[str]:
+    if isinstance(value, dict):
+        target = value.get(CODE_OF_NODE)
+        if isinstance(target, str):
+            yield target.rsplit(".", 1)[0]
+        for child in value.values():
+            yield from _modules(child)
+
+
+def prompts_id(prompts: Sequence[Prompt]) -> str:
+    return content_id(*(prompt.id for prompt in prompts))
+
+
+def demonstrations_id(demonstrations: Sequence[Demonstration]) -> str:
+    return content_id(*(content_id(item.prompt.id, item.response) for item in demonstrations))
+
+
+def preferences_id(preferences: Sequence[Preference]) -> str:
+    return content_id(*(f"{item.comparison.id} {item.p_first}" for item in preferences))
+
+
+def texts(completions: Sequence[Completion]) -> list[str]:
+    return [completion.text for completion in completions]
+
+
+def write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")

@@ -1,0 +1,255 @@
+"""Evaluation on held-out prompts: labeler, reward model, and the policy against SFT."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from hydra.utils import instantiate
+
+from rlaif.data.examples import pad_right, prompt_ids
+from rlaif.data.preferences_io import read_preferences, read_samples, write_preferences, write_samples
+from rlaif.engines.base import Engine
+from rlaif.evaluation.alignment import (
+    alignment_figures,
+    calibration_figures,
+    label_figures,
+    p_first_from_scores,
+    reliability_diagram,
+)
+from rlaif.evaluation.harmless import harmless_figures
+from rlaif.evaluation.records import Reliability, ReliabilityBin
+from rlaif.evaluation.responses import kl_figures, response_figures
+from rlaif.evaluation.terminal import StageDisplay
+from rlaif.evaluation.votes import (
+    SIMULATED,
+    Votes,
+    annotator_votes,
+    harmless_votes,
+    judge_votes,
+    label_votes,
+    pair,
+)
+from rlaif.evaluation.win_rate import length_controlled_figures, win_rate_figures
+from rlaif.functional.kl import sampled_sequence_kl
+from rlaif.inference.logprobs import response_logprobs
+from rlaif.labelers.pairwise import PairwiseLabeler
+from rlaif.models.load import ModelSpec, load_causal_lm
+from rlaif.models.tokenizers import PromptTokenizer
+from rlaif.prompts.judge import JudgePrompts
+from rlaif.rewards.reward_model import RewardModelReward
+from rlaif.stages.context import Context, component_module, preferences_id, prompts_id, texts, write_json
+from rlaif.stages.labels import read_labels
+from rlaif.stages.samples import draw_completions, sampling_options
+from rlaif.stages.stage import Stage
+from rlaif.types import Comparison, Completion, Figure, Preference, Prompt
+
+FIGURES, RESPONSES, JUDGED, RELIABILITY = "figures.json", "responses.parquet", "judged.parquet", "reliability.json"
+HUMAN = "human labels of the data"
+KL_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Responses:
+    """Both policies' answers to the held-out prompts."""
+
+    prompts: list[Prompt]
+    sft: list[Completion]
+    policy: list[Completion]
+
+
+def _eval_prompts(context: Context) -> list[Prompt]:
+    return context.data.eval_prompts[: context.cfg.evaluation.num_prompts]
+
+
+def _judge(context: Context) -> PairwiseLabeler | None:
+    """The LLM judge: a pairwise labeler on a model of its own, or None (``evaluation.judge=null``)."""
+    if context.cfg.evaluation.judge is None:
+        return None
+    return PairwiseLabeler(JudgePrompts(), cast(Engine, instantiate(context.cfg.evaluation.judge)))
+
+
+def _options(context: Context) -> dict[str, object]:
+    judge = _judge(context)
+    options = context.cfg.evaluation
+    return {
+        "num_prompts": options.num_prompts,
+        "num_raters": options.num_raters,
+        "confidence": options.confidence,
+        "judge": None if judge is None else judge.identity,
+        "prompts": prompts_id(_eval_prompts(context)),
+        "preferences": preferences_id(context.data.eval_preferences),
+        "known": preferences_id(context.data.preferences),
+        "annotators": repr(getattr(context.data.annotators, "seed", None)),
+        "components": list(component_module(options)),
+        **sampling_options(context),
+    }
+
+
+def _build(context: Context, directory: Path, display: StageDisplay) -> None:
+    responses = _respond(context, directory, display)
+    confidence = float(context.cfg.evaluation.confidence)
+    labeler_figures, labeler_reliability = _labeler(context, confidence)
+    reward_figures, reward_reliability = _reward_model(context, confidence)
+    figures = [
+        *labeler_figures,
+        *reward_figures,
+        *_policy(context, responses, directory, confidence),
+        *kl_figures(responses.prompts, _kl(context, responses), confidence=confidence),
+        *response_figures("policy", responses.prompts, texts(responses.policy), confidence=confidence),
+        *response_figures("sft", responses.prompts, texts(responses.sft), confidence=confidence),
+    ]
+    write_json(directory / FIGURES, [asdict(figure) for figure in figures])
+    write_json(directory / RELIABILITY, [asdict(item) for item in labeler_reliability + reward_reliability])
+
+
+def _respond(context: Context, directory: Path, display: StageDisplay) -> Responses:
+    prompts = _eval_prompts(context)
+    answers = [
+        [
+            completion
+            for (completion,) in draw_completions(
+                context, context.result(name), prompts, display, num_samples=1, source=name, purpose=f"evaluate {name}"
+            )
+        ]
+        for name in ("sft", "policy")
+    ]
+    rows = zip(prompts, zip(*answers, strict=True), strict=True)
+    write_samples(directory / RESPONSES, [(prompt, both) for prompt, both in rows])
+    return Responses(prompts, *answers)
+
+
+def _labeler(context: Context, confidence: float) -> tuple[list[Figure], list[Reliability]]:
+    """What the labels are worth, held against people's verdicts on the same pairs."""
+    labels = read_labels(context.result("labels"))
+    figures = label_figures(labels, confidence=confidence)
+    if not any(label.judgments for label in labels):
+        return figures, []
+    comparisons = [label.comparison for label in labels]
+    votes, judge = _people(context, comparisons)
+    if not any(votes):
+        return figures, []
+    p_first = [label.p_first for label in labels]
+    figures += alignment_figures(comparisons, p_first, votes, judge, confidence=confidence)
+    figures += calibration_figures(comparisons, p_first, votes, judge)
+    return figures, [reliability_diagram(comparisons, p_first, votes, judge)]
+
+
+def _people(context: Context, comparisons: Sequence[Comparison]) -> tuple[Votes, str]:
+    """Simulated annotators where there are any, else the labels that came with the data."""
+    if context.data.annotators is not None:
+        return annotator_votes(context.data.annotators, comparisons, context.cfg.evaluation.num_raters), SIMULATED
+    known = {label.comparison.id: label for label in context.data.preferences}
+    found = [known.get(comparison.id) for comparison in comparisons]
+    return [() if label is None or label.p_first is None else (label.p_first,) for label in found], HUMAN
+
+
+def _reward_model(context: Context, confidence: float) -> tuple[list[Figure], list[Reliability]]:
+    """Accuracy on held-out pairs that people labeled."""
+    held_out = context.data.eval_preferences
+    if not held_out:
+        return [], []
+    reward = RewardModelReward(standardized=False).load(context.result("reward_model"), task=context.task)
+    comparisons = [label.comparison for label in held_out]
+    prompts = [comparison.prompt for comparison in comparisons]
+    first = reward.raw_scores(prompts, [comparison.first for comparison in comparisons]).tolist()
+    second = reward.raw_scores(prompts, [comparison.second for comparison in comparisons]).tolist()
+    p_first = p_first_from_scores(first, second)
+    judge = SIMULATED if context.data.annotators is not None else HUMAN
+    votes = label_votes(held_out)
+    figures = alignment_figures(
+        comparisons, p_first, votes, judge, name="reward_model/accuracy", confidence=confidence
+    )
+    figures += calibration_figures(comparisons, p_first, votes, judge, group="reward_model")
+    return figures, [reliability_diagram(comparisons, p_first, votes, judge, title="Reward model")]
+
+
+def _policy(context: Context, responses: Responses, directory: Path, confidence: float) -> list[Figure]:
+    pairs = pair(responses.prompts, responses.policy, responses.sft)
+    figures: list[Figure] = []
+    annotators, num_raters = context.data.annotators, context.cfg.evaluation.num_raters
+    if annotators is not None:
+        votes = annotator_votes(annotators, pairs, num_raters)
+        figures += win_rate_figures(pairs, votes, SIMULATED, confidence=confidence)
+        figures += length_controlled_figures(pairs, votes, SIMULATED, confidence=confidence)
+    judged: list[Preference] = []
+    judge = _judge(context)
+    if judge is not None:
+        votes, judged = judge_votes(judge, pairs)
+        figures += win_rate_figures(
+            pairs,
+            votes,
+            f"LLM judge {context.cfg.evaluation.judge.model}",
+            name="policy/win_rate_vs_sft_llm_judge",
+            confidence=confidence,
+        )
+    write_preferences(directory / JUDGED, judged)
+    if annotators is not None and context.task.measures_harm:
+        both = [
+            harmless_votes(annotators, responses.prompts, texts(side), num_raters)
+            for side in (responses.policy, responses.sft)
+        ]
+        figures += harmless_figures(responses.prompts, *both, SIMULATED, confidence=confidence)
+    return figures
+
+
+@torch.no_grad()
+def _kl(context: Context, responses: Responses) -> list[float]:
+    """Per response Σ log π(token) − log π_SFT(token) at the sampling temperature, in nats."""
+    models = [load_causal_lm(ModelSpec(str(context.result(name)))) for name in ("policy", "sft")]
+    tokenizer = PromptTokenizer(context.tokenizer)
+    ids = prompt_ids(tokenizer, context.task, responses.prompts)
+    limit = int(context.cfg.policy.max_prompt_tokens)
+    kl: list[float] = []
+    for start in range(0, len(ids), KL_BATCH):
+        rows = slice(start, start + KL_BATCH)
+        tokens_BT, lengths_B = pad_right([list(answer.token_ids) for answer in responses.policy[rows]], 0)
+        mask_BT = torch.arange(tokens_BT.shape[1]) < lengths_B[:, None]
+        prompts = [prompt[-limit:] for prompt in ids[rows]]
+        said, reference = (
+            response_logprobs(
+                model, prompts, tokens_BT, mask_BT, temperature=float(context.cfg.policy.temperature)
+            ).logprobs_BT
+            for model in models
+        )
+        kl += sampled_sequence_kl(said, reference, mask_BT).tolist()
+    return kl
+
+
+def read_figures(directory: Path) -> list[Figure]:
+    return [Figure(**entry) for entry in json.loads((directory / FIGURES).read_text())]
+
+
+def read_reliability(directory: Path) -> list[Reliability]:
+    entries = json.loads((directory / RELIABILITY).read_text())
+    return [
+        Reliability(**{**entry, "bins": tuple(ReliabilityBin(**item) for item in entry["bins"])}) for entry in entries
+    ]
+
+
+def read_responses(directory: Path) -> list[tuple[Prompt, tuple[Completion, ...]]]:
+    """Prompt, then the SFT policy's and the policy's response."""
+    return read_samples(directory / RESPONSES)
+
+
+def read_judged(directory: Path) -> list[Preference]:
+    """The LLM judge's labels, the policy's response first."""
+    return read_preferences(directory / JUDGED)
+
+
+def _summary(context: Context, directory: Path) -> str:
+    return f"{len(_eval_prompts(context)):,} held-out prompts"
+
+
+EVALUATION = Stage(
+    name="evaluation",
+    inputs=("sft", "labels", "reward_model", "policy"),
+    options=_options,
+    code=("rlaif.stages.evaluation",),
+    build=_build,
+    summary=_summary,
+)

@@ -1,0 +1,97 @@
+"""The policy: reinforcement learning from the reward."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+from hydra.utils import instantiate
+
+from rlaif.data.preferences_io import read_samples
+from rlaif.evaluation.terminal import StageDisplay
+from rlaif.models.load import ModelSpec, load_causal_lm
+from rlaif.modules.curves import read_curve
+from rlaif.modules.settings import PolicySettings
+from rlaif.rewards.reward_model import RewardModelReward
+from rlaif.stages.context import Context, component_module, prompts_id
+from rlaif.stages.samples import SAMPLES, draw_completions
+from rlaif.stages.stage import Stage
+from rlaif.stages.training import CURVE, save_model, train
+
+NUM_STANDARD_PROMPTS = 512
+"""Prompts whose SFT samples fix the reward's zero and unit."""
+
+
+def _options(context: Context) -> dict[str, object]:
+    return {
+        "policy": context.options_of("policy"),
+        "reward": context.options_of("reward"),
+        "dtype": context.model_spec.dtype,
+        "precision": context.precision,
+        "prompts": prompts_id(context.data.policy_prompts),
+        "components": list(component_module(context.cfg.policy) + component_module(context.cfg.reward)),
+    }
+
+
+def load_reward(context: Context, display: StageDisplay) -> RewardModelReward:
+    """The reward model of this run, in units of the SFT policy's own samples."""
+    reward = cast(RewardModelReward, instantiate(context.cfg.reward))
+    reward.load(context.result("reward_model"), task=context.task)
+    if context.cfg.data.pairs == "policy":
+        samples = read_samples(context.result("samples") / SAMPLES)
+    else:
+        prompts = context.data.policy_prompts[:NUM_STANDARD_PROMPTS]
+        drawn = draw_completions(
+            context, context.result("sft"), prompts, display, num_samples=1, source="sft", purpose="standardize"
+        )
+        samples = list(zip(prompts, drawn, strict=True))
+    pairs = [(prompt, completion) for prompt, completions in samples for completion in completions]
+    return reward.standardize([prompt for prompt, _ in pairs], [completion for _, completion in pairs])
+
+
+def _build(context: Context, directory: Path, display: StageDisplay) -> None:
+    settings = cast(PolicySettings, instantiate(context.cfg.policy))
+    spec = ModelSpec(str(context.result("sft")), dtype=context.model_spec.dtype)
+    module = settings.module(
+        load_causal_lm(spec),
+        reference=load_causal_lm(spec),
+        tokenizer=context.tokenizer,
+        task=context.task,
+        prompts=context.data.policy_prompts,
+        reward=load_reward(context, display),
+        seed=context.seed,
+    )
+    trainer_options = context.cfg.trainer
+    world_size = int(trainer_options.devices) * int(trainer_options.get("num_nodes", 1))
+    trainer = train(
+        context,
+        directory,
+        display,
+        module,
+        max_steps=settings.steps,
+        max_grad_norm=settings.max_grad_norm,
+        accumulate_grad_batches=module.num_minibatches(world_size),
+    )
+    save_model(trainer, module.policy, context.tokenizer, directory)
+
+
+def _summary(context: Context, directory: Path) -> str:
+    rows = read_curve(directory / CURVE)
+    if not rows:
+        return ""
+    first, last = rows[0], rows[-1]
+    return (
+        f"{int(last['step'])} steps, reward {first['policy/reward']:+.2f} to {last['policy/reward']:+.2f},"
+        f" KL {last['policy/kl']:.1f} nats"
+    )
+
+
+POLICY = Stage(
+    name="policy",
+    inputs=("sft", "samples", "reward_model"),
+    options=_options,
+    code=("rlaif.stages.policy",),
+    build=_build,
+    summary=_summary,
+    trains=True,
+)

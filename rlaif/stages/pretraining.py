@@ -1,0 +1,21 @@
+"""`experiment=pocket_pretraining`: make the three pocket models from nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from rlaif.evaluation.terminal import RunDisplay
+from rlaif.pocket.pretraining import RECIPES, pretrain
+
+
+def pretrain_pocket_models(cfg: DictConfig, directory: Path, display: RunDisplay) -> None:
+    """Train every size into ``store.dir``/pocket, or go on where a killed run stopped, and link the result."""
+    root = Path(cfg.store.dir) / "pocket"
+    for size, recipe in RECIPES.items():
+        with display.stage(f"pocket {size}") as stage:
+            progress = stage.progress(recipe.num_steps, unit="steps")
+            folder = pretrain(size, root, report=lambda step, steps, loss, speed, p=progress: p(step, steps))
+            stage.note(str(folder))
+    display.console.print(f"copy {root}/XS, S and L to rlaif/pocket/weights to use them", highlight=False)

@@ -1,0 +1,96 @@
+"""The last step of a run: report.html and report.json in the run directory, one table on the terminal."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+
+from rlaif.evaluation.alignment import labeler_in_words
+from rlaif.evaluation.checks import CheckLimits, run_checks
+from rlaif.evaluation.records import CurvePoint, ReportInput, SideBySide
+from rlaif.evaluation.report import write_report
+from rlaif.evaluation.responses import time_figures
+from rlaif.evaluation.terminal import RunDisplay
+from rlaif.evaluation.votes import annotator_votes
+from rlaif.modules.curves import read_curve
+from rlaif.stages.context import Context
+from rlaif.stages.evaluation import read_figures, read_judged, read_reliability, read_responses
+from rlaif.stages.labels import read_labels
+from rlaif.stages.training import CURVE
+from rlaif.types import Comparison
+
+NUM_SAMPLES, NUM_LABELS = 12, 8
+"""Responses side by side, and labels with their raw replies, in the report."""
+
+
+def report_run(context: Context, directory: Path, display: RunDisplay, seconds: Mapping[str, float]) -> float | None:
+    """Write the report and show the final table; returns the win rate against SFT, or None."""
+    evaluation = context.result("evaluation")
+    figures = [*read_figures(evaluation), *time_figures(seconds)]
+    limits = CheckLimits(**(context.cfg.evaluation.get("limits") or {}))
+    checks = run_checks(figures, limits)
+    labels = read_labels(context.result("labels"))
+    confidence = float(context.cfg.evaluation.confidence)
+    path = write_report(
+        ReportInput(
+            title=f"{labeler_in_words(labels[0]).split(':')[0]} → {context.task.name.replace('_', ' ')}",
+            task=context.task.name,
+            figures=tuple(figures),
+            checks=tuple(checks),
+            p_first=tuple(label.p_first for label in labels if label.p_first is not None),
+            preferences=tuple(labels[:NUM_LABELS]),
+            curves=tuple(
+                CurvePoint(
+                    step=int(row["step"]),
+                    reward=row.get("policy/reward"),
+                    kl=row.get("policy/kl"),
+                    length=row.get("policy/length"),
+                )
+                for row in read_curve(context.result("policy") / CURVE)
+            ),
+            reliability=tuple(read_reliability(evaluation)),
+            samples=tuple(_side_by_side(context, evaluation)),
+            command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            provenance=_provenance(context),
+            stage_seconds=seconds,
+            config=OmegaConf.to_yaml(context.cfg, resolve=True),
+            confidence=confidence,
+        ),
+        directory,
+    )
+    display.summary(figures, checks, path, confidence=confidence)
+    return next((figure.value for figure in figures if figure.name == "policy/win_rate_vs_sft"), None)
+
+
+def _side_by_side(context: Context, evaluation: Path) -> list[SideBySide]:
+    judged = {label.comparison.id: label for label in read_judged(evaluation)}
+    rows = read_responses(evaluation)[:NUM_SAMPLES]
+    pairs = [Comparison(prompt=prompt, first=policy, second=sft) for prompt, (sft, policy) in rows]
+    votes = [()] * len(pairs)
+    if context.data.annotators is not None:
+        votes = annotator_votes(context.data.annotators, pairs, context.cfg.evaluation.num_raters)
+    return [
+        SideBySide(
+            prompt=pair.prompt.text,
+            sft=pair.second.text,
+            policy=pair.first.text,
+            label=judged.get(pair.id),
+            annotators=sum(vote) / len(vote) if vote else None,
+        )
+        for pair, vote in zip(pairs, votes, strict=True)
+    ]
+
+
+def _provenance(context: Context) -> dict[str, str]:
+    stages = {f"stage {name}": context.fingerprint(stage) for name, stage in context.stages.items()}
+    libraries = {name: version(name) for name in ("rlaif", "torch", "transformers", "lightning")}
+    hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
+    return {**stages, **libraries, "python": platform.python_version(), "hardware": hardware}
+
+

@@ -1,0 +1,74 @@
+"""The reward model: learns the soft labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+from hydra.utils import instantiate
+
+from rlaif.data.modules import PreferenceDataModule
+from rlaif.evaluation.terminal import StageDisplay
+from rlaif.functional.seeds import derive_seed
+from rlaif.models.load import ModelSpec, load_reward_model
+from rlaif.modules.curves import read_curve
+from rlaif.modules.settings import RewardModelSettings
+from rlaif.stages.context import Context
+from rlaif.stages.labels import read_labels
+from rlaif.stages.stage import Stage
+from rlaif.stages.training import CURVE, save_model, train
+
+
+def _options(context: Context) -> dict[str, object]:
+    return {
+        "reward_model": context.options_of("reward_model"),
+        "model": context.base_identity(),
+        "dtype": context.model_spec.dtype,
+        "precision": context.precision,
+    }
+
+
+def _build(context: Context, directory: Path, display: StageDisplay) -> None:
+    settings = cast(RewardModelSettings, instantiate(context.cfg.reward_model))
+    spec = context.model_spec
+    if settings.init == "sft":
+        spec = ModelSpec(str(context.result("sft")), dtype=spec.dtype)
+    model = load_reward_model(spec, seed=derive_seed(context.seed, "reward head"))
+    data = PreferenceDataModule(
+        read_labels(context.result("labels")),
+        task=context.task,
+        tokenizer=context.tokenizer,
+        max_length=settings.max_length,
+        batch_size=settings.batch_size,
+        seed=context.seed,
+        epochs=settings.epochs,
+        num_batches=settings.steps,
+        validation_fraction=settings.validation_fraction,
+    )
+    module = settings.module(model)
+    trainer = train(
+        context,
+        directory,
+        display,
+        module,
+        data,
+        max_steps=data.num_batches,
+        max_grad_norm=settings.max_grad_norm,
+    )
+    save_model(trainer, module.model, context.tokenizer, directory)
+
+
+def _summary(context: Context, directory: Path) -> str:
+    rows = read_curve(directory / CURVE)
+    return f"loss {rows[-1]['train/loss']:.3f}" if rows and "train/loss" in rows[-1] else ""
+
+
+REWARD_MODEL = Stage(
+    name="reward_model",
+    inputs=("sft", "labels"),
+    options=_options,
+    code=("rlaif.stages.reward_model",),
+    build=_build,
+    summary=_summary,
+    trains=True,
+)

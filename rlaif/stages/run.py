@@ -1,0 +1,120 @@
+"""One run: the stages of the pipeline in order, each built once, then the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from rlaif.artifacts import atomic_write, link
+from rlaif.data.base import SkippedRows
+from rlaif.errors import ConfigError
+from rlaif.evaluation.terminal import RunDisplay
+from rlaif.modules.trainer import quiet_lightning
+from rlaif.stages.context import Context
+from rlaif.stages.evaluation import EVALUATION
+from rlaif.stages.labels import LABEL
+from rlaif.stages.policy import POLICY
+from rlaif.stages.pretraining import pretrain_pocket_models
+from rlaif.stages.report import report_run
+from rlaif.stages.reward_model import REWARD_MODEL
+from rlaif.stages.samples import SAMPLE
+from rlaif.stages.sft import SFT
+from rlaif.stages.stage import Stage
+from rlaif.stages.workers import build_in_workers, needs_workers
+
+STAGES: dict[str, Stage] = {stage.name: stage for stage in (SFT, SAMPLE, LABEL, REWARD_MODEL, POLICY, EVALUATION)}
+LINKED = ("sft", "labels", "reward_model", "policy")
+"""Stages whose results appear in the run directory."""
+
+
+def run(cfg: DictConfig) -> float | None:
+    """Run a pipeline.
+
+    Args:
+        cfg: The composed configuration.
+
+    Returns:
+        The policy's win rate against SFT, in [0, 1], for optimizing sweepers; None where it is not measured.
+
+    Raises:
+        ConfigError: The configuration cannot work.
+        GateStopped: A limit stopped the run; starting it again goes on.
+    """
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    quiet_lightning()
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    atomic_write(directory / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    display = RunDisplay()
+    display.header(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]), _short(directory))
+    names = list(cfg.pipeline.stages)
+    if names == ["pocket_pretraining"]:
+        pretrain_pocket_models(cfg, directory, display)
+        return None
+    context = Context(cfg, STAGES)
+    known = {"data", *STAGES, "report"}
+    if unknown := [name for name in names if name not in known]:
+        raise ConfigError(f"pipeline.stages={names}: {unknown[0]} is no stage; allowed are {', '.join(sorted(known))}")
+    seconds: dict[str, float] = {}
+    for name in names:
+        if name == "data":
+            _load_data(context, display)
+        elif name == "samples" and cfg.data.pairs == "dataset":
+            continue
+        elif name == "report":
+            return report_run(context, directory, display, seconds)
+        else:
+            seconds[name] = _run_stage(context, STAGES[name], directory, display)
+    return None
+
+
+def _load_data(context: Context, display: RunDisplay) -> None:
+    with display.stage("data") as stage:
+        data = context.data
+        stage.note(
+            f"{len(data.demonstrations):,} demonstrations, {len(data.label_prompts) or len(data.preferences):,} to"
+            f" label, {len(data.eval_prompts):,} held out{_skipped(data.skipped)}"
+        )
+    for example in data.skipped.examples:
+        display.console.print(f"    left out  {example}", style="dim", highlight=False, markup=False)
+
+
+def _skipped(skipped: SkippedRows) -> str:
+    if not skipped.counts:
+        return ""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in skipped.counts.items())
+    return f"; left out of {skipped.num_rows:,}: {reasons}"
+
+
+def _run_stage(context: Context, stage: Stage, run_directory: Path, display: RunDisplay) -> float:
+    """Build a stage unless the store has it; returns the seconds spent in this run (0 when reused)."""
+    with display.stage(stage.name) as line:
+        fingerprint = context.fingerprint(stage)
+        reused = context.store.complete(stage.name, fingerprint) is not None
+        workers = stage.trains and needs_workers(context.cfg)
+
+        def build(directory: Path) -> None:
+            if workers:
+                build_in_workers(context.cfg, stage.name, directory, line)
+            else:
+                stage.build(context, directory, line)
+
+        path = context.store.build(stage.name, fingerprint, build, on_wait=line.note)
+        if stage.name in LINKED:
+            link(run_directory, stage.name, path)
+        note = stage.summary(context, path)
+        if reused:
+            line.reused(note)
+            return 0.0
+        line.note(note)
+    return float(json.loads((path / "meta.json").read_text())["seconds"])
+
+
+def _short(directory: Path) -> str:
+    """Relative to where the command was typed, when it lies below it."""
+    return os.path.relpath(directory) if directory.is_relative_to(Path.cwd()) else str(directory)

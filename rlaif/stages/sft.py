@@ -1,0 +1,74 @@
+"""Supervised fine-tuning: the policy's starting point and reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+from hydra.utils import instantiate
+
+from rlaif.data.modules import SFTDataModule
+from rlaif.evaluation.terminal import StageDisplay
+from rlaif.models.load import load_causal_lm
+from rlaif.modules.curves import read_curve
+from rlaif.modules.settings import SFTSettings
+from rlaif.stages.context import Context, demonstrations_id
+from rlaif.stages.stage import Stage
+from rlaif.stages.training import CURVE, save_model, train
+
+
+def _options(context: Context) -> dict[str, object]:
+    return {
+        "sft": context.options_of("sft"),
+        "model": context.base_identity(),
+        "dtype": context.model_spec.dtype,
+        "precision": context.precision,
+        "demonstrations": demonstrations_id(context.data.demonstrations),
+    }
+
+
+def _build(context: Context, directory: Path, display: StageDisplay) -> None:
+    settings = cast(SFTSettings, instantiate(context.cfg.sft))
+    model = load_causal_lm(context.model_spec)
+    if settings.skip:
+        model.save_pretrained(directory)
+        context.tokenizer.save_pretrained(directory)
+        return
+    data = SFTDataModule(
+        context.data.demonstrations,
+        task=context.task,
+        tokenizer=context.tokenizer,
+        max_length=settings.max_length,
+        batch_size=settings.batch_size,
+        seed=context.seed,
+        epochs=settings.epochs,
+        num_batches=settings.steps,
+        validation_fraction=settings.validation_fraction,
+    )
+    module = settings.module(model)
+    trainer = train(
+        context,
+        directory,
+        display,
+        module,
+        data,
+        max_steps=data.num_batches,
+        max_grad_norm=settings.max_grad_norm,
+    )
+    save_model(trainer, module.model, context.tokenizer, directory)
+
+
+def _summary(context: Context, directory: Path) -> str:
+    rows = read_curve(directory / CURVE)
+    return f"{len(context.data.demonstrations):,} demonstrations, loss {rows[-1]['train/loss']:.3f}" if rows else ""
+
+
+SFT = Stage(
+    name="sft",
+    inputs=(),
+    options=_options,
+    code=("rlaif.stages.sft",),
+    build=_build,
+    summary=_summary,
+    trains=True,
+)

@@ -1,0 +1,63 @@
+"""What the three training stages share: a trainer with checkpoints, a curve and progress."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rlaif.evaluation.terminal import StageDisplay
+from rlaif.modules.checkpointing import PeriodicCheckpoint
+from rlaif.modules.curves import CurveWriter
+from rlaif.modules.progress import TrainingProgress
+from rlaif.modules.trainer import build_trainer, fit
+from rlaif.stages.context import Context
+
+CURVE = "curve.jsonl"
+
+
+def train(
+    context: Context,
+    directory: Path,
+    display: StageDisplay,
+    module: LightningModule,
+    datamodule: LightningDataModule | None = None,
+    *,
+    max_steps: int,
+    max_grad_norm: float | None,
+    accumulate_grad_batches: int = 1,
+    callbacks: Sequence[Callback] = (),
+) -> Trainer:
+    """Fit a module, or go on from the newest checkpoint in the directory."""
+    progress = display.progress(max_steps, unit="steps")
+    trainer = build_trainer(
+        context.trainer_factory(),
+        directory=directory,
+        max_steps=max_steps,
+        max_grad_norm=max_grad_norm,
+        accumulate_grad_batches=accumulate_grad_batches,
+        logger=context.logger(),
+        callbacks=[
+            *callbacks,
+            TrainingProgress(progress),
+            CurveWriter(directory / CURVE),
+            PeriodicCheckpoint(directory / "checkpoints", every_s=float(context.cfg.store.checkpoint_every_s)),
+        ],
+    )
+    fit(trainer, module, datamodule, seed=context.seed)
+    return trainer
+
+
+def save_model(
+    trainer: Trainer, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path
+) -> None:
+    """Write a Hugging Face folder and drop the checkpoints, on the first process only."""
+    trainer.strategy.barrier("before saving")
+    if trainer.is_global_zero:
+        model.save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
+        shutil.rmtree(directory / "checkpoints", ignore_errors=True)
+    trainer.strategy.barrier("after saving")
