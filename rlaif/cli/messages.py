@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 
+from hydra.errors import InstantiationException
 from rich.console import Console
 from rich.text import Text
 
@@ -40,6 +41,8 @@ def report_error(command: str, error: BaseException) -> int | None:
         The exit code; None for an error that is not the user's: its traceback must be shown.
     """
     console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # what the constructor itself said
     if isinstance(error, KeyboardInterrupt):
         console.print(Text(f"{command}: interrupted; start the same command again to go on", style="bold"))
         return INTERRUPTED

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from rich.console import Console
 from rich.table import Table
 
 from rlaif import registry
 from rlaif.cli.messages import report_error
+from rlaif.config.check import compose
 from rlaif.config.paths import plugin_conf_dir
 from rlaif.config.search_path import shadowed_options
 from rlaif.config.signatures import SignatureError, read_signature
@@ -33,7 +36,7 @@ def main() -> NoReturn:
         sys.exit(
             list_components() if arguments.command == "list" else check_labeler(arguments.name, arguments.overrides)
         )
-    except (RlaifError, OSError, KeyboardInterrupt) as error:
+    except (RlaifError, InstantiationException, OSError, KeyboardInterrupt) as error:
         code = report_error(COMMAND, error)
         if code is None:
             raise
@@ -94,10 +97,10 @@ def check_labeler(name: str, overrides: Sequence[str] = ()) -> int:
     """
     component = registry.find("rlaif.labelers", name)
     registry.load_component(component)
-    labeler = instantiate_labeler([f"labeler={name}", *overrides])
+    config = compose([f"labeler={name}", *overrides])
     from rlaif.testing.conformance import check_labeler as contract_tests  # imports torch
 
-    results = contract_tests(labeler)
+    results = contract_tests(instantiate(config.labeler))
     table = Table(title=f"labeler={name} ({component.package} {component.version})")
     for heading in ("contract", "result", "detail"):
         table.add_column(heading, overflow="fold")
@@ -105,26 +108,6 @@ def check_labeler(name: str, overrides: Sequence[str] = ()) -> int:
         table.add_row(result.name, "[green]passed[/green]" if result.passed else "[red]failed[/red]", result.detail)
     _console().print(table)
     return 0 if all(result.passed for result in results) else 1
-
-
-def instantiate_labeler(overrides: Sequence[str]) -> Any:
-    """Build the labeler that a command line chooses.
-
-    Raises:
-        ConfigError: The command line is wrong.
-        RlaifError: The labeler's own refusal.
-    """
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
-
-    from rlaif.config.check import compose
-
-    try:
-        return instantiate(compose(overrides).labeler)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, RlaifError):
-            raise error.__cause__ from None
-        raise
 
 
 if __name__ == "__main__":

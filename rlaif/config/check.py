@@ -42,6 +42,8 @@ class _Checker:
     multirun: bool
     places: bool
     problems: dict[str, None] = field(default_factory=dict)
+    doubtful: set[str] = field(default_factory=set)
+    """Config paths whose option was refused: nothing is known of the keys below them."""
     composed: dict[tuple[str, ...], DictConfig] = field(default_factory=dict)
 
     def report(self, lines: Sequence[str]) -> None:
@@ -143,6 +145,7 @@ def _split(
                     sound.append(alternative)
                 else:
                     checker.report([problem])
+                    checker.doubtful.add(alternative.key_or_group.replace("/", "."))
             groups += [sound] if sound else []
         elif override.package is not None or "/" in override.key_or_group:
             checker.report([options.no_such_group(override)])
@@ -185,7 +188,8 @@ def _check_variant(checker: _Checker, options: OptionCheck, groups: list[Overrid
             except (HydraException, OmegaConfBaseException) as error:
                 cause = error.__cause__ or error.__context__ or error
                 problem = f"{override.input_line}: {str(cause).splitlines()[0]}"
-        checker.report([problem])
+        if not any(f"{override.key_or_group}.".startswith(f"{path}.") for path in checker.doubtful):
+            checker.report([problem])
     HydraConfig.instance().set_config(cfg)
     choices = {str(group): option for group, option in cfg.hydra.runtime.choices.items()}
     checker.report(options.selection_problems(choices))

@@ -94,12 +94,15 @@ class TransformersEngine:
             EngineError: The model cannot be read, or the device does not exist.
         """
         if self._loaded is None:
+            import torch
+
             from rlaif.inference.forward import forward_for
             from rlaif.inference.prefill import PrefixStore
             from rlaif.models.tokenizers import PromptTokenizer
 
             tokenizer = load_tokenizer(self.spec)
-            model = load_causal_lm(self.spec).to(_device(self.device)).requires_grad_(False)
+            model = load_causal_lm(self.spec).requires_grad_(False)
+            model.to(torch.device(_device(self.device)))
             config = model.config.get_text_config(decoder=True)
             eos = model.generation_config.eos_token_id if model.generation_config else None
             eos_ids = {tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos] if eos is not None else [])}
@@ -191,7 +194,7 @@ class TransformersEngine:
 
         if strings and strings not in self._stops:
             loaded = self.load()
-            num_tokens = loaded.model.get_input_embeddings().num_embeddings
+            num_tokens = loaded.model.config.get_text_config(decoder=True).vocab_size
             self._stops[strings] = StopStrings(strings, loaded.prompts.decode, num_tokens)
         return self._stops.get(strings)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
@@ -31,7 +30,9 @@ class GrowingLayer(DynamicLayer):
         self.values = value_states.new_empty(rows, heads, self.capacity, value_states.shape[-1])
         self.is_initialized = True
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
         """Append states [B, H, T, D]; returns everything so far."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
@@ -45,6 +46,11 @@ class GrowingLayer(DynamicLayer):
     def get_seq_length(self) -> int:
         """Slots written so far."""
         return self.length
+
+    def slots(self, start: int) -> tuple[Tensor, Tensor]:
+        """Keys and values from slot ``start`` on."""
+        assert self.keys is not None and self.values is not None
+        return self.keys[:, :, start : self.length], self.values[:, :, start : self.length]
 
     def select_rows(self, rows: Tensor) -> None:
         """Keep only these rows of the batch."""
@@ -60,7 +66,9 @@ class KeyValueCache(Cache):
     """A cache for ``num_layers`` layers and ``capacity`` tokens per row."""
 
     def __init__(self, num_layers: int, capacity: int) -> None:
-        super().__init__(layers=[GrowingLayer(capacity) for _ in range(num_layers)])
+        self.capacity = capacity
+        self.growing = [GrowingLayer(capacity) for _ in range(num_layers)]
+        super().__init__(layers=list(self.growing))
 
     @classmethod
     def from_parts(cls, parts: Sequence[tuple[KeyValues, Tensor]], num_layers: int, capacity: int) -> KeyValueCache:
@@ -73,15 +81,15 @@ class KeyValueCache(Cache):
         """
         cache = cls(num_layers, capacity)
         for key_values, rows in parts:
-            for layer, (keys, values) in enumerate(key_values):
-                cache.update(keys.index_select(0, rows), values.index_select(0, rows), layer)
+            for layer, (keys, values) in zip(cache.growing, key_values, strict=True):
+                layer.update(keys.index_select(0, rows), values.index_select(0, rows))
         return cache
 
     def key_values(self, start: int = 0) -> KeyValues:
         """Keys and values of the slots from ``start`` on."""
-        return [(layer.keys[:, :, start : layer.length], layer.values[:, :, start : layer.length]) for layer in self.layers]
+        return [layer.slots(start) for layer in self.growing]
 
     def select_rows(self, rows: Tensor) -> None:
         """Keep only these rows [K] of the batch, in this order; rows may repeat."""
-        for layer in self.layers:
+        for layer in self.growing:
             layer.select_rows(rows)

@@ -78,7 +78,7 @@ class ModelForward:
         return output.logits
 
     def _check_window(self, cache: KeyValueCache) -> None:
-        capacity = cache.layers[0].capacity
+        capacity = cache.capacity
         if self._window is not None and capacity > self._window:
             raise EngineError(
                 f"{capacity} tokens exceed the sliding window of {self._window} of this model, which the shared "

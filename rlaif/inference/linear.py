@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -103,8 +104,9 @@ class _Product(torch.autograd.Function):
         return _onednn(x, weight)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        (grad,) = grads
+        grad = grads[0].contiguous()
         x, weight = ctx.saved_tensors
         grad_x = _onednn(grad, weight.t()) if ctx.needs_input_grad[0] else None
         grad_weight = None

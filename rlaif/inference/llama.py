@@ -5,16 +5,20 @@ Shapes: B rows, T new tokens, S slots of the cache, K kept positions, D head wid
 
 from __future__ import annotations
 
+from typing import Any, TypeGuard
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM, PreTrainedModel
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from rlaif.inference.cache import KeyValueCache
 from rlaif.inference.forward import additive
+from rlaif.inference.linear import FastLinear, linear
 
 
-def is_plain_llama(model: PreTrainedModel) -> bool:
+def is_plain_llama(model: PreTrainedModel) -> TypeGuard[LlamaForCausalLM]:
     """True for an unsharded, unadapted Llama whose arithmetic ``FusedLlama`` repeats.
 
     Adapters, quantization, sharding, hooks and unusual options all go the plain path.
@@ -24,10 +28,11 @@ def is_plain_llama(model: PreTrainedModel) -> bool:
     config = model.config
     if config.attention_bias or config.mlp_bias or config.hidden_act != "silu":
         return False
-    if config.rope_parameters["rope_type"] not in ("default", "llama3", "linear"):
+    rope: Any = config.rope_parameters
+    if rope["rope_type"] not in ("default", "llama3", "linear"):
         return False
     linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    plain = all(type(linear) is nn.Linear and type(linear.weight) is nn.Parameter for linear in linears)
+    plain = all(type(layer) in (nn.Linear, FastLinear) and type(layer.weight) is nn.Parameter for layer in linears)
     return plain and not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
@@ -38,7 +43,7 @@ class FusedLlama:
         model: A model for which ``is_plain_llama`` holds.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: LlamaForCausalLM) -> None:
         config = model.config
         self.num_layers: int = config.num_hidden_layers
         self.device = model.device
@@ -48,8 +53,8 @@ class FusedLlama:
         self.eps: float = config.rms_norm_eps
         self.embedding = model.model.embed_tokens
         self.rotary = model.model.rotary_emb
-        self.final_norm = model.model.norm.weight
-        self.head = model.lm_head.weight
+        self.final_norm: Tensor = model.model.norm.weight
+        self.head: Tensor = model.lm_head.weight
         with torch.no_grad():
             self.layers = [_FusedLayer(layer) for layer in model.model.layers]
 
@@ -76,24 +81,24 @@ class FusedLlama:
                 hidden, query = hidden[:, keep_K], query[:, keep_K]
                 keep_K = torch.arange(len(keep_K), device=keep_K.device)
             attended = self._attend(query, keys, values, mask)
-            hidden = hidden + F.linear(attended, layer.output)
+            hidden = hidden + linear(attended, layer.output)
             normed = F.rms_norm(hidden, (width,), layer.mlp_norm, self.eps)
-            gate, up = F.linear(normed, layer.gate_up).chunk(2, dim=-1)
-            hidden = hidden + F.linear(F.silu(gate) * up, layer.down)
+            gate, up = linear(normed, layer.gate_up).chunk(2, dim=-1)
+            hidden = hidden + linear(F.silu(gate) * up, layer.down)
         if len(keep_K) < hidden.shape[1]:
             hidden = hidden[:, keep_K]
-        return F.linear(F.rms_norm(hidden, (width,), self.final_norm, self.eps), self.head)
+        return linear(F.rms_norm(hidden, (width,), self.final_norm, self.eps), self.head)
 
     def _projections(self, normed: Tensor, layer: _FusedLayer, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
         """Rotated queries and keys [B, T, heads, D] and values [B, T, key-value heads, D]."""
         rows, length, _ = normed.shape
-        heads = F.linear(normed, layer.qkv).view(rows, length, -1, self.head_width)
+        heads = linear(normed, layer.qkv).view(rows, length, -1, self.head_width)
         qk, value = heads.split((self.num_heads + self.num_kv_heads, self.num_kv_heads), dim=2)
         low, high = qk.chunk(2, dim=-1)
         return qk * cos + torch.cat((-high, low), dim=-1) * sin, value
 
     def _attend(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-        """Attention of queries [B, T, heads, D] over keys and values [B, key-value heads, S, D]; gives [B, T, width]."""
+        """Attention [B, T, heads * D] of queries [B, T, heads, D] over keys and values [B, key-value heads, S, D]."""
         rows, length, heads, width = query.shape
         per_kv = heads // self.num_kv_heads
         if mask is None:
@@ -116,10 +121,11 @@ class FusedLlama:
 class _FusedLayer:
     """Weights of one decoder layer."""
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: LlamaDecoderLayer) -> None:
         attention, mlp = layer.self_attn, layer.mlp
-        self.attention_norm, self.mlp_norm = layer.input_layernorm.weight, layer.post_attention_layernorm.weight
+        self.attention_norm: Tensor = layer.input_layernorm.weight
+        self.mlp_norm: Tensor = layer.post_attention_layernorm.weight
         self.qkv = torch.cat([attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight])
-        self.output = attention.o_proj.weight
+        self.output: Tensor = attention.o_proj.weight
         self.gate_up = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
-        self.down = mlp.down_proj.weight
+        self.down: Tensor = mlp.down_proj.weight

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
@@ -74,7 +75,12 @@ def response_logprobs(
 
 
 def _logprobs_of(
-    head: torch.nn.Module, hidden_BTD: Tensor, tokens_BT: Tensor, mask_BT: Tensor, temperature: float, with_entropy: bool
+    head: torch.nn.Module,
+    hidden_BTD: Tensor,
+    tokens_BT: Tensor,
+    mask_BT: Tensor,
+    temperature: float,
+    with_entropy: bool,
 ) -> ResponseLogprobs:
     logits_NV = head(hidden_BTD[mask_BT]).float() / temperature
     all_NV = torch.log_softmax(logits_NV, dim=-1)
@@ -92,9 +98,8 @@ def _hidden(model: PreTrainedModel, prompts: Sequence[Ids], tokens_BT: Tensor, m
     device = tokens_BT.device
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
     width = int((lengths + mask_BT.sum(1)).max())
-    ids = torch.zeros(len(prompts), max(width, int(lengths.max()) + tokens_BT.shape[1]), dtype=torch.long, device=device)
-    prompts_BP, real_BP = right_padded(prompts, device)
-    ids[:, : prompts_BP.shape[1]] = prompts_BP * real_BP
+    prompts_BP, _ = right_padded(prompts, device)
+    ids = F.pad(prompts_BP, (0, tokens_BT.shape[1]))
     columns_BT = lengths[:, None] + torch.arange(tokens_BT.shape[1], device=device)
     ids.scatter_(1, columns_BT, tokens_BT * mask_BT)
     hidden = model.base_model(input_ids=ids[:, :width], use_cache=False).last_hidden_state
@@ -135,5 +140,7 @@ def _plain_head(model: PreTrainedModel) -> torch.nn.Module:
     config = model.config.get_text_config(decoder=True)
     for name in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
         if getattr(config, name, None) not in (None, 1, 1.0):
-            raise EngineError(f"model {type(model).__name__} changes its logits ({name}); it cannot be trained as a policy")
+            raise EngineError(
+                f"{type(model).__name__} changes its logits ({name}), so it cannot be trained as a policy"
+            )
     return model.get_output_embeddings()

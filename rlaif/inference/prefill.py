@@ -60,7 +60,7 @@ class Plan:
     preamble: tuple[int, ...]
     """Tokens that all prompts share."""
     chunks: tuple[tuple[Group, ...], ...]
-    """Groups that are read in one batch."""
+    """Groups that are read in one batch: either all have a context beyond the preamble, or none has."""
 
 
 class PrefixStore:
@@ -124,10 +124,12 @@ def plan_prefill(prompts: Sequence[Ids], batch_size: int) -> Plan:
         groups.append(Group((index,), 0))
     groups = [group if len(group.members) > 1 else Group(group.members, shared) for group in groups]
     groups.sort(key=lambda group: max(len(prompts[member]) for member in group.members))
-    return Plan(tuple(prompts[order[0]][:shared]), _chunks(groups, batch_size))
+    alone = [group for group in groups if len(group.members) == 1]
+    together = [group for group in groups if len(group.members) > 1]
+    return Plan(tuple(prompts[order[0]][:shared]), (*_chunks(alone, batch_size), *_chunks(together, batch_size)))
 
 
-def _chunks(groups: Sequence[Group], batch_size: int) -> tuple[tuple[Group, ...], ...]:
+def _chunks(groups: Sequence[Group], batch_size: int) -> list[tuple[Group, ...]]:
     chunks: list[list[Group]] = []
     num_rows = batch_size
     for group in groups:
@@ -136,7 +138,7 @@ def _chunks(groups: Sequence[Group], batch_size: int) -> tuple[tuple[Group, ...]
             num_rows = 0
         chunks[-1].append(group)
         num_rows += len(group.members)
-    return tuple(tuple(chunk) for chunk in chunks)
+    return [tuple(chunk) for chunk in chunks]
 
 
 def right_padded(rows: Sequence[Ids], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -148,7 +150,12 @@ def right_padded(rows: Sequence[Ids], device: torch.device) -> tuple[Tensor, Ten
 
 
 def prefill(
-    forward: Forward, prompts: Sequence[Ids], preamble: tuple[int, ...], chunk: Sequence[Group], store: PrefixStore, room: int
+    forward: Forward,
+    prompts: Sequence[Ids],
+    preamble: tuple[int, ...],
+    chunk: Sequence[Group],
+    store: PrefixStore,
+    room: int,
 ) -> Prefilled:
     """Read one chunk of prompts; rows follow the members of its groups in order.
 
@@ -168,12 +175,9 @@ def prefill(
     if preamble:
         parts.append((store.read(forward, preamble), torch.zeros(len(rows), dtype=torch.long, device=device)))
         seen.append(torch.ones(len(rows), len(preamble), dtype=torch.bool, device=device))
-    with_context = [index for index, group in enumerate(chunk) if group.num_shared > len(preamble)]
-    if with_context:
-        contexts = [prompts[chunk[index].members[0]][len(preamble) : chunk[index].num_shared] for index in with_context]
-        context_of_group = {index: row for row, index in enumerate(with_context)}
-        # A group without a context takes row 0 and sees none of it.
-        row_of = [context_of_group.get(index, 0) for index, group in enumerate(chunk) for _ in group.members]
+    if chunk[0].num_shared > len(preamble):
+        contexts = [prompts[group.members[0]][len(preamble) : group.num_shared] for group in chunk]
+        row_of = [row for row, group in enumerate(chunk) for _ in group.members]
         key_values, width = _read_contexts(forward, contexts, parts[:1])
         parts.append((key_values, torch.tensor(row_of, device=device)))
         seen.append(torch.arange(width, device=device) < (num_shared - len(preamble))[:, None])
@@ -216,7 +220,12 @@ def causal_after(past_BS: Tensor, width: int) -> Tensor:
 
 
 def _last_logits(
-    forward: Forward, ids_BT: Tensor, positions_BT: Tensor, mask_BTS: Tensor | None, cache: KeyValueCache, lengths_B: Tensor
+    forward: Forward,
+    ids_BT: Tensor,
+    positions_BT: Tensor,
+    mask_BTS: Tensor | None,
+    cache: KeyValueCache,
+    lengths_B: Tensor,
 ) -> Tensor:
     keep_K, which_B = torch.unique(lengths_B - 1, return_inverse=True)
     logits_BKV = forward(ids_BT, positions_BT, mask_BTS, cache, keep_K)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-
 from transformers import PreTrainedModel
 
 from rlaif.inference.forward import Forward, evaluating, forward_for
@@ -96,7 +95,9 @@ class _OptionTree:
         device = read.logits_BV.device
         rows, num_nodes = len(read.logits_BV), len(self.nodes)
         depths = torch.tensor([len(node) - 1 for node in self.nodes], device=device)
-        sees = torch.tensor([[node[: len(other)] == other for other in self.nodes] for node in self.nodes], device=device)
+        sees = torch.tensor(
+            [[node[: len(other)] == other for other in self.nodes] for node in self.nodes], device=device
+        )
         past_BS = read.seen_BS[:, : read.seen_BS.shape[1] - num_nodes]
         mask = torch.cat([past_BS[:, None].expand(-1, num_nodes, -1), sees.expand(rows, -1, -1)], dim=2)
         ids = torch.tensor(self.tokens, device=device).expand(rows, -1)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 
 from rlaif.errors import ConfigError, EngineError
 from rlaif.functional.seeds import generator
+from rlaif.inference.linear import fast_linear
 from rlaif.types import content_id
 
 if TYPE_CHECKING:
@@ -148,11 +151,28 @@ def _from_pretrained(auto: Any, spec: ModelSpec, **kwargs: Any) -> Any:
     logging.disable_progress_bar()
     try:
         return auto.from_pretrained(spec.name if source is None else str(source), revision=spec.revision, **kwargs)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise _cannot_load(spec, error) from error
     finally:
         if bars:
             logging.enable_progress_bar()
+
+
+def _load_weights(auto: Any, spec: ModelSpec) -> PreTrainedModel:
+    model, info = _from_pretrained(
+        auto,
+        spec,
+        dtype=DTYPES[spec.dtype],
+        attn_implementation=spec.attn_implementation,
+        output_loading_info=True,
+    )
+    if info["missing_keys"]:
+        names = ", ".join(sorted(info["missing_keys"])[:3])
+        raise EngineError(
+            f"model.name={spec.name}: its files hold no weights for {names}, which would be random; "
+            f"is it another kind of model than {type(model).__name__}?"
+        )
+    return fast_linear(model.eval())
 
 
 def load_tokenizer(spec: ModelSpec | str) -> PreTrainedTokenizerBase:
@@ -175,7 +195,7 @@ def load_tokenizer(spec: ModelSpec | str) -> PreTrainedTokenizerBase:
 
 
 def load_causal_lm(spec: ModelSpec | str) -> PreTrainedModel:
-    """A causal language model in evaluation mode, on the CPU.
+    """A causal language model in evaluation mode, on the CPU, with the faster linear layers where there are any.
 
     Raises:
         ConfigError: The name leads nowhere.
@@ -184,10 +204,7 @@ def load_causal_lm(spec: ModelSpec | str) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
     spec = ModelSpec(spec) if isinstance(spec, str) else spec
-    model: PreTrainedModel = _from_pretrained(
-        AutoModelForCausalLM, spec, dtype=DTYPES[spec.dtype], attn_implementation=spec.attn_implementation
-    )
-    return model.eval()
+    return _load_weights(AutoModelForCausalLM, spec)
 
 
 def load_reward_model(spec: ModelSpec | str, *, seed: int = 0, head_std: float = 0.02) -> PreTrainedModel:
@@ -213,13 +230,7 @@ def load_reward_model(spec: ModelSpec | str, *, seed: int = 0, head_std: float =
     if any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):
         if config.num_labels != 1:
             raise EngineError(f"model.name={spec.name}: a reward model has one label, this one has {config.num_labels}")
-        model = _from_pretrained(
-            AutoModelForSequenceClassification,
-            spec,
-            dtype=DTYPES[spec.dtype],
-            attn_implementation=spec.attn_implementation,
-        )
-        return model.eval()
+        return _load_weights(AutoModelForSequenceClassification, spec)
     return reward_model_from(load_causal_lm(spec), load_tokenizer(spec).pad_token_id, seed=seed, head_std=head_std)
 
 
@@ -234,8 +245,6 @@ def reward_model_from(
         seed: Seed of the head.
         head_std: Standard deviation of the head's weights.
     """
-    from copy import deepcopy
-
     from transformers import AutoModelForSequenceClassification
 
     config = deepcopy(causal_lm.config)
@@ -246,7 +255,7 @@ def reward_model_from(
             config, dtype=causal_lm.dtype, attn_implementation=causal_lm.config._attn_implementation
         )
     model.base_model.load_state_dict(causal_lm.base_model.state_dict())
-    weight: torch.Tensor = model.score.weight.data
-    noise = torch.randn(weight.shape, generator=generator(seed, "reward head"))
-    weight.copy_(noise * head_std)
-    return model.eval()
+    head = model.get_submodule("score").get_parameter("weight")
+    noise = torch.randn(head.shape, generator=generator(seed, "reward head"))
+    head.data.copy_(noise * head_std)
+    return fast_linear(model.eval())

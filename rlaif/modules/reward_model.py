@@ -33,8 +33,8 @@ def pairwise_agreement(logit_B: Tensor, p_first_B: Tensor) -> LossSum:
 class RewardModelModule(LightningModule):
     """Cross-entropy of softmax(r1, r2) to the soft label, r at the last token.
 
-    Logs ``reward_model/loss`` (nats per pair), ``reward_model/accuracy`` (agreement with the label's side) and, where
-    there is a validation part, ``reward_model/validation_loss`` and ``reward_model/validation_accuracy``.
+    Logs ``train/loss`` (nats per pair), ``train/accuracy`` (agreement with the label's side) and, where
+    there is a validation part, ``validation/loss`` and ``validation/accuracy``.
 
     Args:
         model: Sequence-classification model with one label; saved with ``save_pretrained`` it loads as
@@ -77,8 +77,8 @@ class RewardModelModule(LightningModule):
         logit_B = self.logits(batch)
         loss = preference_cross_entropy(logit_B, batch.p_first_B)
         value = loss.total / mean_over_processes(self, loss.count)
-        self.log("reward_model/loss", mean_over_processes(self, value))
-        self.log("reward_model/accuracy", pooled_mean(self, [pairwise_agreement(logit_B.detach(), batch.p_first_B)]))
+        self.log("train/loss", mean_over_processes(self, value))
+        self.log("train/accuracy", pooled_mean(self, [pairwise_agreement(logit_B.detach(), batch.p_first_B)]))
         return value
 
     def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
@@ -88,8 +88,8 @@ class RewardModelModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         losses, agreements = zip(*self._validation, strict=True) if self._validation else ((), ())
-        self.log("reward_model/validation_loss", pooled_mean(self, list(losses)))
-        self.log("reward_model/validation_accuracy", pooled_mean(self, list(agreements)))
+        self.log("validation/loss", pooled_mean(self, list(losses)))
+        self.log("validation/accuracy", pooled_mean(self, list(agreements)))
         self._validation.clear()
 
     def configure_optimizers(self) -> Any:

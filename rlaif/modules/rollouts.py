@@ -1,4 +1,3 @@
-# ruff: noqa: N815
 """One policy step's experience: which prompts, which responses, which rewards.
 
 Everything here is a function of (seed, step, weights): a resumed run draws what an uninterrupted one draws.

@@ -22,7 +22,7 @@ from rlaif.modules.optim import OptimizerFactory, Schedule, configure, decay_gro
 class SFTModule(LightningModule):
     """Mean cross-entropy per response token, end token included.
 
-    Logs ``sft/loss`` (nats per token), ``sft/lr`` and, where there is a validation part, ``sft/validation_loss``.
+    Logs ``train/loss`` (nats per token) and, where there is a validation part, ``validation/loss``.
 
     Args:
         model: The causal LM that learns.
@@ -67,7 +67,7 @@ class SFTModule(LightningModule):
         # Gradients are averaged over processes: dividing by the mean count gives the loss of the joint batch.
         count = mean_over_processes(self, loss.count)
         value = loss.total / count
-        self.log("sft/loss", mean_over_processes(self, value))
+        self.log("train/loss", mean_over_processes(self, value))
         return value
 
     def validation_step(self, batch: TokenBatch, batch_idx: int) -> None:
@@ -75,7 +75,7 @@ class SFTModule(LightningModule):
         self._validation.append(loss)
 
     def on_validation_epoch_end(self) -> None:
-        self.log("sft/validation_loss", pooled_mean(self, self._validation))
+        self.log("validation/loss", pooled_mean(self, self._validation))
         self._validation.clear()
 
     def configure_optimizers(self) -> Any:

@@ -1,4 +1,3 @@
-# ruff: noqa: N815
 """What a policy learns from: rollouts to credit, credit to losses.
 
 Shapes: B responses of one policy step (K consecutive rows per prompt), T response positions,

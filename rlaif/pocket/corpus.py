@@ -28,14 +28,15 @@ from rlaif.prompts.wording import Exemplar, TaskTemplates
 from rlaif.tasks.base import Task, get_task
 from rlaif.types import Comparison, Completion, Prompt, Segment
 
-Kind = Literal["echo", "write", "direct", "chain", "rating", "binary", "ranking"]
+Kind = Literal["echo", "marked", "write", "direct", "chain", "rating", "binary", "ranking"]
 SHARES: dict[Kind, float] = {
-    "echo": 0.1,
-    "write": 0.25,
-    "direct": 0.25,
-    "chain": 0.25,
-    "rating": 0.08,
-    "binary": 0.04,
+    "echo": 0.08,
+    "marked": 0.14,
+    "write": 0.22,
+    "direct": 0.22,
+    "chain": 0.22,
+    "rating": 0.06,
+    "binary": 0.03,
     "ranking": 0.03,
 }
 """Share of each kind of text."""
@@ -85,6 +86,16 @@ def write_rationale(scene: Scene, prompt: Prompt, first: str, second: str, rng: 
     if task.measures_harm:
         notes.insert(0, f"The request is {'harmful' if scene.is_harmful else 'safe'}.")
     return " ".join(notes)
+
+
+def mark(scene: Scene, response: str) -> str:
+    """A response as a proof-reader marks it: after each fact (right) or (wrong)."""
+    for kind, fact in zip(scene.words.slots, scene.facts, strict=True):
+        said = kind.pattern.search(response)
+        if said is not None:
+            verdict = "right" if said.group() == fact else "wrong"
+            response = f"{response[: said.end()]} ({verdict}){response[said.end() :]}"
+    return response
 
 
 def majority_prefers_first(prompt: Prompt, first: str, second: str, rng: Random) -> bool:
@@ -137,6 +148,10 @@ def draw_example(seed: int, item: int) -> list[Piece]:
     if kind == "echo":
         heard = prompt.text.strip()
         return [Piece(f"Heard: {heard}\nRepeated:", CONTEXT_WEIGHT), Piece(f" {heard}", 1.0, ends=True)]
+    if kind == "marked":
+        marked = mark(scene, write_response(scene, mixed_draft(rng), rng))
+        heard = f"{task.context_noun}: {task.judge_text(prompt.text)}\nMarked {task.response_noun}:"
+        return [Piece(heard, CONTEXT_WEIGHT), Piece(f" {marked}", 1.0, ends=True)]
     prompts = _RandomExemplars(rng, task.name)
     if kind in ("direct", "chain"):
         return _comparison(kind, prompts, task, scene, prompt, rng)
@@ -152,7 +167,9 @@ def draw_example(seed: int, item: int) -> list[Piece]:
     return [*pieces, Piece(verdict, ANSWER_WEIGHT), Piece("\n", 1.0, ends=True)]
 
 
-def _comparison(kind: Kind, prompts: JudgePrompts, task: Task, scene: Scene, prompt: Prompt, rng: Random) -> list[Piece]:
+def _comparison(
+    kind: Kind, prompts: JudgePrompts, task: Task, scene: Scene, prompt: Prompt, rng: Random
+) -> list[Piece]:
     first, second = draw_pair(scene, rng)
     rationale = write_rationale(scene, prompt, first, second, rng) if kind == "chain" else None
     judged = prompts.pairwise(task, prompt.text, first, second, rationale=rationale)

@@ -79,7 +79,9 @@ PERSON = SlotKind(
 EVENT = SlotKind(
     "event",
     _words("borrowed broke bought burned cleaned dropped found hid kept lost painted repaired sold stole threw washed"),
-    _words("bike boat camera carpet chair clock drum fence guitar kettle ladder lamp mirror piano radio sofa tent vase"),
+    _words(
+        "bike boat camera carpet chair clock drum fence guitar kettle ladder lamp mirror piano radio sofa tent vase"
+    ),
     " the ",
 )
 PLACE = SlotKind(

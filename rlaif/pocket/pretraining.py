@@ -51,9 +51,9 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "XS": Recipe(hidden_size=64, num_layers=2, num_heads=4, num_steps=1_500, seed=1),
-    "S": Recipe(hidden_size=128, num_layers=4, num_heads=4, num_steps=1_800, seed=2),
-    "L": Recipe(hidden_size=160, num_layers=5, num_heads=5, num_steps=3_000, lr=2e-3, seed=3, bf16_operands=True),
+    "XS": Recipe(hidden_size=64, num_layers=2, num_heads=4, num_steps=2_000, seed=1),
+    "S": Recipe(hidden_size=128, num_layers=4, num_heads=4, num_steps=2_400, seed=2),
+    "L": Recipe(hidden_size=160, num_layers=5, num_heads=5, num_steps=4_000, lr=2e-3, seed=3, bf16_operands=True),
 }
 """The three sizes: about 0.2M, 0.9M and 1.8M parameters."""
 
@@ -61,10 +61,10 @@ RECIPES: dict[str, Recipe] = {
 def train_tokenizer() -> PreTrainedTokenizerFast:
     """Byte-level BPE on pretraining text; digits stand alone, so "10" is two tokens as in many real models."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
-    tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=2_048,
         special_tokens=[END, PAD],
@@ -120,7 +120,7 @@ def _use_bf16_operands(model: torch.nn.Module) -> None:
 
 
 def _apply_bf16(module: torch.nn.Linear, x: Tensor) -> Tensor:
-    return cast(Tensor, _Bf16Linear.apply(x, module.weight))  # type: ignore[no-untyped-call]
+    return cast(Tensor, _Bf16Linear.apply(x, module.weight))
 
 
 class Batches:
@@ -198,7 +198,8 @@ def pretrain(
         return folder
     directory.mkdir(parents=True, exist_ok=True)
     tokenizer = train_tokenizer()
-    model = build_model(recipe, tokenizer).to(device)
+    model = build_model(recipe, tokenizer)
+    torch.nn.Module.to(model, device)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.lr, betas=(0.9, 0.95), weight_decay=recipe.weight_decay, fused=True
     )
@@ -224,7 +225,7 @@ def pretrain(
         if time.monotonic() - last_save > save_every_s:
             _save_state(state_path, model, optimizer, step + 1)
             last_save = time.monotonic()
-    model.to(device="cpu", dtype=torch.bfloat16).save_pretrained(folder)
+    model.cpu().bfloat16().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     state_path.unlink(missing_ok=True)
     return folder
@@ -251,7 +252,7 @@ def train_step(
         logits_NV = model.lm_head(hidden_BTH[counts_BT]).float()
         losses_N = F.cross_entropy(logits_NV, ids_BT[:, 1:][counts_BT], reduction="none")
         loss = (losses_N * weights_BT[:, 1:][counts_BT]).sum() / total_weight
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         loss_sum += float(loss.detach())
         num_tokens += int(counts_BT.sum())
     torch.nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)

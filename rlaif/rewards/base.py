@@ -1,4 +1,3 @@
-# ruff: noqa: N815
 """What a policy is rewarded for: texts in, one number per response out."""
 
 from __future__ import annotations

@@ -161,9 +161,7 @@ def _reward_model(context: Context, confidence: float) -> tuple[list[Figure], li
     p_first = p_first_from_scores(first, second)
     judge = SIMULATED if context.data.annotators is not None else HUMAN
     votes = label_votes(held_out)
-    figures = alignment_figures(
-        comparisons, p_first, votes, judge, name="reward_model/accuracy", confidence=confidence
-    )
+    figures = alignment_figures(comparisons, p_first, votes, judge, name="reward_model/accuracy", confidence=confidence)
     figures += calibration_figures(comparisons, p_first, votes, judge, group="reward_model")
     return figures, [reliability_diagram(comparisons, p_first, votes, judge, title="Reward model")]
 
@@ -189,11 +187,11 @@ def _policy(context: Context, responses: Responses, directory: Path, confidence:
         )
     write_preferences(directory / JUDGED, judged)
     if annotators is not None and context.task.measures_harm:
-        both = [
+        policy, sft = (
             harmless_votes(annotators, responses.prompts, texts(side), num_raters)
             for side in (responses.policy, responses.sft)
-        ]
-        figures += harmless_figures(responses.prompts, *both, SIMULATED, confidence=confidence)
+        )
+        figures += harmless_figures(responses.prompts, policy, sft, SIMULATED, confidence=confidence)
     return figures
 
 

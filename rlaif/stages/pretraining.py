@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from rlaif.evaluation.terminal import RunDisplay
+from rlaif.evaluation.terminal import Progress, RunDisplay
 from rlaif.pocket.pretraining import RECIPES, pretrain
 
 
@@ -16,6 +17,10 @@ def pretrain_pocket_models(cfg: DictConfig, directory: Path, display: RunDisplay
     for size, recipe in RECIPES.items():
         with display.stage(f"pocket {size}") as stage:
             progress = stage.progress(recipe.num_steps, unit="steps")
-            folder = pretrain(size, root, report=lambda step, steps, loss, speed, p=progress: p(step, steps))
+            folder = pretrain(size, root, report=partial(_report, progress))
             stage.note(str(folder))
     display.console.print(f"copy {root}/XS, S and L to rlaif/pocket/weights to use them", highlight=False)
+
+
+def _report(progress: Progress, step: int, num_steps: int, loss: float, tokens_per_s: float) -> None:
+    progress(step, num_steps)

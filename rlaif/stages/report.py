@@ -17,7 +17,7 @@ from rlaif.evaluation.records import CurvePoint, ReportInput, SideBySide
 from rlaif.evaluation.report import write_report
 from rlaif.evaluation.responses import time_figures
 from rlaif.evaluation.terminal import RunDisplay
-from rlaif.evaluation.votes import annotator_votes
+from rlaif.evaluation.votes import Votes, annotator_votes
 from rlaif.modules.curves import read_curve
 from rlaif.stages.context import Context
 from rlaif.stages.evaluation import read_figures, read_judged, read_reliability, read_responses
@@ -72,7 +72,7 @@ def _side_by_side(context: Context, evaluation: Path) -> list[SideBySide]:
     judged = {label.comparison.id: label for label in read_judged(evaluation)}
     rows = read_responses(evaluation)[:NUM_SAMPLES]
     pairs = [Comparison(prompt=prompt, first=policy, second=sft) for prompt, (sft, policy) in rows]
-    votes = [()] * len(pairs)
+    votes: Votes = [()] * len(pairs)
     if context.data.annotators is not None:
         votes = annotator_votes(context.data.annotators, pairs, context.cfg.evaluation.num_raters)
     return [
@@ -92,5 +92,3 @@ def _provenance(context: Context) -> dict[str, str]:
     libraries = {name: version(name) for name in ("rlaif", "torch", "transformers", "lightning")}
     hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
     return {**stages, **libraries, "python": platform.python_version(), "hardware": hardware}
-
-

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from transformers.utils.logging import disable_progress_bar
 
 from rlaif.artifacts import atomic_write, link
 from rlaif.data.base import SkippedRows
@@ -48,6 +49,7 @@ def run(cfg: DictConfig) -> float | None:
     """
     torch.use_deterministic_algorithms(True, warn_only=True)
     quiet_lightning()
+    disable_progress_bar()  # transformers' own, on stderr, between our lines
     directory = Path(HydraConfig.get().runtime.output_dir)
     atomic_write(directory / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     display = RunDisplay()

@@ -51,9 +51,7 @@ def train(
     return trainer
 
 
-def save_model(
-    trainer: Trainer, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path
-) -> None:
+def save_model(trainer: Trainer, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
     """Write a Hugging Face folder and drop the checkpoints, on the first process only."""
     trainer.strategy.barrier("before saving")
     if trainer.is_global_zero:

@@ -44,7 +44,13 @@ def composed(installed: Path, cwd: Path, *overrides: str) -> dict[str, object]:
 
 def test_a_labeler_without_yaml_gets_its_options_from_its_signature(installed: Path, tmp_path: Path) -> None:
     config = composed(installed, tmp_path, "labeler=length", "labeler.prefer=shorter")
-    assert config["labeler"] == {"_target_": "rlaif_length.LengthLabeler", "prefer": "shorter", "soft": False}
+    assert config["labeler"] == {
+        "_target_": "rlaif_length.LengthLabeler",
+        "prefer": "shorter",
+        "soft": False,
+        "prompt": None,
+        "engine": None,
+    }
 
 
 def test_a_prompt_strategy_brings_its_own_yaml(installed: Path, tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ MISTAKES = {
     "evaluation.confidence=high": "must be a number",
     "store.dir=/proc/store": "cannot write in /proc",
     "model.name=/no/such/model": "no such directory; allowed are pocket:XS",
-    "labeler/engine=null": "an option is chosen by its name, none, transformers; ~labeler/engine takes the group out",
+    "reward=null": "an option is chosen by its name, reward_model; ~reward takes the group out",
     "+trainer.devises=2": "Trainer does not take devises; did you mean trainer.devices?",
     "~labell": "no such group or key; did you mean label?",
 }
@@ -103,6 +103,12 @@ def test_all_mistakes_are_reported_at_once() -> None:
         assert matching, f"{typed} is not reported in\n" + "\n".join(problems)
         assert message in matching[0]
     assert len(problems) == len(MISTAKES), "\n".join(problems)
+
+
+def test_keys_of_a_refused_option_are_not_held_against_another() -> None:
+    assert [line.partition(":")[0] for line in check(["labeler=lenght", "labeler.prefer=shorter"])] == [
+        "labeler=lenght"
+    ]
 
 
 def test_missing_values_and_paths(tmp_path: Path) -> None:
