@@ -1,4 +1,3 @@
-# ruff: noqa: N815
 """Records to token sequences, and token sequences to padded batches.
 
 Prompt and response are tokenized apart, as data (no special tokens), and joined: so the tokens of a

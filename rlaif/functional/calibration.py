@@ -14,9 +14,9 @@ from torch import Tensor
 class BinSums(NamedTuple):
     """Sums over the rows whose probability falls into each of K equal bins of [0, 1]."""
 
-    count_K: Tensor  # noqa: N815
-    probability_K: Tensor  # noqa: N815
-    outcome_K: Tensor  # noqa: N815
+    count_K: Tensor
+    probability_K: Tensor
+    outcome_K: Tensor
 
 
 def calibration_sums(probability_B: Tensor, outcome_B: Tensor, num_bins: int = 10) -> BinSums:
@@ -45,11 +45,11 @@ def calibration_sums(probability_B: Tensor, outcome_B: Tensor, num_bins: int = 1
 class Reliability(NamedTuple):
     """The bars of a reliability diagram."""
 
-    count_K: Tensor  # noqa: N815
+    count_K: Tensor
     """Rows in each bin."""
-    mean_probability_K: Tensor  # noqa: N815
+    mean_probability_K: Tensor
     """Mean predicted probability; NaN in an empty bin."""
-    mean_outcome_K: Tensor  # noqa: N815
+    mean_outcome_K: Tensor
     """Share of outcomes; NaN in an empty bin."""
 
 

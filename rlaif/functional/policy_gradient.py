@@ -137,9 +137,9 @@ def differentiable_kl_loss(
 class GroupAdvantages(NamedTuple):
     """Advantages of K samples for each of G prompts."""
 
-    advantages_GK: Tensor  # noqa: N815
+    advantages_GK: Tensor
     """Exactly 0 where ``counts_GK`` is False."""
-    counts_GK: Tensor  # noqa: N815
+    counts_GK: Tensor
     """Bool: samples that have a reward *and* a baseline; use it as the row mask of the loss."""
 
 

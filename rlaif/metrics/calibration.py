@@ -30,7 +30,7 @@ class ExpectedCalibrationError(Metric):
     """
 
     full_state_update = False
-    sums_3K: Tensor  # noqa: N815
+    sums_3K: Tensor
 
     def __init__(self, *, num_bins: int = 10, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -19,6 +19,7 @@ from rlaif.evaluation.terminal import RunDisplay
 from rlaif.modules.trainer import quiet_lightning
 from rlaif.stages.context import Context
 from rlaif.stages.evaluation import EVALUATION
+from rlaif.stages.gate import GATE, show_gate
 from rlaif.stages.labels import LABEL
 from rlaif.stages.policy import POLICY
 from rlaif.stages.pretraining import pretrain_pocket_models
@@ -29,7 +30,7 @@ from rlaif.stages.sft import SFT
 from rlaif.stages.stage import Stage
 from rlaif.stages.workers import build_in_workers, needs_workers
 
-STAGES: dict[str, Stage] = {stage.name: stage for stage in (SFT, SAMPLE, LABEL, REWARD_MODEL, POLICY, EVALUATION)}
+STAGES: dict[str, Stage] = {stage.name: stage for stage in (SFT, SAMPLE, LABEL, REWARD_MODEL, POLICY, EVALUATION, GATE)}
 LINKED = ("sft", "labels", "reward_model", "policy")
 """Stages whose results appear in the run directory."""
 
@@ -72,6 +73,8 @@ def run(cfg: DictConfig) -> float | None:
             return report_run(context, directory, display, seconds)
         else:
             seconds[name] = _run_stage(context, STAGES[name], directory, display)
+    if "gate" in names:
+        show_gate(context, context.result("gate"), display)
     return None
 
 
