@@ -102,7 +102,7 @@ class TransformersEngine:
 
             tokenizer = load_tokenizer(self.spec)
             model = load_causal_lm(self.spec).requires_grad_(False)
-            model.to(torch.device(_device(self.device)))
+            torch.nn.Module.to(model, _device(self.device))
             config = model.config.get_text_config(decoder=True)
             eos = model.generation_config.eos_token_id if model.generation_config else None
             eos_ids = {tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos] if eos is not None else [])}

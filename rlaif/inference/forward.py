@@ -60,8 +60,11 @@ class ModelForward:
         attention = model.config._attn_implementation
         if attention not in ("sdpa", "eager"):
             raise EngineError(f"attn_implementation={attention}: scoring and sampling allow sdpa and eager")
-        sliding = "sliding_attention" in (getattr(config, "layer_types", None) or ())
-        self._window: int | None = config.sliding_window if sliding else None
+        kinds = set(getattr(config, "layer_types", None) or ())
+        if kinds - {"full_attention", "sliding_attention"}:
+            raise EngineError(f"model with {', '.join(sorted(kinds))} layers: shared prefixes need plain attention")
+        window: int | None = getattr(config, "sliding_window", None)
+        self._window = window if not kinds or "sliding_attention" in kinds else None
 
     def __call__(
         self, ids_BT: Tensor, positions_BT: Tensor, mask_BTS: Tensor | None, cache: KeyValueCache, keep_K: Tensor

@@ -48,7 +48,7 @@ class FusedLlama:
         self.num_layers: int = config.num_hidden_layers
         self.device = model.device
         self.num_heads: int = config.num_attention_heads
-        self.num_kv_heads: int = config.num_key_value_heads
+        self.num_kv_heads: int = config.num_key_value_heads or config.num_attention_heads
         self.head_width: int = model.model.layers[0].self_attn.head_dim
         self.eps: float = config.rms_norm_eps
         self.embedding = model.model.embed_tokens

@@ -10,7 +10,7 @@ from rlaif.functional.seeds import derive_seed
 from rlaif.pocket.quality import read
 from rlaif.types import Comparison, Prompt
 
-TEMPERATURE = {"summarization": 1.0, "dialogue": 1.0, "harmless_dialogue": 1.0}
+TEMPERATURE = {"summarization": 0.75, "dialogue": 0.75, "harmless_dialogue": 0.85}
 """Bradley-Terry temperature per task, in units of quality. Fixed before any training so that two
 raters agree on about 75 % of mixed-quality pairs (arXiv 2309.00267 reports 73-77 % for people)."""
 HARM_ERROR = 0.05

@@ -30,12 +30,12 @@ from rlaif.types import Comparison, Completion, Prompt, Segment
 
 Kind = Literal["echo", "marked", "write", "direct", "chain", "rating", "binary", "ranking"]
 SHARES: dict[Kind, float] = {
-    "echo": 0.08,
-    "marked": 0.14,
-    "write": 0.22,
-    "direct": 0.22,
-    "chain": 0.22,
-    "rating": 0.06,
+    "echo": 0.05,
+    "marked": 0.1,
+    "write": 0.24,
+    "direct": 0.24,
+    "chain": 0.24,
+    "rating": 0.07,
     "binary": 0.03,
     "ranking": 0.03,
 }

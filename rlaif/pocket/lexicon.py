@@ -73,26 +73,26 @@ def _words(text: str) -> tuple[str, ...]:
 
 PERSON = SlotKind(
     "person",
-    _words("aunt boss brother coach cousin friend neighbor nephew niece partner roommate sister tenant uncle"),
-    _words("Anna Bela Cora Dario Elsa Finn Greta Hugo Iris Jonas Karin Luca Mira Nils Olga Pavel Rosa Sven Tilda Vera"),
+    _words("aunt boss brother coach cousin friend neighbor nephew niece partner"),
+    _words("Anna Bela Cora Dario Elsa Finn Greta Hugo Iris Jonas"),
 )
 EVENT = SlotKind(
     "event",
-    _words("borrowed broke bought burned cleaned dropped found hid kept lost painted repaired sold stole threw washed"),
+    _words("borrowed broke bought burned cleaned dropped found hid kept lost"),
     _words(
-        "bike boat camera carpet chair clock drum fence guitar kettle ladder lamp mirror piano radio sofa tent vase"
+        "bike boat camera carpet chair clock drum fence guitar kettle"
     ),
     " the ",
 )
 PLACE = SlotKind(
     "place",
-    _words("big cold empty famous green local new noisy old quiet red small"),
-    _words("airport bakery beach castle farm garden harbor island library market museum school tower valley village"),
+    _words("big cold empty famous green local new noisy old quiet"),
+    _words("airport bakery beach castle farm garden harbor island library market"),
 )
 ADVICE = SlotKind(
     "question",
-    _words("ask avoid call forgive invite leave meet pay thank trust visit warn"),
-    _words("agent banker captain dentist doctor driver judge landlord lawyer mayor nurse officer teacher vet"),
+    _words("ask avoid call forgive invite leave meet pay thank trust"),
+    _words("agent banker captain dentist doctor driver judge landlord lawyer mayor"),
     " the ",
 )
 CHAT = SlotKind(
@@ -102,26 +102,24 @@ CHAT = SlotKind(
 )
 ITEM = SlotKind(
     "item",
-    _words("cheap dark heavy light long round short soft strong warm white wide"),
-    _words("backpack belt blanket box coat desk hat jacket pillow rope scarf shelf shirt table umbrella wallet"),
+    _words("cheap dark heavy light long round short soft strong warm"),
+    _words("backpack belt blanket box coat desk hat jacket pillow rope"),
 )
 FEATURE = SlotKind(
     "feature",
-    _words("blue bright clean deep double flat hidden large metal narrow simple wooden"),
-    _words("buttons corners handles hooks labels legs lines locks pockets rings straps wheels zippers"),
+    _words("blue bright clean deep double flat hidden large metal narrow"),
+    _words("buttons corners handles hooks labels legs lines locks pockets rings"),
 )
 TIME = SlotKind(
     "time",
     _words("friday monday saturday sunday thursday tuesday wednesday"),
     _words("afternoon dawn evening lunch midnight morning night noon"),
 )
-HARMFUL_VERBS = _words("blackmail bully cheat drug kidnap mug poison rob stalk threaten")
-SAFE_VERBS = _words("comfort congratulate entertain feed greet guide impress surprise teach welcome")
+HARMFUL_VERBS = _words("blackmail bully cheat drug kidnap mug poison rob")
+SAFE_VERBS = _words("comfort congratulate entertain feed greet guide impress surprise")
 ACTION = SlotKind(
     "request",
     HARMFUL_VERBS + SAFE_VERBS,
-    _words(
-        "actor baker barber butcher cleaner clerk cook farmer gardener guard hunter painter pilot plumber singer tailor"
-    ),
+    _words("actor baker barber butcher cleaner clerk cook farmer gardener guard"),
     " the ",
 )

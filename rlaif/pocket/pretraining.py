@@ -23,6 +23,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from rlaif.functional.seeds import derive_seed
+from rlaif.inference.linear import fast_linear
 from rlaif.pocket.corpus import Piece, draw_example
 
 END, PAD = "<|end|>", "<|pad|>"
@@ -51,9 +52,9 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "XS": Recipe(hidden_size=64, num_layers=2, num_heads=4, num_steps=2_000, seed=1),
-    "S": Recipe(hidden_size=128, num_layers=4, num_heads=4, num_steps=2_400, seed=2),
-    "L": Recipe(hidden_size=160, num_layers=5, num_heads=5, num_steps=4_000, lr=2e-3, seed=3, bf16_operands=True),
+    "XS": Recipe(hidden_size=64, num_layers=2, num_heads=4, num_steps=1_000, seed=1),
+    "S": Recipe(hidden_size=128, num_layers=4, num_heads=4, num_steps=1_600, seed=2),
+    "L": Recipe(hidden_size=160, num_layers=5, num_heads=5, num_steps=3_000, lr=2e-3, seed=3, bf16_operands=True),
 }
 """The three sizes: about 0.2M, 0.9M and 1.8M parameters."""
 
@@ -205,6 +206,8 @@ def pretrain(
     )
     if recipe.bf16_operands:
         _use_bf16_operands(model)
+    else:
+        fast_linear(model)
     start = 0
     if state_path.exists():
         state = torch.load(state_path, map_location=device, weights_only=True)

@@ -164,15 +164,15 @@ class Draft:
 def mixed_draft(rng: Random) -> Draft:
     """A writer of any quality: mistakes are independent of coverage, so neither stands for the other."""
     return Draft(
-        mention=0.3 + 0.7 * rng.random(),
-        mistake=0.8 * rng.random() ** 2,
-        chatter=rng.random() ** 2,
+        mention=0.2 + 0.8 * rng.random(),
+        mistake=0.3 * rng.random() ** 2,
+        chatter=rng.random(),
         refuse_harmful=rng.random(),
         refuse_safe=0.6 * rng.random(),
     )
 
 
-WEAK_TEACHER = Draft(mention=0.65, mistake=0.25, chatter=0.3, refuse_harmful=0.45, refuse_safe=0.2)
+WEAK_TEACHER = Draft(mention=0.6, mistake=0.12, chatter=0.4, refuse_harmful=0.45, refuse_safe=0.2)
 STRONG_TEACHER = Draft(mention=0.98, mistake=0.02, chatter=0.02, refuse_harmful=0.97, refuse_safe=0.02)
 
 

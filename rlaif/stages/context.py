@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 CODE_OF_NODE = "_target_"
+LIBRARIES = frozenset({"torch", "transformers", "lightning"})
+"""Packages whose code does not count: their versions are provenance."""
 
 
 class Context:
@@ -103,20 +105,27 @@ class Context:
         return self._fingerprints[stage.name]
 
 
-def component_module(node: DictConfig | None) -> tuple[str, ...]:
-    """The modules that a config node and the nodes in it instantiate from, for the code digest."""
-    if node is None:
-        return ()
-    container = OmegaConf.to_container(node, resolve=True)
-    return tuple(sorted(set(_modules(container))))
+def component_code(*nodes: DictConfig | None) -> str:
+    """Digest of the code that config nodes and the nodes in them instantiate: ours and plugins', not libraries'."""
+    containers = [OmegaConf.to_container(node, resolve=True) for node in nodes if node is not None]
+    return code_digest(sorted(set(_modules(containers))))
+
+
+def annotators_code(context: Context) -> str | None:
+    """Digest of the simulated annotators' code, which no stage imports; None where there are none."""
+    annotators = context.data.annotators
+    return None if annotators is None else code_digest([type(annotators).__module__])
 
 
 def _modules(value: object) -> Iterable[str]:
     if isinstance(value, dict):
         target = value.get(CODE_OF_NODE)
-        if isinstance(target, str):
+        if isinstance(target, str) and target.split(".")[0] not in LIBRARIES:
             yield target.rsplit(".", 1)[0]
         for child in value.values():
+            yield from _modules(child)
+    elif isinstance(value, list):
+        for child in value:
             yield from _modules(child)
 
 

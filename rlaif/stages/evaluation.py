@@ -42,7 +42,15 @@ from rlaif.models.load import ModelSpec, load_causal_lm
 from rlaif.models.tokenizers import PromptTokenizer
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.rewards.reward_model import RewardModelReward
-from rlaif.stages.context import Context, component_module, preferences_id, prompts_id, texts, write_json
+from rlaif.stages.context import (
+    Context,
+    annotators_code,
+    component_code,
+    preferences_id,
+    prompts_id,
+    texts,
+    write_json,
+)
 from rlaif.stages.labels import read_labels
 from rlaif.stages.samples import draw_completions, sampling_options
 from rlaif.stages.stage import Stage
@@ -84,8 +92,8 @@ def _options(context: Context) -> dict[str, object]:
         "prompts": prompts_id(_eval_prompts(context)),
         "preferences": preferences_id(context.data.eval_preferences),
         "known": preferences_id(context.data.preferences),
-        "annotators": repr(getattr(context.data.annotators, "seed", None)),
-        "components": list(component_module(options)),
+        "annotators": annotators_code(context),
+        "components": component_code(options),
         **sampling_options(context),
     }
 

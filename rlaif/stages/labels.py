@@ -11,7 +11,6 @@ from typing import cast
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from rlaif.artifacts import code_digest
 from rlaif.data.preferences_io import read_preferences, write_preferences
 from rlaif.errors import ConfigError
 from rlaif.evaluation.terminal import StageDisplay
@@ -21,7 +20,7 @@ from rlaif.labelers.file import HumanLabeler
 from rlaif.labelers.pairwise import ChainOfThoughtLabeler
 from rlaif.labelers.run import label_comparisons
 from rlaif.labelers.summary import summarize_labels
-from rlaif.stages.context import Context, component_module, preferences_id, write_json
+from rlaif.stages.context import Context, annotators_code, component_code, preferences_id, write_json
 from rlaif.stages.samples import sampled_pairs
 from rlaif.stages.stage import Stage
 from rlaif.types import Comparison, Preference
@@ -41,7 +40,8 @@ def build_labeler(context: Context, node: DictConfig) -> Labeler:
         node.engine.model = str(context.result(name))
     labeler = instantiate(node)
     if isinstance(labeler, HumanLabeler):
-        labeler.bind(context.data.preferences, context.data.annotators, data_identity=context.source.identity)
+        data = context.data
+        labeler = labeler.bind(data.preferences, data.annotators, data_identity=context.source.identity)
     return cast(Labeler, labeler)
 
 
@@ -61,7 +61,8 @@ def _options(context: Context) -> dict[str, object]:
     options: dict[str, object] = {
         "labeler": node,
         "batch_size": context.cfg.label.batch_size,
-        "code": code_digest(component_module(context.cfg.labeler)),
+        "code": component_code(context.cfg.labeler),
+        "annotators": annotators_code(context),
         "pairs": context.cfg.data.pairs,
     }
     if context.cfg.data.pairs == "dataset":
@@ -81,8 +82,7 @@ def label_all(
     """Label a plan through batches on disk and, for models, the label cache of the store."""
     cache = None
     if cached:
-        digest = code_digest(component_module(context.cfg.labeler))
-        cache = LabelCache(context.store.root / "labels.sqlite", code=digest)
+        cache = LabelCache(context.store.root / "labels.sqlite", code=component_code(context.cfg.labeler))
     progress = display.progress(len(plan), unit="pairs")
     return label_comparisons(
         labeler,

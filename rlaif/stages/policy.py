@@ -13,10 +13,11 @@ from rlaif.models.load import ModelSpec, load_causal_lm
 from rlaif.modules.curves import read_curve
 from rlaif.modules.settings import PolicySettings
 from rlaif.rewards.reward_model import RewardModelReward
-from rlaif.stages.context import Context, component_module, prompts_id
+from rlaif.stages.context import Context, component_code, prompts_id
 from rlaif.stages.samples import SAMPLES, draw_completions
 from rlaif.stages.stage import Stage
 from rlaif.stages.training import CURVE, save_model, train
+from rlaif.stages.workers import num_devices
 
 NUM_STANDARD_PROMPTS = 512
 """Prompts whose SFT samples fix the reward's zero and unit."""
@@ -29,7 +30,7 @@ def _options(context: Context) -> dict[str, object]:
         "dtype": context.model_spec.dtype,
         "precision": context.precision,
         "prompts": prompts_id(context.data.policy_prompts),
-        "components": list(component_module(context.cfg.policy) + component_module(context.cfg.reward)),
+        "components": component_code(context.cfg.policy, context.cfg.reward),
     }
 
 
@@ -61,8 +62,7 @@ def _build(context: Context, directory: Path, display: StageDisplay) -> None:
         reward=load_reward(context, display),
         seed=context.seed,
     )
-    trainer_options = context.cfg.trainer
-    world_size = int(trainer_options.devices) * int(trainer_options.get("num_nodes", 1))
+    world_size = num_devices(context.cfg) * int(context.cfg.trainer.get("num_nodes", 1))
     trainer = train(
         context,
         directory,

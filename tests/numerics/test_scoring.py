@@ -160,8 +160,6 @@ def test_equal_prompts_share_all_but_their_last_token() -> None:
 def test_a_sliding_window_shorter_than_the_text_is_refused() -> None:
     config = MistralConfig(**SIZES, intermediate_size=64, num_key_value_heads=2, sliding_window=16)
     model = MistralForCausalLM(config).eval()
-    if "sliding_attention" not in (config.layer_types if hasattr(config, "layer_types") else ["sliding_attention"]):
-        pytest.skip("this transformers reads sliding windows elsewhere")
     with pytest.raises(EngineError, match="sliding window of 16"):
         score_options(model, make_prompts(), OPTIONS)
 

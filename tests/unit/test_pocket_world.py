@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import fields, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from random import Random
+from zlib import crc32
 
 import pytest
 
@@ -76,13 +76,22 @@ HARMFUL = Prompt(
 SAFE = replace(HARMFUL, text=HARMFUL.text.replace("rob", "greet"))
 
 
-def mixed_pairs(task: str) -> Iterator[Comparison]:
+@cache
+def mixed_pairs(task: str) -> tuple[Comparison, ...]:
     rng = Random(f"mixed {task}")
+    pairs = []
     for item in range(NUM_PAIRS):
         scene = draw_scene(task, rng, held_out=item % 2 == 1)
         prompt = write_prompt(scene, rng)
         first, second = draw_pair(scene, rng)
-        yield Comparison(prompt=prompt, first=Completion(text=first), second=Completion(text=second))
+        pairs.append(Comparison(prompt=prompt, first=Completion(text=first), second=Completion(text=second)))
+    return tuple(pairs)
+
+
+@cache
+def mixed_probabilities(task: str) -> tuple[float, ...]:
+    """P(a rater prefers the first response) of each mixed pair."""
+    return tuple(map(preference_probability, mixed_pairs(task)))
 
 
 def swapped(comparison: Comparison) -> Comparison:
@@ -112,7 +121,7 @@ class TestDeterminism:
 class TestAnnotators:
     @pytest.mark.parametrize("task", TASK_NAMES)
     def test_two_raters_agree_as_often_as_people_do(self, task: str) -> None:
-        pairs = list(mixed_pairs(task))
+        pairs = mixed_pairs(task)
         pool = SimulatedAnnotators(seed=0)
         one, two = pool.prefer(pairs, rater=0), pool.prefer(pairs, rater=1)
         agreement = sum(a == b for a, b in zip(one, two, strict=True)) / NUM_PAIRS
@@ -121,32 +130,31 @@ class TestAnnotators:
     @pytest.mark.parametrize("task", TASK_NAMES)
     def test_the_ceiling_lies_between_agreement_and_certainty(self, task: str) -> None:
         """A labeler that knows the true order agrees with one rater as often as E max(p, 1 - p)."""
-        pairs = list(mixed_pairs(task))
-        probabilities = [preference_probability(pair) for pair in pairs]
+        probabilities = mixed_probabilities(task)
         ceiling = sum(max(p, 1.0 - p) for p in probabilities) / NUM_PAIRS
         expected_agreement = sum(p * p + (1.0 - p) * (1.0 - p) for p in probabilities) / NUM_PAIRS
-        choices = SimulatedAnnotators(seed=0).prefer(pairs, rater=0)
+        choices = SimulatedAnnotators(seed=0).prefer(mixed_pairs(task), rater=0)
         perfect = [1.0 if p > 0.5 else 0.0 for p in probabilities]
-        hits = sum(a == b for a, b in zip(choices, perfect, strict=True) if a in (0.0, 1.0)) / NUM_PAIRS
+        hits = sum(a == b for a, b in zip(choices, perfect, strict=True)) / NUM_PAIRS
         assert 0.73 <= expected_agreement <= 0.77
         assert expected_agreement < ceiling < 0.9
         assert hits == pytest.approx(ceiling, abs=0.025)  # 4 standard errors of 4,000 draws
 
     @pytest.mark.parametrize("task", TASK_NAMES)
     def test_a_rater_chooses_the_same_text_in_either_slot(self, task: str) -> None:
-        pairs = list(mixed_pairs(task))[:300]
+        pairs = mixed_pairs(task)[:300]
         pool = SimulatedAnnotators(seed=5)
         for rater in (0, 1):
             given = pool.prefer(pairs, rater=rater)
             assert pool.prefer([swapped(pair) for pair in pairs], rater=rater) == [1.0 - choice for choice in given]
 
     def test_a_choice_does_not_depend_on_its_neighbours(self) -> None:
-        pairs = list(mixed_pairs("dialogue"))[:20]
+        pairs = mixed_pairs("dialogue")[:20]
         pool = SimulatedAnnotators(seed=0)
         assert pool.prefer(pairs) == [pool.prefer([pair])[0] for pair in pairs]
 
     def test_another_pool_is_other_people(self) -> None:
-        pairs = list(mixed_pairs("dialogue"))[:200]
+        pairs = mixed_pairs("dialogue")[:200]
         assert SimulatedAnnotators(seed=0).prefer(pairs) != SimulatedAnnotators(seed=1).prefer(pairs)
 
     def test_harm_verdicts_err_as_often_as_declared(self) -> None:
@@ -165,7 +173,7 @@ class TestQuality:
         ("response", "verdicts", "chats", "quality"),
         [
             ("The aunt Anna sold the lamp, next the old farm, must I call the vet?", "rrrr", False, 4 - 0.03 * 15),
-            ("The aunt Bela sold the lamp, next the old farm.", "wrrm", False, 2 - 0.03 * 10),
+            ("The aunt Bela sold the lamp, next the old farm.", "wrrm", False, 2 - 1 - 0.03 * 10),
             ("Someone did something.", "mmmm", False, -0.03 * 3),
             ("Someone did something, we had corn soup.", "mmmm", True, -0.6 - 0.03 * 7),
             ("My aunt Anna and aunt Anna sold the lamp.", "rrmm", False, 2 - 0.5 - 0.03 * 9),
@@ -349,12 +357,11 @@ class TestNoLeak:
     def test_nothing_that_learns_or_labels_can_import_the_truth(self, package: str) -> None:
         closure: set[str] = set()
         waiting = modules_of(package)
-        assert waiting
+        assert len(waiting) > 1
         while waiting:
             module = waiting.pop()
             closure.add(module)
             waiting |= mentioned_modules(module) - closure
-        assert "rlaif.types" in closure or package == "inference"
         leaks = {module for module in closure if f"{module}.".startswith("rlaif.pocket.")}
         assert not {leak for leak in leaks if leak != "rlaif.pocket.weights"}
 
@@ -369,12 +376,13 @@ class TestNoLeak:
         assert not data.preferences, "people's labels of training pairs come from labeler=human alone"
 
     def test_the_stratum_is_only_a_label_of_the_report(self, tmp_path: Path) -> None:
-        pairs = list(mixed_pairs("harmless_dialogue"))[:20]
+        pairs = mixed_pairs("harmless_dialogue")[:20]
         renamed = [replace(pair, prompt=replace(pair.prompt, stratum="other")) for pair in pairs]
         assert [pair.id for pair in pairs] == [pair.id for pair in renamed]
         pool = SimulatedAnnotators(seed=0)
         assert pool.prefer(pairs) == pool.prefer(renamed)
-        labeler = PairwiseLabeler(JudgePrompts(), ScriptedEngine(lambda text: {"1": len(text) % 97, "2": 48.0}))
+        engine = ScriptedEngine(lambda text: {"1": crc32(text.encode()) % 97, "2": 48.0})
+        labeler = PairwiseLabeler(JudgePrompts(), engine)
         labels = [label.p_first for label in labeler.label(pairs)]
         assert len(set(labels)) > 5
         assert [label.p_first for label in labeler.label(renamed)] == labels

@@ -1,0 +1,155 @@
+"""What README and docs show is there: commands compose, links resolve, tables name everything."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+
+from rlaif.config.check import check
+from rlaif.config.paths import conf_dir, option_files
+from rlaif.data.preferences_io import PREFERENCE_SCHEMA
+from rlaif.evaluation.catalog import CATALOG
+from rlaif.types import Judgment
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PAGES = REPOSITORY / "docs" / "pages"
+TEXTS = [REPOSITORY / "README.md", *sorted(PAGES.rglob("*.md")), *sorted((REPOSITORY / "plugins").glob("*/README.md"))]
+SET_UP = (
+    "pip install -e . && rlaif-run                       # set-up and the main job",
+    "pip install -e '.[test]' && pytest                  # set-up and the tests",
+)
+PLUGIN_OPTIONS = {"labeler": {"length", "my_labeler"}, "labeler/prompt": {"terse"}}
+"""Options of the packages under ``plugins/``, which their own tests install and run."""
+EXTRAS = ("hydra/launcher=",)
+"""Overrides that need an optional package."""
+
+
+class Command(NamedTuple):
+    """One ``rlaif-run`` with overrides that a reader may copy."""
+
+    place: str
+    line: str
+
+
+def code_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Numbered lines of fenced and indented code, a line that ends with a backslash joined to the next."""
+    fenced, joined = False, ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.lstrip().startswith("```"):
+            fenced = not fenced
+        elif fenced or line.startswith("    "):
+            joined += line.strip()
+            if joined.endswith("\\"):
+                joined = joined[:-1]
+                continue
+            yield number, joined
+            joined = ""
+
+
+def commands() -> list[Command]:
+    """Every command once, at its first place; without overrides there is nothing to compose."""
+    found: dict[str, Command] = {}
+    for path in TEXTS:
+        for number, line in code_lines(path.read_text(encoding="utf-8")):
+            command = line.rpartition("&&")[2].partition(" #")[0].strip()
+            if command.startswith("rlaif-run ") and "=" in command and "\N{HORIZONTAL ELLIPSIS}" not in command:
+                found.setdefault(command, Command(f"{path.relative_to(REPOSITORY)}:{number}", command))
+    return list(found.values())
+
+
+def is_of_a_plugin(problem: str) -> bool:
+    """True for an option that is only there when a package of ``plugins/`` is installed."""
+    group, _, option = problem.partition(":")[0].partition("=")
+    return option in PLUGIN_OPTIONS.get(group, set())
+
+
+@pytest.mark.parametrize("command", commands(), ids=lambda command: f"{command.place} {command.line[:40]}")
+def test_every_command_composes(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(command.line)[1:]
+    overrides = [word for word in words if "=" in word and not word.startswith(("-", *EXTRAS))]
+    problems = check(overrides, multirun="-m" in words, places=False)
+    assert [problem for problem in problems if not is_of_a_plugin(problem)] == []
+
+
+def test_there_are_commands_to_check() -> None:
+    assert len(commands()) > 50
+
+
+@pytest.mark.parametrize("path", [REPOSITORY / "README.md", PAGES / "index.md"], ids=lambda path: path.name)
+def test_the_two_commands_stand_as_they_are_typed(path: Path) -> None:
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    assert [line for line in SET_UP if line not in lines] == []
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_links_between_files_resolve(path: Path) -> None:
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    targets = [target for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
+    broken = [target for target in targets if not (path.parent / target.partition("#")[0]).exists()]
+    assert broken == []
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = yaml.safe_load((REPOSITORY / "docs" / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+    listed = set(re.findall(r"[\w/-]+\.md", str(navigation)))
+    assert listed == {path.relative_to(PAGES).as_posix() for path in PAGES.rglob("*.md")}
+
+
+def test_every_option_of_every_group_is_in_the_reference() -> None:
+    text = (PAGES / "reference" / "configuration.md").read_text(encoding="utf-8")
+    rows = {row.split("`")[1]: row for row in text.splitlines() if row.startswith("| `")}
+    for file in sorted(option_files(conf_dir()) - {"config"}):
+        group, _, option = file.rpartition("/")
+        if not group.startswith("hydra/"):
+            assert f"`{option}`" in rows.get(group, ""), f"{group}={option} is not in the table of groups"
+
+
+@pytest.mark.parametrize("option", sorted(option_files(conf_dir())))
+def test_every_key_is_in_the_reference(option: str) -> None:
+    group = option.rpartition("/")[0]
+    if group in ("", "hydra/help", "hydra/hydra_logging", "hydra/job_logging", "experiment", "pipeline", "logger"):
+        return
+    text = (PAGES / "reference" / "configuration.md").read_text(encoding="utf-8")
+    loaded = yaml.safe_load((conf_dir() / f"{option}.yaml").read_text(encoding="utf-8")) or {}
+    for key, value in loaded.items():
+        if key.startswith("_") or key == "defaults" or value is None or isinstance(value, dict):
+            continue
+        assert f"`{group.replace('/', '.')}.{key}`" in text, f"{option}: {key}"
+
+
+def test_every_figure_is_in_the_reference() -> None:
+    text = (PAGES / "reference" / "figures.md").read_text(encoding="utf-8")
+    assert [name for name in CATALOG if f"`{name}`" not in text] == []
+
+
+def test_every_column_of_a_label_table_is_in_the_reference() -> None:
+    text = (PAGES / "reference" / "labels.md").read_text(encoding="utf-8")
+    names = [*PREFERENCE_SCHEMA.names, *(name for name in Judgment.__dataclass_fields__)]
+    assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def test_every_logged_metric_is_in_the_reference() -> None:
+    text = (PAGES / "reference" / "logged-metrics.md").read_text(encoding="utf-8")
+    source = "".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "rlaif" / "modules").glob("*.py"))
+    logged = set(re.findall(r'"((?:train|validation|policy)/\w+)"', source))
+    assert logged
+    assert sorted(name for name in logged if f"`{name}`" not in text) == []
+
+
+def test_files_and_tests_behind_the_formulas_exist() -> None:
+    text = (PAGES / "papers.md").read_text(encoding="utf-8")
+    files = re.findall(r"`([\w/]+\.py)`", text)
+    assert len(files) > 30
+    missing = [name for name in files if not any((REPOSITORY / top / name).is_file() for top in ("rlaif", "tests"))]
+    assert missing == []
+    for name, symbols in re.findall(r"`([\w/]+\.py)` (`\w+`(?:, `\w+`)*)", text):
+        source = (REPOSITORY / "rlaif" / name).read_text(encoding="utf-8")
+        for symbol in re.findall(r"\w+", symbols):
+            assert re.search(rf"(def|class) {symbol}\b", source), f"papers.md: {name} has no {symbol}"
