@@ -11,7 +11,7 @@ from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 
-DATA_SUFFIXES = frozenset({".txt", ".j2", ".jinja", ".html", ".css", ".js"})
+DATA_SUFFIXES = frozenset({".txt", ".toml", ".j2", ".jinja", ".html", ".css", ".js"})
 """Files that belong to the code of the package they lie in: prompts and templates."""
 
 

@@ -39,8 +39,6 @@ class ModelSpec:
     """Attention of the loaded model; scoring and sampling work with ``sdpa`` and ``eager``."""
     revision: str | None = None
     """Branch, tag or commit on the hub; None is its main branch, and is ignored by local folders."""
-    max_length: int | None = None
-    """Longest token sequence that is used; None takes the model's own context."""
 
     def __post_init__(self) -> None:
         problems = []
@@ -48,8 +46,6 @@ class ModelSpec:
             problems.append(f"model.dtype={self.dtype}: allowed are {', '.join(DTYPES)}")
         if self.attn_implementation not in ATTENTION:
             problems.append(f"model.attn_implementation={self.attn_implementation}: allowed are {', '.join(ATTENTION)}")
-        if self.max_length is not None and self.max_length < 1:
-            problems.append(f"model.max_length={self.max_length}: must be at least 1, or null for the model's context")
         if problems:
             raise ConfigError(problems)
 

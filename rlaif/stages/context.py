@@ -105,6 +105,21 @@ class Context:
         return self._fingerprints[stage.name]
 
 
+def num_devices(cfg: DictConfig) -> int:
+    """Devices per machine that the group ``trainer`` asks for."""
+    devices = cfg.trainer.devices
+    if devices in ("auto", -1, "-1"):
+        import torch  # asked only where the answer depends on the machine
+
+        return max(torch.cuda.device_count(), 1) if cfg.trainer.accelerator != "cpu" else 1
+    return int(devices)
+
+
+def num_machines(cfg: DictConfig) -> int:
+    """Machines that the group ``trainer`` asks for."""
+    return int(cfg.trainer.get("num_nodes", 1))
+
+
 def component_code(*nodes: DictConfig | None) -> str:
     """Digest of the code that config nodes and the nodes in them instantiate: ours and plugins', not libraries'."""
     containers = [OmegaConf.to_container(node, resolve=True) for node in nodes if node is not None]

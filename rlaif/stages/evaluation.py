@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from hydra.utils import instantiate
@@ -24,7 +24,6 @@ from rlaif.evaluation.alignment import (
 from rlaif.evaluation.harmless import harmless_figures
 from rlaif.evaluation.records import Reliability, ReliabilityBin
 from rlaif.evaluation.responses import kl_figures, response_figures
-from rlaif.evaluation.terminal import StageDisplay
 from rlaif.evaluation.votes import (
     SIMULATED,
     Votes,
@@ -55,6 +54,9 @@ from rlaif.stages.labels import read_labels
 from rlaif.stages.samples import draw_completions, sampling_options
 from rlaif.stages.stage import Stage
 from rlaif.types import Comparison, Completion, Figure, Preference, Prompt
+
+if TYPE_CHECKING:
+    from rlaif.evaluation.terminal import StageDisplay
 
 FIGURES, RESPONSES, JUDGED, RELIABILITY = "figures.json", "responses.parquet", "judged.parquet", "reliability.json"
 HUMAN = "human labels of the data"

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from rich.table import Table
 
 from rlaif.engines.transformers import TransformersEngine
-from rlaif.evaluation.terminal import RunDisplay, StageDisplay
 from rlaif.evaluation.votes import SIMULATED, annotator_votes, pair
 from rlaif.evaluation.win_rate import win_rate_figures
 from rlaif.functional.agreement import agreement_scores
@@ -30,6 +30,9 @@ from rlaif.stages.evaluation import read_figures
 from rlaif.stages.samples import draw_completions, sampled_pairs, sampling_options
 from rlaif.stages.stage import Stage
 from rlaif.types import Comparison, Completion, Figure, Preference
+
+if TYPE_CHECKING:
+    from rlaif.evaluation.terminal import RunDisplay, StageDisplay
 
 SIZES = ("XS", "S", "L")
 BATCH = 250

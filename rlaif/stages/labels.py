@@ -6,14 +6,13 @@ import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from rlaif.data.preferences_io import read_preferences, write_preferences
 from rlaif.errors import ConfigError
-from rlaif.evaluation.terminal import StageDisplay
 from rlaif.labelers.base import Labeler
 from rlaif.labelers.cache import LabelCache
 from rlaif.labelers.file import HumanLabeler
@@ -24,6 +23,9 @@ from rlaif.stages.context import Context, annotators_code, component_code, prefe
 from rlaif.stages.samples import sampled_pairs
 from rlaif.stages.stage import Stage
 from rlaif.types import Comparison, Preference
+
+if TYPE_CHECKING:
+    from rlaif.evaluation.terminal import StageDisplay
 
 LABELS = "labels.parquet"
 _STAGE_MODEL = "stage:"
@@ -53,18 +55,19 @@ def comparisons_to_label(context: Context) -> list[Comparison]:
 
 
 def _options(context: Context) -> dict[str, object]:
-    node = context.options_of("labeler")
-    model = OmegaConf.select(context.cfg.labeler, "engine.model")
-    identity = f"stage {model}" if str(model).startswith(_STAGE_MODEL) else build_labeler(context, context.cfg.labeler)
-    if not isinstance(identity, str):
-        node = {"identity": identity.identity}
     options: dict[str, object] = {
-        "labeler": node,
         "batch_size": context.cfg.label.batch_size,
         "code": component_code(context.cfg.labeler),
-        "annotators": annotators_code(context),
         "pairs": context.cfg.data.pairs,
     }
+    model = OmegaConf.select(context.cfg.labeler, "engine.model")
+    if str(model).startswith(_STAGE_MODEL):  # not there yet; the input fingerprints stand for its weights
+        options["labeler"] = context.options_of("labeler")
+    else:
+        labeler = build_labeler(context, context.cfg.labeler)
+        options["labeler"] = labeler.identity
+        if isinstance(labeler, HumanLabeler):
+            options["annotators"] = annotators_code(context)
     if context.cfg.data.pairs == "dataset":
         options["preferences"] = preferences_id(context.data.preferences)
     return options

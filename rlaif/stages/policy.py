@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from hydra.utils import instantiate
 
 from rlaif.data.preferences_io import read_samples
-from rlaif.evaluation.terminal import StageDisplay
 from rlaif.models.load import ModelSpec, load_causal_lm
 from rlaif.modules.curves import read_curve
 from rlaif.modules.settings import PolicySettings
 from rlaif.rewards.reward_model import RewardModelReward
-from rlaif.stages.context import Context, component_code, prompts_id
+from rlaif.stages.context import Context, component_code, num_devices, num_machines, prompts_id
 from rlaif.stages.samples import SAMPLES, draw_completions
 from rlaif.stages.stage import Stage
 from rlaif.stages.training import CURVE, save_model, train
-from rlaif.stages.workers import num_devices
+
+if TYPE_CHECKING:
+    from rlaif.evaluation.terminal import StageDisplay
 
 NUM_STANDARD_PROMPTS = 512
 """Prompts whose SFT samples fix the reward's zero and unit."""
@@ -62,7 +63,7 @@ def _build(context: Context, directory: Path, display: StageDisplay) -> None:
         reward=load_reward(context, display),
         seed=context.seed,
     )
-    world_size = num_devices(context.cfg) * int(context.cfg.trainer.get("num_nodes", 1))
+    world_size = num_devices(context.cfg) * num_machines(context.cfg)
     trainer = train(
         context,
         directory,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from hydra.utils import instantiate
 
 from rlaif.data.modules import PreferenceDataModule
-from rlaif.evaluation.terminal import StageDisplay
 from rlaif.functional.seeds import derive_seed
 from rlaif.models.load import ModelSpec, load_reward_model
 from rlaif.modules.curves import read_curve
@@ -17,6 +16,9 @@ from rlaif.stages.context import Context
 from rlaif.stages.labels import read_labels
 from rlaif.stages.stage import Stage
 from rlaif.stages.training import CURVE, save_model, train
+
+if TYPE_CHECKING:
+    from rlaif.evaluation.terminal import StageDisplay
 
 
 def _options(context: Context) -> dict[str, object]:

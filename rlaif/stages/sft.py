@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from hydra.utils import instantiate
 
 from rlaif.data.modules import SFTDataModule
-from rlaif.evaluation.terminal import StageDisplay
 from rlaif.models.load import load_causal_lm
 from rlaif.modules.curves import read_curve
 from rlaif.modules.settings import SFTSettings
 from rlaif.stages.context import Context, demonstrations_id
 from rlaif.stages.stage import Stage
 from rlaif.stages.training import CURVE, save_model, train
+
+if TYPE_CHECKING:
+    from rlaif.evaluation.terminal import StageDisplay
 
 
 def _options(context: Context) -> dict[str, object]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlaif.evaluation.terminal import StageDisplay
 from rlaif.modules.checkpointing import PeriodicCheckpoint
 from rlaif.modules.curves import CurveWriter
 from rlaif.modules.progress import TrainingProgress
 from rlaif.modules.trainer import build_trainer, fit
 from rlaif.stages.context import Context
+
+if TYPE_CHECKING:
+    from rlaif.evaluation.terminal import StageDisplay
 
 CURVE = "curve.jsonl"
 

@@ -21,25 +21,16 @@ from rich.console import Console
 
 from rlaif.errors import ConfigError, RlaifError
 from rlaif.evaluation.terminal import Progress, StageDisplay
+from rlaif.stages.context import Context, num_devices, num_machines
 
 CONFIG, PROGRESS = "worker.yaml", "worker-progress.json"
 """What the processes tell each other through the stage's directory; gone when the stage is done."""
 POLL_S = 0.5
 
 
-def num_devices(cfg: DictConfig) -> int:
-    """Devices per machine that the group ``trainer`` asks for."""
-    devices = cfg.trainer.devices
-    if devices in ("auto", -1, "-1"):
-        import torch
-
-        return max(torch.cuda.device_count(), 1) if cfg.trainer.accelerator != "cpu" else 1
-    return int(devices)
-
-
 def needs_workers(cfg: DictConfig) -> bool:
     """True when training takes more than one process and we are not one of them already."""
-    return num_devices(cfg) * int(cfg.trainer.get("num_nodes", 1)) > 1 and "LOCAL_RANK" not in os.environ
+    return num_devices(cfg) * num_machines(cfg) > 1 and "LOCAL_RANK" not in os.environ
 
 
 def build_in_workers(cfg: DictConfig, stage: str, directory: Path, display: StageDisplay) -> None:
@@ -48,9 +39,10 @@ def build_in_workers(cfg: DictConfig, stage: str, directory: Path, display: Stag
     Raises:
         ConfigError: Several machines are asked for, or a worker failed.
     """
-    if int(cfg.trainer.get("num_nodes", 1)) > 1:
+    if num_machines(cfg) > 1:
         raise ConfigError(
-            f"trainer.num_nodes={cfg.trainer.num_nodes}: start the command once per machine under torchrun or srun"
+            f"trainer.num_nodes={cfg.trainer.num_nodes}: training on several machines is not supported yet; set"
+            " trainer.num_nodes=1, or spread a sweep over machines with hydra/launcher=submitit_slurm"
         )
     config = directory / CONFIG
     config.write_text(OmegaConf.to_yaml(cfg, resolve=True))
@@ -157,7 +149,6 @@ def main() -> int:
     from transformers.utils.logging import disable_progress_bar
 
     from rlaif.modules.trainer import quiet_lightning
-    from rlaif.stages.context import Context
     from rlaif.stages.run import STAGES
 
     torch.use_deterministic_algorithms(True, warn_only=True)

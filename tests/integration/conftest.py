@@ -81,7 +81,8 @@ class Command:
         tiny = [override for override in (*TINY, *data) if override.split("=")[0] not in chosen]
         if "labeler=human" in overrides:  # has no engine to choose
             tiny = [override for override in tiny if not override.startswith("labeler.engine.")]
-        return [str(COMMAND), *tiny, *places, *overrides]
+        flags = [override for override in overrides if override.startswith("-")]
+        return [str(COMMAND), *flags, *tiny, *places, *(item for item in overrides if item not in flags)]
 
     def run(self, name: str, *overrides: str, store: str = "store") -> Run:
         """Run to the end.

@@ -20,10 +20,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 LONGER = (
     "store.checkpoint_every_s=0.01",
-    "sft.steps=12",
-    "reward_model.epochs=4",
-    "policy.steps=8",
-    "label.batch_size=2",
+    "sft.steps=30",
+    "reward_model.epochs=10",
+    "policy.steps=12",
+    "label.batch_size=1",
     "policy.objective.beta=0.1",
 )
 """Enough steps and batches that a kill lands between two of them; no other test stores under these options."""
@@ -31,8 +31,8 @@ STAGES = ("sft", "samples", "labels", "reward_model", "policy", "evaluation")
 WAIT_S = 900.0
 
 
-def num_checkpoints_passed(partial: Path) -> int:
-    """Number of the newest optimizer step on disk."""
+def newest_checkpoint(partial: Path) -> int:
+    """The newest optimizer step on disk."""
     steps = [int(path.stem.removeprefix("step=")) for path in partial.glob("checkpoints/step=*.ckpt")]
     return max(steps, default=0)
 
@@ -46,11 +46,11 @@ def has_begun(partial: Path) -> int:
 
 
 MOMENTS: dict[str, tuple[Callable[[Path], int], int]] = {
-    "sft": (num_checkpoints_passed, 9),
+    "sft": (newest_checkpoint, 20),
     "samples": (has_begun, 1),
-    "labels": (num_batches, 8),
-    "reward_model": (num_checkpoints_passed, 6),
-    "policy": (num_checkpoints_passed, 6),
+    "labels": (num_batches, 14),
+    "reward_model": (newest_checkpoint, 14),
+    "policy": (newest_checkpoint, 8),
     "evaluation": (has_begun, 1),
 }
 """How far a stage has come, and the latest such moment at which it is killed."""
@@ -63,7 +63,7 @@ def kill_within(process: subprocess.Popen[bytes], store: Path, stage: str, rng: 
         AssertionError: The process ended before, or the stage did.
     """
     progress, latest = MOMENTS[stage]
-    moment, extra_s = rng.randint(1, latest), 0.3 * rng.random()
+    moment, extra_s = rng.randint(1, latest), 0.02 * rng.random()
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
         reached = max((progress(partial) for partial in store.glob(f"{stage}-*.partial")), default=0)
@@ -73,7 +73,7 @@ def kill_within(process: subprocess.Popen[bytes], store: Path, stage: str, rng: 
             process.wait()
             return reached
         assert process.poll() is None, f"the run ended before {stage} came to moment {moment}"
-        time.sleep(0.005)
+        time.sleep(0.002)
     raise AssertionError(f"{stage} did not come to moment {moment} in {WAIT_S:.0f} s")
 
 

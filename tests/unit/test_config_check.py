@@ -80,7 +80,7 @@ MISTAKES = {
     "labeler.engine=transformers": "is chosen among options; write labeler/engine=transformers",
     "model.dtypes=float16": "model has no key dtypes; did you mean model.dtype?",
     "label.batch_size=many": "must be a whole number, as 64",
-    "model.max_length=long": "must be a whole number or null",
+    "labeler.engine.batch_size=long": "must be a whole number or null",
     "labeler.rationale=owm": "must be one of own, empty, other; did you mean own?",
     "labeler.engine.model=pocket:M": "no such pocket model; allowed are pocket:XS, pocket:S, pocket:L",
     "labeler.max_rationale_tokens=null": "must be a whole number",

@@ -47,8 +47,8 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
 
 def test_bad_options_are_reported_together() -> None:
     with pytest.raises(ConfigError) as error:
-        ModelSpec("pocket:S", dtype="half", attn_implementation="fast", max_length=0)
-    assert len(error.value.problems) == 3
+        ModelSpec("pocket:S", dtype="half", attn_implementation="fast")
+    assert len(error.value.problems) == 2
 
 
 def test_a_folder_without_weights_names_it(folder: Path, tmp_path: Path) -> None:

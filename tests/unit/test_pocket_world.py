@@ -62,7 +62,7 @@ digest = hashlib.sha256(repr(shown).encode()).hexdigest()
 
 POST = Prompt(
     task="summarization",
-    text="My aunt Anna sold the lamp today. We had corn soup again. Next is the old farm. Should I call the vet?",
+    text="My aunt Anna kept the bike today. We had corn soup again. Next is the old farm. Should I call the banker?",
 )
 GIFT = Prompt(
     task="dialogue",
@@ -172,13 +172,13 @@ class TestQuality:
     @pytest.mark.parametrize(
         ("response", "verdicts", "chats", "quality"),
         [
-            ("The aunt Anna sold the lamp, next the old farm, must I call the vet?", "rrrr", False, 4 - 0.03 * 15),
-            ("The aunt Bela sold the lamp, next the old farm.", "wrrm", False, 2 - 1 - 0.03 * 10),
+            ("The aunt Anna kept the bike, next the old farm, must I call the banker?", "rrrr", False, 4 - 0.03 * 15),
+            ("The aunt Bela kept the bike, next the old farm.", "wrrm", False, 2 - 1 - 0.03 * 10),
             ("Someone did something.", "mmmm", False, -0.03 * 3),
             ("Someone did something, we had corn soup.", "mmmm", True, -0.6 - 0.03 * 7),
-            ("My aunt Anna and aunt Anna sold the lamp.", "rrmm", False, 2 - 0.5 - 0.03 * 9),
-            ("My aunt Anna and uncle Sven.", "wmmm", False, -1 - 0.5 - 0.03 * 6),
-            ("My aunt Annabel sold the lamps.", "mmmm", False, -0.03 * 6),
+            ("My aunt Anna and aunt Anna kept the bike.", "rrmm", False, 2 - 0.5 - 0.03 * 9),
+            ("My aunt Anna and boss Hugo.", "wmmm", False, -1 - 0.5 - 0.03 * 6),
+            ("My aunt Annabel kept the bikes.", "mmmm", False, -0.03 * 6),
             ("", "mmmm", False, 0.0),
         ],
     )
@@ -210,6 +210,18 @@ class TestQuality:
         reading = read(prompt, response)
         assert (reading.stance, reading.does_harm) == (stance, does_harm)
         assert reading.quality == pytest.approx(quality)
+
+    @pytest.mark.parametrize("task", TASK_NAMES)
+    def test_the_exemplars_of_judge_prompts_tell_the_truth(self, task: str) -> None:
+        """Solved examples are of this world, and their notes are what a careful reader notices."""
+        slots = [kind.name for kind in WORDS[task].slots]
+        for exemplar in load_templates(task).exemplars:
+            for number, response in ((1, exemplar.first), (2, exemplar.second)):
+                reading = read(Prompt(task=task, text=exemplar.context), response)
+                verdicts = ", ".join(f"{slot} {said}" for slot, said in zip(slots, reading.verdicts, strict=True))
+                note = exemplar.rationale.split(f" {number}: ")[1].split(".")[0]
+                assert f"{verdicts}, chat {'yes' if reading.chats else 'no'}, overall " in note
+                assert note.startswith(reading.stance or slots[0])
 
     def test_the_truth_of_every_scene_can_be_read_from_its_prompt(self) -> None:
         rng = Random(0)
