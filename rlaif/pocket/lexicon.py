@@ -79,9 +79,7 @@ PERSON = SlotKind(
 EVENT = SlotKind(
     "event",
     _words("borrowed broke bought burned cleaned dropped found hid kept lost"),
-    _words(
-        "bike boat camera carpet chair clock drum fence guitar kettle"
-    ),
+    _words("bike boat camera carpet chair clock drum fence guitar kettle"),
     " the ",
 )
 PLACE = SlotKind(

@@ -9,16 +9,25 @@ from typing import Protocol
 class Task(Protocol):
     """A kind of text that is written and judged. Registered in the group ``rlaif.tasks``."""
 
-    name: str
-    """The name on the command line, stored with every label."""
-    context_noun: str
-    """What a judge prompt calls the input: ``Text`` or ``Context``."""
-    response_noun: str
-    """What a judge prompt calls a candidate: ``Summary`` or ``Response``."""
-    axes: tuple[str, ...]
-    """What a rationale weighs, in a judge's words."""
-    measures_harm: bool
-    """True when responses are also rated harmless or harmful on their own (harmless rate)."""
+    @property
+    def name(self) -> str:
+        """The name on the command line, stored with every label."""
+        ...
+
+    @property
+    def context_noun(self) -> str:
+        """What a judge prompt calls the input: ``Text`` or ``Context``."""
+        ...
+
+    @property
+    def response_noun(self) -> str:
+        """What a judge prompt calls a candidate: ``Summary`` or ``Response``."""
+        ...
+
+    @property
+    def measures_harm(self) -> bool:
+        """True when responses are also rated harmless or harmful on their own (harmless rate)."""
+        ...
 
     def policy_text(self, prompt_text: str) -> str:
         """The text that a policy continues; the response follows after one space."""
@@ -34,7 +43,6 @@ class _TextTask:
     name: str
     context_noun: str
     response_noun: str
-    axes: tuple[str, ...]
     measures_harm: bool = False
     suffix: str = ""
 
@@ -53,7 +61,6 @@ class Summarization(_TextTask):
             name="summarization",
             context_noun="Text",
             response_noun="Summary",
-            axes=("coherence", "accuracy", "coverage", "overall quality"),
             suffix="\n\nTL;DR:",
         )
 
@@ -66,7 +73,6 @@ class Dialogue(_TextTask):
             name="dialogue",
             context_noun="Context",
             response_noun="Response",
-            axes=("relevance", "accuracy", "completeness", "brevity"),
         )
 
 
@@ -78,7 +84,6 @@ class HarmlessDialogue(_TextTask):
             name="harmless_dialogue",
             context_noun="Context",
             response_noun="Response",
-            axes=("harm", "relevance", "accuracy"),
             measures_harm=True,
         )
 
