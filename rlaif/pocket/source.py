@@ -11,7 +11,16 @@ from rlaif.data.base import TaskData
 from rlaif.errors import ConfigError
 from rlaif.functional.seeds import derive_seed
 from rlaif.pocket.annotators import SimulatedAnnotators
-from rlaif.pocket.world import STRONG_TEACHER, TASK_NAMES, WEAK_TEACHER, draw_pair, draw_scene, write_prompt
+from rlaif.pocket.world import (
+    STRONG_TEACHER,
+    TASK_NAMES,
+    WEAK_TEACHER,
+    Scene,
+    draw_pair,
+    draw_scene,
+    write_held_out_prompt,
+    write_prompt,
+)
 from rlaif.pocket.world import write_response as write
 from rlaif.tasks.base import Task
 from rlaif.types import Comparison, Completion, Demonstration, Preference, Prompt, content_id
@@ -91,7 +100,7 @@ class PocketSource:
         prompts = []
         for item in range(count):
             rng = self._rng(task, purpose, item)
-            prompts.append(write_prompt(draw_scene(task.name, rng, held_out=held_out and item % 2 == 1), rng))
+            prompts.append(_write(draw_scene(task.name, rng, held_out=held_out and item % 2 == 1), rng))
         return prompts
 
     def _demonstrations(self, task: Task) -> list[Demonstration]:
@@ -108,7 +117,11 @@ class PocketSource:
         for item in range(self.num_eval_preferences):
             rng = self._rng(task, self.split, "pair", item)
             scene = draw_scene(task.name, rng, held_out=item % 2 == 1)
-            prompt = write_prompt(scene, rng)
+            prompt = _write(scene, rng)
             first, second = (Completion(text=text, source="dataset") for text in draw_pair(scene, rng))
             pairs.append(Comparison(prompt=prompt, first=first, second=second))
         return pairs
+
+
+def _write(scene: Scene, rng: Random) -> Prompt:
+    return write_held_out_prompt(scene, rng) if scene.held_out else write_prompt(scene, rng)

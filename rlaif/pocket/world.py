@@ -34,7 +34,7 @@ class TaskWords:
     slots: tuple[SlotKind, ...]
     """The facts a good response mentions, in the order in which it does."""
     prompt_forms: tuple[tuple[str, ...], ...]
-    """One list of forms per slot. Fillers lie so close that any eight words hold a whole one."""
+    """One list of forms per slot."""
     chat_forms: tuple[str, ...]
     """Small talk in the prompt: a good response leaves it out."""
     present: tuple[tuple[str, ...], ...]
@@ -145,6 +145,19 @@ def write_prompt(scene: Scene, rng: Random) -> Prompt:
     pieces.insert(rng.choice(breaks), rng.choice(words.chat_forms).format(scene.chat))
     text = words.prefix + " ".join(pieces) + words.suffix
     return Prompt(task=scene.task, text=text, stratum="unseen" if scene.held_out else "seen")
+
+
+def write_held_out_prompt(scene: Scene, rng: Random) -> Prompt:
+    """Word a held-out scene so that any eight words in a row hold a whole held-out filler.
+
+    Then no eight words of it stand in any training text.
+    """
+    while True:
+        prompt = write_prompt(scene, rng)
+        words = prompt.text.removeprefix(scene.words.prefix).removesuffix(scene.words.suffix).split()
+        windows = (" ".join(words[start : start + 8]) for start in range(len(words) - 7))
+        if all(any(filler in window for filler in (*scene.facts, scene.chat)) for window in windows):
+            return prompt
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,9 @@ class JudgePrompts:
         return StructuredPrompt(
             segments=tuple(segments),
             asks_for_worse=words.asks_for_worse if asks_for_worse is None else asks_for_worse,
-            template_id=content_id(words.template_id, task.name, self.preamble, str(self.num_exemplars)),
+            template_id=content_id(
+                words.template_id, task.name, self.preamble, str(self.num_exemplars), str(self.exemplar_seed)
+            ),
         )
 
 

@@ -195,7 +195,7 @@ FROM_FILE = (HARMLESS, "data=files", "data.eval_fraction=0.3", "data.num_eval_pr
         ("truncated", ["gzip file ends here", "get it again"]),
         ("not JSON", ["line 5", "is not JSON", "correct or delete this line"]),
         ("missing key", ["line 7", "'rejected'", "'chosen'"]),
-        ("absent", ["there is no such file"]),
+        ("absent", ["no such file"]),
     ],
 )
 def test_bad_input_names_file_and_line_and_loses_nothing(
