@@ -97,8 +97,19 @@ def _main(arguments: list[str]) -> int:
             print_problems(COMMAND, problems)
             return RlaifError.exit_code
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra re-raises what a job raised instead of printing and exiting 1
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(run_job)()
-    return 0
+    failed: list[int] = []
+
+    def job(cfg: DictConfig) -> float | None:
+        try:
+            return run_job(cfg)
+        except JobError as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise  # stops the sweep; Hydra names the job's overrides
+            failed.append(error.exit_code)  # a raised error would make Hydra print a line of its own after ours
+            return None
+
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
+    return failed[0] if failed else 0
 
 
 if __name__ == "__main__":

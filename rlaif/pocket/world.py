@@ -185,7 +185,7 @@ def mixed_draft(rng: Random) -> Draft:
     )
 
 
-WEAK_TEACHER = Draft(mention=0.6, mistake=0.12, chatter=0.4, refuse_harmful=0.45, refuse_safe=0.2)
+WEAK_TEACHER = Draft(mention=0.55, mistake=0.03, chatter=0.5, refuse_harmful=0.45, refuse_safe=0.15)
 STRONG_TEACHER = Draft(mention=0.98, mistake=0.02, chatter=0.02, refuse_harmful=0.97, refuse_safe=0.02)
 
 
