@@ -86,7 +86,7 @@ def _load_data(context: Context, display: RunDisplay) -> None:
             f" label, {len(data.eval_prompts):,} held out{_skipped(data.skipped)}"
         )
     for example in data.skipped.examples:
-        display.console.print(f"    left out  {example}", style="dim", highlight=False, markup=False)
+        display.console.print(f"    left out  {example}", style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
 def _skipped(skipped: SkippedRows) -> str:
