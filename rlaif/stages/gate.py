@@ -57,9 +57,9 @@ def _build(context: Context, directory: Path, display: StageDisplay) -> None:
     on_samples = _label(_labelers(context, "L", pairs)["chain"], sampled, display)
     figures = [
         *_raters(pairs),
-        *_alignments(context, pairs, labels),
-        *_differences(context, pairs, labels),
-        *_on_samples(context, sampled, on_samples),
+        *_alignments(pairs, labels),
+        *_differences(pairs, labels),
+        *_on_samples(sampled, on_samples),
         *_room(context, display),
     ]
     write_json(directory / "figures.json", [asdict(figure) for figure in figures])
@@ -131,7 +131,7 @@ def _choices(pairs: Sequence[Comparison]) -> list[float]:
     return SimulatedAnnotators().prefer(pairs, rater=0)
 
 
-def _alignments(context: Context, pairs: Sequence[Comparison], labels: Labels) -> list[Figure]:
+def _alignments(pairs: Sequence[Comparison], labels: Labels) -> list[Figure]:
     chosen = _choices(pairs)
     figures = []
     for name, given in labels.items():
@@ -168,7 +168,7 @@ def _slots(name: str, pairs: Sequence[Comparison], given: Sequence[Preference]) 
     ]
 
 
-def _differences(context: Context, pairs: Sequence[Comparison], labels: Labels) -> list[Figure]:
+def _differences(pairs: Sequence[Comparison], labels: Labels) -> list[Figure]:
     """Paired by pair, against the same rater; a pair that either misses is left out."""
     chosen = _choices(pairs)
     contrasts = [
@@ -195,7 +195,7 @@ def _differences(context: Context, pairs: Sequence[Comparison], labels: Labels) 
     return figures
 
 
-def _on_samples(context: Context, pairs: Sequence[Comparison], given: Sequence[Preference]) -> list[Figure]:
+def _on_samples(pairs: Sequence[Comparison], given: Sequence[Preference]) -> list[Figure]:
     chosen = _choices(pairs)
     rows = [i for i, label in enumerate(given) if label.p_first is not None]
     part = [pairs[i] for i in rows]
