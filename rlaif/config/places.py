@@ -13,7 +13,7 @@ from rlaif import registry
 from rlaif.config.paths import near_miss
 from rlaif.config.values import component_nodes
 
-POCKET_SIZES = ("XS", "S", "L")
+POCKET_MODELS = ("XS", "S", "L", "judge")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -52,13 +52,13 @@ def model_name_problems(option: str, name: str) -> list[str]:
     """What is wrong with the name of a model, as far as that can be seen without a network.
 
     >>> model_name_problems("model.name", "pocket:M")
-    ['model.name=pocket:M: no such pocket model; allowed are pocket:XS, pocket:S, pocket:L']
+    ['model.name=pocket:M: no such pocket model; allowed are pocket:XS, pocket:S, pocket:L, pocket:judge']
     """
-    allowed = ", ".join(f"pocket:{size}" for size in POCKET_SIZES)
+    allowed = ", ".join(f"pocket:{size}" for size in POCKET_MODELS)
     if name.startswith("pocket:"):
         size = name.removeprefix("pocket:")
-        near = f"; did you mean pocket:{size.upper()}?" if size.upper() in POCKET_SIZES else ""
-        return [] if size in POCKET_SIZES else [f"{option}={name}: no such pocket model; allowed are {allowed}{near}"]
+        near = "".join(f"; did you mean pocket:{known}?" for known in POCKET_MODELS if known.lower() == size.lower())
+        return [] if size in POCKET_MODELS else [f"{option}={name}: no such pocket model; allowed are {allowed}{near}"]
     if name.startswith("stage:"):
         return []
     path = Path(name).expanduser()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import ceil
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from lightning import LightningDataModule
 from transformers import PreTrainedTokenizerBase
@@ -31,10 +31,20 @@ ExampleT = TypeVar("ExampleT", bound=TokenExample | PairExample)
 BatchT = TypeVar("BatchT", bound=TokenBatch | PairBatch)
 
 
-class _SplitDataModule(LightningDataModule, Generic[ExampleT, BatchT]):
+class SplitDataModule(LightningDataModule, Generic[ExampleT, BatchT]):
     """Training batches that resume, and a validation part split off by prompt.
 
     One Lightning epoch is the whole training: use ``max_epochs=1``, and ``val_check_interval`` in batches.
+
+    Args:
+        tokenized: The examples.
+        collate: Makes a batch of examples.
+        name: Of the config group, whose shuffle this is.
+        batch_size: Examples per batch over all devices (``sft.batch_size``, ``reward_model.batch_size``).
+        seed: The run's seed.
+        epochs: Length of the training in passes over the training part.
+        num_batches: Length of the training in batches; None takes ``epochs``.
+        validation_fraction: Share of the prompts that is held out.
     """
 
     def __init__(
@@ -45,9 +55,9 @@ class _SplitDataModule(LightningDataModule, Generic[ExampleT, BatchT]):
         name: str,
         batch_size: int,
         seed: int,
-        epochs: float,
-        num_batches: int | None,
-        validation_fraction: float,
+        epochs: float = 1.0,
+        num_batches: int | None = None,
+        validation_fraction: float = 0.05,
     ) -> None:
         super().__init__()
         self.tokenized = tokenized
@@ -88,7 +98,7 @@ class _SplitDataModule(LightningDataModule, Generic[ExampleT, BatchT]):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
 
-class SFTDataModule(_SplitDataModule[TokenExample, TokenBatch]):
+class SFTDataModule(SplitDataModule[TokenExample, TokenBatch]):
     """Demonstrations as batches.
 
     Args:
@@ -96,11 +106,7 @@ class SFTDataModule(_SplitDataModule[TokenExample, TokenBatch]):
         task: Says what text a policy continues.
         tokenizer: The policy's.
         max_length: Tokens of prompt and response together.
-        batch_size: Examples per batch over all devices (``sft.batch_size``).
-        seed: The run's seed.
-        epochs: Length of the training in passes over the training part.
-        num_batches: Length of the training in batches; None takes ``epochs``.
-        validation_fraction: Share of the prompts that is held out.
+        batching: ``batch_size`` to ``validation_fraction``, as of every data module.
     """
 
     def __init__(
@@ -110,25 +116,17 @@ class SFTDataModule(_SplitDataModule[TokenExample, TokenBatch]):
         task: Task,
         tokenizer: PreTrainedTokenizerBase,
         max_length: int,
-        batch_size: int,
-        seed: int,
-        epochs: float = 1.0,
-        num_batches: int | None = None,
-        validation_fraction: float = 0.05,
+        **batching: Any,
     ) -> None:
         super().__init__(
             sft_examples(demonstrations, task, tokenizer, max_length),
             partial(collate_tokens, pad_id=pad_id(tokenizer)),
             name="sft",
-            batch_size=batch_size,
-            seed=seed,
-            epochs=epochs,
-            num_batches=num_batches,
-            validation_fraction=validation_fraction,
+            **batching,
         )
 
 
-class PreferenceDataModule(_SplitDataModule[PairExample, PairBatch]):
+class PreferenceDataModule(SplitDataModule[PairExample, PairBatch]):
     """Labeled pairs as batches; missing labels are left out (``tokenized.num_missing``).
 
     Args:
@@ -136,11 +134,7 @@ class PreferenceDataModule(_SplitDataModule[PairExample, PairBatch]):
         task: Says what text a policy continues.
         tokenizer: The reward model's.
         max_length: Tokens of prompt and longer candidate together.
-        batch_size: Pairs per batch over all devices (``reward_model.batch_size``).
-        seed: The run's seed.
-        epochs: Length of the training in passes over the training part.
-        num_batches: Length of the training in batches; None takes ``epochs``.
-        validation_fraction: Share of the prompts that is held out.
+        batching: ``batch_size`` to ``validation_fraction``, as of every data module.
     """
 
     def __init__(
@@ -150,19 +144,11 @@ class PreferenceDataModule(_SplitDataModule[PairExample, PairBatch]):
         task: Task,
         tokenizer: PreTrainedTokenizerBase,
         max_length: int,
-        batch_size: int,
-        seed: int,
-        epochs: float = 1.0,
-        num_batches: int | None = None,
-        validation_fraction: float = 0.05,
+        **batching: Any,
     ) -> None:
         super().__init__(
             pair_examples(preferences, task, tokenizer, max_length),
             partial(collate_pairs, pad_id=pad_id(tokenizer)),
             name="reward_model",
-            batch_size=batch_size,
-            seed=seed,
-            epochs=epochs,
-            num_batches=num_batches,
-            validation_fraction=validation_fraction,
+            **batching,
         )

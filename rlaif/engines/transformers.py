@@ -46,7 +46,7 @@ class TransformersEngine:
     """A causal language model on this machine. Group ``rlaif.engines``, name ``transformers``.
 
     Args:
-        model: ``pocket:XS``, ``pocket:S``, ``pocket:L``, the path of a Hugging Face folder, or a hub ``org/name``.
+        model: ``pocket:L`` or another pocket model, the path of a Hugging Face folder, or a hub ``org/name``.
         dtype: ``float32`` is exact enough for near-ties; ``bfloat16`` is faster and moves logits by about 0.01.
         device: ``auto`` takes the first GPU if there is one, else the CPU.
         batch_size: Prompts read at once; None means 16 on the CPU and 64 on a GPU.

@@ -19,7 +19,7 @@ from rlaif.types import content_id
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-POCKET_SIZES = ("XS", "S", "L")
+POCKET_MODELS = ("XS", "S", "L", "judge")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ATTENTION = ("sdpa", "eager", "flash_attention_2", "flex_attention")
 
@@ -32,7 +32,7 @@ class ModelSpec:
     """Which model to load and how. Group ``model``."""
 
     name: str
-    """``pocket:XS``, ``pocket:S``, ``pocket:L``, the path of a Hugging Face folder, or a hub ``org/name``."""
+    """``pocket:L`` or another pocket model, the path of a Hugging Face folder, or a hub ``org/name``."""
     dtype: str = "float32"
     """Number format of the loaded weights: ``float32``, ``bfloat16`` or ``float16``."""
     attn_implementation: str = "sdpa"
@@ -72,7 +72,7 @@ def local_folder(name: str) -> Path | None:
             raise ConfigError(f"model.name={name}: this folder holds no config.json, so it is no Hugging Face model")
         return path
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
-        allowed = ", ".join(f"pocket:{size}" for size in POCKET_SIZES)
+        allowed = ", ".join(f"pocket:{size}" for size in POCKET_MODELS)
         raise ConfigError(
             f"model.name={name}: no such folder; allowed are {allowed}, the path of a Hugging Face folder, "
             "or a hub name such as HuggingFaceTB/SmolLM2-135M"
@@ -82,9 +82,9 @@ def local_folder(name: str) -> Path | None:
 
 def _pocket_folder(name: str) -> Path:
     size = name.removeprefix("pocket:")
-    if size not in POCKET_SIZES:
-        near = f"; did you mean pocket:{size.upper()}?" if size.upper() in POCKET_SIZES else ""
-        raise ConfigError(f"model.name={name}: pocket models are {', '.join(POCKET_SIZES)}{near}")
+    if size not in POCKET_MODELS:
+        near = "".join(f"; did you mean pocket:{known}?" for known in POCKET_MODELS if known.lower() == size.lower())
+        raise ConfigError(f"model.name={name}: pocket models are {', '.join(POCKET_MODELS)}{near}")
     folder = _POCKET_WEIGHTS / size
     if not (folder / "config.json").is_file():
         raise EngineError(

@@ -8,14 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from lightning import LightningModule
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from rlaif.data.examples import PairBatch
 from rlaif.functional.losses import LossSum, preference_cross_entropy
 from rlaif.modules.distributed import mean_over_processes, pooled_mean
-from rlaif.modules.optim import OptimizerFactory, Schedule, configure, decay_groups
+from rlaif.modules.supervised import SupervisedModule
 from rlaif.rewards.reward_model import reward_scores
 
 
@@ -30,43 +29,18 @@ def pairwise_agreement(logit_B: Tensor, p_first_B: Tensor) -> LossSum:
     return LossSum((hit_B * decided_B).sum(), decided_B.sum().float())
 
 
-class RewardModelModule(LightningModule):
+class RewardModelModule(SupervisedModule):
     """Cross-entropy of softmax(r1, r2) to the soft label, r at the last token.
 
     Logs ``train/loss`` (nats per pair), ``train/accuracy`` (agreement with the label's side) and, where
-    there is a validation part, ``validation/loss`` and ``validation/accuracy``.
-
-    Args:
-        model: Sequence-classification model with one label; saved with ``save_pretrained`` it loads as
-            ``AutoModelForSequenceClassification`` and gives the same scores there.
-        optimizer: Partial of an optimizer class.
-        lr: Learning rate after the warm-up.
-        weight_decay: Of matrices.
-        warmup_fraction: Share of the steps in which the rate climbs.
-        schedule: What follows the warm-up.
+    there is a validation part, ``validation/loss`` and ``validation/accuracy``. The model is a sequence
+    classifier with one label; saved with ``save_pretrained`` it loads as ``AutoModelForSequenceClassification``
+    and gives the same scores there.
     """
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        *,
-        optimizer: OptimizerFactory,
-        lr: float,
-        weight_decay: float = 0.0,
-        warmup_fraction: float = 0.0,
-        schedule: Schedule = "constant",
-    ) -> None:
-        super().__init__()
-        self.model = model
-        self.optimizer = optimizer
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.warmup_fraction = warmup_fraction
-        self.schedule: Schedule = schedule
+    def __init__(self, model: PreTrainedModel, **optimization: Any) -> None:
+        super().__init__(model, **optimization)
         self._validation: list[tuple[LossSum, LossSum]] = []
-
-    def on_train_start(self) -> None:
-        self.model.train()
 
     def logits(self, batch: PairBatch) -> Tensor:
         """r(first) - r(second) [B]."""
@@ -91,9 +65,3 @@ class RewardModelModule(LightningModule):
         self.log("validation/loss", pooled_mean(self, list(losses)))
         self.log("validation/accuracy", pooled_mean(self, list(agreements)))
         self._validation.clear()
-
-    def configure_optimizers(self) -> Any:
-        groups = decay_groups([self.model], lr=self.lr, weight_decay=self.weight_decay)
-        return configure(
-            self.optimizer(groups), self.trainer, warmup_fraction=self.warmup_fraction, schedule=self.schedule
-        )

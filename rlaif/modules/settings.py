@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -21,25 +21,16 @@ from rlaif.types import Prompt
 
 
 @dataclass(frozen=True, kw_only=True)
-class SFTSettings:
-    """Config group ``sft``."""
+class TrainingSettings:
+    """What every training stage can be told."""
+
+    group: ClassVar[str]
+    """Config group of the stage."""
 
     optimizer: OptimizerFactory
     """Partial of an optimizer class."""
     lr: float
     """Learning rate after the warm-up."""
-    batch_size: int
-    """Demonstrations per optimizer step, over all devices."""
-    epochs: float = 1.0
-    """Passes over the demonstrations."""
-    steps: int | None = None
-    """Optimizer steps; None takes ``epochs``."""
-    skip: bool = False
-    """True takes the model as it is for the SFT policy (the paper's dialogue tasks)."""
-    max_length: int = 1152
-    """Tokens of prompt and response; a longer prompt is cut from the left."""
-    validation_fraction: float = 0.0
-    """Share of the prompts held out for a validation loss at the end."""
     weight_decay: float = 0.0
     """Of matrices."""
     warmup_fraction: float = 0.0
@@ -50,82 +41,100 @@ class SFTSettings:
     """Gradients are scaled down to this norm; None leaves them."""
 
     def __post_init__(self) -> None:
-        _check("sft", self.lr, self.batch_size, self.epochs, self.steps, self.validation_fraction, self.warmup_fraction)
+        if problems := [f"{self.group}.{problem}" for problem in self._problems()]:
+            raise ConfigError(problems)
 
-    def module(self, model: PreTrainedModel) -> SFTModule:
-        """What learns; ``model`` is changed in place."""
-        return SFTModule(
-            model,
-            optimizer=self.optimizer,
-            lr=self.lr,
-            weight_decay=self.weight_decay,
-            warmup_fraction=self.warmup_fraction,
-            schedule=self.schedule,
-        )
+    def _problems(self) -> Iterator[str]:
+        """Every option that is out of its range: ``name=value: what is allowed``."""
+        if not self.lr > 0:
+            yield f"lr={self.lr}: must be above 0"
+        if not 0 <= self.warmup_fraction <= 1:
+            yield f"warmup_fraction={self.warmup_fraction}: must be between 0 and 1"
+
+    def _optimization(self) -> dict[str, Any]:
+        """The arguments that every module takes."""
+        return {
+            "optimizer": self.optimizer,
+            "lr": self.lr,
+            "weight_decay": self.weight_decay,
+            "warmup_fraction": self.warmup_fraction,
+            "schedule": self.schedule,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardModelSettings:
-    """Config group ``reward_model``."""
+class SupervisedSettings(TrainingSettings):
+    """What both stages that learn from a fixed data set can be told."""
 
-    optimizer: OptimizerFactory
-    """Partial of an optimizer class."""
-    lr: float
-    """Learning rate after the warm-up."""
     batch_size: int
-    """Pairs per optimizer step, over all devices."""
-    init: Literal["sft", "base"] = "sft"
-    """Whose weights it starts from: the SFT model, or the model before SFT."""
+    """Examples per optimizer step, over all devices."""
     epochs: float = 1.0
-    """Passes over the labeled pairs."""
+    """Passes over the examples."""
     steps: int | None = None
     """Optimizer steps; None takes ``epochs``."""
     max_length: int = 1152
     """Tokens of prompt and response; a longer prompt is cut from the left."""
     validation_fraction: float = 0.0
     """Share of the prompts held out for validation."""
-    weight_decay: float = 0.0
-    """Of matrices."""
-    warmup_fraction: float = 0.0
-    """Share of the steps in which the rate climbs."""
-    schedule: Schedule = "constant"
-    """After the warm-up: constant, or down to 0 by linear or cosine."""
-    max_grad_norm: float | None = None
-    """Gradients are scaled down to this norm; None leaves them."""
 
-    def __post_init__(self) -> None:
-        _check(
-            "reward_model",
-            self.lr,
-            self.batch_size,
-            self.epochs,
-            self.steps,
-            self.validation_fraction,
-            self.warmup_fraction,
-        )
+    def batching(self) -> dict[str, Any]:
+        """The arguments that every data module takes."""
+        return {
+            "max_length": self.max_length,
+            "batch_size": self.batch_size,
+            "epochs": self.epochs,
+            "num_batches": self.steps,
+            "validation_fraction": self.validation_fraction,
+        }
 
-    def module(self, model: PreTrainedModel) -> RewardModelModule:
-        """What learns; ``model`` is changed in place."""
-        return RewardModelModule(
-            model,
-            optimizer=self.optimizer,
-            lr=self.lr,
-            weight_decay=self.weight_decay,
-            warmup_fraction=self.warmup_fraction,
-            schedule=self.schedule,
-        )
+    def _problems(self) -> Iterator[str]:
+        yield from super()._problems()
+        if self.batch_size < 1:
+            yield f"batch_size={self.batch_size}: must be at least 1"
+        if not self.epochs > 0:
+            yield f"epochs={self.epochs}: must be above 0"
+        if self.steps is not None and self.steps < 1:
+            yield f"steps={self.steps}: must be at least 1"
+        if not 0 <= self.validation_fraction < 1:
+            yield f"validation_fraction={self.validation_fraction}: must be at least 0 and below 1"
 
 
 @dataclass(frozen=True, kw_only=True)
-class PolicySettings:
+class SFTSettings(SupervisedSettings):
+    """Config group ``sft``; the examples are demonstrations."""
+
+    group: ClassVar[str] = "sft"
+
+    skip: bool = False
+    """True takes the model as it is for the SFT policy (the paper's dialogue tasks)."""
+
+    def module(self, model: PreTrainedModel) -> SFTModule:
+        """What learns; ``model`` is changed in place."""
+        return SFTModule(model, **self._optimization())
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardModelSettings(SupervisedSettings):
+    """Config group ``reward_model``; the examples are labeled pairs."""
+
+    group: ClassVar[str] = "reward_model"
+
+    init: Literal["sft", "base"] = "sft"
+    """Whose weights it starts from: the SFT model, or the model before SFT."""
+
+    def module(self, model: PreTrainedModel) -> RewardModelModule:
+        """What learns; ``model`` is changed in place."""
+        return RewardModelModule(model, **self._optimization())
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicySettings(TrainingSettings):
     """Config group ``policy``."""
+
+    group: ClassVar[str] = "policy"
 
     objective: Objective
     """Turns rewards into advantages and losses; config group ``policy/objective``."""
-    optimizer: OptimizerFactory
-    """Partial of an optimizer class."""
-    lr: float
-    """Learning rate of the policy after the warm-up."""
     steps: int
     """Policy steps; each draws fresh responses and makes one optimizer step."""
     prompts_per_step: int
@@ -146,17 +155,13 @@ class PolicySettings:
     """Learning rate of the learned baseline."""
     minibatch_size: int | None = None
     """Responses per forward pass with gradient on one device, whole prompts; gradients add up over the step."""
-    weight_decay: float = 0.0
-    """Of the policy's matrices."""
-    warmup_fraction: float = 0.0
-    """Share of the steps in which the rates climb."""
-    schedule: Schedule = "constant"
-    """After the warm-up: constant, or down to 0 by linear or cosine."""
-    max_grad_norm: float | None = None
-    """Gradients are scaled down to this norm; None leaves them."""
 
-    def __post_init__(self) -> None:
-        _check("policy", self.lr, self.prompts_per_step, None, self.steps, 0.0, self.warmup_fraction)
+    def _problems(self) -> Iterator[str]:
+        yield from super()._problems()
+        if self.prompts_per_step < 1:
+            yield f"prompts_per_step={self.prompts_per_step}: must be at least 1"
+        if self.steps < 1:
+            yield f"steps={self.steps}: must be at least 1"
 
     def module(
         self,
@@ -188,45 +193,9 @@ class PolicySettings:
             sampler=sampler,
             reward=reward,
             objective=self.objective,
-            optimizer=self.optimizer,
             steps=self.steps,
-            lr=self.lr,
             value_lr=self.value_lr,
             value=self.value,
             minibatch_size=self.minibatch_size,
-            weight_decay=self.weight_decay,
-            warmup_fraction=self.warmup_fraction,
-            schedule=self.schedule,
+            **self._optimization(),
         )
-
-
-def _check(
-    group: str,
-    lr: float,
-    count: int,
-    epochs: float | None,
-    steps: int | None,
-    validation_fraction: float,
-    warmup_fraction: float,
-) -> None:
-    """Collect every problem of a training group.
-
-    Raises:
-        ConfigError: Some option is out of its range.
-    """
-    count_name = "prompts_per_step" if group == "policy" else "batch_size"
-    problems = []
-    if not lr > 0:
-        problems.append(f"{group}.lr={lr}: must be above 0")
-    if count < 1:
-        problems.append(f"{group}.{count_name}={count}: must be at least 1")
-    if epochs is not None and not epochs > 0:
-        problems.append(f"{group}.epochs={epochs}: must be above 0")
-    if steps is not None and steps < 1:
-        problems.append(f"{group}.steps={steps}: must be at least 1")
-    if not 0 <= validation_fraction < 1:
-        problems.append(f"{group}.validation_fraction={validation_fraction}: must be at least 0 and below 1")
-    if not 0 <= warmup_fraction <= 1:
-        problems.append(f"{group}.warmup_fraction={warmup_fraction}: must be between 0 and 1")
-    if problems:
-        raise ConfigError(problems)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from lightning import LightningModule
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -16,44 +15,18 @@ from rlaif.data.examples import TokenBatch
 from rlaif.functional.losses import LossSum, token_cross_entropy
 from rlaif.modules.distributed import mean_over_processes, pooled_mean
 from rlaif.modules.forward import masked_logits
-from rlaif.modules.optim import OptimizerFactory, Schedule, configure, decay_groups
+from rlaif.modules.supervised import SupervisedModule
 
 
-class SFTModule(LightningModule):
+class SFTModule(SupervisedModule):
     """Mean cross-entropy per response token, end token included.
 
     Logs ``train/loss`` (nats per token) and, where there is a validation part, ``validation/loss``.
-
-    Args:
-        model: The causal LM that learns.
-        optimizer: Partial of an optimizer class.
-        lr: Learning rate after the warm-up.
-        weight_decay: Of matrices.
-        warmup_fraction: Share of the steps in which the rate climbs.
-        schedule: What follows the warm-up.
     """
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        *,
-        optimizer: OptimizerFactory,
-        lr: float,
-        weight_decay: float = 0.0,
-        warmup_fraction: float = 0.0,
-        schedule: Schedule = "constant",
-    ) -> None:
-        super().__init__()
-        self.model = model
-        self.optimizer = optimizer
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.warmup_fraction = warmup_fraction
-        self.schedule: Schedule = schedule
+    def __init__(self, model: PreTrainedModel, **optimization: Any) -> None:
+        super().__init__(model, **optimization)
         self._validation: list[LossSum] = []
-
-    def on_train_start(self) -> None:
-        self.model.train()
 
     def loss(self, batch: TokenBatch) -> LossSum:
         """Cross-entropy over the batch's response tokens; the vocabulary is computed at these only."""
@@ -77,9 +50,3 @@ class SFTModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         self.log("validation/loss", pooled_mean(self, self._validation))
         self._validation.clear()
-
-    def configure_optimizers(self) -> Any:
-        groups = decay_groups([self.model], lr=self.lr, weight_decay=self.weight_decay)
-        return configure(
-            self.optimizer(groups), self.trainer, warmup_fraction=self.warmup_fraction, schedule=self.schedule
-        )

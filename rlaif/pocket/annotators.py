@@ -10,8 +10,8 @@ from rlaif.functional.seeds import derive_seed
 from rlaif.pocket.quality import read
 from rlaif.types import Comparison, Prompt
 
-TEMPERATURE = {"summarization": 0.75, "dialogue": 0.75, "harmless_dialogue": 0.85}
-"""Bradley-Terry temperature per task, in units of quality. Fixed before any training so that two
+TEMPERATURE = 0.75
+"""Bradley-Terry temperature in units of quality. Fixed before any training so that two
 raters agree on about 75 % of mixed-quality pairs (arXiv 2309.00267 reports 73-77 % for people)."""
 HARM_ERROR = 0.05
 """Share of harm verdicts that a rater gets wrong."""
@@ -21,7 +21,7 @@ def preference_probability(comparison: Comparison) -> float:
     """P(a rater prefers the first response), Bradley-Terry on the latent quality."""
     prompt = comparison.prompt
     gap = read(prompt, comparison.first.text).quality - read(prompt, comparison.second.text).quality
-    return 1.0 / (1.0 + math.exp(-gap / TEMPERATURE[prompt.task]))
+    return 1.0 / (1.0 + math.exp(-gap / TEMPERATURE))
 
 
 class SimulatedAnnotators:

@@ -13,9 +13,11 @@ from typing import Literal
 
 from rlaif.functional.seeds import derive_seed
 from rlaif.pocket.annotators import preference_probability
-from rlaif.pocket.quality import Reading, read
+from rlaif.pocket.lexicon import ACTION
+from rlaif.pocket.quality import find, read
 from rlaif.pocket.world import (
     TASK_NAMES,
+    WORDS,
     Scene,
     draw_pair,
     draw_scene,
@@ -28,13 +30,12 @@ from rlaif.prompts.wording import Exemplar, TaskTemplates
 from rlaif.tasks.base import Task, get_task
 from rlaif.types import Comparison, Completion, Prompt, Segment
 
-Kind = Literal["echo", "marked", "write", "direct", "chain", "rating", "binary", "ranking"]
+Kind = Literal["echo", "write", "direct", "chain", "rating", "binary", "ranking"]
 SHARES: dict[Kind, float] = {
     "echo": 0.05,
-    "marked": 0.1,
-    "write": 0.24,
+    "write": 0.26,
     "direct": 0.24,
-    "chain": 0.24,
+    "chain": 0.32,
     "rating": 0.07,
     "binary": 0.03,
     "ranking": 0.03,
@@ -45,8 +46,8 @@ FEW_SHOT_SHARE = 0.05
 FEW_SHOT_COUNTS = (1, 1, 2, 2, 2, 8)
 OURS_WEIGHT, CONTEXT_WEIGHT, CANDIDATE_WEIGHT, ANSWER_WEIGHT = 0.02, 0.1, 0.6, 4.0
 """Loss weight per token of our words, contexts, candidates and answers; rationales and responses weigh 1."""
-SLIP = 0.02
-"""Share of a rationale's verdicts that are wrong."""
+SLIP, OVERALL_SLIP = 0.02, 0.1
+"""Share of a rationale's verdicts that are wrong, and of its overall scores that are off by one."""
 
 
 @dataclass(frozen=True)
@@ -64,38 +65,32 @@ def overall(quality: float, slip: float = 0.0) -> int:
     return min(max(round(5.5 + 1.25 * (quality - 0.8) + slip), 1), 10)
 
 
-def describe(reading: Reading, task: Task, number: int, prompt_slots: Sequence[str], rng: Random) -> str:
-    """A reader's notes on one candidate, e.g. ``Summary 1: person right, event missing, chat no, overall 6.``"""
+def describe(prompt: Prompt, response: str, number: int, rng: Random) -> str:
+    """A reader's notes on one candidate: what the prompt says, what the candidate says, a verdict for each fact.
+
+    Such as ``Summary 1: aunt Elsa? aunt Greta, wrong; kept the bike? missing; chat no; overall 3.`` To quote both
+    before the verdict is what lets a small model see a wrong fact.
+    """
+    reading = read(prompt, response)
     notes = [reading.stance] if reading.stance else []
-    for slot, verdict in zip(prompt_slots, reading.verdicts, strict=True):
+    for kind, verdict in zip(WORDS[prompt.task].slots, reading.verdicts, strict=True):
         noted = rng.choice(("right", "wrong", "missing")) if rng.random() < SLIP else verdict
-        notes.append(f"{slot} {noted}")
-    notes.append("chat yes" if reading.chats else "chat no")
-    slip = rng.choice((-1, 1)) if rng.random() < 0.1 else 0
-    notes.append(f"overall {overall(reading.quality, slip)}")
-    return f"{task.response_noun} {number}: {', '.join(notes)}."
-
-
-def write_rationale(scene: Scene, prompt: Prompt, first: str, second: str, rng: Random) -> str:
-    """Notes on both candidates in slot order."""
-    task = get_task(scene.task)
-    slots = [kind.name for kind in scene.words.slots]
-    notes = [
-        describe(read(prompt, response), task, number, slots, rng) for number, response in ((1, first), (2, second))
-    ]
-    if task.measures_harm:
-        notes.insert(0, f"The request is {'harmful' if scene.is_harmful else 'safe'}.")
-    return " ".join(notes)
-
-
-def mark(scene: Scene, response: str) -> str:
-    """A response as a proof-reader marks it: after each fact (right) or (wrong)."""
-    for kind, fact in zip(scene.words.slots, scene.facts, strict=True):
         said = kind.pattern.search(response)
-        if said is not None:
-            verdict = "right" if said.group() == fact else "wrong"
-            response = f"{response[: said.end()]} ({verdict}){response[said.end() :]}"
-    return response
+        quoted = f"{said.group()}, " if said is not None else ""
+        notes.append(f"{find(kind, prompt)}? {quoted}{noted}")
+    notes.append("chat yes" if reading.chats else "chat no")
+    slip = rng.choice((-1, 1)) if rng.random() < OVERALL_SLIP else 0
+    notes.append(f"overall {overall(reading.quality, slip)}")
+    return f"{get_task(prompt.task).response_noun} {number}: {'; '.join(notes)}."
+
+
+def write_rationale(prompt: Prompt, first: str, second: str, rng: Random) -> str:
+    """Notes on both candidates in slot order."""
+    notes = [describe(prompt, response, number, rng) for number, response in ((1, first), (2, second))]
+    if WORDS[prompt.task].request_forms:
+        is_harmful = read(prompt, first).is_harmful_request
+        notes.insert(0, f"To {find(ACTION, prompt)} is {'harmful' if is_harmful else 'safe'}.")
+    return " ".join(notes)
 
 
 def majority_prefers_first(prompt: Prompt, first: str, second: str, rng: Random) -> bool:
@@ -115,7 +110,7 @@ def draw_exemplar(task_name: str, rng: Random, asks_for_worse: bool) -> Exemplar
         context=prompt.text,
         first=first,
         second=second,
-        rationale=write_rationale(scene, prompt, first, second, rng),
+        rationale=write_rationale(prompt, first, second, rng),
         answer="1" if names_first else "2",
     )
 
@@ -148,10 +143,6 @@ def draw_example(seed: int, item: int) -> list[Piece]:
     if kind == "echo":
         heard = prompt.text.strip()
         return [Piece(f"Heard: {heard}\nRepeated:", CONTEXT_WEIGHT), Piece(f" {heard}", 1.0, ends=True)]
-    if kind == "marked":
-        marked = mark(scene, write_response(scene, mixed_draft(rng), rng))
-        heard = f"{task.context_noun}: {task.judge_text(prompt.text)}\nMarked {task.response_noun}:"
-        return [Piece(heard, CONTEXT_WEIGHT), Piece(f" {marked}", 1.0, ends=True)]
     prompts = _RandomExemplars(rng, task.name)
     if kind in ("direct", "chain"):
         return _comparison(kind, prompts, task, scene, prompt, rng)
@@ -171,7 +162,7 @@ def _comparison(
     kind: Kind, prompts: JudgePrompts, task: Task, scene: Scene, prompt: Prompt, rng: Random
 ) -> list[Piece]:
     first, second = draw_pair(scene, rng)
-    rationale = write_rationale(scene, prompt, first, second, rng) if kind == "chain" else None
+    rationale = write_rationale(prompt, first, second, rng) if kind == "chain" else None
     judged = prompts.pairwise(task, prompt.text, first, second, rationale=rationale)
     names_first = majority_prefers_first(prompt, first, second, rng) != judged.asks_for_worse
     pieces = _pieces(judged.segments)

@@ -55,8 +55,9 @@ RECIPES: dict[str, Recipe] = {
     "XS": Recipe(hidden_size=64, num_layers=2, num_heads=4, num_steps=350, seed=1),
     "S": Recipe(hidden_size=128, num_layers=4, num_heads=4, num_steps=800, seed=2),
     "L": Recipe(hidden_size=160, num_layers=5, num_heads=5, num_steps=3_000, lr=2e-3, seed=3, bf16_operands=True),
+    "judge": Recipe(hidden_size=128, num_layers=4, num_heads=4, num_steps=800, seed=4),
 }
-"""The three sizes: about 0.2M, 0.9M and 1.7M parameters."""
+"""Three sizes of about 0.2M, 0.9M and 1.7M parameters, and the evaluation's LLM judge: S from another seed."""
 
 
 def train_tokenizer() -> PreTrainedTokenizerFast:
@@ -183,7 +184,7 @@ def pretrain(
     """Train one pocket model, or go on where a killed run stopped.
 
     Args:
-        size: ``XS``, ``S`` or ``L``.
+        size: ``XS``, ``S``, ``L`` or ``judge``.
         directory: Gets ``<size>/`` (a Hugging Face folder in bf16) and, while training, ``<size>.pt``.
         recipe: Another recipe than the committed one.
         device: Where to train.

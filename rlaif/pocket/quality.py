@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rlaif.pocket.lexicon import CHAT, HARMFUL_VERBS
+from rlaif.pocket.lexicon import ACTION, CHAT, HARMFUL_VERBS, SlotKind
 from rlaif.pocket.world import CONSENTS, REFUSALS, WORDS
 from rlaif.types import Prompt
 
@@ -49,24 +49,34 @@ class Reading:
         return value + REFUSED_SAFE * (self.stance == "refuses" and not self.is_harmful_request)
 
 
+def find(kind: SlotKind, prompt: Prompt) -> str:
+    """The filler of one kind that a prompt names.
+
+    Raises:
+        ValueError: It names none, so it is no prompt of the pocket world.
+    """
+    fact = kind.pattern.search(prompt.text)
+    if fact is None:
+        raise ValueError(f"not a prompt of the pocket world (no {kind.name}): {prompt.text!r}")
+    return fact.group()
+
+
 def read(prompt: Prompt, response: str) -> Reading:
     """Read a response against the facts of its prompt."""
     words = WORDS[prompt.task]
     verdicts, num_repeats = [], 0
     for kind in words.slots:
-        fact = kind.pattern.search(prompt.text)
-        if fact is None:
-            raise ValueError(f"not a prompt of the pocket world (no {kind.name}): {prompt.text!r}")
+        fact = find(kind, prompt)
         said = kind.pattern.findall(response)
         num_repeats += max(len(said) - 1, 0)
         if not said:
             verdicts.append("missing")
         else:
-            verdicts.append("right" if all(filler == fact.group() for filler in said) else "wrong")
+            verdicts.append("right" if all(filler == fact for filler in said) else "wrong")
     stance = ""
     is_harmful = False
-    if prompt.task == "harmless_dialogue":
-        is_harmful = words.slots[0].pattern.findall(prompt.text)[0].split(" ")[0] in HARMFUL_VERBS
+    if words.request_forms:
+        is_harmful = find(ACTION, prompt).split(" ")[0] in HARMFUL_VERBS
         stance = "unclear"
         if response.startswith(REFUSALS):
             stance = "refuses"

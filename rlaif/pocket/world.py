@@ -42,6 +42,8 @@ class TaskWords:
     absent: tuple[str, ...]
     """What stands instead where the response does not mention the slot."""
     chat_present: tuple[str, ...]
+    request_forms: tuple[str, ...] = ()
+    """What the human asks help with, where that may be harmful: a response takes a stance and does not repeat it."""
     prefix: str = ""
     suffix: str = ""
 
@@ -89,26 +91,25 @@ WORDS: dict[str, TaskWords] = {
         suffix="\n\nAssistant:",
     ),
     "harmless_dialogue": TaskWords(
-        slots=(ACTION, PERSON, TIME),
+        slots=(PERSON, TIME),
         prompt_forms=(
-            ("How do I {}?", "Help me {}.", "Tell me how to {}."),
             ("My {}", "Also my {}", "You know my {}"),
             ("is away until {}.", "comes on {}.", "waits for {}."),
         ),
         chat_forms=_CHAT_PROMPT,
         present=(
-            ("{}", "{}"),
             ("talk to {}", "bring {}"),
             ("start {}", "go on {}"),
         ),
-        absent=("do that", "", ""),
+        absent=("", ""),
         chat_present=_CHAT_RESPONSE,
+        request_forms=("How do I {}?", "Help me {}.", "Tell me how to {}."),
         prefix="\n\nHuman: ",
         suffix="\n\nAssistant:",
     ),
 }
-REFUSALS = ("I will not help to", "It is wrong to")
-CONSENTS = ("Sure, to", "Gladly, to")
+REFUSALS = ("I will not help", "That would be wrong")
+CONSENTS = ("Sure, I will help", "Gladly, here is how")
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,8 @@ class Scene:
     chat: str
     """A filler of small talk."""
     held_out: bool
+    request: str = ""
+    """What the human asks help with, in the task where that may be harmful."""
 
     @property
     def words(self) -> TaskWords:
@@ -128,19 +131,29 @@ class Scene:
 
     @cached_property
     def is_harmful(self) -> bool:
-        return self.task == "harmless_dialogue" and self.facts[0].split(" ")[0] in HARMFUL_VERBS
+        return self.request.split(" ")[0] in HARMFUL_VERBS
+
+    @property
+    def fillers(self) -> tuple[str, ...]:
+        """Everything that its prompt names."""
+        return (*self.facts, self.chat, *([self.request] if self.request else []))
 
 
 def draw_scene(task: str, rng: Random, *, held_out: bool) -> Scene:
     """Draw the facts of a prompt; ``held_out`` takes fillers that no pretraining text holds."""
-    facts = tuple(kind.draw(rng, held_out=held_out) for kind in WORDS[task].slots)
-    return Scene(task, facts, CHAT.draw(rng, held_out=held_out), held_out)
+    words = WORDS[task]
+    facts = tuple(kind.draw(rng, held_out=held_out) for kind in words.slots)
+    chat = CHAT.draw(rng, held_out=held_out)
+    request = ACTION.draw(rng, held_out=held_out) if words.request_forms else ""
+    return Scene(task, facts, chat, held_out, request)
 
 
 def write_prompt(scene: Scene, rng: Random) -> Prompt:
     """Word a scene: a post, or a dialogue up to the assistant's turn."""
     words = scene.words
     pieces = [rng.choice(forms).format(fact) for forms, fact in zip(words.prompt_forms, scene.facts, strict=True)]
+    if scene.request:
+        pieces.insert(0, rng.choice(words.request_forms).format(scene.request))
     breaks = [0] + [i + 1 for i, piece in enumerate(pieces) if piece[-1] in ".?"]
     pieces.insert(rng.choice(breaks), rng.choice(words.chat_forms).format(scene.chat))
     text = words.prefix + " ".join(pieces) + words.suffix
@@ -156,7 +169,7 @@ def write_held_out_prompt(scene: Scene, rng: Random) -> Prompt:
         prompt = write_prompt(scene, rng)
         words = prompt.text.removeprefix(scene.words.prefix).removesuffix(scene.words.suffix).split()
         windows = (" ".join(words[start : start + 8]) for start in range(len(words) - 7))
-        if all(any(filler in window for filler in (*scene.facts, scene.chat)) for window in windows):
+        if all(any(filler in window for filler in scene.fillers) for window in windows):
             return prompt
 
 
@@ -200,12 +213,12 @@ def write_response(scene: Scene, draft: Draft, rng: Random) -> str:
             filler = kind.draw_wrong(rng, fact, held_out=scene.held_out) if wrong else fact
             clause = rng.choice(present).format(filler)
         clauses.append(clause)
-    opening = clauses[0]
-    if scene.task == "harmless_dialogue":
+    if scene.request:
         refuses = rng.random() < (draft.refuse_harmful if scene.is_harmful else draft.refuse_safe)
-        opening = f"{rng.choice(REFUSALS if refuses else CONSENTS)} {opening}"
+        clauses.insert(0, rng.choice(REFUSALS if refuses else CONSENTS))
     elif scene.task == "summarization":
-        opening = f"{opening} {clauses.pop(1)}"
+        clauses[:2] = [" ".join(clauses[:2])]
+    opening = clauses[0]
     rest = [clause for clause in clauses[1:] if clause]
     if rng.random() < draft.chatter:
         rest.insert(rng.randrange(len(rest) + 1), rng.choice(words.chat_present).format(scene.chat))

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from rlaif.data.examples import pad_right, prompt_ids
 from rlaif.data.preferences_io import read_preferences, read_samples, write_preferences, write_samples
-from rlaif.engines.base import Engine
 from rlaif.evaluation.alignment import (
     alignment_figures,
     calibration_figures,
@@ -36,10 +36,9 @@ from rlaif.evaluation.votes import (
 from rlaif.evaluation.win_rate import length_controlled_figures, win_rate_figures
 from rlaif.functional.kl import sampled_sequence_kl
 from rlaif.inference.logprobs import response_logprobs
-from rlaif.labelers.pairwise import PairwiseLabeler
+from rlaif.labelers.base import Labeler
 from rlaif.models.load import ModelSpec, load_causal_lm
 from rlaif.models.tokenizers import PromptTokenizer
-from rlaif.prompts.judge import JudgePrompts
 from rlaif.rewards.reward_model import RewardModelReward
 from rlaif.stages.context import (
     Context,
@@ -76,11 +75,11 @@ def _eval_prompts(context: Context) -> list[Prompt]:
     return context.data.eval_prompts[: context.cfg.evaluation.num_prompts]
 
 
-def _judge(context: Context) -> PairwiseLabeler | None:
-    """The LLM judge: a pairwise labeler on a model of its own, or None (``evaluation.judge=null``)."""
+def _judge(context: Context) -> Labeler | None:
+    """The LLM judge: a labeler of its own, on another model, or None (``evaluation.judge=null``)."""
     if context.cfg.evaluation.judge is None:
         return None
-    return PairwiseLabeler(JudgePrompts(), cast(Engine, instantiate(context.cfg.evaluation.judge)))
+    return cast(Labeler, instantiate(context.cfg.evaluation.judge))
 
 
 def _options(context: Context) -> dict[str, object]:
@@ -191,7 +190,7 @@ def _policy(context: Context, responses: Responses, directory: Path, confidence:
         figures += win_rate_figures(
             pairs,
             votes,
-            f"LLM judge {context.cfg.evaluation.judge.model}",
+            f"LLM judge {OmegaConf.select(context.cfg.evaluation.judge, 'engine.model', default=judge.name)}",
             name="policy/win_rate_vs_sft_llm_judge",
             confidence=confidence,
         )

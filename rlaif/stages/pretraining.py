@@ -1,4 +1,4 @@
-"""`experiment=pocket_pretraining`: make the three pocket models from nothing."""
+"""`experiment=pocket_pretraining`: make the pocket models from nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def pretrain_pocket_models(cfg: DictConfig, directory: Path, display: RunDisplay
             progress = stage.progress(recipe.num_steps, unit="steps")
             folder = pretrain(size, root, report=partial(_report, progress))
             stage.note(str(folder))
-    display.console.print(f"copy {root}/XS, S and L to rlaif/pocket/weights to use them", highlight=False)
+    display.console.print(f"copy {root}/* to rlaif/pocket/weights to use them", highlight=False)
 
 
 def _report(progress: Progress, step: int, num_steps: int, loss: float, tokens_per_s: float) -> None:

@@ -13,7 +13,7 @@ from rlaif.modules.curves import read_curve
 from rlaif.modules.settings import SFTSettings
 from rlaif.stages.context import Context, demonstrations_id
 from rlaif.stages.stage import Stage
-from rlaif.stages.training import CURVE, save_model, train
+from rlaif.stages.training import CURVE, train_supervised
 
 if TYPE_CHECKING:
     from rlaif.evaluation.terminal import StageDisplay
@@ -40,24 +40,10 @@ def _build(context: Context, directory: Path, display: StageDisplay) -> None:
         context.data.demonstrations,
         task=context.task,
         tokenizer=context.tokenizer,
-        max_length=settings.max_length,
-        batch_size=settings.batch_size,
         seed=context.seed,
-        epochs=settings.epochs,
-        num_batches=settings.steps,
-        validation_fraction=settings.validation_fraction,
+        **settings.batching(),
     )
-    module = settings.module(model)
-    trainer = train(
-        context,
-        directory,
-        display,
-        module,
-        data,
-        max_steps=data.num_batches,
-        max_grad_norm=settings.max_grad_norm,
-    )
-    save_model(trainer, module.model, context.tokenizer, directory)
+    train_supervised(context, directory, display, settings.module(model), data, settings)
 
 
 def _summary(context: Context, directory: Path) -> str:

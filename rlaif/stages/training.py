@@ -5,14 +5,17 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rlaif.data.modules import SplitDataModule
 from rlaif.modules.checkpointing import PeriodicCheckpoint
 from rlaif.modules.curves import CurveWriter
 from rlaif.modules.progress import TrainingProgress
+from rlaif.modules.settings import SupervisedSettings
+from rlaif.modules.supervised import SupervisedModule
 from rlaif.modules.trainer import build_trainer, fit
 from rlaif.stages.context import Context
 
@@ -52,6 +55,27 @@ def train(
     )
     fit(trainer, module, datamodule, seed=context.seed)
     return trainer
+
+
+def train_supervised(
+    context: Context,
+    directory: Path,
+    display: StageDisplay,
+    module: SupervisedModule,
+    data: SplitDataModule[Any, Any],
+    settings: SupervisedSettings,
+) -> None:
+    """Fit a module to a fixed data set and write its model."""
+    trainer = train(
+        context,
+        directory,
+        display,
+        module,
+        data,
+        max_steps=data.num_batches,
+        max_grad_norm=settings.max_grad_norm,
+    )
+    save_model(trainer, module.model, context.tokenizer, directory)
 
 
 def save_model(trainer: Trainer, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:

@@ -82,7 +82,7 @@ MISTAKES = {
     "label.batch_size=many": "must be a whole number, as 64",
     "labeler.engine.batch_size=long": "must be a whole number or null",
     "labeler.rationale=owm": "must be one of own, empty, other; did you mean own?",
-    "labeler.engine.model=pocket:M": "no such pocket model; allowed are pocket:XS, pocket:S, pocket:L",
+    "labeler.engine.model=pocket:M": "no such pocket model; allowed are pocket:XS, pocket:S, pocket:L, pocket:judge",
     "labeler.max_rationale_tokens=null": "must be a whole number",
     "sed=3": "no such group or key; did you mean seed?",
     "seed=0,1": "several values make a sweep; add -m",
@@ -134,7 +134,7 @@ def test_sweeps_are_checked_value_by_value() -> None:
 
 
 def test_hydra_syntax_goes_through() -> None:
-    assert check(["++seed=3", "~logger", "labeler/engine@evaluation.judge=transformers"]) == []
+    assert check(["++seed=3", "~logger", "labeler@evaluation.judge=pairwise"]) == []
     assert check(["labeler=human", "labeler/prompt=none", "evaluation.judge=null", "hydra.job.name=mine"]) == []
 
 

@@ -29,9 +29,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("name", "message"),
     [
         ("pocket:s", "did you mean pocket:S"),
-        ("pocket:XXL", "pocket models are XS, S, L"),
+        ("pocket:XXL", "pocket models are XS, S, L, judge"),
         ("./absent", "no such folder"),
-        ("absent", "pocket:XS, pocket:S, pocket:L"),
+        ("absent", "pocket:XS, pocket:S, pocket:L, pocket:judge"),
         ("stage:sft", "pipeline stages resolve it"),
     ],
 )

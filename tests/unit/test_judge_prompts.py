@@ -192,7 +192,7 @@ def templates_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
     load_templates.cache_clear()
 
 
-@pytest.mark.parametrize("old", ["Say 1 or 2", "# Judge prompts", "Response 1: item"])
+@pytest.mark.parametrize("old", ["Say 1 or 2", "# Judge prompts", "Response 1: cheap"])
 def test_one_byte_of_a_template_is_another_prompt(templates_in: Path, old: str) -> None:
     task = get_task("dialogue")
     before = direct(JudgePrompts(), task, CONTEXTS["dialogue"]).template_id, JudgePrompts().identity

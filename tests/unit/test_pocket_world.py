@@ -158,10 +158,10 @@ class TestAnnotators:
         assert SimulatedAnnotators(seed=0).prefer(pairs) != SimulatedAnnotators(seed=1).prefer(pairs)
 
     def test_harm_verdicts_err_as_often_as_declared(self) -> None:
-        responses = [f"Sure, to rob the baker, take {number}." for number in range(2_000)]
+        responses = [f"Sure, I will help, take {number}." for number in range(2_000)]
         verdicts = SimulatedAnnotators(seed=0).harmless([HARMFUL] * 2_000, responses)
         assert sum(verdicts) / 2_000 == pytest.approx(HARM_ERROR, abs=0.02)
-        refusals = [f"I will not help to rob the baker, take {number}." for number in range(2_000)]
+        refusals = [f"I will not help, take {number}." for number in range(2_000)]
         verdicts = SimulatedAnnotators(seed=0).harmless([HARMFUL] * 2_000, refusals)
         assert sum(verdicts) / 2_000 == pytest.approx(1.0 - HARM_ERROR, abs=0.02)
 
@@ -196,12 +196,12 @@ class TestQuality:
     @pytest.mark.parametrize(
         ("prompt", "response", "stance", "does_harm", "quality"),
         [
-            (HARMFUL, "Sure, to rob the baker.", "helps", True, 1 - 0.15 - 2.5),
-            (HARMFUL, "I will not help to rob the baker.", "refuses", False, 1 - 0.24),
-            (HARMFUL, "rob the baker.", "unclear", True, 1 - 0.09 - 2.5),
-            (SAFE, "Sure, to greet the baker.", "helps", False, 1 - 0.15),
-            (SAFE, "It is wrong to greet the baker.", "refuses", False, 1 - 0.21 - 1.5),
-            (SAFE, "greet the baker.", "unclear", False, 1 - 0.09 - 1.5),
+            (HARMFUL, "Sure, I will help, bring aunt Anna.", "helps", True, 1 - 0.21 - 2.5),
+            (HARMFUL, "I will not help, bring aunt Anna.", "refuses", False, 1 - 0.21),
+            (HARMFUL, "Bring aunt Anna.", "unclear", True, 1 - 0.09 - 2.5),
+            (SAFE, "Gladly, here is how, bring aunt Anna.", "helps", False, 1 - 0.21),
+            (SAFE, "That would be wrong, bring aunt Anna.", "refuses", False, 1 - 0.21 - 1.5),
+            (SAFE, "Bring aunt Anna.", "unclear", False, 1 - 0.09 - 1.5),
         ],
     )
     def test_harm_and_needless_refusals_cost(
@@ -214,14 +214,23 @@ class TestQuality:
     @pytest.mark.parametrize("task", TASK_NAMES)
     def test_the_exemplars_of_judge_prompts_tell_the_truth(self, task: str) -> None:
         """Solved examples are of this world, and their notes are what a careful reader notices."""
-        slots = [kind.name for kind in WORDS[task].slots]
-        for exemplar in load_templates(task).exemplars:
+        templates = load_templates(task)
+        for exemplar in templates.exemplars:
+            prompt = Prompt(task=task, text=exemplar.context)
+            qualities = []
             for number, response in ((1, exemplar.first), (2, exemplar.second)):
-                reading = read(Prompt(task=task, text=exemplar.context), response)
-                verdicts = ", ".join(f"{slot} {said}" for slot, said in zip(slots, reading.verdicts, strict=True))
+                reading = read(prompt, response)
+                qualities.append(reading.quality)
                 note = exemplar.rationale.split(f" {number}: ")[1].split(".")[0]
-                assert f"{verdicts}, chat {'yes' if reading.chats else 'no'}, overall " in note
-                assert note.startswith(reading.stance or slots[0])
+                verdicts = tuple(item.split(" ")[-1] for item in note.split("; ") if "? " in item)
+                assert verdicts == reading.verdicts
+                assert f"chat {'yes' if reading.chats else 'no'}; overall " in note
+                assert note.startswith(reading.stance)
+            if WORDS[task].request_forms:
+                kind = "harmful" if read(prompt, exemplar.first).is_harmful_request else "safe"
+                assert f" is {kind}. " in exemplar.rationale
+            better = "1" if qualities[0] > qualities[1] else "2"
+            assert (exemplar.answer == better) != templates.asks_for_worse
 
     def test_the_truth_of_every_scene_can_be_read_from_its_prompt(self) -> None:
         rng = Random(0)
