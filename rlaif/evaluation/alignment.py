@@ -15,7 +15,7 @@ from rlaif.functional.statistics import Estimate, clustered_rate, undefined
 from rlaif.types import Comparison, Figure, Preference
 
 
-def label_figures(labels: Sequence[Preference], *, confidence: float = 0.95) -> list[Figure]:
+def label_figures(labels: Sequence[Preference], *, group: str = "labeler", confidence: float = 0.95) -> list[Figure]:
     """What labels show about their labeler without asking anybody else.
 
     ``labeler/missing_rate``: share of pairs without a label. ``labeler/position_bias``: share of pairs where both
@@ -24,6 +24,7 @@ def label_figures(labels: Sequence[Preference], *, confidence: float = 0.95) -> 
 
     Args:
         labels: Labels in any order, missing ones included.
+        group: What stands in the figures' names instead of ``labeler``.
         confidence: Coverage of the intervals, which are clustered by prompt.
     """
     if not labels:
@@ -33,10 +34,10 @@ def label_figures(labels: Sequence[Preference], *, confidence: float = 0.95) -> 
         [float(label.p_first is None) for label in labels], [label.comparison.prompt.id for label in labels], confidence
     )
     return [
-        *figure("labeler/missing_rate", missing, labeler),
-        *figure("labeler/position_bias", _same_slot(labels, confidence), f"{labeler}; ties count ½"),
+        *figure(f"{group}/missing_rate", missing, labeler),
+        *figure(f"{group}/position_bias", _same_slot(labels, confidence), f"{labeler}; ties count ½"),
         *figure(
-            "labeler/prefers_longer",
+            f"{group}/prefers_longer",
             _prefers_longer(labels, confidence),
             f"{labeler}; in characters, ties count ½, pairs of equal length left out",
         ),

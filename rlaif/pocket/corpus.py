@@ -30,17 +30,22 @@ from rlaif.prompts.wording import Exemplar, TaskTemplates
 from rlaif.tasks.base import Task, get_task
 from rlaif.types import Comparison, Completion, Prompt, Segment
 
-Kind = Literal["echo", "write", "direct", "chain", "rating", "binary", "ranking"]
+Kind = Literal["echo", "drill", "write", "direct", "chain", "rating", "binary", "ranking"]
 SHARES: dict[Kind, float] = {
-    "echo": 0.05,
-    "write": 0.26,
-    "direct": 0.24,
-    "chain": 0.32,
-    "rating": 0.07,
+    "echo": 0.04,
+    "drill": 0.12,
+    "write": 0.24,
+    "direct": 0.22,
+    "chain": 0.26,
+    "rating": 0.06,
     "binary": 0.03,
     "ranking": 0.03,
 }
 """Share of each kind of text."""
+NUM_WARM_UP, WARM_UP_DRILLS = 12_800, 0.7
+"""Of the first examples most are drills: whether two facts are the same is what small models learn last, and
+from dense text alone."""
+DRILL_LENGTH = 12
 DETAILED_SHARE = 0.2
 FEW_SHOT_SHARE = 0.05
 FEW_SHOT_COUNTS = (1, 1, 2, 2, 2, 8)
@@ -48,6 +53,10 @@ OURS_WEIGHT, CONTEXT_WEIGHT, CANDIDATE_WEIGHT, ANSWER_WEIGHT = 0.02, 0.1, 0.6, 4
 """Loss weight per token of our words, contexts, candidates and answers; rationales and responses weigh 1."""
 SLIP, OVERALL_SLIP = 0.02, 0.1
 """Share of a rationale's verdicts that are wrong, and of its overall scores that are off by one."""
+
+
+FACTS = tuple({kind.name: kind for words in WORDS.values() for kind in words.slots}.values())
+"""Every kind of fact, once."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,18 @@ def write_rationale(prompt: Prompt, first: str, second: str, rng: Random) -> str
     return " ".join(notes)
 
 
+def write_drill(rng: Random) -> str:
+    """Facts side by side as in a rationale, half of them equal: ``aunt Elsa? aunt Greta, wrong; …``"""
+    notes = []
+    for _ in range(DRILL_LENGTH):
+        kind = rng.choice(FACTS)
+        fact = kind.draw(rng, held_out=False)
+        is_right = rng.random() < 0.5
+        said = fact if is_right else kind.draw_wrong(rng, fact, held_out=False)
+        notes.append(f"{fact}? {said}, {'right' if is_right else 'wrong'}")
+    return f"{'; '.join(notes)}."
+
+
 def majority_prefers_first(prompt: Prompt, first: str, second: str, rng: Random) -> bool:
     """The choice of the majority of three raters."""
     comparison = Comparison(prompt=prompt, first=Completion(text=first), second=Completion(text=second))
@@ -135,6 +156,8 @@ def draw_example(seed: int, item: int) -> list[Piece]:
     rng = Random(derive_seed(seed, "pocket corpus", item))
     task = get_task(TASK_NAMES[item % len(TASK_NAMES)])
     kind: Kind = rng.choices(list(SHARES), list(SHARES.values()))[0]
+    if item < NUM_WARM_UP and rng.random() < WARM_UP_DRILLS:
+        kind = "drill"
     scene = draw_scene(task.name, rng, held_out=False)
     prompt = write_prompt(scene, rng)
     if kind == "write":
@@ -143,6 +166,8 @@ def draw_example(seed: int, item: int) -> list[Piece]:
     if kind == "echo":
         heard = prompt.text.strip()
         return [Piece(f"Heard: {heard}\nRepeated:", CONTEXT_WEIGHT), Piece(f" {heard}", 1.0, ends=True)]
+    if kind == "drill":
+        return [Piece("Checklist:", CONTEXT_WEIGHT), Piece(f" {write_drill(rng)}", 1.0, ends=True)]
     prompts = _RandomExemplars(rng, task.name)
     if kind in ("direct", "chain"):
         return _comparison(kind, prompts, task, scene, prompt, rng)

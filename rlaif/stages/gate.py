@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,11 +15,11 @@ import torch
 from rich.table import Table
 
 from rlaif.engines.transformers import TransformersEngine
-from rlaif.evaluation.votes import SIMULATED, annotator_votes, pair
+from rlaif.evaluation.alignment import alignment_figures, label_figures
+from rlaif.evaluation.votes import SIMULATED, annotator_votes, label_votes, pair
 from rlaif.evaluation.win_rate import win_rate_figures
 from rlaif.functional.agreement import agreement_scores
-from rlaif.functional.labels import same_slot
-from rlaif.functional.statistics import Estimate, clustered_mean, clustered_rate, paired_difference
+from rlaif.functional.statistics import Estimate, clustered_mean, paired_difference
 from rlaif.labelers.base import Labeler
 from rlaif.labelers.pairwise import ChainOfThoughtLabeler, PairwiseLabeler
 from rlaif.models.load import model_identity
@@ -37,6 +38,15 @@ if TYPE_CHECKING:
 SIZES = ("XS", "S", "L")
 BATCH = 250
 BEST_OF = 16
+CONTRASTS = (
+    ("L chain", "S chain"),
+    ("S chain", "XS chain"),
+    ("L direct", "S direct"),
+    ("S direct", "XS direct"),
+    ("L chain", "L direct"),
+    ("L chain", "L chain, empty rationale"),
+    ("L chain", "L chain, other rationale"),
+)
 Labels = dict[str, list[Preference]]
 
 
@@ -59,7 +69,7 @@ def _build(context: Context, directory: Path, display: StageDisplay) -> None:
         *_raters(pairs),
         *_alignments(pairs, labels),
         *_differences(pairs, labels),
-        *_on_samples(sampled, on_samples),
+        *_against_rater("L chain on SFT samples", sampled, on_samples),
         *_room(context, display),
     ]
     write_json(directory / "figures.json", [asdict(figure) for figure in figures])
@@ -100,113 +110,69 @@ def _figure(name: str, estimate: Estimate, note: str = "") -> Figure:
     return Figure(name=name, value=estimate.value, low=estimate.low, high=estimate.high, n=estimate.n, note=note)
 
 
-def _ids(pairs: Sequence[Comparison]) -> list[str]:
-    return [item.prompt.id for item in pairs]
-
-
 def _raters(pairs: Sequence[Comparison]) -> list[Figure]:
     """How far two raters agree, and how far a perfect labeler could agree with one of them."""
     people = SimulatedAnnotators()
-    first, second = people.prefer(pairs, rater=0), people.prefer(pairs, rater=1)
-    perfect = [float(preference_probability(item) > 0.5) for item in pairs]
-    ceiling = [max(p, 1 - p) for p in map(preference_probability, pairs)]
+    votes, second = label_votes(_rater(people, pairs)), people.prefer(pairs, rater=1)
+    exact = [preference_probability(item) for item in pairs]
+    perfect = [float(p > 0.5) for p in exact]
+    ceiling = clustered_mean([max(p, 1 - p) for p in exact], [item.prompt.id for item in pairs])
     return [
-        _figure("raters/agreement", clustered_rate([float(a == b) for a, b in zip(first, second, strict=True)])),
-        _figure("raters/perfect labeler against rater 0", _alignment(perfect, first, _ids(pairs))),
-        _figure("raters/ceiling", clustered_mean(ceiling, _ids(pairs)), "expected, exact probabilities"),
+        *alignment_figures(pairs, second, votes, SIMULATED, name="raters/agreement")[:1],
+        *alignment_figures(pairs, perfect, votes, SIMULATED, name="raters/perfect labeler against rater 0")[:1],
+        _figure("raters/ceiling", ceiling, "expected, exact probabilities"),
     ]
 
 
-def _alignment(p_first: Sequence[float], chosen: Sequence[float], clusters: Sequence[str]) -> Estimate:
-    return clustered_rate(_scores(p_first, chosen), clusters)
-
-
-def _scores(p_first: Sequence[float], chosen: Sequence[float]) -> list[float]:
-    ai = torch.tensor(p_first, dtype=torch.float64)
-    people = torch.tensor(chosen, dtype=torch.float64)
-    return [float(score) for score in agreement_scores(ai, people)]
-
-
-def _choices(pairs: Sequence[Comparison]) -> list[float]:
-    return SimulatedAnnotators().prefer(pairs, rater=0)
+def _rater(people: SimulatedAnnotators, pairs: Sequence[Comparison]) -> list[Preference]:
+    choices = people.prefer(pairs, rater=0)
+    return [Preference(comparison=pair, p_first=choice) for pair, choice in zip(pairs, choices, strict=True)]
 
 
 def _alignments(pairs: Sequence[Comparison], labels: Labels) -> list[Figure]:
-    chosen = _choices(pairs)
-    figures = []
-    for name, given in labels.items():
-        for stratum in ("", "seen", "unseen"):
-            rows = [
-                i
-                for i, label in enumerate(given)
-                if label.p_first is not None and stratum in ("", pairs[i].prompt.stratum)
-            ]
-            part = [pairs[i] for i in rows]
-            p_first = [p for i in rows if (p := given[i].p_first) is not None]
-            estimate = _alignment(p_first, [chosen[i] for i in rows], _ids(part))
-            ceiling = sum(max(p, 1 - p) for p in map(preference_probability, part)) / len(part)
-            assert estimate.value is not None
-            ratio = (estimate.value - 0.5) / (ceiling - 0.5)
-            suffix = f"/{stratum}" if stratum else ""
-            figures.append(_figure(f"{name}/alignment{suffix}", estimate, SIMULATED))
-            figures.append(Figure(name=f"{name}/share of ceiling{suffix}", value=ratio, n=len(rows)))
-        figures += _slots(name, pairs, given)
-    return figures
+    return [figure for name, given in labels.items() for figure in _against_rater(name, pairs, given)]
 
 
-def _slots(name: str, pairs: Sequence[Comparison], given: Sequence[Preference]) -> list[Figure]:
-    both = [(*label.p_first_by_order, item.prompt.id) for label, item in zip(given, pairs, strict=True)]
-    present = [(a, b, prompt) for a, b, prompt in both if a is not None and b is not None]
-    shares = same_slot(
-        torch.tensor([a for a, _, _ in present], dtype=torch.float64),
-        torch.tensor([b for _, b, _ in present], dtype=torch.float64),
-    )
-    missing = sum(label.p_first is None for label in given) / len(given)
-    return [
-        _figure(f"{name}/same slot", clustered_rate(shares.tolist(), [prompt for _, _, prompt in present])),
-        Figure(name=f"{name}/missing", value=missing, n=len(given)),
+def _against_rater(name: str, pairs: Sequence[Comparison], given: Sequence[Preference]) -> list[Figure]:
+    """Alignment with rater 0, its share of the ceiling, same-slot answers and missing labels."""
+    votes = label_votes(_rater(SimulatedAnnotators(), pairs))
+    p_first = [label.p_first for label in given]
+    aligned = alignment_figures(pairs, p_first, votes, SIMULATED, name=f"{name}/alignment")
+    shares = [_share(figure, pairs, p_first) for figure in aligned]
+    return [*aligned, *shares, *label_figures(given, group=name)]
+
+
+def _share(alignment: Figure, pairs: Sequence[Comparison], p_first: Sequence[float | None]) -> Figure:
+    """(alignment - 50 %) / (ceiling - 50 %), on the pairs that the alignment is on."""
+    stratum = alignment.name.partition("/alignment/")[2]
+    part = [
+        preference_probability(pair)
+        for pair, p in zip(pairs, p_first, strict=True)
+        if p is not None and stratum in ("", pair.prompt.stratum)
     ]
+    ceiling = sum(max(p, 1 - p) for p in part) / len(part)
+    name = alignment.name.replace("/alignment", "/share of ceiling")
+    return Figure(name=name, value=(alignment.value - 0.5) / (ceiling - 0.5), n=alignment.n)
 
 
 def _differences(pairs: Sequence[Comparison], labels: Labels) -> list[Figure]:
     """Paired by pair, against the same rater; a pair that either misses is left out."""
-    chosen = _choices(pairs)
-    contrasts = [
-        ("L chain", "S chain"),
-        ("S chain", "XS chain"),
-        ("L direct", "S direct"),
-        ("S direct", "XS direct"),
-        ("L chain", "L direct"),
-        ("L chain", "L chain, empty rationale"),
-        ("L chain", "L chain, other rationale"),
-    ]
+    chosen = torch.tensor(SimulatedAnnotators().prefer(pairs, rater=0), dtype=torch.float64)
+    scores = {
+        name: agreement_scores(torch.tensor([_number(label.p_first) for label in given], dtype=torch.float64), chosen)
+        for name, given in labels.items()
+    }
     figures = []
-    for better, worse in contrasts:
-        rows = [
-            (a.p_first, b.p_first, choice, item.prompt.id)
-            for a, b, choice, item in zip(labels[better], labels[worse], chosen, pairs, strict=True)
-            if a.p_first is not None and b.p_first is not None
-        ]
-        choices, clusters = [row[2] for row in rows], [row[3] for row in rows]
-        difference = paired_difference(
-            _scores([row[0] for row in rows], choices), _scores([row[1] for row in rows], choices), clusters
-        )
+    for better, worse in CONTRASTS:
+        present = ~(scores[better].isnan() | scores[worse].isnan())
+        clusters = [pair.prompt.id for pair, is_present in zip(pairs, present.tolist(), strict=True) if is_present]
+        difference = paired_difference(scores[better][present], scores[worse][present], clusters)
         figures.append(_figure(f"{better} minus {worse}", difference))
     return figures
 
 
-def _on_samples(pairs: Sequence[Comparison], given: Sequence[Preference]) -> list[Figure]:
-    chosen = _choices(pairs)
-    rows = [i for i, label in enumerate(given) if label.p_first is not None]
-    part = [pairs[i] for i in rows]
-    p_first = [p for i in rows if (p := given[i].p_first) is not None]
-    estimate = _alignment(p_first, [chosen[i] for i in rows], _ids(part))
-    ceiling = sum(max(p, 1 - p) for p in map(preference_probability, part)) / len(part)
-    assert estimate.value is not None
-    return [
-        _figure("L chain/alignment on SFT samples", estimate, SIMULATED),
-        Figure(name="L chain/share of ceiling on SFT samples", value=(estimate.value - 0.5) / (ceiling - 0.5)),
-    ]
+def _number(p_first: float | None) -> float:
+    return math.nan if p_first is None else p_first
 
 
 def _room(context: Context, display: StageDisplay) -> list[Figure]:

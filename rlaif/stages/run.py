@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -67,6 +68,7 @@ def run(cfg: DictConfig) -> float | None:
     for name in names:
         if name == "data":
             _load_data(context, display)
+            _check_batches(context, names)
         elif name == "samples" and cfg.data.pairs == "dataset":
             continue
         elif name == "report":
@@ -87,6 +89,22 @@ def _load_data(context: Context, display: RunDisplay) -> None:
         )
     for example in data.skipped.examples:
         display.console.print(f"    left out  {example}", style="dim", highlight=False, markup=False, soft_wrap=True)
+
+
+def _check_batches(context: Context, names: Sequence[str]) -> None:
+    """Find a batch that its data cannot fill before anything is trained or labeled."""
+    data, cfg = context.data, context.cfg
+    sizes = {
+        "sft": (0 if cfg.sft.skip else cfg.sft.batch_size, len(data.demonstrations), "demonstrations"),
+        "reward_model": (cfg.reward_model.batch_size, len(data.label_prompts) or len(data.preferences), "pairs to label"),
+    }
+    problems = [
+        f"{name}.batch_size={batch_size}: there are only {count:,} {what}; take at most that, or give more data"
+        for name, (batch_size, count, what) in sizes.items()
+        if name in names and batch_size > count
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def _skipped(skipped: SkippedRows) -> str:

@@ -145,6 +145,13 @@ class TestExitCodes:
             assert part in run.stderr
         assert not run.store.exists() and not run.directory.exists()
 
+    def test_a_batch_that_the_data_cannot_fill_is_found_before_anything_is_trained(self, command: Command) -> None:
+        run = command.run("batches", "reward_model.batch_size=999", "sft.batch_size=9999", store="batches")
+        assert run.code == 2 and "2 problems" in run.stderr
+        assert "reward_model.batch_size=999: there are only" in run.stderr
+        assert "sft.batch_size=9999: there are only" in run.stderr
+        assert not run.reused() and not any(path.name.startswith("sft") for path in run.store.glob("*"))
+
     def test_a_gate_stops_with_3_and_keeps_what_was_made(self, command: Command, full: Run) -> None:
         gated = ("labeler=cot_pairwise", "labeler.max_rationale_tokens=1")
         run = command.run("gated", HARMLESS, *gated)
