@@ -1,7 +1,7 @@
 """An LLM compares two candidates in both orders and gives one soft label.
 
-Source: RLAIF, arXiv 2309.00267, sections 2.1 (preamble to ending), 2.1.1 (two-step chain of
-thought), 2.1.2 and appendix B (position bias: both orders, averaged per candidate).
+Source: RLAIF, arXiv 2309.00267, sections 2.1 (preamble to ending), 2.1.1 and appendix B
+(position bias: both orders, averaged per candidate), 2.1.2 (two-step chain of thought).
 """
 
 from __future__ import annotations

@@ -52,12 +52,12 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "XS": Recipe(hidden_size=64, num_layers=2, num_heads=4, num_steps=350, seed=1),
-    "S": Recipe(hidden_size=128, num_layers=4, num_heads=4, num_steps=800, seed=2),
+    "XS": Recipe(hidden_size=64, num_layers=2, num_heads=4, num_steps=600, seed=1),
+    "S": Recipe(hidden_size=128, num_layers=4, num_heads=4, num_steps=1_600, seed=4),
     "L": Recipe(hidden_size=160, num_layers=5, num_heads=5, num_steps=3_000, lr=2e-3, seed=3, bf16_operands=True),
-    "judge": Recipe(hidden_size=128, num_layers=4, num_heads=4, num_steps=800, seed=4),
+    "judge": Recipe(hidden_size=128, num_layers=4, num_heads=4, num_steps=1_000, seed=2),
 }
-"""Three sizes of about 0.2M, 0.9M and 1.7M parameters, and the evaluation's LLM judge: S from another seed."""
+"""Three sizes of about 0.2M, 0.9M and 1.7M parameters, and the evaluation's LLM judge: as S, from another seed."""
 
 
 def train_tokenizer() -> PreTrainedTokenizerFast:

@@ -32,7 +32,7 @@ from rlaif.stages.stage import Stage
 from rlaif.stages.workers import build_in_workers, needs_workers
 
 STAGES: dict[str, Stage] = {stage.name: stage for stage in (SFT, SAMPLE, LABEL, REWARD_MODEL, POLICY, EVALUATION, GATE)}
-LINKED = ("sft", "labels", "reward_model", "policy")
+LINKED = ("sft", "labels", "reward_model", "policy", "gate")
 """Stages whose results appear in the run directory."""
 
 

@@ -17,6 +17,7 @@ TINY = (
     "model=pocket_xs",
     "labeler=pairwise",
     "labeler.engine.model=pocket:XS",
+    "labeler@evaluation.judge=pairwise",
     "label.batch_size=8",
     "sft.steps=2",
     "sft.batch_size=8",

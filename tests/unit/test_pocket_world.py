@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -20,7 +21,7 @@ from rlaif.labelers.pairwise import PairwiseLabeler
 from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer, reward_model_from
 from rlaif.pocket import lexicon
 from rlaif.pocket.annotators import HARM_ERROR, SimulatedAnnotators, preference_probability
-from rlaif.pocket.corpus import draw_example
+from rlaif.pocket.corpus import NUM_WARM_UP, SHARES, SLIP, draw_example, write_drill, write_rationale
 from rlaif.pocket.lexicon import SlotKind, is_held_out
 from rlaif.pocket.quality import read
 from rlaif.pocket.source import PocketSource
@@ -45,7 +46,7 @@ SOURCE = PocketSource(
 )
 DIGEST = """
 import hashlib
-from rlaif.pocket.corpus import draw_example
+from rlaif.pocket.corpus import NUM_WARM_UP, SHARES, SLIP, draw_example, write_drill, write_rationale
 from rlaif.pocket.source import PocketSource
 from rlaif.tasks.base import Dialogue
 source = PocketSource(
@@ -265,6 +266,37 @@ def training_texts(task: str) -> tuple[str, ...]:
 def eight_words(text: str) -> set[tuple[str, ...]]:
     words = text.lower().split()
     return {tuple(words[start : start + 8]) for start in range(len(words) - 7)}
+
+
+class TestJudgingText:
+    def test_a_drill_says_right_where_both_facts_are_the_same(self) -> None:
+        rng = Random(0)
+        notes = [note for _ in range(200) for note in write_drill(rng).rstrip(".").split("; ")]
+        for note in notes:
+            fact, said, verdict = re.split(r"\? |, ", note)
+            assert verdict == ("right" if fact == said else "wrong")
+        share = sum(note.endswith("right") for note in notes) / len(notes)
+        assert share == pytest.approx(0.5, abs=0.05)
+
+    def test_most_of_the_first_examples_are_drills(self) -> None:
+        def share(first: int) -> float:
+            texts = ["".join(piece.text for piece in draw_example(0, first + i)) for i in range(500)]
+            return sum(text.startswith("Checklist:") for text in texts) / len(texts)
+
+        assert share(0) > 0.6
+        assert share(NUM_WARM_UP) == pytest.approx(SHARES["drill"], abs=0.05)
+
+    @pytest.mark.parametrize("task", TASK_NAMES)
+    def test_a_rationale_quotes_both_sides_and_slips_as_seldom_as_declared(self, task: str) -> None:
+        rng, num_notes, num_slips = Random(1), 0, 0
+        for pair in mixed_pairs(task)[:500]:
+            rationale = write_rationale(pair.prompt, pair.first.text, pair.second.text, rng)
+            for fact, said, verdict in re.findall(r"([\w ]+)\? (?:([\w ]+), )?(right|wrong|missing)", rationale):
+                assert fact.strip() in pair.prompt.text
+                truth = "missing" if not said else "right" if said == fact.strip() else "wrong"
+                num_notes, num_slips = num_notes + 1, num_slips + (verdict != truth)
+        assert num_notes == 500 * 2 * len(WORDS[task].slots)
+        assert num_slips / num_notes == pytest.approx(SLIP * 2 / 3, abs=0.008)
 
 
 class TestSplits:
