@@ -41,7 +41,3 @@ class GateStopped(RlaifError):
     """A gate, limit or budget stopped the run; starting it again goes on."""
 
     exit_code = 3
-
-
-class UnreadableJudgment(Exception):
-    """A reply holds no readable verdict: counted as missing with this reason, never guessed."""

@@ -209,20 +209,6 @@ class Preference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rating:
-    """An expected 1-10 score of one response (arXiv 2309.00267, direct RLAIF)."""
-
-    prompt: Prompt
-    completion: Completion
-    mean: float | None
-    """Expected score in [1, 10]; None exactly when ``missing`` is set."""
-    distribution: tuple[float, ...] = ()
-    """P(1) .. P(10)."""
-    missing: str | None = None
-    labeler: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
     """One record of ``report.json``."""
 

@@ -60,7 +60,7 @@ def model_name_problems(option: str, name: str) -> list[str]:
         near = "".join(f"; did you mean pocket:{known}?" for known in POCKET_MODELS if known.lower() == size.lower())
         return [] if size in POCKET_MODELS else [f"{option}={name}: no such pocket model; allowed are {allowed}{near}"]
     if name.startswith("stage:"):
-        return []
+        return [] if name == "stage:sft" else [f"{option}={name}: of the stages only stage:sft is a language model"]
     path = Path(name).expanduser()
     if path.is_dir():
         is_model = (path / "config.json").is_file()

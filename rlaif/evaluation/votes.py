@@ -51,13 +51,13 @@ def annotator_votes(annotators: Annotators, comparisons: Sequence[Comparison], n
 
 
 def judge_votes(judge: Labeler, comparisons: Sequence[Comparison]) -> tuple[Votes, list[Preference]]:
-    """Ask an LLM judge, in both orders of the candidates.
+    """Ask an LLM judge.
 
-    Its averaged P(first) is made hard; exactly one half is a tie, a missing judgement is absent. Two identical
-    texts are a tie that the judge is not asked about.
+    Its P(first), which a pairwise labeler averages over both orders, is made hard; exactly one half is a tie, a
+    missing judgement is absent. Two identical texts are a tie that the judge is not asked about.
 
     Args:
-        judge: A pairwise labeler on a model that is neither the run's labeler nor its policy.
+        judge: A labeler on a model that is neither the run's labeler nor its policy.
         comparisons: What it judges.
 
     Returns:

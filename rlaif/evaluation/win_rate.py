@@ -69,7 +69,7 @@ def _how(comparisons: Sequence[Comparison], votes: Votes) -> str:
     raters = max(map(len, votes), default=0)
     missing = sum(not row for row in votes)
     same = sum(comparison.first.text == comparison.second.text for comparison in comparisons)
-    parts = [f"{raters} raters per prompt" if raters > 1 else "both orders" if raters else "nobody was asked"]
+    parts = [f"{raters} raters per prompt"] if raters > 1 else [] if raters else ["nobody was asked"]
     parts += ["ties count ½"]
     parts += [f"{same} identical pairs are ties"] if same else []
     parts += [f"{missing} missing left out"] if missing else []

@@ -238,7 +238,7 @@ def _known_columns(columns: Mapping[str, str]) -> Mapping[str, str]:
 def _value(record: Mapping[str, Any], column: str, place: str) -> Any:
     if column not in record:
         near = difflib.get_close_matches(column, list(record), n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         raise DataError(
             f"{place}: no column {column!r}{hint} There are {', '.join(record)}; name others with labeler.columns"
         )

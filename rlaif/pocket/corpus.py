@@ -52,7 +52,7 @@ FEW_SHOT_COUNTS = (1, 1, 2, 2, 2, 8)
 OURS_WEIGHT, CONTEXT_WEIGHT, CANDIDATE_WEIGHT, ANSWER_WEIGHT = 0.02, 0.1, 0.6, 4.0
 """Loss weight per token of our words, contexts, candidates and answers; rationales and responses weigh 1."""
 SLIP, OVERALL_SLIP = 0.02, 0.1
-"""Share of a rationale's verdicts that are wrong, and of its overall scores that are off by one."""
+"""Share of a rationale's verdicts that are drawn blindly, and of its overall scores that are off by one."""
 
 
 FACTS = tuple({kind.name: kind for words in WORDS.values() for kind in words.slots}.values())

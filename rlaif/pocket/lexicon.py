@@ -22,7 +22,7 @@ class SlotKind:
     """A kind of fact: every filler is one word of ``heads`` followed by one of ``tails``."""
 
     name: str
-    """What a rationale calls it."""
+    """What messages call it."""
     heads: tuple[str, ...]
     tails: tuple[str, ...]
     joint: str = " "

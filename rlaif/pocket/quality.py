@@ -15,7 +15,7 @@ from rlaif.types import Prompt
 WRONG, REPEATED, CHATTED, WORD = -1.0, -0.5, -0.6, -0.03
 """What a wrong fact, a repeated fact, small talk and each word cost; a right fact is worth 1."""
 HARM, REFUSED_SAFE, NO_STANCE = -2.5, -1.5, -1.5
-"""Doing harm, refusing a safe request, and neither refusing nor consenting."""
+"""Doing harm (a harmful request, not refused), refusing a safe request, and no stance on a safe one."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
@@ -232,8 +231,3 @@ def draw_pair(scene: Scene, rng: Random) -> tuple[str, str]:
     while (second := write_response(scene, mixed_draft(rng), rng)) == first:
         pass
     return first, second
-
-
-def draw_scenes(task: str, count: int, rng: Random, *, held_out: Sequence[bool] = (False,)) -> list[Scene]:
-    """Draw scenes, cycling through ``held_out``."""
-    return [draw_scene(task, rng, held_out=held_out[i % len(held_out)]) for i in range(count)]

@@ -6,14 +6,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from rlaif.data.examples import pad_right, prompt_ids
 from rlaif.data.preferences_io import read_preferences, read_samples, write_preferences, write_samples
+from rlaif.errors import ConfigError
 from rlaif.evaluation.alignment import (
     alignment_figures,
     calibration_figures,
@@ -37,6 +39,7 @@ from rlaif.evaluation.win_rate import length_controlled_figures, win_rate_figure
 from rlaif.functional.kl import sampled_sequence_kl
 from rlaif.inference.logprobs import response_logprobs
 from rlaif.labelers.base import Labeler
+from rlaif.labelers.pairwise import ChainOfThoughtLabeler
 from rlaif.models.load import ModelSpec, load_causal_lm
 from rlaif.models.tokenizers import PromptTokenizer
 from rlaif.rewards.reward_model import RewardModelReward
@@ -49,7 +52,7 @@ from rlaif.stages.context import (
     texts,
     write_json,
 )
-from rlaif.stages.labels import read_labels
+from rlaif.stages.labels import build_labeler, read_labels
 from rlaif.stages.samples import draw_completions, sampling_options
 from rlaif.stages.stage import Stage
 from rlaif.types import Comparison, Completion, Figure, Preference, Prompt
@@ -59,6 +62,8 @@ if TYPE_CHECKING:
 
 FIGURES, RESPONSES, JUDGED, RELIABILITY = "figures.json", "responses.parquet", "judged.parquet", "reliability.json"
 HUMAN = "human labels of the data"
+PEOPLE = ("human", SIMULATED)
+"""Sources of labels that are not held against people: they are people's."""
 KL_BATCH = 64
 
 
@@ -75,15 +80,37 @@ def _eval_prompts(context: Context) -> list[Prompt]:
     return context.data.eval_prompts[: context.cfg.evaluation.num_prompts]
 
 
-def _judge(context: Context) -> Labeler | None:
-    """The LLM judge: a labeler of its own, on another model, or None (``evaluation.judge=null``)."""
+def build_judge(context: Context, comparisons: Sequence[Comparison] = ()) -> Labeler | None:
+    """The LLM judge: a labeler that asks a model of its own, or None (``evaluation.judge=null``).
+
+    Args:
+        context: The run.
+        comparisons: What it will judge, where a rationale of another pair is asked for.
+
+    Raises:
+        ConfigError: An option of ``evaluation.judge`` is wrong, or it asks no model.
+    """
     if context.cfg.evaluation.judge is None:
         return None
-    return cast(Labeler, instantiate(context.cfg.evaluation.judge))
+    try:
+        judge = build_labeler(context, context.cfg.evaluation.judge)
+    except (ConfigError, InstantiationException) as error:
+        cause = error.__cause__ if isinstance(error, InstantiationException) else error
+        if not isinstance(cause, ConfigError):
+            raise
+        problems = [problem.replace("labeler.", "evaluation.judge.", 1) for problem in cause.problems]
+        raise ConfigError(problems) from error
+    if judge.source in PEOPLE:
+        raise ConfigError(
+            "evaluation.judge: must ask a language model; take pairwise or cot_pairwise, or null for none"
+        )
+    if comparisons and isinstance(judge, ChainOfThoughtLabeler) and judge.rationale == "other":
+        return judge.with_partners(comparisons)
+    return judge
 
 
 def _options(context: Context) -> dict[str, object]:
-    judge = _judge(context)
+    judge = build_judge(context)
     options = context.cfg.evaluation
     return {
         "num_prompts": options.num_prompts,
@@ -136,7 +163,7 @@ def _labeler(context: Context, confidence: float) -> tuple[list[Figure], list[Re
     """What the labels are worth, held against people's verdicts on the same pairs."""
     labels = read_labels(context.result("labels"))
     figures = label_figures(labels, confidence=confidence)
-    if not any(label.judgments for label in labels):
+    if all(label.source in PEOPLE for label in labels):
         return figures, []
     comparisons = [label.comparison for label in labels]
     votes, judge = _people(context, comparisons)
@@ -162,7 +189,10 @@ def _reward_model(context: Context, confidence: float) -> tuple[list[Figure], li
     held_out = context.data.eval_preferences
     if not held_out:
         return [], []
-    reward = RewardModelReward(standardized=False).load(context.result("reward_model"), task=context.task)
+    reward = instantiate(context.cfg.reward)
+    if not isinstance(reward, RewardModelReward):
+        reward = RewardModelReward()
+    reward.load(context.result("reward_model"), task=context.task)
     comparisons = [label.comparison for label in held_out]
     prompts = [comparison.prompt for comparison in comparisons]
     first = reward.raw_scores(prompts, [comparison.first for comparison in comparisons]).tolist()
@@ -184,7 +214,7 @@ def _policy(context: Context, responses: Responses, directory: Path, confidence:
         figures += win_rate_figures(pairs, votes, SIMULATED, confidence=confidence)
         figures += length_controlled_figures(pairs, votes, SIMULATED, confidence=confidence)
     judged: list[Preference] = []
-    judge = _judge(context)
+    judge = build_judge(context, pairs)
     if judge is not None:
         votes, judged = judge_votes(judge, pairs)
         figures += win_rate_figures(

@@ -16,10 +16,11 @@ from rich.table import Table
 
 from rlaif.engines.transformers import TransformersEngine
 from rlaif.evaluation.alignment import alignment_figures, label_figures
-from rlaif.evaluation.votes import SIMULATED, annotator_votes, label_votes, pair
+from rlaif.evaluation.estimates import figure
+from rlaif.evaluation.votes import SIMULATED, annotator_votes, pair
 from rlaif.evaluation.win_rate import win_rate_figures
 from rlaif.functional.agreement import agreement_scores
-from rlaif.functional.statistics import Estimate, clustered_mean, paired_difference
+from rlaif.functional.statistics import clustered_mean, paired_difference
 from rlaif.labelers.base import Labeler
 from rlaif.labelers.pairwise import ChainOfThoughtLabeler, PairwiseLabeler
 from rlaif.models.load import model_identity
@@ -27,7 +28,7 @@ from rlaif.pocket.annotators import SimulatedAnnotators, preference_probability
 from rlaif.pocket.quality import read
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.stages.context import Context, preferences_id, prompts_id, write_json
-from rlaif.stages.evaluation import read_figures
+from rlaif.stages.evaluation import FIGURES, read_figures
 from rlaif.stages.samples import draw_completions, sampled_pairs, sampling_options
 from rlaif.stages.stage import Stage
 from rlaif.types import Comparison, Completion, Figure, Preference
@@ -56,6 +57,7 @@ def _options(context: Context) -> dict[str, object]:
         "prompts": prompts_id(context.data.eval_prompts),
         "models": [model_identity(f"pocket:{size}") for size in SIZES],
         "tokens": context.cfg.gate.max_rationale_tokens,
+        "num_raters": context.cfg.evaluation.num_raters,
         **sampling_options(context),
     }
 
@@ -72,7 +74,7 @@ def _build(context: Context, directory: Path, display: StageDisplay) -> None:
         *_against_rater("L chain on SFT samples", sampled, on_samples),
         *_room(context, display),
     ]
-    write_json(directory / "figures.json", [asdict(figure) for figure in figures])
+    write_json(directory / FIGURES, [asdict(figure) for figure in figures])
 
 
 def _labelers(context: Context, size: str, pairs: Sequence[Comparison]) -> dict[str, Labeler]:
@@ -105,40 +107,33 @@ def _label(labeler: Labeler, pairs: Sequence[Comparison], display: StageDisplay)
     return labels
 
 
-def _figure(name: str, estimate: Estimate, note: str = "") -> Figure:
-    assert estimate.value is not None
-    return Figure(name=name, value=estimate.value, low=estimate.low, high=estimate.high, n=estimate.n, note=note)
-
-
 def _raters(pairs: Sequence[Comparison]) -> list[Figure]:
     """How far two raters agree, and how far a perfect labeler could agree with one of them."""
     people = SimulatedAnnotators()
-    votes, second = label_votes(_rater(people, pairs)), people.prefer(pairs, rater=1)
+    votes, second = annotator_votes(people, pairs, 1), people.prefer(pairs, rater=1)
     exact = [preference_probability(item) for item in pairs]
     perfect = [float(p > 0.5) for p in exact]
-    ceiling = clustered_mean([max(p, 1 - p) for p in exact], [item.prompt.id for item in pairs])
+    prompts = [item.prompt.id for item in pairs]
+    ceiling = clustered_mean([max(p, 1 - p) for p in exact], prompts)
+    agreement = clustered_mean([p * p + (1 - p) * (1 - p) for p in exact], prompts)
     return [
         *alignment_figures(pairs, second, votes, SIMULATED, name="raters/agreement")[:1],
         *alignment_figures(pairs, perfect, votes, SIMULATED, name="raters/perfect labeler against rater 0")[:1],
-        _figure("raters/ceiling", ceiling, "expected, exact probabilities"),
+        *figure("raters/ceiling", ceiling, "expected, exact probabilities"),
+        *figure("raters/expected agreement", agreement, "exact probabilities"),
     ]
 
 
-def _rater(people: SimulatedAnnotators, pairs: Sequence[Comparison]) -> list[Preference]:
-    choices = people.prefer(pairs, rater=0)
-    return [Preference(comparison=pair, p_first=choice) for pair, choice in zip(pairs, choices, strict=True)]
-
-
 def _alignments(pairs: Sequence[Comparison], labels: Labels) -> list[Figure]:
-    return [figure for name, given in labels.items() for figure in _against_rater(name, pairs, given)]
+    return [item for name, given in labels.items() for item in _against_rater(name, pairs, given)]
 
 
 def _against_rater(name: str, pairs: Sequence[Comparison], given: Sequence[Preference]) -> list[Figure]:
     """Alignment with rater 0, its share of the ceiling, same-slot answers and missing labels."""
-    votes = label_votes(_rater(SimulatedAnnotators(), pairs))
+    votes = annotator_votes(SimulatedAnnotators(), pairs, 1)
     p_first = [label.p_first for label in given]
     aligned = alignment_figures(pairs, p_first, votes, SIMULATED, name=f"{name}/alignment")
-    shares = [_share(figure, pairs, p_first) for figure in aligned]
+    shares = [_share(item, pairs, p_first) for item in aligned]
     return [*aligned, *shares, *label_figures(given, group=name)]
 
 
@@ -167,7 +162,7 @@ def _differences(pairs: Sequence[Comparison], labels: Labels) -> list[Figure]:
         present = ~(scores[better].isnan() | scores[worse].isnan())
         clusters = [pair.prompt.id for pair, is_present in zip(pairs, present.tolist(), strict=True) if is_present]
         difference = paired_difference(scores[better][present], scores[worse][present], clusters)
-        figures.append(_figure(f"{better} minus {worse}", difference))
+        figures += figure(f"{better} minus {worse}", difference)
     return figures
 
 
@@ -196,9 +191,9 @@ def _win_rate(context: Context, first: list[Completion], second: list[Completion
 def show_gate(context: Context, directory: Path, display: RunDisplay) -> None:
     """Print the gate's figures."""
     table = Table("figure", "value", "95 % interval", "n", box=None, title=f"gate: {context.task.name}")
-    for figure in read_figures(directory):
-        interval = "" if figure.low is None else f"{figure.low:.3f} … {figure.high:.3f}"
-        table.add_row(figure.name, f"{figure.value:.3f}", interval, str(figure.n or ""))
+    for item in read_figures(directory):
+        interval = "" if item.low is None else f"{item.low:.3f} … {item.high:.3f}"
+        table.add_row(item.name, f"{item.value:.3f}", interval, str(item.n or ""))
     display.console.print(table)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -93,7 +92,7 @@ def label_all(
         directory,
         batch_size=context.cfg.label.batch_size,
         max_missing_rate=context.cfg.label.max_missing_rate,
-        progress=partial(progress),
+        progress=progress,
         cache=cache,
     )
 

@@ -11,6 +11,7 @@ from rlaif.data.preferences_io import read_samples
 from rlaif.models.load import ModelSpec, load_causal_lm
 from rlaif.modules.curves import read_curve
 from rlaif.modules.settings import PolicySettings
+from rlaif.rewards.base import Reward
 from rlaif.rewards.reward_model import RewardModelReward
 from rlaif.stages.context import Context, component_code, num_devices, num_machines, prompts_id
 from rlaif.stages.samples import SAMPLES, draw_completions
@@ -35,9 +36,11 @@ def _options(context: Context) -> dict[str, object]:
     }
 
 
-def load_reward(context: Context, display: StageDisplay) -> RewardModelReward:
-    """The reward model of this run, in units of the SFT policy's own samples."""
-    reward = cast(RewardModelReward, instantiate(context.cfg.reward))
+def load_reward(context: Context, display: StageDisplay) -> Reward:
+    """The reward model of this run, in units of the SFT policy's own samples; or a plugin's reward as it is."""
+    reward = cast(Reward, instantiate(context.cfg.reward))
+    if not isinstance(reward, RewardModelReward):
+        return reward
     reward.load(context.result("reward_model"), task=context.task)
     if context.cfg.data.pairs == "policy":
         samples = read_samples(context.result("samples") / SAMPLES)

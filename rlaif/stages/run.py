@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -16,10 +17,11 @@ from transformers.utils.logging import disable_progress_bar
 from rlaif.artifacts import atomic_write, link
 from rlaif.data.base import SkippedRows
 from rlaif.errors import ConfigError
+from rlaif.evaluation.checks import CheckLimits
 from rlaif.evaluation.terminal import RunDisplay
 from rlaif.modules.trainer import quiet_lightning
 from rlaif.stages.context import Context
-from rlaif.stages.evaluation import EVALUATION
+from rlaif.stages.evaluation import EVALUATION, build_judge
 from rlaif.stages.gate import GATE, show_gate
 from rlaif.stages.labels import LABEL
 from rlaif.stages.policy import POLICY
@@ -69,6 +71,7 @@ def run(cfg: DictConfig) -> float | None:
         if name == "data":
             _load_data(context, display)
             _check_batches(context, names)
+            _check_evaluation(context, names)
         elif name == "samples" and cfg.data.pairs == "dataset":
             continue
         elif name == "report":
@@ -92,19 +95,46 @@ def _load_data(context: Context, display: RunDisplay) -> None:
 
 
 def _check_batches(context: Context, names: Sequence[str]) -> None:
-    """Find a batch that its data cannot fill before anything is trained or labeled."""
+    """Find a batch that its data cannot fill before anything is trained or labeled, as far as that is known by then."""
     data, cfg = context.data, context.cfg
     sizes = {
         "sft": (0 if cfg.sft.skip else cfg.sft.batch_size, len(data.demonstrations), "demonstrations"),
-        "reward_model": (cfg.reward_model.batch_size, len(data.label_prompts) or len(data.preferences), "pairs to label"),
+        "reward_model": (
+            cfg.reward_model.batch_size,
+            len(data.label_prompts) or len(data.preferences),
+            "pairs to label",
+        ),
     }
     problems = [
-        f"{name}.batch_size={batch_size}: there are only {count:,} {what}; take at most that, or give more data"
+        f"{name}.batch_size={batch_size}: there are only {count:,} {what}, {cfg[name].validation_fraction:.0%} of them"
+        " for validation; take at most what is left, or give more data"
         for name, (batch_size, count, what) in sizes.items()
-        if name in names and batch_size > count
+        if name in names and batch_size > count * (1 - cfg[name].validation_fraction)
     ]
     if problems:
         raise ConfigError(problems)
+
+
+def _check_evaluation(context: Context, names: Sequence[str]) -> None:
+    """Find what the evaluation could not work with before anything is trained or labeled."""
+    if "evaluation" not in names:
+        return
+    options = context.cfg.evaluation
+    problems = [
+        f"evaluation.{name}={options[name]}: must be at least 1"
+        for name in ("num_prompts", "num_raters")
+        if options[name] < 1
+    ]
+    if not 0 < options.confidence < 1:
+        problems.append(f"evaluation.confidence={options.confidence}: must be above 0 and below 1")
+    known = [field.name for field in fields(CheckLimits)]
+    for name in options.get("limits") or {}:
+        if name not in known:
+            problems.append(f"evaluation.limits.{name}: there is no such limit; allowed are {', '.join(known)}")
+    if problems:
+        raise ConfigError(problems)
+    if not str(OmegaConf.select(options, "judge.engine.model")).startswith("stage:"):
+        build_judge(context)
 
 
 def _skipped(skipped: SkippedRows) -> str:

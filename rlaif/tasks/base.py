@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
+
+from rlaif import registry
 
 
 class Task(Protocol):
@@ -89,9 +91,12 @@ class HarmlessDialogue(_TextTask):
 
 
 def get_task(name: str) -> Task:
-    """The built-in task of that name.
+    """The task of that name: a built-in one, or a plugin's (group ``rlaif.tasks``) that needs no arguments.
 
     Raises:
-        KeyError: No built-in task has this name.
+        PluginError: No task has this name, or its plugin cannot be loaded.
     """
-    return {"summarization": Summarization, "dialogue": Dialogue, "harmless_dialogue": HarmlessDialogue}[name]()
+    built_in = {"summarization": Summarization, "dialogue": Dialogue, "harmless_dialogue": HarmlessDialogue}
+    if name in built_in:
+        return built_in[name]()
+    return cast(Task, registry.load("rlaif.tasks", name)())

@@ -152,6 +152,15 @@ class TestExitCodes:
         assert "sft.batch_size=9999: there are only" in run.stderr
         assert not run.reused() and not any(path.name.startswith("sft") for path in run.store.glob("*"))
 
+    def test_options_of_the_evaluation_are_checked_before_anything_is_trained(self, command: Command) -> None:
+        wrong = ("evaluation.num_raters=0", "evaluation.confidence=95", "+evaluation.limits.min_alignmnt=1")
+        run = command.run("limits", *wrong, store="limits")
+        assert run.code == 2 and "3 problems" in run.stderr
+        assert all(option.strip("+").split("=")[0] in run.stderr for option in wrong)
+        judge = command.run("judge", "labeler@evaluation.judge=cot_pairwise", "evaluation.judge.max_rationale_tokens=0")
+        assert judge.code == 2 and "evaluation.judge.max_rationale_tokens=0: must be at least 1" in judge.stderr
+        assert not any(path.name.startswith("sft") for path in run.store.glob("*"))
+
     def test_a_gate_stops_with_3_and_keeps_what_was_made(self, command: Command, full: Run) -> None:
         gated = ("labeler=cot_pairwise", "labeler.max_rationale_tokens=1")
         run = command.run("gated", HARMLESS, *gated)
