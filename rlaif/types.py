@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Order = Literal["given", "swapped"]
+View = Literal["given", "swapped", "first", "second"]
+"""What a judge saw: both candidates in one order, or one of them alone."""
 
 
 def content_id(*parts: str) -> str:
@@ -151,10 +153,11 @@ class OptionScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgment:
-    """The raw evidence of one inference in one order of the candidates."""
+    """The raw evidence of one inference: one order of the candidates, or one candidate alone."""
 
-    order: Order
-    """``given``: the first candidate stood in slot 1; ``swapped``: in slot 2."""
+    order: View
+    """``given``: the first candidate stood in slot 1; ``swapped``: in slot 2; ``first``, ``second``: that
+    candidate was judged on its own, and there is no ``p_slot1``."""
     prompt: str
     """The final prompt, exactly as the engine read it."""
     reply: str = ""
@@ -174,7 +177,7 @@ class Judgment:
     @property
     def p_first(self) -> float | None:
         """Probability that the comparison's first candidate is better, re-indexed from the slot."""
-        if self.p_slot1 is None:
+        if self.p_slot1 is None or self.order not in ("given", "swapped"):
             return None
         return self.p_slot1 if self.order == "given" else 1.0 - self.p_slot1
 
@@ -203,9 +206,53 @@ class Preference:
 
     @property
     def p_first_by_order(self) -> tuple[float | None, float | None]:
-        """P(first) of the given and of the swapped order, None where that order is missing."""
-        by_order = {judgment.order: judgment.p_first for judgment in self.judgments}
-        return by_order.get("given"), by_order.get("swapped")
+        """P(first) of the given and of the swapped order, None where that order is missing.
+
+        The mean over the judgments of an order that have a verdict, where several were drawn.
+        """
+        return self._p_first_in("given"), self._p_first_in("swapped")
+
+    def _p_first_in(self, order: Order) -> float | None:
+        drawn = [judgment.p_first for judgment in self.judgments if judgment.order == order]
+        present = [p_first for p_first in drawn if p_first is not None]
+        return sum(present) / len(present) if present else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rating:
+    """What a pointwise labeler says about one response: a distribution over an ordered scale."""
+
+    prompt: Prompt
+    completion: Completion
+    distribution: tuple[float, ...] | None
+    """Probability of each step of the scale, worst first (1 to 10, or bad and good); sums to 1. None exactly when
+    ``missing`` is set."""
+    missing: str | None = None
+    lowest: float = 1.0
+    """Value of the scale's first step."""
+    highest: float = 10.0
+    """Value of the scale's last step; the steps between are evenly spaced."""
+    judgments: tuple[Judgment, ...] = ()
+    labeler: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.distribution is None) != (self.missing is not None):
+            raise ValueError("Rating: give a distribution or a missing reason, not both and not neither")
+
+    @property
+    def score(self) -> float | None:
+        """Expected value on the scale (arXiv 2309.00267, section 2.2.2), in [lowest, highest]; None when missing."""
+        if self.distribution is None:
+            return None
+        step = (self.highest - self.lowest) / (len(self.distribution) - 1)
+        return sum(p * (self.lowest + step * index) for index, p in enumerate(self.distribution))
+
+    @property
+    def reward(self) -> float | None:
+        """The score mapped linearly to [-1, 1]; None when missing."""
+        score = self.score
+        return None if score is None else 2.0 * (score - self.lowest) / (self.highest - self.lowest) - 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,5 +26,19 @@ class Engine(Protocol):
         ...
 
     def generate(self, prompts: Sequence[StructuredPrompt], sampling: Sampling) -> list[Generation]:
-        """Write one continuation per prompt; the seed of prompt ``i`` derives from (seed, i)."""
+        """Write one continuation per prompt, drawn from (``sampling.seed``, the prompt) alone.
+
+        So the continuation does not depend on what else stands in the call, and equal prompts get equal ones.
+        """
+        ...
+
+    def rendered(self, prompt: StructuredPrompt) -> bytes:
+        """What the model reads for this prompt, exactly: token ids of a local model, the request of a server.
+
+        With ``identity`` and the options or the sampling it determines the answer: it is the label cache's key.
+        """
+        ...
+
+    def num_tokens(self, text: str) -> int:
+        """Tokens of a text, to estimate cost; a server without a tokenizer of its own may approximate."""
         ...

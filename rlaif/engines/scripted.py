@@ -49,6 +49,14 @@ class ScriptedEngine:
         """As :meth:`rlaif.engines.base.Engine.generate`; the text is cut at a stop string, not at the limit."""
         return [self._generate(prompt.text, sampling) for prompt in prompts]
 
+    def rendered(self, prompt: StructuredPrompt) -> bytes:
+        """The prompt's text."""
+        return prompt.text.encode("utf-8", "surrogatepass")
+
+    def num_tokens(self, text: str) -> int:
+        """Words stand for tokens."""
+        return len(text.split())
+
     def _score(self, text: str, options: Sequence[str]) -> OptionScores:
         num_prompt_tokens = len(text.split())
         answer, reason = self._answer(text)

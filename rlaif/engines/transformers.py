@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from rlaif.errors import ConfigError, EngineError
 from rlaif.functional.seeds import derive_seed
 from rlaif.models.load import DTYPES, ModelSpec, load_causal_lm, load_tokenizer, model_identity
@@ -121,6 +123,14 @@ class TransformersEngine:
         """The ids that the model reads for this prompt."""
         return self.load().prompts.prompt_ids(prompt)
 
+    def rendered(self, prompt: StructuredPrompt) -> bytes:
+        """The prompt's token ids, four bytes each."""
+        return np.asarray(self.token_ids(prompt), dtype="<u4").tobytes()
+
+    def num_tokens(self, text: str) -> int:
+        """Tokens of a text by the model's tokenizer."""
+        return len(self.load().prompts.data_ids(text))
+
     def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
         """As :meth:`rlaif.engines.base.Engine.score`."""
         from rlaif.inference.forward import evaluating
@@ -164,7 +174,7 @@ class TransformersEngine:
             sampling=sampling,
             eos_id=loaded.eos_ids,
             pad_id=loaded.pad_id,
-            seeds=[derive_seed(sampling.seed, index) for index in good],
+            seeds=[derive_seed(sampling.seed, *prompt_ids[index]) for index in good],
             batch_size=self._rows(),
             stop=stop,
             forward=loaded.forward,

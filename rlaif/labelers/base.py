@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from rlaif.types import Comparison, Preference
+from rlaif.types import Comparison, Completion, Preference, Prompt, Rating
 
 
 class Labeler(Protocol):
@@ -22,4 +22,30 @@ class Labeler(Protocol):
 
     def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
         """Judge every comparison; one that fails is missing with its reason, never guessed."""
+        ...
+
+
+@runtime_checkable
+class Rater(Protocol):
+    """A labeler that also judges single responses: what direct RLAIF is rewarded by."""
+
+    name: str
+    source: str
+
+    @property
+    def identity(self) -> str:
+        """As :attr:`Labeler.identity`."""
+        ...
+
+    def rate(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Rating]:
+        """Judge every response on its own; one that fails is missing with its reason, never guessed."""
+        ...
+
+
+@runtime_checkable
+class PlansAhead(Protocol):
+    """A labeler whose prompts hold more than one pair of the plan (other pairs' rationales, rankings)."""
+
+    def for_plan(self, comparisons: Sequence[Comparison]) -> Labeler:
+        """A copy that knows all pairs of the plan, so that a label never depends on the batch it is judged in."""
         ...

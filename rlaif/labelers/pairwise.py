@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from copy import copy as shallow_copy
 from dataclasses import replace
 from typing import Literal, NamedTuple, Protocol, get_args
 
@@ -152,7 +153,7 @@ class ChainOfThoughtLabeler(PairwiseLabeler):
         max_rationale_tokens: Limit of the first step, in tokens of the engine (the paper's is 512).
         rationale: ``own``, or for an ablation of what the rationale contributes: ``empty`` scores
             the second step with no rationale, ``other`` with one written for another pair
-            (see :meth:`with_partners`).
+            (see :meth:`for_plan`).
 
     Raises:
         ConfigError: An option is out of range.
@@ -177,19 +178,15 @@ class ChainOfThoughtLabeler(PairwiseLabeler):
         self.rationale: RationaleFrom = rationale
         self._partners: tuple[Comparison, ...] = ()
 
-    def with_partners(self, comparisons: Sequence[Comparison]) -> ChainOfThoughtLabeler:
-        """A copy whose ``rationale=other`` takes rationales written for these pairs.
+    def for_plan(self, comparisons: Sequence[Comparison]) -> ChainOfThoughtLabeler:
+        """With ``rationale=other``, a copy that takes rationales written for these pairs; else itself.
 
         A pair's partner is the next one in the order of ids that has another prompt, so it depends
         on these pairs and never on the batch in which a pair is judged.
         """
-        copy = ChainOfThoughtLabeler(
-            self.prompt,
-            self.engine,
-            debias=self.debias,
-            max_rationale_tokens=self.max_rationale_tokens,
-            rationale=self.rationale,
-        )
+        if self.rationale != "other":
+            return self
+        copy = shallow_copy(self)
         copy._partners = tuple(sorted(comparisons, key=lambda comparison: comparison.id))
         return copy
 
@@ -226,7 +223,7 @@ class ChainOfThoughtLabeler(PairwiseLabeler):
                 return Case(partner, case.order)
         raise ConfigError(
             "labeler.rationale=other: takes rationales of other pairs of the same task and knows none; "
-            "give it the pairs with with_partners(comparisons)"
+            "give it the pairs with for_plan(comparisons)"
         )
 
 

@@ -38,8 +38,7 @@ from rlaif.evaluation.votes import (
 from rlaif.evaluation.win_rate import length_controlled_figures, win_rate_figures
 from rlaif.functional.kl import sampled_sequence_kl
 from rlaif.inference.logprobs import response_logprobs
-from rlaif.labelers.base import Labeler
-from rlaif.labelers.pairwise import ChainOfThoughtLabeler
+from rlaif.labelers.base import Labeler, PlansAhead
 from rlaif.models.load import ModelSpec, load_causal_lm
 from rlaif.models.tokenizers import PromptTokenizer
 from rlaif.rewards.reward_model import RewardModelReward
@@ -104,8 +103,8 @@ def build_judge(context: Context, comparisons: Sequence[Comparison] = ()) -> Lab
         raise ConfigError(
             "evaluation.judge: must ask a language model; take pairwise or cot_pairwise, or null for none"
         )
-    if comparisons and isinstance(judge, ChainOfThoughtLabeler) and judge.rationale == "other":
-        return judge.with_partners(comparisons)
+    if comparisons and isinstance(judge, PlansAhead):
+        return judge.for_plan(comparisons)
     return judge
 
 

@@ -86,7 +86,7 @@ def _labelers(context: Context, size: str, pairs: Sequence[Comparison]) -> dict[
         labelers["detailed"] = PairwiseLabeler(JudgePrompts(preamble="detailed"), engine)
         for rationale in ("empty", "other"):
             ablated = ChainOfThoughtLabeler(JudgePrompts(), engine, max_rationale_tokens=limit, rationale=rationale)
-            labelers[f"chain, {rationale} rationale"] = ablated.with_partners(pairs)
+            labelers[f"chain, {rationale} rationale"] = ablated.for_plan(pairs)
     return labelers
 
 

@@ -12,10 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from rlaif.data.preferences_io import read_preferences, write_preferences
 from rlaif.errors import ConfigError
-from rlaif.labelers.base import Labeler
+from rlaif.labelers.base import Labeler, PlansAhead
 from rlaif.labelers.cache import LabelCache
 from rlaif.labelers.file import HumanLabeler
-from rlaif.labelers.pairwise import ChainOfThoughtLabeler
 from rlaif.labelers.run import label_comparisons
 from rlaif.labelers.summary import summarize_labels
 from rlaif.stages.context import Context, annotators_code, component_code, preferences_id, write_json
@@ -102,8 +101,8 @@ def _build(context: Context, directory: Path, display: StageDisplay) -> None:
     if not plan:
         raise ConfigError("label: there is no pair to label; every prompt's two samples are identical")
     labeler = build_labeler(context, context.cfg.labeler)
-    if isinstance(labeler, ChainOfThoughtLabeler) and labeler.rationale == "other":
-        labeler = labeler.with_partners(plan)
+    if isinstance(labeler, PlansAhead):
+        labeler = labeler.for_plan(plan)
     batches = directory / "batches"
     labels = label_all(context, labeler, plan, batches, display, cached=labeler.source == "ai")
     write_preferences(directory / LABELS, labels)

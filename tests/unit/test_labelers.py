@@ -221,7 +221,7 @@ def test_ablation_empty_generates_nothing() -> None:
 
 def test_ablation_other_takes_a_rationale_of_another_prompt_whatever_the_batch() -> None:
     pairs = [pair(number, 0.0, f"prompt {number}") for number in range(5)] + [pair(0.0, 9.0, "prompt 0")]
-    labeler = cot(PlantedEngine(), rationale="other").with_partners(pairs)
+    labeler = cot(PlantedEngine(), rationale="other").for_plan(pairs)
     together = labeler.label(pairs)
     assert together == [labeler.label([comparison])[0] for comparison in pairs]
     for label in together:
@@ -240,8 +240,8 @@ def test_identity_names_everything_that_a_label_depends_on() -> None:
         cot(engine).identity,
         cot(engine, max_rationale_tokens=8).identity,
         cot(engine, rationale="empty").identity,
-        cot(engine, rationale="other").with_partners([pair(1, 2)]).identity,
-        cot(engine, rationale="other").with_partners([pair(1, 3)]).identity,
+        cot(engine, rationale="other").for_plan([pair(1, 2)]).identity,
+        cot(engine, rationale="other").for_plan([pair(1, 3)]).identity,
     }
     assert len(identities) == 9
     assert cot(engine).identity == cot(PlantedEngine()).identity
