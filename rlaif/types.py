@@ -197,8 +197,12 @@ class Preference:
     """Who gave the label: ``"ai"``, ``"human"``, ``"simulated annotators"``, a file's source."""
     confidence: float | None = None
     """How sure the person was, on the data set's own scale; None where nobody was asked."""
+    weight: float = 1.0
+    """How much this label counts in the reward model's loss, at least 0; 0 leaves it out."""
 
     def __post_init__(self) -> None:
+        if not 0.0 <= self.weight < float("inf"):
+            raise ValueError(f"Preference: weight={self.weight} is no finite number from 0")
         if (self.p_first is None) != (self.missing is not None):
             raise ValueError("Preference: give p_first or a missing reason, not both and not neither")
         if self.p_first is not None and not 0.0 <= self.p_first <= 1.0:

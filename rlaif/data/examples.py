@@ -44,6 +44,8 @@ class PairExample(NamedTuple):
     p_first: float
     """Probability that the first is better."""
     prompt_id: str
+    weight: float = 1.0
+    """How much the pair counts in the loss, above 0."""
 
     @property
     def length(self) -> int:
@@ -61,6 +63,8 @@ class Tokenized(Generic[ExampleT]):
     """Left out: the response alone is longer than ``max_length``."""
     num_missing: int = 0
     """Left out: the preference is missing."""
+    num_without_weight: int = 0
+    """Left out: the preference has weight 0."""
 
 
 class TokenBatch(NamedTuple):
@@ -83,6 +87,8 @@ class PairBatch(NamedTuple):
     second_lengths_B: Tensor
     p_first_B: Tensor
     """float32, probability that the first is better."""
+    weight_B: Tensor
+    """float32, above 0."""
 
 
 def prompt_ids(tokenizer: PromptTokenizer, task: Task, prompts: Sequence[Prompt]) -> list[list[int]]:
@@ -132,7 +138,7 @@ def sft_examples(
 def pair_examples(
     preferences: Sequence[Preference], task: Task, tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> Tokenized[PairExample]:
-    """Tokenize labeled pairs; a missing label is left out and counted, never filled.
+    """Tokenize labeled pairs; a missing label, or one of weight 0, is left out and counted, never filled.
 
     Args:
         preferences: Soft labels.
@@ -144,7 +150,8 @@ def pair_examples(
     Returns:
         Examples in the order given, and how many were cut and left out.
     """
-    labeled = [p for p in preferences if p.p_first is not None]
+    present = [p for p in preferences if p.p_first is not None]
+    labeled = [p for p in present if p.weight > 0]
     pieces = PromptTokenizer(tokenizer)
     prompts = prompt_ids(pieces, task, [p.comparison.prompt for p in labeled])
     firsts = [completion_ids(pieces, p.comparison.first) for p in labeled]
@@ -159,12 +166,13 @@ def pair_examples(
         kept = prompt[-room:]
         assert preference.p_first is not None
         sides = (*kept, *first), (*kept, *second)
-        examples.append(PairExample(*sides, preference.p_first, preference.comparison.prompt.id))
+        examples.append(PairExample(*sides, preference.p_first, preference.comparison.prompt.id, preference.weight))
     return Tokenized(
         examples=examples,
         num_cut_prompts=num_cut,
         num_too_long=num_too_long,
-        num_missing=len(preferences) - len(labeled),
+        num_missing=len(preferences) - len(present),
+        num_without_weight=len(present) - len(labeled),
     )
 
 
@@ -196,7 +204,8 @@ def collate_pairs(examples: Sequence[PairExample], *, pad_id: int) -> PairBatch:
     first_ids_BT, first_lengths_B = pad_right([example.first_ids for example in examples], pad_id)
     second_ids_BT, second_lengths_B = pad_right([example.second_ids for example in examples], pad_id)
     p_first_B = torch.tensor([example.p_first for example in examples], dtype=torch.float32)
-    return PairBatch(first_ids_BT, first_lengths_B, second_ids_BT, second_lengths_B, p_first_B)
+    weight_B = torch.tensor([example.weight for example in examples], dtype=torch.float32)
+    return PairBatch(first_ids_BT, first_lengths_B, second_ids_BT, second_lengths_B, p_first_B, weight_B)
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -52,11 +52,15 @@ PREFERENCE_SCHEMA = pa.schema(
         ("second_finished", pa.bool_()),
         ("second_source", pa.string()),
         ("confidence", pa.float64()),
+        ("weight", pa.float64()),
         ("judgments", pa.list_(_JUDGMENT)),
     ]
 )
 """``p_first`` is null exactly when ``missing`` holds a reason; ``p_first_by_order`` is [as given, swapped],
 both P(first is better)."""
+
+ADDED_COLUMNS = ("weight",)
+"""Columns that tables of an earlier version lack; their labels read with the field's default."""
 
 SAMPLE_SCHEMA = pa.schema([*_PROMPT_COLUMNS, ("completions", pa.list_(_COMPLETION))])
 
@@ -125,7 +129,7 @@ def _read(path: str | Path, schema: pa.Schema) -> list[dict[str, Any]]:
         raise DataError(
             f"{path}: is not a readable Parquet file ({error}): delete it or give another, and start again"
         ) from error
-    absent = [name for name in schema.names if name not in table.column_names]
+    absent = [name for name in schema.names if name not in (*table.column_names, *ADDED_COLUMNS)]
     if absent:
         raise DataError(
             f"{path}: the columns {', '.join(absent)} are missing; expected a table written by this version of rlaif"
@@ -160,6 +164,7 @@ def _preference_row(preference: Preference) -> dict[str, Any]:
         "source": preference.source,
         "missing": preference.missing,
         "confidence": preference.confidence,
+        "weight": preference.weight,
         "judgments": [asdict(judgment) for judgment in preference.judgments],
     }
 
@@ -182,6 +187,7 @@ def _preference(row: Mapping[str, Any]) -> Preference:
         labeler=row["labeler"],
         source=row["source"],
         confidence=row["confidence"],
+        weight=row.get("weight", 1.0),
     )
 
 

@@ -18,19 +18,28 @@ from rlaif.modules.supervised import SupervisedModule
 from rlaif.rewards.reward_model import reward_scores
 
 
-def pairwise_agreement(logit_B: Tensor, p_first_B: Tensor) -> LossSum:
+def pairwise_agreement(logit_B: Tensor, p_first_B: Tensor, weight_B: Tensor | None = None) -> LossSum:
     """How many pairs the sign of r(first) - r(second) orders as the label does; a label of ½ does not count.
+
+    Args:
+        logit_B: r(first) - r(second).
+        p_first_B: Soft label in [0, 1].
+        weight_B: Non-negative weight of each pair; 1 when None.
+
+    Returns:
+        Weight of the pairs ordered as their label, of those of equal reward half, and weight of all that count.
 
     >>> pairwise_agreement(torch.tensor([1.0, -1.0, 2.0]), torch.tensor([0.9, 0.8, 0.5]))
     LossSum(total=tensor(1.), count=tensor(2.))
     """
-    decided_B = p_first_B != 0.5
+    weight_B = torch.ones_like(p_first_B) if weight_B is None else weight_B
+    counting_B = torch.where(p_first_B != 0.5, weight_B, 0.0).float()
     hit_B = torch.where(logit_B == 0, 0.5, ((logit_B > 0) == (p_first_B > 0.5)).float())
-    return LossSum((hit_B * decided_B).sum(), decided_B.sum().float())
+    return LossSum((hit_B * counting_B).sum(), counting_B.sum())
 
 
 class RewardModelModule(SupervisedModule):
-    """Cross-entropy of softmax(r1, r2) to the soft label, r at the last token.
+    """Cross-entropy of softmax(r1, r2) to the soft label, r at the last token; pairs count by their weights.
 
     Logs ``train/loss`` (nats per pair), ``train/accuracy`` (agreement with the label's side) and, where
     there is a validation part, ``validation/loss`` and ``validation/accuracy``. The model is a sequence
@@ -49,16 +58,17 @@ class RewardModelModule(SupervisedModule):
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
         logit_B = self.logits(batch)
-        loss = preference_cross_entropy(logit_B, batch.p_first_B)
+        loss = preference_cross_entropy(logit_B, batch.p_first_B, batch.weight_B)
+        agreement = pairwise_agreement(logit_B.detach(), batch.p_first_B, batch.weight_B)
         value = loss.total / mean_over_processes(self, loss.count)
         self.log("train/loss", mean_over_processes(self, value))
-        self.log("train/accuracy", pooled_mean(self, [pairwise_agreement(logit_B.detach(), batch.p_first_B)]))
+        self.log("train/accuracy", pooled_mean(self, [agreement]))
         return value
 
     def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
         logit_B = self.logits(batch)
-        loss = preference_cross_entropy(logit_B, batch.p_first_B)
-        self._validation.append((loss, pairwise_agreement(logit_B, batch.p_first_B)))
+        loss = preference_cross_entropy(logit_B, batch.p_first_B, batch.weight_B)
+        self._validation.append((loss, pairwise_agreement(logit_B, batch.p_first_B, batch.weight_B)))
 
     def on_validation_epoch_end(self) -> None:
         losses, agreements = zip(*self._validation, strict=True) if self._validation else ((), ())

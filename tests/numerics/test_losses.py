@@ -77,6 +77,25 @@ def test_weights_and_missing_labels() -> None:
     assert delta.grad is not None and delta.grad[2] == 0.0 and torch.isfinite(delta.grad).all()
 
 
+def test_weighted_mean_is_that_of_torch() -> None:
+    delta = torch.tensor([1.0, -2.0, 0.3, 4.0], requires_grad=True)
+    labels, weights = torch.tensor([0.9, 0.2, 0.5, 0.0]), torch.tensor([3.0, 0.5, 1.0, 0.0])
+    mean = preference_cross_entropy(delta, labels, weights).mean
+    summed = F.binary_cross_entropy_with_logits(delta, labels, weight=weights, reduction="sum")
+    torch.testing.assert_close(mean, summed / 4.5)
+    mean.backward()
+    assert delta.grad is not None and delta.grad[3] == 0.0
+
+
+def test_hard_labels_weigh_as_classes_do_in_torch() -> None:
+    rewards_B2 = torch.tensor([[1.0, -0.5], [0.2, 0.3], [4.0, 4.1]])
+    winner_B, class_weight = torch.tensor([0, 1, 1]), torch.tensor([2.0, 0.5])
+    loss = preference_cross_entropy(
+        rewards_B2[:, 0] - rewards_B2[:, 1], (winner_B == 0).float(), class_weight[winner_B]
+    )
+    torch.testing.assert_close(loss.mean, F.cross_entropy(rewards_B2, winner_B, weight=class_weight))
+
+
 def test_an_unmasked_missing_label_is_loud() -> None:
     assert torch.isnan(preference_cross_entropy(torch.zeros(2), torch.tensor([0.5, torch.nan])).mean)
 

@@ -1,5 +1,7 @@
 """Records to token batches."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
@@ -64,6 +66,13 @@ def test_pairs_share_the_cut_and_missing_ones_are_left_out(tokenizer):
     assert tokenizer.decode(example.first_ids) == "3456789 abc<end>"
     assert example.second_ids[:7] == example.first_ids[:7] and example.second_ids[7:] == (7, 8)
     assert [e.p_first for e in tokenized.examples] == [0.75, 0.0]
+
+
+def test_weights_reach_the_batch_and_weight_zero_is_left_out(tokenizer):
+    labels = [replace(pair(Completion(text="abc"), Completion(text="d")), weight=w) for w in (2.0, 0.0, 0.25)]
+    tokenized = pair_examples(labels, Dialogue(), tokenizer, 99)
+    assert (tokenized.num_without_weight, tokenized.num_missing) == (1, 0)
+    assert collate_pairs(tokenized.examples, pad_id=PAD).weight_B.tolist() == [2.0, 0.25]
 
 
 def test_collation_pads_right_and_masks_the_response(tokenizer):

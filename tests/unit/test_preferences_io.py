@@ -41,7 +41,7 @@ JUDGMENTS = (
 PREFERENCES = [
     Preference(comparison=PAIR, p_first=0.1 + 0.2, judgments=JUDGMENTS[:1], labeler="pairwise", source="ai"),
     Preference(comparison=PAIR, p_first=None, missing="swapped: no answer", judgments=JUDGMENTS, source="ai"),
-    Preference(comparison=PAIR, p_first=1.0, source="human", confidence=9.0),
+    Preference(comparison=PAIR, p_first=1.0, source="human", confidence=9.0, weight=2.5),
 ]
 
 
@@ -55,6 +55,18 @@ def test_equal_rows_are_equal_bytes(tmp_path):
     write_preferences(tmp_path / "a.parquet", PREFERENCES)
     write_preferences(tmp_path / "b.parquet", read_preferences(tmp_path / "a.parquet"))
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+def test_a_table_from_before_weights_reads_with_weight_one(tmp_path):
+    write_preferences(tmp_path / "new.parquet", PREFERENCES[:2])
+    pq.write_table(pq.read_table(tmp_path / "new.parquet").drop_columns("weight"), tmp_path / "old.parquet")
+    assert read_preferences(tmp_path / "old.parquet") == PREFERENCES[:2]
+
+
+@pytest.mark.parametrize("weight", [-1.0, math.nan, math.inf])
+def test_a_weight_is_a_finite_number_from_zero(weight):
+    with pytest.raises(ValueError, match="no finite number from 0"):
+        Preference(comparison=PAIR, p_first=1.0, weight=weight)
 
 
 def test_columns_are_those_that_are_promised(tmp_path):
