@@ -7,6 +7,7 @@ function here, never a number. Source: arXiv 2309.00267, sections 2.1.1 (positio
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -167,3 +168,43 @@ def mean_distribution(probs_NBK: Tensor) -> Tensor:
     present_NB1 = ~torch.isnan(probs_NBK).any(-1, keepdim=True)
     total_BK = torch.where(present_NB1, probs_NBK, 0.0).sum(0)
     return total_BK / present_NB1.sum(0)
+
+
+def probability_greater(probs_a_BK: Tensor, probs_b_BK: Tensor) -> Tensor:
+    """P(a's score is higher than b's) for independent scores on one ordered scale, equal scores counting ½.
+
+    Turns two pointwise judgements into a preference. Swapping a and b gives one minus the result, so there is no
+    slot to be biased towards.
+
+    Args:
+        probs_a_BK: Distribution over the K steps of the scale, worst first; rows sum to 1, NaN when missing.
+        probs_b_BK: Likewise.
+
+    Returns:
+        Probabilities [B]; NaN where a row of either is.
+
+    >>> probability_greater(torch.tensor([[0.2, 0.8]]), torch.tensor([[0.5, 0.5]]))
+    tensor([0.6500])
+    """
+    below_b_BK = probs_b_BK.cumsum(-1) - 0.5 * probs_b_BK
+    return (probs_a_BK * below_b_BK).sum(-1)
+
+
+def pairs_from_rankings(probs_BR: Tensor, rankings: Sequence[Sequence[int]]) -> Tensor:
+    """P(i stands above j) for all candidates, from a distribution over rankings.
+
+    Args:
+        probs_BR: Probability of each of R rankings; rows sum to 1, NaN when missing.
+        rankings: Each a permutation of 0..k-1, best first.
+
+    Returns:
+        [B, k, k]; entries (i, j) and (j, i) sum to 1 off the diagonal, the diagonal is ½.
+
+    >>> pairs_from_rankings(torch.tensor([[0.75, 0.25]]), [(0, 1), (1, 0)])[0, 0, 1]
+    tensor(0.7500)
+    """
+    k = len(rankings[0])
+    places = torch.tensor([[ranking.index(i) for i in range(k)] for ranking in map(list, rankings)])
+    above = (places[:, :, None] < places[:, None, :]).to(probs_BR.dtype).to(probs_BR.device)
+    above = above + 0.5 * torch.eye(k, dtype=probs_BR.dtype, device=probs_BR.device)
+    return torch.einsum("br,rij->bij", probs_BR, above)

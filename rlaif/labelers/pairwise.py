@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from copy import copy as shallow_copy
 from dataclasses import replace
+from itertools import islice
 from typing import Literal, NamedTuple, Protocol, get_args
 
 import torch
@@ -17,16 +18,15 @@ import torch
 from rlaif.engines.base import Engine
 from rlaif.errors import ConfigError
 from rlaif.functional.labels import DEBIAS_METHODS, Debias, debias, invert, option_distribution
+from rlaif.labelers.rationale import Rationales, after
 from rlaif.tasks.base import Task, get_task
 from rlaif.types import (
     Comparison,
     Completion,
-    Generation,
     Judgment,
     OptionScores,
     Order,
     Preference,
-    Sampling,
     StructuredPrompt,
     content_id,
 )
@@ -35,8 +35,6 @@ RationaleFrom = Literal["own", "empty", "other"]
 
 OPTIONS = ("1", "2")
 """The whole verdicts that are scored: slot 1, slot 2."""
-RATIONALE_STOP = ("\n",)
-"""A rationale is one paragraph."""
 
 
 class PairwisePrompt(Protocol):
@@ -126,10 +124,16 @@ class PairwiseLabeler:
         """
         judgments = iter(self._judge(both_orders(comparisons)))
         author = f"{self.name}:{self.identity}"
+        per_label = 2 * self.judgments_per_order
         return [
-            _combine(comparison, (next(judgments), next(judgments)), self.debias, author, self.source)
+            _combine(comparison, tuple(islice(judgments, per_label)), self.debias, author, self.source)
             for comparison in comparisons
         ]
+
+    @property
+    def judgments_per_order(self) -> int:
+        """How often each order is judged."""
+        return 1
 
     def _judge(self, cases: Sequence[Case]) -> list[Judgment]:
         return self._score(cases, [self.prompt.pairwise(*case.arguments) for case in cases])
@@ -142,9 +146,8 @@ class PairwiseLabeler:
 class ChainOfThoughtLabeler(PairwiseLabeler):
     """Writes a rationale for each order, greedily, and scores the verdict after it.
 
-    A rationale that meets the token limit is *missing* ("rationale cut at N tokens"), as is an empty
-    one: half a chain of thought is another prompt than the one that was asked for. The paper says
-    nothing about its 512-token limit; raise ``max_rationale_tokens`` where many are cut.
+    A rationale that meets the token limit is *missing*, as is an empty one (:class:`Rationales`). The paper
+    says nothing about its 512-token limit; raise ``max_rationale_tokens`` where many are cut.
 
     Args:
         prompt: Builds the prompts of both steps.
@@ -172,8 +175,7 @@ class ChainOfThoughtLabeler(PairwiseLabeler):
     ) -> None:
         super().__init__(prompt, engine, debias=debias)
         _check_choice("rationale", rationale, get_args(RationaleFrom))
-        if max_rationale_tokens < 1:
-            raise ConfigError(f"labeler.max_rationale_tokens={max_rationale_tokens}: must be at least 1")
+        self.rationales = Rationales(max_rationale_tokens)
         self.max_rationale_tokens = max_rationale_tokens
         self.rationale: RationaleFrom = rationale
         self._partners: tuple[Comparison, ...] = ()
@@ -200,7 +202,7 @@ class ChainOfThoughtLabeler(PairwiseLabeler):
         judged = [pair for pair in zip(cases, rationales, strict=True) if pair[1].missing is None]
         prompts = [self.prompt.pairwise(*case.arguments, rationale=rationale.reply) for case, rationale in judged]
         scored = iter(self._score([case for case, _ in judged], prompts))
-        return [rationale if rationale.missing else _after(rationale, next(scored)) for rationale in rationales]
+        return [rationale if rationale.missing else after(rationale, next(scored)) for rationale in rationales]
 
     def _rationales(self, cases: Sequence[Case]) -> list[Judgment]:
         """The first step as judgments that have a reply and no verdict yet."""
@@ -208,12 +210,7 @@ class ChainOfThoughtLabeler(PairwiseLabeler):
             return [Judgment(order=case.order, prompt="") for case in cases]
         about = [self._partner(case) for case in cases] if self.rationale == "other" else list(cases)
         prompts = [self.prompt.rationale_request(*case.arguments) for case in about]
-        sampling = Sampling(max_new_tokens=self.max_rationale_tokens, temperature=0.0, stop=RATIONALE_STOP)
-        generations = self.engine.generate(prompts, sampling) if prompts else []
-        return [
-            _read_rationale(case, prompt, generation, self.max_rationale_tokens)
-            for case, prompt, generation in zip(cases, prompts, generations, strict=True)
-        ]
+        return self.rationales.write(self.engine, prompts, [case.order for case in cases])
 
     def _partner(self, case: Case) -> Case:
         prompt_id = case.comparison.prompt.id
@@ -225,33 +222,6 @@ class ChainOfThoughtLabeler(PairwiseLabeler):
             "labeler.rationale=other: takes rationales of other pairs of the same task and knows none; "
             "give it the pairs with for_plan(comparisons)"
         )
-
-
-def _read_rationale(case: Case, prompt: StructuredPrompt, generation: Generation, limit: int) -> Judgment:
-    reply = generation.text.strip()
-    missing = generation.missing
-    if missing is None and not generation.finished:
-        missing = f"rationale cut at {limit} tokens"
-    elif missing is None and not reply:
-        missing = "empty rationale"
-    return Judgment(
-        order=case.order,
-        prompt=prompt.text,
-        reply=reply,
-        missing=missing,
-        unreadable=missing is not None and generation.missing is None,
-        num_prompt_tokens=generation.num_prompt_tokens,
-        num_reply_tokens=len(generation.token_ids),
-    )
-
-
-def _after(rationale: Judgment, scored: Judgment) -> Judgment:
-    return replace(
-        scored,
-        reply=rationale.reply,
-        num_prompt_tokens=rationale.num_prompt_tokens + scored.num_prompt_tokens,
-        num_reply_tokens=rationale.num_reply_tokens + scored.num_reply_tokens,
-    )
 
 
 def _read(case: Case, prompt: StructuredPrompt, scores: OptionScores) -> Judgment:
@@ -280,22 +250,17 @@ def _probability_of_slot1(logprobs: tuple[float, ...], asks_for_worse: bool) -> 
 
 
 def _combine(
-    comparison: Comparison, judgments: tuple[Judgment, Judgment], method: Debias, author: str, source: str
+    comparison: Comparison, judgments: tuple[Judgment, ...], method: Debias, author: str, source: str
 ) -> Preference:
-    reasons = list(dict.fromkeys(judgment.missing for judgment in judgments if judgment.missing is not None))
-    return Preference(
-        comparison=comparison,
-        p_first=None if reasons else _debiased(judgments, method),
-        missing="; ".join(reasons) or None,
-        judgments=judgments,
-        labeler=author,
-        source=source,
-    )
-
-
-def _debiased(judgments: tuple[Judgment, Judgment], method: Debias) -> float:
-    given, swapped = (torch.tensor(judgment.p_first, dtype=torch.float64) for judgment in judgments)
-    return float(debias(given, swapped, method))
+    """The label of both orders; missing when an order has no verdict at all."""
+    label = Preference(comparison=comparison, p_first=None, missing="not combined yet", judgments=judgments)
+    given, swapped = label.p_first_by_order
+    if given is None or swapped is None:
+        reasons = dict.fromkeys(judgment.missing for judgment in judgments if judgment.missing is not None)
+        return replace(label, missing="; ".join(reasons), labeler=author, source=source)
+    given_B, swapped_B = (torch.tensor(p_first, dtype=torch.float64) for p_first in (given, swapped))
+    p_first = float(debias(given_B, swapped_B, method))
+    return replace(label, p_first=p_first, missing=None, labeler=author, source=source)
 
 
 def _check_choice(option: str, value: str, allowed: tuple[str, ...]) -> None:

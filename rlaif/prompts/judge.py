@@ -68,18 +68,43 @@ class JudgePrompts:
         segments = self._question(task, words, prompt_text, first, second, explain=True)
         return self._finish(task, [*segments, _ours(words.rationale)], words)
 
-    def rating(self, task: Task, prompt_text: str, response: str) -> StructuredPrompt:
-        """Ask for a score; the answer is "1" to "10" and ends with its line."""
-        return self._single(task, prompt_text, response, load_templates(task.name).rating, "Score=")
+    def rating(self, task: Task, prompt_text: str, response: str, *, rationale: str | None = None) -> StructuredPrompt:
+        """Ask for a score; the answer is "1" to "10" and ends with its line.
+
+        Args:
+            task: Names the input and the response.
+            prompt_text: ``Prompt.text``.
+            response: What is rated.
+            rationale: The thoughts to judge by (second step of chain of thought); None asks directly.
+        """
+        words = load_templates(task.name)
+        segments = self._single(
+            task, words.rating if rationale is None else words.rating_explain, prompt_text, response
+        )
+        if rationale is not None:
+            segments += [_ours(words.rating_rationale), _data(rationale), _ours("\n")]
+        return self._finish(task, [*segments, _ours("Score=")], words, asks_for_worse=False)
+
+    def rating_rationale_request(self, task: Task, prompt_text: str, response: str) -> StructuredPrompt:
+        """First step of a chain of thought about one response: ask for a rationale, which ends with its line."""
+        words = load_templates(task.name)
+        segments = self._single(task, words.rating_explain, prompt_text, response)
+        return self._finish(task, [*segments, _ours(words.rating_rationale)], words, asks_for_worse=False)
 
     def binary(self, task: Task, prompt_text: str, response: str) -> StructuredPrompt:
         """Ask whether a response is good; the answer is "good" or "bad"."""
-        return self._single(task, prompt_text, response, load_templates(task.name).binary, "Verdict=")
+        words = load_templates(task.name)
+        segments = self._single(task, words.binary, prompt_text, response)
+        return self._finish(task, [*segments, _ours("Verdict=")], words, asks_for_worse=False)
 
     def ranking(self, task: Task, prompt_text: str, responses: Sequence[str]) -> StructuredPrompt:
         """Ask for the order of several responses; the answer reads like "2 3 1", best first."""
         words = load_templates(task.name)
-        segments = [_ours(f"{words.ranking}\n\n"), *_sample(task, prompt_text, responses), _ours("\nRanking=")]
+        segments = [
+            _ours(f"{self._without_pairs(words, words.ranking)}\n\n"),
+            *_sample(task, prompt_text, responses),
+            _ours("\nRanking="),
+        ]
         return self._finish(task, segments, words, asks_for_worse=False)
 
     def _question(
@@ -104,16 +129,24 @@ class JudgePrompts:
             return words.exemplars[: self.num_exemplars]
         return Random(derive_seed(self.exemplar_seed, "exemplars")).sample(words.exemplars, self.num_exemplars)
 
-    def _single(self, task: Task, prompt_text: str, response: str, preamble: str, ending: str) -> StructuredPrompt:
-        words = load_templates(task.name)
-        segments = [
-            _ours(f"{preamble}\n\n{task.context_noun}:"),
+    def _single(self, task: Task, request: str, prompt_text: str, response: str) -> list[Segment]:
+        """One response after the request, ready for an ending."""
+        return [
+            _ours(f"{self._without_pairs(load_templates(task.name), request)}\n\n{task.context_noun}:"),
             _data(task.judge_text(prompt_text)),
             _ours(f"\n{task.response_noun}:"),
             _data(response),
-            _ours(f"\n\n{ending}"),
+            _ours("\n\n"),
         ]
-        return self._finish(task, segments, words, asks_for_worse=False)
+
+    def _without_pairs(self, words: TaskTemplates, request: str) -> str:
+        """The preamble of a request about anything else than a pair, which exemplars cannot show."""
+        if self.num_exemplars:
+            raise ConfigError(
+                f"labeler.prompt.num_exemplars={self.num_exemplars}: exemplars are pairs, and this labeler does not "
+                "show pairs; take labeler/prompt=base or labeler/prompt=detailed"
+            )
+        return request if self.preamble == "base" else f"{words.axes}\n{request}"
 
     def _finish(
         self, task: Task, segments: Sequence[Segment], words: TaskTemplates, *, asks_for_worse: bool | None = None

@@ -36,11 +36,18 @@ class TaskTemplates:
     rationale: str
     ending: str
     rating: str
+    rating_explain: str
+    rating_rationale: str
     binary: str
     ranking: str
     exemplars: tuple[Exemplar, ...]
     template_id: str
     """Content hash of the file: one changed byte is another prompt."""
+
+    @property
+    def axes(self) -> str:
+        """The detailed preamble without its last line, which names the role and the kind of judgement."""
+        return self.detailed.rpartition("\n")[0]
 
 
 @cache

@@ -92,6 +92,14 @@ class Context:
             raise ConfigError(f"pipeline: stage {name} has not run; pipeline.stages must list it before its readers")
         return path
 
+    def runs(self, name: str) -> bool:
+        """True when this run's pipeline has that stage."""
+        return name in self.cfg.pipeline.stages
+
+    def inputs(self, stage: Stage) -> list[str]:
+        """The stages of this pipeline whose results a stage reads (direct RLAIF has no reward model, for one)."""
+        return [name for name in stage.inputs if self.runs(name)]
+
     def fingerprint(self, stage: Stage) -> str:
         """Hash of everything that a stage's result depends on."""
         if stage.name not in self._fingerprints:
@@ -99,7 +107,7 @@ class Context:
             self._fingerprints[stage.name] = fingerprint(
                 stage.name,
                 options,
-                [self.fingerprint(self.stages[name]) for name in stage.inputs],
+                [self.fingerprint(self.stages[name]) for name in self.inputs(stage)],
                 [code_digest(stage.code)],
             )
         return self._fingerprints[stage.name]

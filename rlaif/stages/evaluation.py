@@ -160,6 +160,8 @@ def _respond(context: Context, directory: Path, display: StageDisplay) -> Respon
 
 def _labeler(context: Context, confidence: float) -> tuple[list[Figure], list[Reliability]]:
     """What the labels are worth, held against people's verdicts on the same pairs."""
+    if not context.runs("labels"):
+        return [], []
     labels = read_labels(context.result("labels"))
     figures = label_figures(labels, confidence=confidence)
     if all(label.source in PEOPLE for label in labels):
@@ -186,7 +188,7 @@ def _people(context: Context, comparisons: Sequence[Comparison]) -> tuple[Votes,
 def _reward_model(context: Context, confidence: float) -> tuple[list[Figure], list[Reliability]]:
     """Accuracy on held-out pairs that people labeled."""
     held_out = context.data.eval_preferences
-    if not held_out:
+    if not held_out or not context.runs("reward_model"):
         return [], []
     reward = instantiate(context.cfg.reward)
     if not isinstance(reward, RewardModelReward):

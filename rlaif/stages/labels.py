@@ -52,12 +52,9 @@ def comparisons_to_label(context: Context) -> list[Comparison]:
     return sampled_pairs(context.result("samples"))
 
 
-def _options(context: Context) -> dict[str, object]:
-    options: dict[str, object] = {
-        "batch_size": context.cfg.label.batch_size,
-        "code": component_code(context.cfg.labeler),
-        "pairs": context.cfg.data.pairs,
-    }
+def labeler_options(context: Context) -> dict[str, object]:
+    """What the judgements of this run's labeler depend on."""
+    options: dict[str, object] = {"code": component_code(context.cfg.labeler)}
     model = OmegaConf.select(context.cfg.labeler, "engine.model")
     if str(model).startswith(_STAGE_MODEL):  # not there yet; the input fingerprints stand for its weights
         options["labeler"] = context.options_of("labeler")
@@ -66,6 +63,15 @@ def _options(context: Context) -> dict[str, object]:
         options["labeler"] = labeler.identity
         if isinstance(labeler, HumanLabeler):
             options["annotators"] = annotators_code(context)
+    return options
+
+
+def _options(context: Context) -> dict[str, object]:
+    options: dict[str, object] = {
+        "batch_size": context.cfg.label.batch_size,
+        "pairs": context.cfg.data.pairs,
+        **labeler_options(context),
+    }
     if context.cfg.data.pairs == "dataset":
         options["preferences"] = preferences_id(context.data.preferences)
     return options

@@ -6,17 +6,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from rlaif.data.preferences_io import read_samples
+from rlaif.labelers.base import Rater
+from rlaif.labelers.convert import AgainstReference
 from rlaif.models.load import ModelSpec, load_causal_lm
 from rlaif.modules.curves import read_curve
 from rlaif.modules.settings import PolicySettings
 from rlaif.rewards.base import Reward
+from rlaif.rewards.labeler import LabelerReward
 from rlaif.rewards.reward_model import RewardModelReward
 from rlaif.stages.context import Context, component_code, num_devices, num_machines, prompts_id
+from rlaif.stages.labels import build_labeler, labeler_options
 from rlaif.stages.samples import SAMPLES, draw_completions
 from rlaif.stages.stage import Stage
 from rlaif.stages.training import CURVE, save_model, train
+from rlaif.types import Completion, Prompt
 
 if TYPE_CHECKING:
     from rlaif.evaluation.terminal import StageDisplay
@@ -26,7 +32,7 @@ NUM_STANDARD_PROMPTS = 512
 
 
 def _options(context: Context) -> dict[str, object]:
-    return {
+    options: dict[str, object] = {
         "policy": context.options_of("policy"),
         "reward": context.options_of("reward"),
         "dtype": context.model_spec.dtype,
@@ -34,15 +40,43 @@ def _options(context: Context) -> dict[str, object]:
         "prompts": prompts_id(context.data.policy_prompts),
         "components": component_code(context.cfg.policy, context.cfg.reward),
     }
+    if rewards_by_labeler(context):
+        options["labeler"] = labeler_options(context)
+    return options
+
+
+def rewards_by_labeler(context: Context) -> bool:
+    """True for direct RLAIF."""
+    return OmegaConf.select(context.cfg.reward, "_target_") == f"{LabelerReward.__module__}.{LabelerReward.__name__}"
 
 
 def load_reward(context: Context, display: StageDisplay) -> Reward:
-    """The reward model of this run, in units of the SFT policy's own samples; or a plugin's reward as it is."""
+    """What the policy is rewarded by, in units of the SFT policy's own samples where it is ``standardized``."""
     reward = cast(Reward, instantiate(context.cfg.reward))
-    if not isinstance(reward, RewardModelReward):
-        return reward
-    reward.load(context.result("reward_model"), task=context.task)
-    if context.cfg.data.pairs == "policy":
+    if isinstance(reward, RewardModelReward):
+        reward.load(context.result("reward_model"), task=context.task)
+        return reward.standardize(*_sft_samples(context, display))
+    if isinstance(reward, LabelerReward):
+        reward.use(_rater(context, display))
+        return reward.standardize(*_sft_samples(context, display)) if reward.standardized else reward
+    return reward
+
+
+def _rater(context: Context, display: StageDisplay) -> Rater:
+    """This run's labeler; one that compares pairs holds each response against one of the SFT policy's."""
+    labeler = build_labeler(context, context.cfg.labeler)
+    if isinstance(labeler, Rater):
+        return labeler
+    prompts = context.data.policy_prompts
+    drawn = draw_completions(
+        context, context.result("sft"), prompts, display, num_samples=1, source="sft", purpose="reference"
+    )
+    return AgainstReference(labeler, {prompt.id: item for prompt, (item,) in zip(prompts, drawn, strict=True)})
+
+
+def _sft_samples(context: Context, display: StageDisplay) -> tuple[list[Prompt], list[Completion]]:
+    """Responses that fix a reward's zero and unit."""
+    if context.cfg.data.pairs == "policy" and context.runs("samples"):
         samples = read_samples(context.result("samples") / SAMPLES)
     else:
         prompts = context.data.policy_prompts[:NUM_STANDARD_PROMPTS]
@@ -51,7 +85,7 @@ def load_reward(context: Context, display: StageDisplay) -> Reward:
         )
         samples = list(zip(prompts, drawn, strict=True))
     pairs = [(prompt, completion) for prompt, completions in samples for completion in completions]
-    return reward.standardize([prompt for prompt, _ in pairs], [completion for _, completion in pairs])
+    return [prompt for prompt, _ in pairs], [completion for _, completion in pairs]
 
 
 def _build(context: Context, directory: Path, display: StageDisplay) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from rlaif.evaluation.alignment import labeler_in_words
@@ -23,7 +24,7 @@ from rlaif.stages.context import Context
 from rlaif.stages.evaluation import read_figures, read_judged, read_reliability, read_responses
 from rlaif.stages.labels import read_labels
 from rlaif.stages.training import CURVE
-from rlaif.types import Comparison
+from rlaif.types import Comparison, Preference
 
 NUM_SAMPLES, NUM_LABELS = 12, 8
 """Responses side by side, and labels with their raw replies, in the report."""
@@ -35,11 +36,11 @@ def report_run(context: Context, directory: Path, display: RunDisplay, seconds: 
     figures = [*read_figures(evaluation), *time_figures(seconds)]
     limits = CheckLimits(**(context.cfg.evaluation.get("limits") or {}))
     checks = run_checks(figures, limits)
-    labels = read_labels(context.result("labels"))
+    labels = read_labels(context.result("labels")) if context.runs("labels") else []
     confidence = float(context.cfg.evaluation.confidence)
     path = write_report(
         ReportInput(
-            title=f"{labeler_in_words(labels[0]).split(':')[0]} → {context.task.name.replace('_', ' ')}",
+            title=f"{_labeler(context, labels)} → {context.task.name.replace('_', ' ')}",
             task=context.task.name,
             figures=tuple(figures),
             checks=tuple(checks),
@@ -66,6 +67,13 @@ def report_run(context: Context, directory: Path, display: RunDisplay, seconds: 
     )
     display.summary(figures, checks, path, confidence=confidence)
     return next((figure.value for figure in figures if figure.name == "policy/win_rate_vs_sft"), None)
+
+
+def _labeler(context: Context, labels: Sequence[Preference]) -> str:
+    """Who stands behind the reward, in words."""
+    if labels:
+        return labeler_in_words(labels[0]).split(":")[0]
+    return f"direct RLAIF by {HydraConfig.get().runtime.choices['labeler']}"
 
 
 def _side_by_side(context: Context, evaluation: Path) -> list[SideBySide]:

@@ -24,7 +24,7 @@ from rlaif.stages.context import Context
 from rlaif.stages.evaluation import EVALUATION, build_judge
 from rlaif.stages.gate import GATE, show_gate
 from rlaif.stages.labels import LABEL
-from rlaif.stages.policy import POLICY
+from rlaif.stages.policy import POLICY, rewards_by_labeler
 from rlaif.stages.pretraining import pretrain_pocket_models
 from rlaif.stages.report import report_run
 from rlaif.stages.reward_model import REWARD_MODEL
@@ -66,6 +66,7 @@ def run(cfg: DictConfig) -> float | None:
     known = {"data", *STAGES, "report"}
     if unknown := [name for name in names if name not in known]:
         raise ConfigError(f"pipeline.stages={names}: {unknown[0]} is no stage; allowed are {', '.join(sorted(known))}")
+    _check_reward(context, names)
     seconds: dict[str, float] = {}
     for name in names:
         if name == "data":
@@ -81,6 +82,21 @@ def run(cfg: DictConfig) -> float | None:
     if "gate" in names:
         show_gate(context, context.result("gate"), display)
     return None
+
+
+def _check_reward(context: Context, names: Sequence[str]) -> None:
+    """A reward model that is trained for nothing, or one that nobody trains."""
+    if "policy" not in names:
+        return
+    trains, by_labeler = "reward_model" in names, rewards_by_labeler(context)
+    if by_labeler and trains:
+        raise ConfigError(
+            "reward=labeler: this pipeline trains a reward model that nothing would use; add pipeline=direct"
+        )
+    if not by_labeler and not trains and "RewardModelReward" in str(context.cfg.reward.get("_target_")):
+        raise ConfigError(
+            "reward=reward_model: this pipeline trains no reward model; add reward=labeler or pipeline=rlaif"
+        )
 
 
 def _load_data(context: Context, display: RunDisplay) -> None:

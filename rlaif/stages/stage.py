@@ -19,7 +19,7 @@ class Stage:
     name: str
     """Name in the store, on the terminal and of the link in the run directory."""
     inputs: tuple[str, ...]
-    """Names of the stages whose results it reads."""
+    """Names of the stages whose results it reads, as far as the pipeline has them."""
     options: Callable[[Context], dict[str, object]]
     """Everything else that its result depends on, as plain values: options, data and model hashes."""
     code: tuple[str, ...]
