@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt
 
@@ -42,3 +42,25 @@ class Engine(Protocol):
     def num_tokens(self, text: str) -> int:
         """Tokens of a text, to estimate cost; a server without a tokenizer of its own may approximate."""
         ...
+
+
+Answer = OptionScores | Generation
+
+
+@runtime_checkable
+class AnswersOneByOne(Protocol):
+    """An engine that hands over every answer of a call as soon as it has it (a server's), so that a run that is
+    killed in the middle of a call has paid for no more than what is on its way."""
+
+    on_answer: Callable[[int, Answer], None] | None
+    """Called during ``score`` and ``generate``, from any thread, with the prompt's position in the call and its answer;
+    failures may be left out. What it raises ends the call. None calls nobody. Set by
+    :class:`rlaif.engines.cached.CachedEngine`."""
+
+
+@runtime_checkable
+class LimitsRequests(Protocol):
+    """An engine that asks no more often than it is allowed to: its time can be told before it is spent."""
+
+    requests_per_minute: float | None
+    """None where no limit is set."""

@@ -1,0 +1,96 @@
+"""One question to an engine as a key, and its answer as bytes, without a change of a single bit."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from rlaif.engines.base import Answer
+from rlaif.types import Generation, OptionScores, Sampling
+
+ANSWER_FORMAT = 1
+"""Raised when the bytes of an answer, or what a key stands for, change their meaning."""
+KEY_BYTES = 20
+
+_SCORES, _GENERATION = 1, 2
+_SCORES_HEAD = struct.Struct("<BI")
+_GENERATION_HEAD = struct.Struct("<BBII")
+
+
+def score_key(identity: str, rendered: bytes, options: Sequence[str]) -> bytes:
+    """The key of a scored question: who is asked, what it reads, between which options it chooses.
+
+    Args:
+        identity: ``Engine.identity``.
+        rendered: ``Engine.rendered`` of the prompt.
+        options: In the order of the answer's log-probabilities.
+
+    Returns:
+        20 bytes.
+    """
+    return _key(b"score", identity, rendered, options)
+
+
+def generate_key(identity: str, rendered: bytes, sampling: Sampling) -> bytes:
+    """The key of a continuation: who is asked, what it reads, how it draws, the seed included."""
+    drawn = (
+        str(sampling.max_new_tokens),
+        repr(float(sampling.temperature)),
+        str(sampling.top_k),
+        repr(float(sampling.top_p)),
+        str(sampling.seed),
+        *sampling.stop,
+    )
+    return _key(b"generate", identity, rendered, drawn)
+
+
+def _key(kind: bytes, identity: str, rendered: bytes, asked: Sequence[str]) -> bytes:
+    digest = hashlib.sha256()
+    parts = [kind, str(ANSWER_FORMAT).encode(), identity.encode(), rendered]
+    for part in parts + [text.encode("utf-8", "surrogatepass") for text in asked]:
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.digest()[:KEY_BYTES]
+
+
+def pack(answer: Answer) -> bytes:
+    """An answer as bytes: log-probabilities as doubles, token ids as four bytes each, text compressed.
+
+    Args:
+        answer: Not a missing one: a failure is no answer.
+    """
+    assert answer.missing is None, "a failure is no answer"
+    if isinstance(answer, OptionScores):
+        assert answer.logprobs is not None
+        head = _SCORES_HEAD.pack(_SCORES, answer.num_prompt_tokens)
+        return head + np.asarray(answer.logprobs, dtype="<f8").tobytes()
+    num_tokens = len(answer.token_ids)
+    head = _GENERATION_HEAD.pack(_GENERATION, answer.finished, answer.num_prompt_tokens, num_tokens)
+    token_ids = np.asarray(answer.token_ids, dtype="<u4").tobytes()
+    return head + zlib.compress(token_ids + answer.text.encode("utf-8", "surrogatepass"))
+
+
+def unpack(data: bytes) -> Answer:
+    """The answer that :func:`pack` wrote.
+
+    Raises:
+        ValueError: These bytes are no answer.
+    """
+    try:
+        if data[0] == _SCORES:
+            _, num_prompt_tokens = _SCORES_HEAD.unpack_from(data)
+            logprobs = np.frombuffer(data, dtype="<f8", offset=_SCORES_HEAD.size)
+            return OptionScores(logprobs=tuple(logprobs.tolist()), num_prompt_tokens=num_prompt_tokens)
+        _, finished, num_prompt_tokens, num_tokens = _GENERATION_HEAD.unpack_from(data)
+        content = zlib.decompress(data[_GENERATION_HEAD.size :])
+        return Generation(
+            text=content[4 * num_tokens :].decode("utf-8", "surrogatepass"),
+            token_ids=tuple(np.frombuffer(content, dtype="<u4", count=num_tokens).tolist()),
+            finished=bool(finished),
+            num_prompt_tokens=num_prompt_tokens,
+        )
+    except (IndexError, struct.error, zlib.error) as error:
+        raise ValueError(f"not an answer ({error})") from error

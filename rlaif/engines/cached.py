@@ -1,0 +1,176 @@
+"""An engine that answers what is known and asks, and pays for, only the rest."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar, cast
+
+from rlaif.engines.answer_cache import AnswerCache
+from rlaif.engines.answers import generate_key, pack, score_key, unpack
+from rlaif.engines.base import Answer, AnswersOneByOne, Engine
+from rlaif.engines.spending import Ledger, Spending
+from rlaif.errors import StoreError
+from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt
+
+A = TypeVar("A", OptionScores, Generation)
+
+_LEDGER_EVERY_S = 1.0
+
+
+class CachedEngine:
+    """Puts an answer cache and a ledger in front of an engine.
+
+    A question is what determines its answer: the engine's identity, what it reads (``Engine.rendered``: token ids of
+    a local model), and the options or the whole sampling, its seed included. Who asks, for which pair and in which run
+    is no part of it. Equal questions of one call are asked once; what is not known is asked in one call, in order, and
+    kept before this returns. A failure (``missing``) is no answer and is never kept.
+
+    An engine that is :class:`rlaif.engines.base.AnswersOneByOne` has each answer kept as it arrives; of any other, the
+    answers of the call in flight are lost when the process is killed.
+
+    Args:
+        engine: Who is asked.
+        cache: Where answers are kept; None keeps none (and still asks equal questions of one call once).
+        ledger: Counts what was asked and what was known; None counts nothing.
+    """
+
+    def __init__(self, engine: Engine, cache: AnswerCache | None = None, *, ledger: Ledger | None = None) -> None:
+        self.engine = engine
+        self.cache = cache
+        self.ledger = ledger
+
+    @property
+    def identity(self) -> str:
+        """The engine's own: a label does not depend on where its answer was found."""
+        return self.engine.identity
+
+    def rendered(self, prompt: StructuredPrompt) -> bytes:
+        """As the engine's."""
+        return self.engine.rendered(prompt)
+
+    def num_tokens(self, text: str) -> int:
+        """As the engine's."""
+        return self.engine.num_tokens(text)
+
+    def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
+        """As :meth:`rlaif.engines.base.Engine.score`."""
+        identity = self.identity
+        keys = [score_key(identity, self.rendered(prompt), options) for prompt in prompts]
+        return self._answers(prompts, keys, lambda asked: self.engine.score(asked, options))
+
+    def generate(self, prompts: Sequence[StructuredPrompt], sampling: Sampling) -> list[Generation]:
+        """As :meth:`rlaif.engines.base.Engine.generate`."""
+        identity = self.identity
+        keys = [generate_key(identity, self.rendered(prompt), sampling) for prompt in prompts]
+        return self._answers(prompts, keys, lambda asked: self.engine.generate(asked, sampling))
+
+    def _answers(
+        self,
+        prompts: Sequence[StructuredPrompt],
+        keys: Sequence[bytes],
+        ask: Callable[[Sequence[StructuredPrompt]], list[A]],
+    ) -> list[A]:
+        answers = cast("dict[bytes, A]", self._known(keys))
+        by_key = dict(zip(keys, prompts, strict=True))
+        unknown = [key for key in by_key if key not in answers]
+        if unknown:
+            call = _Call(self, unknown)
+            fresh = call.run(lambda: ask([by_key[key] for key in unknown]))
+            answers |= dict(zip(unknown, fresh, strict=True))
+        if self.ledger is not None and len(unknown) < len(keys):
+            self._count_known([answers[key] for key in keys], [answers[key] for key in unknown])
+        return [answers[key] for key in keys]
+
+    def _known(self, keys: Sequence[bytes]) -> dict[bytes, Answer]:
+        if self.cache is None:
+            return {}
+        try:
+            return {key: unpack(data) for key, data in self.cache.get(list(dict.fromkeys(keys))).items()}
+        except ValueError as error:
+            raise StoreError(
+                f"label cache: holds {error}; delete the answer cache in the store, or set label.cache=none"
+            ) from error
+
+    def _count_known(self, all_answers: Sequence[Answer], asked: Sequence[Answer]) -> None:
+        """What stood in the cache or was asked by an equal prompt of the same call."""
+        assert self.ledger is not None
+        wanted, paid = self.spent_on(all_answers), self.spent_on(asked)
+        self.ledger.add(
+            Spending(
+                num_cached=wanted.num_questions - paid.num_questions,
+                num_cached_prompt_tokens=wanted.num_prompt_tokens - paid.num_prompt_tokens,
+                num_cached_reply_tokens=wanted.num_reply_tokens - paid.num_reply_tokens,
+            )
+        )
+
+    def spent_on(self, answers: Sequence[Answer]) -> Spending:
+        """Questions and tokens of answers; a failed question counts without tokens, nobody knows what it read."""
+        given = [answer for answer in answers if answer.missing is None]
+        return Spending(
+            num_questions=len(answers),
+            num_prompt_tokens=sum(answer.num_prompt_tokens for answer in given),
+            num_reply_tokens=sum(map(self._num_reply_tokens, given)),
+        )
+
+    def _num_reply_tokens(self, answer: Answer) -> int:
+        if isinstance(answer, OptionScores):
+            return 1
+        return len(answer.token_ids) or self.num_tokens(answer.text)
+
+    def keep(self, answers: dict[bytes, Answer]) -> None:
+        """Put answers into the cache, failures left out."""
+        if self.cache is not None:
+            given = {key: pack(answer) for key, answer in answers.items() if answer.missing is None}
+            self.cache.put(given)
+
+
+class _Call:
+    """One call of the engine: keeps and counts its answers, as they arrive or at its end."""
+
+    def __init__(self, owner: CachedEngine, keys: Sequence[bytes]) -> None:
+        self.owner = owner
+        self.keys = keys
+        self._kept: set[int] = set()
+        self._uncounted: list[Answer] = []
+        self._counted_at = time.perf_counter()
+        self._lock = threading.Lock()
+
+    def run(self, ask: Callable[[], list[A]]) -> list[A]:
+        engine = self.owner.engine
+        if not isinstance(engine, AnswersOneByOne):
+            answers = ask()
+            self._finish(answers)
+            return answers
+        engine.on_answer = self._arrived
+        try:
+            answers = ask()
+            self._finish(answers)
+        finally:
+            engine.on_answer = None
+            self._count()
+        return answers
+
+    def _arrived(self, position: int, answer: Answer) -> None:
+        with self._lock:
+            self._kept.add(position)
+            self.owner.keep({self.keys[position]: answer})
+            self._uncounted.append(answer)
+            if time.perf_counter() - self._counted_at >= _LEDGER_EVERY_S:
+                self._count()
+
+    def _finish(self, answers: Sequence[Answer]) -> None:
+        assert len(answers) == len(self.keys), "an engine answers every prompt"
+        rest = [position for position in range(len(answers)) if position not in self._kept]
+        self.owner.keep({self.keys[position]: answers[position] for position in rest})
+        self._uncounted += [answers[position] for position in rest]
+        self._count()
+
+    def _count(self) -> None:
+        now = time.perf_counter()
+        if self.owner.ledger is not None and self._uncounted:
+            seconds = Spending(seconds=now - self._counted_at)
+            self.owner.ledger.add(self.owner.spent_on(self._uncounted) + seconds)
+        self._counted_at = now
+        self._uncounted = []

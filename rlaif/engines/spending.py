@@ -1,0 +1,119 @@
+"""What the questions to engines took: counted call by call, kept beside the labels they paid for."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from rlaif.errors import StoreError
+
+_FILES = "spent-*.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spending:
+    """Questions, tokens and time; adds up."""
+
+    num_questions: int = 0
+    """Questions that an engine was asked, failed ones included."""
+    num_prompt_tokens: int = 0
+    """Tokens that it read to give an answer."""
+    num_reply_tokens: int = 0
+    """Tokens that it wrote; one for a scored verdict."""
+    num_cached: int = 0
+    """Questions that the answer cache knew: they cost nothing."""
+    num_cached_prompt_tokens: int = 0
+    num_cached_reply_tokens: int = 0
+    seconds: float = 0.0
+    """Spent waiting for engines; of several processes the sum."""
+
+    def __add__(self, other: Spending) -> Spending:
+        names = [field.name for field in fields(self)]
+        return Spending(**{name: getattr(self, name) + getattr(other, name) for name in names})
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens paid for, read and written."""
+        return self.num_prompt_tokens + self.num_reply_tokens
+
+
+class Ledger:
+    """Adds up spending, of this process and of earlier and parallel ones that write into one folder.
+
+    Args:
+        directory: The folder, made when missing; None keeps the sum in memory alone.
+        rank: Names this process's file in the folder, ``spent-<rank>.jsonl``: a line per call.
+
+    Raises:
+        StoreError: From every method, when the folder cannot be read or written.
+    """
+
+    def __init__(self, directory: Path | None = None, *, rank: int = 0) -> None:
+        self.directory = directory
+        self.rank = rank
+        self._by_file: dict[str, Spending] = {}
+        self._read_to: dict[str, int] = {}
+        self._own = f"spent-{rank}.jsonl"
+        if directory is not None:
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+                _cut_torn_line(directory / self._own)
+                self._read()
+            except OSError as error:
+                raise self._unusable(error) from error
+
+    def add(self, spending: Spending) -> None:
+        """Count a call; its line is with the operating system when this returns, and survives ``kill -9``."""
+        self._by_file[self._own] = self._by_file.get(self._own, Spending()) + spending
+        if self.directory is None:
+            return
+        line = json.dumps({name: value for name, value in asdict(spending).items() if value}) + "\n"
+        try:
+            with (self.directory / self._own).open("ab") as file:
+                file.write(line.encode())
+                self._read_to[self._own] = file.tell()
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def total(self) -> Spending:
+        """Everything spent so far, by all processes and starts."""
+        if self.directory is not None:
+            try:
+                self._read()
+            except OSError as error:
+                raise self._unusable(error) from error
+        return sum(self._by_file.values(), Spending())
+
+    def longest_s(self) -> float:
+        """Seconds of the process that spent most: what several at once take."""
+        return max((spending.seconds for spending in self._by_file.values()), default=0.0)
+
+    def _read(self) -> None:
+        """Count the lines that were added since the last look."""
+        assert self.directory is not None
+        for path in sorted(self.directory.glob(_FILES)):
+            with path.open("rb") as file:
+                file.seek(self._read_to.get(path.name, 0))
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    seen = self._by_file.get(path.name, Spending())
+                    self._by_file[path.name] = seen + Spending(**json.loads(line))
+                    self._read_to[path.name] = self._read_to.get(path.name, 0) + len(line)
+
+    def _unusable(self, error: OSError) -> StoreError:
+        return StoreError(
+            f"{self.directory}: cannot keep what was spent ({error}); make room or permissions and start again"
+        )
+
+
+def _cut_torn_line(path: Path) -> None:
+    """A process that was killed while it wrote leaves half a line."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
