@@ -320,8 +320,8 @@ def test_processes_write_one_cache_at_once(place: str, tmp_path: Path) -> None:
     answers = CachedEngine(engine, opened).score([question(str(number)) for number in range(360)], ("1", "2"))
     assert engine.num_prompts == 0
     assert {answer.logprobs for answer in answers} == {(math.log(0.998), math.log(0.001))}
-    files = {"local": 1, "network": 3}[place]
-    assert len(list(tmp_path.rglob("*.sqlite"))) == files
+    most = {"local": 1, "network": 3}[place]  # a process that starts late finds all answers and writes none
+    assert 1 <= len(list(tmp_path.rglob("*.sqlite"))) <= most
 
 
 def test_a_network_cache_does_not_share_a_file_and_leaves_none_empty(tmp_path: Path) -> None:
