@@ -1,15 +1,23 @@
-"""One row of each known format as a pair of responses with a human label."""
+"""One row of each known format as a pair of responses with a label."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
+from rlaif.data.encodings import UnknownPreferenceError, decoder
+from rlaif.data.transcripts import ASSISTANT_TURN, HUMAN_TURN, TurnError, instruction_of, transcript, with_turns
 from rlaif.errors import DataError
 from rlaif.types import content_id
 
-HUMAN_TURN = "\n\nHuman:"
-ASSISTANT_TURN = "\n\nAssistant:"
+COLUMNS = {
+    name: name if name != "preference" else "p_first"
+    for name in ("prompt", "first", "second", "preference", "confidence", "weight")
+}
+"""What a row of ``table`` holds, and the column it stands in unless ``columns`` says otherwise; the last two may be
+absent."""
+OPTIONAL_COLUMNS = ("confidence", "weight")
+_PROBABILITY = decoder("p_first", "preference")
 
 
 class OddRowError(Exception):
@@ -25,15 +33,31 @@ class OddRowError(Exception):
         super().__init__(f"{reason} ({detail})" if detail else reason)
 
 
+class OtherTaskError(OddRowError):
+    """A row that belongs to another task: left out and counted, not held against the data."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LabeledPair:
     """One row, parsed."""
 
     prompt: str
+    """Starts with a human turn where the format has turns."""
     first: str
     second: str
     p_first: float | None
+    """In [0, 1]; None where the row has no label."""
     confidence: float | None = None
+    weight: float = 1.0
+    is_instruction: bool = False
+    """True when ``prompt`` is what one person asked, without turns."""
+    first_source: str = "dataset"
+    """Who wrote the first response."""
+    second_source: str = "dataset"
+
+    def prompt_for(self, continues_dialogue: bool) -> str:
+        """The prompt for a task: an instruction gets turns where the policy continues a dialogue."""
+        return with_turns(self.prompt) if self.is_instruction and continues_dialogue else self.prompt
 
 
 def chosen_and_rejected(prompt: str, chosen: str, rejected: str, confidence: float | None = None) -> LabeledPair:
@@ -60,8 +84,8 @@ def parse_hh(values: Mapping[str, object]) -> LabeledPair:
     """
     chosen, rejected = text_of(values, "chosen"), text_of(values, "rejected")
     contexts, responses = [], []
-    for transcript in (chosen, rejected):
-        context, turn, response = transcript.rpartition(ASSISTANT_TURN)
+    for text in (chosen, rejected):
+        context, turn, response = text.rpartition(ASSISTANT_TURN)
         if not turn or not context.startswith(HUMAN_TURN):
             raise OddRowError("not a dialogue", "a transcript starts with a human turn and ends with an assistant's")
         contexts.append(context + turn)
@@ -71,43 +95,122 @@ def parse_hh(values: Mapping[str, object]) -> LabeledPair:
     return chosen_and_rejected(contexts[0], responses[0], responses[1])
 
 
-def parse_row(values: Mapping[str, object]) -> LabeledPair:
-    """A prompt with ``chosen`` and ``rejected``, or with ``first``, ``second`` and ``p_first``."""
-    prompt = text_of(values, "prompt")
+def parse_table(
+    values: Mapping[str, object],
+    *,
+    columns: Mapping[str, str] = COLUMNS,
+    decode: Callable[[object], float | None] = _PROBABILITY,
+) -> LabeledPair:
+    """A prompt, two responses and a preference in named columns; an empty preference is no label.
+
+    Args:
+        values: The row.
+        columns: Where each thing stands, as :data:`COLUMNS`.
+        decode: What turns the preference into P(first is better).
+    """
+    prompt, first, second = (text_of(values, columns[name]) for name in ("prompt", "first", "second"))
     if not prompt.strip():
         raise OddRowError("empty prompt")
-    if "chosen" in values and "rejected" in values:
-        return chosen_and_rejected(prompt, text_of(values, "chosen").strip(), text_of(values, "rejected").strip())
-    p_first = values["p_first"]
-    if p_first is not None:
-        if isinstance(p_first, bool) or not isinstance(p_first, int | float):
-            raise DataError(f"p_first is {p_first!r}; expected a number from 0 to 1, or null")
-        if not 0.0 <= p_first <= 1.0:
-            raise OddRowError("p_first is no probability", str(p_first))
-        p_first = float(p_first)
-    first, second = text_of(values, "first").strip(), text_of(values, "second").strip()
-    return LabeledPair(prompt=prompt, first=first, second=second, p_first=p_first)
+    confidence, weight = (_number_of(values, columns[name]) for name in OPTIONAL_COLUMNS)
+    if weight is not None and not 0.0 <= weight < float("inf"):
+        raise OddRowError("no weight", f"{columns['weight']}={weight:g}")
+    return LabeledPair(
+        prompt=prompt,
+        first=first.strip(),
+        second=second.strip(),
+        p_first=_decoded(decode, values, columns["preference"]),
+        confidence=confidence,
+        weight=1.0 if weight is None else weight,
+        is_instruction=not prompt.startswith(HUMAN_TURN),
+    )
 
 
-def text_of(values: Mapping[str, object], key: str) -> str:
-    """The text under a key.
+def parse_chosen_rejected(values: Mapping[str, object]) -> LabeledPair:
+    """TRL's preference format: a prompt with ``chosen`` and ``rejected``, as texts or as lists of messages.
 
-    Raises:
-        DataError: Something else stands there; the caller adds the place.
+    Without ``prompt``, both are whole conversations (lists of messages, or HH transcripts). ``p_chosen`` in
+    [0, 1] makes the label soft; without it, it is hard. Source: trl ``docs/source/dataset_formats.md``.
     """
-    value = values[key]
-    if not isinstance(value, str):
-        raise DataError(f"{key} is {value!r:.40}; expected a text")
-    return value
+    chosen, rejected = _side(values, "chosen"), _side(values, "rejected")
+    if "prompt" not in values:
+        return parse_hh({"chosen": chosen, "rejected": rejected})
+    prompt = _side(values, "prompt")
+    if isinstance(values["prompt"], list):
+        prompt = instruction_of(prompt + ASSISTANT_TURN)
+    if not prompt.strip():
+        raise OddRowError("empty prompt")
+    chosen, rejected = (side.removeprefix(ASSISTANT_TURN).strip() for side in (chosen, rejected))
+    pair = chosen_and_rejected(prompt, chosen, rejected)
+    p_chosen = _decoded(_PROBABILITY, values, "p_chosen") if "p_chosen" in values else 1.0
+    p_first = p_chosen if p_chosen is None or pair.p_first == 1.0 else 1.0 - p_chosen
+    return replace(pair, p_first=p_first, is_instruction=not prompt.startswith(HUMAN_TURN))
+
+
+def parse_alpaca_eval(values: Mapping[str, object]) -> LabeledPair:
+    """An annotation of AlpacaEval: ``preference`` from 1, the first, to 2, or ``p_output_2_preferred``.
+
+    Source: tatsu-lab/alpaca_eval, ``results/*/*/annotations.json``.
+    """
+    instruction = text_of(values, "instruction")
+    if not instruction.strip():
+        raise OddRowError("empty prompt")
+    key, encoding = (
+        ("p_output_2_preferred", "p_second") if "p_output_2_preferred" in values else ("preference", "index1")
+    )
+    return LabeledPair(
+        prompt=instruction,
+        first=text_of(values, "output_1").strip(),
+        second=text_of(values, "output_2").strip(),
+        p_first=_decoded(decoder(encoding, key), values, key),
+        is_instruction=not instruction.startswith(HUMAN_TURN),
+        first_source=str(values.get("generator_1") or "dataset"),
+        second_source=str(values.get("generator_2") or "dataset"),
+    )
+
+
+def parse_distilabel(values: Mapping[str, object]) -> LabeledPair:
+    """Two rated ``generations`` of an ``instruction``: the higher of the ``ratings`` wins, equal ones tie.
+
+    Ratings are no probabilities, so the label is hard, unless a column ``p_first`` says more. Source: distilabel,
+    ``FormatTextGenerationDPO``.
+    """
+    instruction, generations, ratings = text_of(values, "instruction"), values["generations"], values["ratings"]
+    if not instruction.strip():
+        raise OddRowError("empty prompt")
+    if not isinstance(generations, list) or not isinstance(ratings, list):
+        raise DataError("generations and ratings must be lists")
+    if len(generations) != 2 or len(ratings) != 2:
+        raise OddRowError("not two generations", f"{len(generations)} with {len(ratings)} ratings")
+    models = values.get("generation_models") or ("dataset", "dataset")
+    assert isinstance(models, list | tuple)
+    if values.get("p_first") is not None:
+        p_first = _decoded(_PROBABILITY, values, "p_first")
+    elif None in ratings:
+        p_first = None
+    else:
+        p_first = 0.5 if ratings[0] == ratings[1] else float(ratings[0] > ratings[1])
+    return LabeledPair(
+        prompt=instruction,
+        first=text_of({"generations": generations[0]}, "generations").strip(),
+        second=text_of({"generations": generations[1]}, "generations").strip(),
+        p_first=p_first,
+        is_instruction=not instruction.startswith(HUMAN_TURN),
+        first_source=str(models[0]),
+        second_source=str(models[1]),
+    )
 
 
 def parse_tldr(values: Mapping[str, object]) -> LabeledPair:
     """A comparison of two summaries of a Reddit post (arXiv 2009.01325), in the query format of its authors.
 
-    Source: openai/summarize-from-feedback, ``summarize_from_feedback/utils/experiment_helpers.py``.
+    Comparisons of news articles (the CNN/DM batches) are of another task. Source: openai/summarize-from-feedback,
+    ``summarize_from_feedback/utils/experiment_helpers.py``.
     """
-    info, summaries, extra = values["info"], values["summaries"], values["extra"]
-    assert isinstance(info, Mapping) and isinstance(summaries, list) and isinstance(extra, Mapping)
+    if "cnndm" in str(values.get("batch", "")):
+        raise OtherTaskError("news article, no post", str(values["batch"]))
+    info, summaries, extra = values["info"], values["summaries"], values.get("extra") or {}
+    if not isinstance(info, Mapping) or not isinstance(summaries, list) or not isinstance(extra, Mapping):
+        raise DataError("info and extra must be objects, summaries a list")
     if not info["post"]:
         raise OddRowError("empty prompt")
     prompt = f"SUBREDDIT: r/{info['subreddit']}\n\nTITLE: {info['title']}\n\nPOST: {info['post']}"
@@ -115,5 +218,50 @@ def parse_tldr(values: Mapping[str, object]) -> LabeledPair:
     if choice not in (0, 1):
         raise OddRowError("no choice", str(choice))
     texts = [summary["text"].strip() for summary in summaries]
-    confidence = None if extra["confidence"] is None else float(extra["confidence"])
-    return chosen_and_rejected(prompt, texts[choice], texts[1 - choice], confidence)
+    confidence = extra.get("confidence")
+    return chosen_and_rejected(
+        prompt, texts[choice], texts[1 - choice], None if confidence is None else float(confidence)
+    )
+
+
+def text_of(values: Mapping[str, object], key: str) -> str:
+    """The text under a key.
+
+    Raises:
+        OddRowError: Nothing stands there.
+        DataError: Something else stands there; the caller adds the place.
+    """
+    value = values[key]
+    if value is None:
+        raise OddRowError("no text", f"{key} is null")
+    if not isinstance(value, str):
+        raise DataError(f"{key} is {value!r:.40}; expected a text")
+    return value
+
+
+def _side(values: Mapping[str, object], key: str) -> str:
+    """A text, or the text of a list of messages."""
+    value = values[key]
+    if not isinstance(value, list):
+        return text_of(values, key)
+    try:
+        return transcript(value)
+    except TurnError as error:
+        raise OddRowError("unknown message", f"{key}: {error}") from None
+
+
+def _number_of(values: Mapping[str, object], key: str) -> float | None:
+    value = values.get(key)
+    if value is None or value == "":
+        return None
+    try:
+        return float(str(value))
+    except ValueError:
+        raise OddRowError(f"{key} is no number", repr(value)) from None
+
+
+def _decoded(decode: Callable[[object], float | None], values: Mapping[str, object], key: str) -> float | None:
+    try:
+        return decode(values[key])
+    except UnknownPreferenceError as error:
+        raise OddRowError("unknown preference", f"{key}: {error}") from None

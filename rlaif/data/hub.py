@@ -11,9 +11,10 @@ from itertools import islice
 from typing import Literal
 
 from rlaif.data.base import TaskData
-from rlaif.data.files import check_choices
 from rlaif.data.formats import LabeledPair, parse_hh, parse_tldr
-from rlaif.data.pairs import PairOptions, PairReader, Row
+from rlaif.data.pair_files import check_choices
+from rlaif.data.pairs import PairOptions, PairReader
+from rlaif.data.tables import Row
 from rlaif.errors import DataError
 from rlaif.tasks.base import Task
 from rlaif.types import content_id
@@ -101,11 +102,11 @@ class HubSource:
         max_skipped: float = 0.2,
         max_rows: int | None = None,
     ) -> None:
-        check_choices(dataset=(dataset, tuple(TABLES)), pairs=(pairs, ("dataset", "policy")))
+        check_choices("data", dataset=(dataset, tuple(TABLES)), pairs=(pairs, ("dataset", "policy")))
         self.table = TABLES[dataset]
-        check_choices(split=(split, self.table.splits))
+        check_choices("data", split=(split, self.table.splits))
         if not self.table.has_confidence:
-            check_choices(eval_confidences=(str(list(eval_confidences)), ("[]",)))
+            check_choices("data", eval_confidences=(str(list(eval_confidences)), ("[]",)))
         self.dataset = dataset
         self.split = split
         self.pairs: Literal["policy", "dataset"] = pairs
@@ -151,11 +152,8 @@ class HubSource:
         return f"data.dataset={self.dataset} ({self.table.repo}, {self.split})"
 
     def _rows(self) -> Iterator[Row]:
-        numbered = enumerate(self._downloaded, 1)
         rows = (
-            Row(f"{self.dataset}/{self.split}:{number}", values)
-            for number, values in numbered
-            if "cnndm" not in str(values.get("batch", ""))  # news articles, another task
+            Row(f"{self.dataset}/{self.split}:{number}", values) for number, values in enumerate(self._downloaded, 1)
         )
         return islice(rows, self.options.max_rows)
 
@@ -168,5 +166,5 @@ class HubSource:
                 f"{self._name}: cannot be loaded from the Hugging Face hub ({type(error).__name__}: {error})."
                 " With a network, start again; without one, bring the file over and use"
                 " data=files data.path=... (HH: the .jsonl.gz as it is; others: rows with prompt, chosen, rejected,"
-                " data.format=jsonl), or use data=pocket"
+                " data.format=chosen_rejected), or use data=pocket"
             ) from error

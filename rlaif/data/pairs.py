@@ -8,11 +8,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
-from typing import NamedTuple
+from dataclasses import dataclass, field, fields, replace
 
 from rlaif.data.base import SkippedRows, TaskData
-from rlaif.data.formats import ASSISTANT_TURN, HUMAN_TURN, LabeledPair, OddRowError
+from rlaif.data.formats import LabeledPair, OddRowError, OtherTaskError
+from rlaif.data.pair_files import check_pair
+from rlaif.data.repeated import PairKey, VoteTable
+from rlaif.data.tables import Row
+from rlaif.data.transcripts import ASSISTANT_TURN, HUMAN_TURN
 from rlaif.errors import ConfigError, DataError
 from rlaif.tasks.base import Task
 from rlaif.types import Comparison, Completion, Demonstration, Preference, Prompt, content_id
@@ -56,14 +59,6 @@ class PairOptions:
         return content_id(*(f"{option.name}={getattr(self, option.name)}" for option in fields(self)))
 
 
-class Row(NamedTuple):
-    """One raw row and where it stands."""
-
-    place: str
-    """``file:line``."""
-    values: Mapping[str, object]
-
-
 @dataclass(kw_only=True)
 class PairReader:
     """Turns raw rows into :class:`~rlaif.data.base.TaskData`.
@@ -84,10 +79,12 @@ class PairReader:
     eval_confidences: tuple[float, ...] = ()
     """Held-out pairs count only with one of these confidences; empty takes all."""
     reasons: Counter[str] = field(default_factory=Counter, init=False)
+    num_unusable: int = field(default=0, init=False)
+    """Rows of this task that were left out; repeated pairs are merged and not among them."""
     shown: list[str] = field(default_factory=list, init=False)
 
     def read(self, rows: Iterable[Row], *, name: str) -> TaskData:
-        """Parse all rows and split them by conversation.
+        """Parse all rows, merge those of one pair (in either order) and split the pairs by conversation.
 
         Args:
             rows: Raw rows.
@@ -100,32 +97,33 @@ class PairReader:
             DataError: More rows than ``max_skipped`` were left out, or nothing is left for training.
         """
         pairs: list[tuple[LabeledPair, Prompt, str]] = []
-        num_rows = 0
+        table, num_rows, adds_turns = VoteTable(), 0, not self.task.policy_text("")
         for num_rows, row in enumerate(rows, 1):  # noqa: B007
             try:
                 pair = self.parse(row.values)
+                pair = replace(pair, prompt=pair.prompt_for(continues_dialogue=adds_turns))
                 self._check(pair)
                 prompt = Prompt(task=self.task.name, text=self._cut(pair.prompt))
             except OddRowError as odd:
                 self.reasons[odd.reason] += 1
+                self.num_unusable += not isinstance(odd, OtherTaskError)
                 if len(self.shown) < NUM_SHOWN:
                     self.shown.append(f"{row.place}: {odd}")
                 continue
             except DataError as error:
                 raise DataError(f"{name}, {row.place}: {error}; correct or delete this row") from error
-            pairs.append((pair, prompt, conversation_start(pair.prompt)))
+            if table.add(pair):
+                pairs.append((pair, prompt, conversation_start(pair.prompt)))
+        self.reasons += table.repeated
+        pairs = [(_merged(pair, table), prompt, start) for pair, prompt, start in pairs]
         skipped = SkippedRows(counts=dict(self.reasons.most_common()), examples=tuple(self.shown), num_rows=num_rows)
         self._check_share(skipped, name)
         return self._split(pairs, skipped, name)
 
     def _check(self, pair: LabeledPair) -> None:
-        for text in (pair.prompt, pair.first, pair.second):
-            if any("\ud800" <= character <= "\udfff" for character in text):
-                raise OddRowError("broken Unicode")
         if not pair.first or not pair.second:
             raise OddRowError("empty response")
-        if pair.first == pair.second:
-            raise OddRowError("equal responses")
+        check_pair(pair)
         longest = max(self._count(" " + pair.first), self._count(" " + pair.second))
         if longest > self.options.max_response_tokens:
             limit = self.options.max_response_tokens
@@ -145,12 +143,11 @@ class PairReader:
         return len(text.split()) if self.count_tokens is None else self.count_tokens(text)
 
     def _check_share(self, skipped: SkippedRows, name: str) -> None:
-        num_skipped = sum(skipped.counts.values())
-        if num_skipped <= self.options.max_skipped * skipped.num_rows:
+        if self.num_unusable <= self.options.max_skipped * skipped.num_rows:
             return
         counts = ", ".join(f"{reason}: {count}" for reason, count in skipped.counts.items())
         raise DataError(
-            f"{name}: {num_skipped} of {skipped.num_rows} rows cannot be used, more than"
+            f"{name}: {self.num_unusable} of {skipped.num_rows} rows cannot be used, more than"
             f" data.max_skipped={self.options.max_skipped} allows ({counts}). The first: {'; '.join(skipped.examples)}."
             " Give other data, or raise data.max_prompt_tokens, data.max_response_tokens or data.max_skipped"
         )
@@ -180,7 +177,8 @@ class PairReader:
         )
 
     def _preference(self, pair: LabeledPair, prompt: Prompt) -> Preference:
-        first, second = (Completion(text=text, source="dataset") for text in (pair.first, pair.second))
+        first = Completion(text=pair.first, source=pair.first_source)
+        second = Completion(text=pair.second, source=pair.second_source)
         return Preference(
             comparison=Comparison(prompt=prompt, first=first, second=second),
             p_first=pair.p_first,
@@ -188,6 +186,7 @@ class PairReader:
             labeler="dataset",
             source=self.source,
             confidence=pair.confidence,
+            weight=pair.weight,
         )
 
 
@@ -208,6 +207,12 @@ def is_held_out(key: str, fraction: float, split: str) -> bool:
 def conversation_start(prompt: str) -> str:
     """The first human turn: HH holds one conversation at several lengths, which belong on one side of a split."""
     return prompt.partition(ASSISTANT_TURN)[0]
+
+
+def _merged(pair: LabeledPair, table: VoteTable) -> LabeledPair:
+    key = PairKey.of(pair.prompt, pair.first, pair.second)
+    votes = table.votes[key.id]
+    return replace(pair, p_first=votes.p_first(key.turned), weight=votes.weight)
 
 
 def _distinct(prompts: list[Prompt]) -> list[Prompt]:

@@ -2,80 +2,51 @@
 
 from __future__ import annotations
 
-import difflib
-import gzip
-import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rlaif.data.base import Annotators
+from rlaif.data.label_table import LabelTable, Reading
+from rlaif.data.pair_files import FormatName, PairFile
+from rlaif.data.repeated import PairKey
 from rlaif.engines.base import Engine
-from rlaif.errors import ConfigError, DataError
+from rlaif.errors import ConfigError
 from rlaif.labelers.pairwise import PairwisePrompt
 from rlaif.types import Comparison, Preference, content_id
 
-COLUMNS = {"prompt": "prompt", "first": "first", "second": "second", "p_first": "p_first"}
-"""What a label needs, and the column it stands in unless ``labeler.columns`` says otherwise."""
 NOT_IN_FILE = "not in file"
+NULL_IN_FILE = "null in file"
 
-Key = tuple[str, str, str]
-"""Prompt and both responses without surrounding white space, the responses in alphabetical order."""
-
-
-class Pair(NamedTuple):
-    """A pair under the key that it has in either order."""
-
-    key: Key
-    turned: bool
-    """True when the key names the second response first."""
-
-    @classmethod
-    def of(cls, prompt: str, first: str, second: str) -> Pair:
-        first, second = first.strip(), second.strip()
-        turned = second < first
-        return cls((prompt.strip(), *((second, first) if turned else (first, second))), turned)
-
-
-class Row(NamedTuple):
-    """One label of a table and where it stands."""
-
-    pair: Pair
-    p_first: float | None
-    """As in the table; None when null there."""
-    place: str
-    """``file:line`` or ``file, row n``."""
-
-    def p_first_of(self, pair: Pair) -> float | None:
-        """The label of the same pair, inverted when its responses stand in the other order."""
-        if self.p_first is None or pair.turned == self.pair.turned:
-            return self.p_first
-        return 1.0 - self.p_first
+log = logging.getLogger(__name__)
 
 
 class FileLabeler:
-    """Looks labels up in a Parquet or JSON-lines table, by the texts of prompt and both responses.
+    """Looks labels up in a file, by the texts of prompt and both responses.
 
-    A pair that stands in the table with its responses swapped gets the inverted label; one that does
-    not stand there is missing ("not in file"), as is one whose ``p_first`` is null there.
+    A pair that stands in the file with its responses swapped gets the inverted label; one that does not
+    stand there is missing ("not in file"), as is one whose label is null there. A pair in several rows gets
+    the mean of their labels. A dialogue of one turn is found under its bare instruction too.
 
     Args:
-        path: ``.parquet``, ``.jsonl`` or ``.jsonl.gz``; the label tables that this package writes are read as they are.
+        path: JSON lines, a JSON list, CSV (``.jsonl .json .csv``, each also ``.gz``) or Parquet; the label tables that
+            this package writes are read as they are.
         source: Who gave the labels, e.g. ``human``; stored with each of them.
-        columns: Other names of the columns ``prompt``, ``first``, ``second`` and ``p_first``
-            (probability in [0, 1] that the first response is the better one; 0 and 1 for hard labels).
+        format: ``table``: named columns; or ``hh``, ``chosen_rejected``, ``alpaca_eval``, ``tldr_comparisons``,
+            ``distilabel``. See :mod:`rlaif.data.formats`.
+        columns: Names of the columns of ``table`` that differ from ``prompt``, ``first``, ``second``, ``preference``
+            (by default ``p_first``), ``confidence`` and ``weight``.
+        preference: How the preference of ``table`` is encoded, see :func:`~rlaif.data.encodings.decoder`.
+        confidences: Only rows with one of these confidences; empty takes all. Paper 1 evaluates on TL;DR rows of
+            confidence 1, 2, 8 and 9.
         prompt: Accepted from a composed configuration and not used: a file asks nobody.
         engine: Likewise.
 
     Raises:
         ConfigError: An option is missing or unknown.
-        DataError: From ``label`` and ``identity``, when the table cannot be read.
+        DataError: From ``label``, ``reading`` and ``identity``, when the file cannot be read.
     """
 
     name = "file"
@@ -85,69 +56,59 @@ class FileLabeler:
         path: str | Path,
         *,
         source: str,
+        format: FormatName = "table",
         columns: Mapping[str, str] | None = None,
+        preference: str | Mapping[str, float] = "p_first",
+        confidences: Sequence[float] = (),
         prompt: PairwisePrompt | None = None,
         engine: Engine | None = None,
     ) -> None:
         if not source:
             raise ConfigError('labeler.source="": say who gave the labels, e.g. labeler.source=human')
-        self.path = Path(path)
+        self.file = PairFile(path, group="labeler", format=format, columns=columns, preference=preference)
+        if confidences and not self.file.format.has_confidence:
+            raise ConfigError(f"labeler.confidences={list(confidences)}: format {format} has no confidences")
+        self.confidences = tuple(float(confidence) for confidence in confidences)
         self.source = source
-        self.columns = {**COLUMNS, **_known_columns(columns or {})}
         self.prompt = prompt
         self.engine = engine
 
-    @property
+    @cached_property
     def identity(self) -> str:
-        return content_id("FileLabeler", self._content_hash, self.source, *(self.columns[name] for name in COLUMNS))
+        return content_id("FileLabeler", self.file.identity, self.source, str(self.confidences))
+
+    @property
+    def reading(self) -> Reading:
+        """What became of the file's rows; reads the file when nothing has yet."""
+        return self._labels.reading
 
     def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
-        """Look every comparison up; what is not in the table is missing."""
+        """Look every comparison up; what is not in the file is missing."""
         return [self._label(comparison) for comparison in comparisons]
 
     def _label(self, comparison: Comparison) -> Preference:
-        pair = Pair.of(comparison.prompt.text, comparison.first.text, comparison.second.text)
-        row = self._table.get(pair.key)
-        p_first = None if row is None else row.p_first_of(pair)
-        reason = NOT_IN_FILE if row is None else "null in file"
+        key = PairKey.of(comparison.prompt.text, comparison.first.text, comparison.second.text)
+        votes = self._labels.table.find(key)
+        p_first = None if votes is None else votes.p_first(key.turned)
+        reason = NOT_IN_FILE if votes is None else NULL_IN_FILE
         return Preference(
             comparison=comparison,
             p_first=p_first,
             missing=reason if p_first is None else None,
             labeler=f"{self.name}:{self.identity}",
             source=self.source,
+            confidence=None if votes is None else votes.confidence,
+            weight=1.0 if votes is None else votes.weight,
         )
 
     @cached_property
-    def _content_hash(self) -> str:
-        try:
-            return hashlib.sha256(self.path.read_bytes()).hexdigest()
-        except OSError as error:
-            raise DataError(f"labeler.path={self.path}: cannot be read ({error.strerror})") from error
-
-    @cached_property
-    def _table(self) -> dict[Key, Row]:
-        table: dict[Key, Row] = {}
-        for row in self._rows():
-            known = table.setdefault(row.pair.key, row)
-            if not _agree(known.p_first_of(row.pair), row.p_first):
-                raise DataError(
-                    f"{row.place}: a pair that {known.place} labels otherwise; "
-                    "keep one label per pair (their mean, if several people gave one)"
-                )
+    def _labels(self) -> LabelTable:
+        table = LabelTable(self.file, confidences=self.confidences)
+        for line in table.reading.lines():
+            log.info("%s: %s", self.file.name, line)
+        if table.reading.skipped:
+            log.warning("%s: %s", self.file.name, "; ".join(table.reading.lines()[: 1 + len(table.reading.skipped)]))
         return table
-
-    def _rows(self) -> Iterator[Row]:
-        records = _parquet(self.path) if self.path.suffix == ".parquet" else _json_lines(self.path)
-        for place, record in records:
-            prompt, first, second, p_first = (_value(record, self.columns[name], place) for name in COLUMNS)
-            if not all(isinstance(text, str) for text in (prompt, first, second)):
-                raise DataError(f"{place}: prompt, first and second must be texts")
-            if p_first is not None and not (isinstance(p_first, int | float) and 0.0 <= p_first <= 1.0):
-                raise DataError(
-                    f"{place}: {self.columns['p_first']}={p_first!r} is not a probability in [0, 1] or null"
-                )
-            yield Row(Pair.of(prompt, first, second), None if p_first is None else float(p_first), place)
 
 
 class HumanLabeler:
@@ -221,49 +182,3 @@ class HumanLabeler:
     def _asked(self, comparison: Comparison, answer: float | None, author: str) -> Preference:
         missing = "no human label for this pair" if answer is None else None
         return Preference(comparison=comparison, p_first=answer, missing=missing, labeler=author, source=self.source)
-
-
-def _agree(p: float | None, q: float | None) -> bool:
-    """Equal up to what inverting a label rounds away."""
-    return p == q if p is None or q is None else abs(p - q) < 1e-9
-
-
-def _known_columns(columns: Mapping[str, str]) -> Mapping[str, str]:
-    unknown = [name for name in columns if name not in COLUMNS]
-    if unknown:
-        raise ConfigError([f"labeler.columns.{name}: unknown, there are {', '.join(COLUMNS)}" for name in unknown])
-    return columns
-
-
-def _value(record: Mapping[str, Any], column: str, place: str) -> Any:
-    if column not in record:
-        near = difflib.get_close_matches(column, list(record), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise DataError(
-            f"{place}: no column {column!r}{hint} There are {', '.join(record)}; name others with labeler.columns"
-        )
-    return record[column]
-
-
-def _json_lines(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    number = 0
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                record = json.loads(line)
-                if not isinstance(record, dict):
-                    raise DataError(f"{path}:{number}: a JSON object per line is expected")
-                yield f"{path}:{number}", record
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{number}: not JSON ({error.msg})") from error
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}:{number + 1}: cannot be read ({error}); is the file complete?") from error
-
-
-def _parquet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    try:
-        rows = pq.read_table(path).to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: cannot be read as Parquet ({error}); is the file complete?") from error
-    for number, record in enumerate(rows, start=1):
-        yield f"{path}, row {number}", record

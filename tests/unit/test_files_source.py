@@ -117,19 +117,20 @@ def test_too_many_odd_rows_stop_the_run(tmp_path):
 
 def test_rows_with_a_prompt(tmp_path):
     rows = [
-        {"prompt": "A post.", "chosen": "good", "rejected": "bad"},
+        {"prompt": "A post.", "first": "good", "second": "bad", "p_first": 1},
         {"prompt": "Another post.", "first": " x ", "second": "y", "p_first": 0.75},
         {"prompt": "Third.", "first": "x", "second": "y", "p_first": None},
         {"prompt": "Fourth.", "first": "x", "second": "y", "p_first": 0.5},
         {"prompt": "Fifth.", "first": "x", "second": "y", "p_first": 1.5},
     ]
-    source = FilesSource(write(tmp_path / "rows.jsonl", rows), format="jsonl", eval_fraction=0.0, source="crowd")
+    source = FilesSource(write(tmp_path / "rows.jsonl", rows), format="table", eval_fraction=0.0, source="crowd")
     data = source.load(Summarization())
     assert [d.response for d in data.demonstrations] == ["good", "x"]
     assert [p.p_first for p in data.preferences][1:] == [0.75, None, 0.5]
     assert data.preferences[2].missing == "no label in the data"
     assert data.preferences[0].source == "crowd"
-    assert data.skipped.counts == {"p_first is no probability": 1}
+    assert data.skipped.counts == {"unknown preference": 1}
+    assert data.skipped.examples == ("rows.jsonl:5: unknown preference (p_first: 1.5 is not between 0 and 1)",)
 
 
 def test_files_that_cannot_be_read_say_where_and_what_to_do(tmp_path):
@@ -148,7 +149,7 @@ def test_files_that_cannot_be_read_say_where_and_what_to_do(tmp_path):
         "key.jsonl": (good + b'\n{"chosen": "a"}\n', r"line 3: lacks the key 'rejected'; it has 'chosen'"),
         "other.jsonl": (
             b'{"prompt": "a", "first": "b", "second": "c", "p_first": 1}\n',
-            r"line 1: lacks the key 'chosen', 'rejected'; .* \(data\.format=jsonl would fit\)",
+            r"line 1: lacks the key 'chosen', 'rejected'; .* \(data\.format=table would fit\)",
         ),
         "number.jsonl": (b'{"chosen": 3, "rejected": "a"}\n', r"number\.jsonl:1: chosen is 3; expected a text"),
     }
@@ -165,7 +166,7 @@ def test_wrong_options_are_listed(tmp_path):
     with pytest.raises(ConfigError) as caught:
         FilesSource("x", eval_fraction=1.0, max_skipped=2, max_rows=0)
     assert len(caught.value.problems) == 3
-    with pytest.raises(ConfigError, match=r"data\.format=csv: allowed are hh, jsonl"):
+    with pytest.raises(ConfigError, match=r"data\.format=csv: allowed are hh, table, chosen_rejected, alpaca_eval"):
         FilesSource("x", format="csv")
 
 

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlaif.engines.transformers import TransformersEngine
-from rlaif.errors import ConfigError, DataError
+from rlaif.errors import ConfigError
 from rlaif.labelers.file import FileLabeler, HumanLabeler
 from rlaif.labelers.pairwise import ChainOfThoughtLabeler, PairwiseLabeler
 from rlaif.labelers.records import preference_from_json, preference_to_json
@@ -286,62 +286,6 @@ def write_table(path: Path, rows: list[dict[str, object]]) -> Path:
 def row(comparison: Comparison, p_first: float | None) -> dict[str, object]:
     texts = {"prompt": comparison.prompt.text, "first": comparison.first.text, "second": comparison.second.text}
     return {**texts, "p_first": p_first}
-
-
-@pytest.mark.parametrize("name", ["labels.jsonl", "labels.jsonl.gz", "labels.parquet"])
-def test_a_file_is_looked_up_in_both_orders(tmp_path: Path, name: str) -> None:
-    given_order, null, absent = pair(1, 2), pair(3, 4), pair(5, 6)
-    swapped = Comparison(prompt=given_order.prompt, first=given_order.second, second=given_order.first)
-    path = write_table(tmp_path / name, [row(given_order, 0.1), row(null, None)])
-    labels = FileLabeler(path, source="human").label([given_order, swapped, null, absent])
-    assert [label.p_first for label in labels] == [0.1, 0.9, None, None]
-    assert [label.missing for label in labels] == [None, None, "null in file", "not in file"]
-    assert labels[0].source == "human"
-    swapped_file = write_table(tmp_path / f"swapped-{name}", [row(swapped, 0.1), row(given_order, 0.9)])
-    assert FileLabeler(swapped_file, source="human").label([swapped])[0].p_first == 0.1
-
-
-def test_a_file_with_other_columns_and_its_identity(tmp_path: Path) -> None:
-    record = {("winner" if key == "p_first" else key): value for key, value in row(pair(1, 2), 1).items()}
-    path = write_table(tmp_path / "labels.jsonl", [record])
-    labeler = FileLabeler(path, source="human", columns={"p_first": "winner"})
-    assert labeler.label([pair(1, 2)])[0].p_first == 1.0
-    assert labeler.identity == FileLabeler(path, source="human", columns={"p_first": "winner"}).identity
-    assert labeler.identity != FileLabeler(path, source="gpt", columns={"p_first": "winner"}).identity
-    with pytest.raises(DataError, match=r"labels.jsonl:1: no column 'p_first'"):
-        FileLabeler(path, source="human").label([pair(1, 2)])
-    with pytest.raises(ConfigError, match=r"labeler.columns.winner: unknown"):
-        FileLabeler(path, source="human", columns={"winner": "p_first"})
-    with pytest.raises(ConfigError, match=r"labeler.source"):
-        FileLabeler(path, source="")
-
-
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        ("{", r"labels.jsonl:1: not JSON"),
-        ("[1]", r"labels.jsonl:1: a JSON object"),
-        (json.dumps(row(pair(1, 2), 1.5)), r"labels.jsonl:1: p_first=1.5 is not a probability"),
-        (
-            json.dumps(row(pair(1, 2), 0.2)) + "\n" + json.dumps(row(pair(1, 2), 0.3)),
-            r"jsonl:2: .*jsonl:1 labels other",
-        ),
-    ],
-)
-def test_a_bad_file_is_named_with_its_line(tmp_path: Path, lines: str, message: str) -> None:
-    path = tmp_path / "labels.jsonl"
-    path.write_text(lines)
-    with pytest.raises(DataError, match=message):
-        FileLabeler(path, source="human").label([pair(1, 2)])
-
-
-def test_truncated_and_absent_files(tmp_path: Path) -> None:
-    path = write_table(tmp_path / "labels.jsonl.gz", [row(pair(1, 2), 1)] * 50)
-    path.write_bytes(path.read_bytes()[:-12])
-    with pytest.raises(DataError, match="is the file complete"):
-        FileLabeler(path, source="human").label([pair(1, 2)])
-    with pytest.raises(DataError, match=r"labeler.path=.*absent"):
-        FileLabeler(tmp_path / "absent.jsonl", source="human").identity  # noqa: B018
 
 
 class Rater:

@@ -1,0 +1,369 @@
+"""Labels that stand in files: kinds of files, formats, encodings, and what becomes of odd and repeated rows."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rlaif.data.encodings import UnknownPreferenceError, decoder
+from rlaif.data.files import FilesSource
+from rlaif.data.label_table import LabelTable
+from rlaif.data.pair_files import PairFile
+from rlaif.data.transcripts import instruction_of, messages, transcript, with_turns
+from rlaif.errors import ConfigError, DataError
+from rlaif.labelers.file import FileLabeler
+from rlaif.tasks.base import Dialogue, Summarization
+from rlaif.types import Comparison, Completion, Prompt
+
+POST = "A post about a cat."
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    suffix = Path(path.name.removesuffix(".gz")).suffix
+    if suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+        return path
+    if suffix == ".csv":
+        file = io.StringIO()
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+        text = file.getvalue()
+    else:
+        text = json.dumps(rows) if suffix == ".json" else "".join(json.dumps(row) + "\n" for row in rows)
+    path.write_bytes(gzip.compress(text.encode()) if path.name.endswith(".gz") else text.encode())
+    return path
+
+
+def pair(first: str, second: str, prompt: str = POST) -> Comparison:
+    return Comparison(
+        prompt=Prompt(task="summarization", text=prompt), first=Completion(text=first), second=Completion(text=second)
+    )
+
+
+def row(first: str, second: str, p_first: float | None, prompt: str = POST) -> dict[str, Any]:
+    return {"prompt": prompt, "first": first, "second": second, "p_first": p_first}
+
+
+ROWS = [
+    row("The cat sat.", 'A "cat", twice\nover.', 0.1),
+    row("Purrs.", "Sleeps.", None),
+    row("Null.", "Void.", 1.0, "Another post."),
+]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a.jsonl", "a.jsonl.gz", "a.json", "a.json.gz", "a.csv", "a.csv.gz", "a.parquet", "without-ending"],
+)
+def test_every_kind_of_file_gives_the_same_labels_in_both_orders(tmp_path: Path, name: str) -> None:
+    labeler = FileLabeler(write(tmp_path / name, ROWS), source="human")
+    asked = [
+        pair(ROWS[0]["first"], ROWS[0]["second"]),
+        pair(f" {ROWS[0]['second']} ", ROWS[0]["first"]),
+        pair("Purrs.", "Sleeps."),
+        pair("Null.", "Void."),
+    ]
+    labels = labeler.label(asked)
+    assert [label.p_first for label in labels] == [0.1, 0.9, None, None]
+    assert [label.missing for label in labels] == [None, None, "null in file", "not in file"]
+    assert {label.source for label in labels} == {"human"}
+    assert (labeler.reading.num_rows, labeler.reading.num_pairs, labeler.reading.num_labels) == (3, 3, 2)
+    assert labeler.reading.mean_p_first == pytest.approx(0.55)
+    assert pickle.loads(pickle.dumps(labeler)).label(asked) == labels
+
+
+@pytest.mark.parametrize(
+    ("encoding", "cells"),
+    [
+        ("p_first", {0: 0.0, 0.25: 0.25, "1": 1.0}),
+        ("p_second", {0: 1.0, "0.25": 0.75}),
+        ("index0", {0: 1.0, 1: 0.0, "1.0": 0.0}),
+        ("index1", {1: 1.0, 2: 0.0, 1.25: 0.75, 1.5: 0.5, 0: 0.5}),
+        ("words", {"first": 1.0, "second": 0.0, "tie": 0.5}),
+        ({"left": 1, "right": 0, "7": 0.5}, {"left": 1.0, "right": 0.0, 7: 0.5}),
+    ],
+)
+def test_encodings_of_a_preference(encoding: Any, cells: dict[Any, float]) -> None:
+    decode = decoder(encoding, "labeler.preference")
+    assert {cell: decode(cell) for cell in cells} == cells
+    assert decode(None) is None and decode("") is None
+
+
+@pytest.mark.parametrize(
+    ("encoding", "cell"),
+    [
+        ("p_first", 1.5),
+        ("p_first", "nan"),
+        ("p_first", True),
+        ("p_second", -0.1),
+        ("index0", 2),
+        ("index0", 0.5),
+        ("index1", 3),
+        ("index1", 0.5),
+        ("words", "First"),
+        ({"left": 1.0}, "right"),
+    ],
+)
+def test_a_value_without_meaning_is_never_guessed(encoding: Any, cell: object) -> None:
+    with pytest.raises(UnknownPreferenceError):
+        decoder(encoding, "labeler.preference")(cell)
+
+
+def test_wrong_options_are_listed() -> None:
+    with pytest.raises(ConfigError, match=r'labeler\.source="": say who'):
+        FileLabeler("a.jsonl", source="")
+    with pytest.raises(ConfigError, match=r"labeler\.format=trl: allowed are hh, table"):
+        FileLabeler("a.jsonl", source="x", format="trl")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError) as caught:
+        FileLabeler("a.jsonl", source="x", format="hh", columns={"winner": "y"}, preference="index0")
+    assert caught.value.problems == [
+        "labeler.columns.winner: unknown, there are prompt, first, second, preference, confidence, weight",
+        "labeler.columns: only for labeler.format=table; hh says it itself",
+        "labeler.preference: only for labeler.format=table; hh says it itself",
+    ]
+    with pytest.raises(ConfigError, match=r"data\.preference=rank: allowed are p_first, .*own words"):
+        FilesSource("a.csv", format="table", preference="rank")
+    with pytest.raises(ConfigError, match=r"labeler\.preference\.a=2: must be between 0 and 1"):
+        FileLabeler("a.csv", source="x", preference={"a": 2, "b": 0})
+    with pytest.raises(ConfigError, match=r"labeler\.confidences=\[9\]: format hh has no confidences"):
+        FileLabeler("a.csv", source="x", format="hh", confidences=[9])
+
+
+def test_other_columns_weights_and_confidences(tmp_path: Path) -> None:
+    rows = [
+        {"post": POST, "a": "x", "b": "y", "winner": "model_b", "sure": 8, "weight": 2.5},
+        {"post": POST, "a": "x", "b": "z", "winner": "model_a", "sure": 4, "weight": ""},
+        {"post": POST, "a": "y", "b": "z", "winner": "model_a", "sure": 9, "weight": -1},
+    ]
+    columns = {"prompt": "post", "first": "a", "second": "b", "preference": "winner", "confidence": "sure"}
+    options: dict[str, Any] = {"columns": columns, "preference": {"model_a": 1, "model_b": 0}, "source": "crowd"}
+    path = write(tmp_path / "arena.csv", rows)
+    labeler = FileLabeler(path, **options)
+    labels = labeler.label([pair("x", "y"), pair("z", "x"), pair("y", "z")])
+    assert [(label.p_first, label.confidence, label.weight) for label in labels[:2]] == [(0.0, 8, 2.5), (0.0, 4, 1.0)]
+    assert labels[2].missing == "not in file"
+    assert labeler.reading.skipped == {"no weight": 1}
+    assert labeler.reading.examples == ("arena.csv:4: no weight (weight=-1)",)
+    sure = FileLabeler(path, confidences=(8, 9), **options)
+    assert sure.reading.skipped == {"other confidence": 1, "no weight": 1}
+    identities = {labeler.identity, sure.identity, FileLabeler(path, **(options | {"source": "me"})).identity}
+    assert len(identities) == 3
+    assert FileLabeler(path, **options).identity == labeler.identity
+
+
+def test_repeated_pairs_are_merged_and_contradictions_become_their_mean(tmp_path: Path) -> None:
+    rows = [row("x", "y", 1.0), row("y", "x", 0.0), row("x", " y", 0.0), row("p", "q", 0.3), row("q", "p", 0.7)]
+    labeler = FileLabeler(write(tmp_path / "a.jsonl", rows), source="crowd")
+    labels = labeler.label([pair("x", "y"), pair("q", "p")])
+    assert [label.p_first for label in labels] == [pytest.approx(2 / 3), pytest.approx(0.7)]
+    reading = labeler.reading
+    assert (reading.num_pairs, reading.repeated, reading.contradicting) == (2, 2, 1)
+    assert "2 rows repeat a pair with the same label, 1 with another (the mean counts)" in reading.lines()
+
+
+def test_rows_that_cannot_be_used_are_counted_and_the_first_three_shown(tmp_path: Path) -> None:
+    rows = [
+        row("x", "x ", 1.0),
+        row("x", "y", 7),
+        row("x", None, 1.0),  # type: ignore[arg-type]
+        row("x", "y", 0.5, " "),
+        row("x", "y\ud83d", 0.5),
+        row("x", "y", 0.25),
+    ]
+    labeler = FileLabeler(write(tmp_path / "a.jsonl", rows), source="human")
+    assert labeler.label([pair("x", "y")])[0].p_first == 0.25
+    assert labeler.reading.skipped == {
+        "equal responses": 1,
+        "unknown preference": 1,
+        "no text": 1,
+        "empty prompt": 1,
+        "broken Unicode": 1,
+    }
+    assert labeler.reading.examples == (
+        "a.jsonl:1: equal responses",
+        "a.jsonl:2: unknown preference (p_first: 7 is not between 0 and 1)",
+        "a.jsonl:3: no text (second is null)",
+    )
+    assert labeler.reading.lines()[0] == "6 rows read, 5 left out"
+
+
+def test_a_file_of_which_nothing_can_be_used_is_an_error(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [row("x", "y", 7)] * 4)
+    with pytest.raises(DataError, match=r"labeler\.path=.*: not one of 4 rows can be used .*format=table right"):
+        FileLabeler(path, source="human").label([pair("x", "y")])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", b"{", r"labeler\.path=.*a\.jsonl, line 1: is not JSON"),
+        ("a.jsonl", b'{"prompt": ""}\n[1]', r"line 1: lacks the key 'first', 'second', 'p_first'"),
+        ("a.jsonl", b'{"prompt": "", "first": "", "second": "", "p_frist": 1}', r"did you mean 'p_frist'\?.*columns"),
+        ("a.jsonl", b'{"instruction": "", "output_1": "", "output_2": "", "preference": 1}', r"alpaca_eval would fit"),
+        ("a.json", b'{"prompt": ""}', r"line 1: is .*, no JSON list; expected a JSON list"),
+        ("a.json", b"[\n1]", r"line 1: is 1, no JSON object"),
+        ("a.json", b'[{},\n{"a" 1}]', r"line 2: is not JSON"),
+        ("a.csv", b"prompt,first\na,b,c\n", r"line 2: has not the 2 columns of the heading"),
+        ("a.csv", b'prompt,first\n"a"x,b\n', r"line 2: is not CSV"),
+        ("a.csv", b"prompt,first,second,p_first\n", r"the file is empty; expected rows with prompt, first, second"),
+        ("a.parquet", b"PAR1 and nothing more", r"after row 0: is not a whole Parquet file"),
+        ("a.jsonl", b'\xff{"prompt"', r"line 1: is not UTF-8 \(byte 1\)"),
+        ("a.jsonl.gz", gzip.compress(json.dumps(ROWS[0]).encode() * 50)[:-12], r"the gzip file ends here"),
+    ],
+)
+def test_files_that_cannot_be_read_say_where_and_what_to_do(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        FileLabeler(tmp_path / name, source="human").label([pair("x", "y")])
+
+
+def test_a_file_that_is_not_there() -> None:
+    with pytest.raises(DataError, match=r"labeler\.path=absent\.jsonl: there is no such file"):
+        FileLabeler("absent.jsonl", source="human").identity  # noqa: B018
+
+
+# The formats that others publish, in rows of our own
+
+
+def read(tmp_path: Path, format: str, rows: list[dict[str, Any]], name: str = "rows.jsonl") -> LabelTable:
+    file = PairFile(write(tmp_path / name, rows), group="labeler", format=format)
+    return LabelTable(file, keep_pairs=True)
+
+
+def alpaca(preference: float | None, instruction: str = "Name a bird.") -> dict[str, Any]:
+    return {
+        "instruction": instruction,
+        "output_1": "A gull.",
+        "generator_1": "base",
+        "output_2": "A wren.",
+        "generator_2": "tuned",
+        "annotator": "someone",
+        "preference": preference,
+    }
+
+
+def test_alpaca_eval_annotations(tmp_path: Path) -> None:
+    rows = [alpaca(p, f"Name bird {i}.") for i, p in enumerate((1, 2, 1.25, 1.5, 0, None, 3))]
+    table = read(tmp_path, "alpaca_eval", rows, "annotations.json")
+    assert [item.p_first for item in table.pairs] == [1.0, 0.0, 0.75, 0.5, 0.5, None]
+    assert table.reading.skipped == {"unknown preference": 1}
+    assert (table.pairs[0].first_source, table.pairs[0].second_source) == ("base", "tuned")
+    soft = {key: value for key, value in alpaca(None).items() if key != "preference"} | {"p_output_2_preferred": 0.75}
+    assert read(tmp_path, "alpaca_eval", [soft]).pairs[0].p_first == 0.25
+
+
+def test_an_instruction_is_found_with_and_without_turns(tmp_path: Path) -> None:
+    labeler = FileLabeler(write(tmp_path / "a.jsonl", [alpaca(1.25)]), source="gpt-4", format="alpaca_eval")
+    prompts = ("Name a bird.", "\n\nHuman: Name a bird.\n\nAssistant:", "\n\nHuman: Name a fish.\n\nAssistant:")
+    labels = labeler.label([pair("A wren.", "A gull.", prompt) for prompt in prompts])
+    assert [label.p_first for label in labels] == [0.25, 0.25, None]
+
+
+def test_instructions_as_data_get_turns_where_the_policy_continues_a_dialogue(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", [alpaca(1.25, f"Name bird {i}.") for i in range(3)])
+    source = FilesSource(str(path), format="alpaca_eval", eval_fraction=0.0, source="gpt-4")
+    label = source.load(Dialogue()).preferences[0]
+    assert label.comparison.prompt.text == "\n\nHuman: Name bird 0.\n\nAssistant:"
+    assert (label.p_first, label.source, label.comparison.second.source) == (0.75, "gpt-4", "tuned")
+    assert source.load(Summarization()).preferences[0].comparison.prompt.text == "Name bird 0."
+
+
+def comparison_row(**changes: Any) -> dict[str, Any]:
+    return {
+        "info": {"id": "t3_1", "post": "My cat left.", "title": "Gone", "subreddit": "cats"},
+        "summaries": [{"text": " Cat left.", "policy": "sup1", "note": None}, {"text": " Dog left.", "policy": "ref"}],
+        "choice": 0,
+        "worker": "w",
+        "batch": "batch5",
+        "split": "train",
+        "extra": {"confidence": 2},
+    } | changes
+
+
+def test_tldr_comparisons_with_their_confidence_filter(tmp_path: Path) -> None:
+    info = comparison_row()["info"]
+    rows = [
+        comparison_row(),
+        comparison_row(choice=1, extra={"confidence": 8}, info=info | {"post": "My dog left."}),
+        comparison_row(extra={"confidence": 5}, info=info | {"post": "My fish left."}),
+        comparison_row(extra={}, info=info | {"post": "My bird left."}),
+        comparison_row(batch="batch0_cnndm"),
+        comparison_row(choice=None),
+        comparison_row(info=info | {"post": None}),
+    ]
+    path = write(tmp_path / "comparisons.jsonl", rows)
+    labeler = FileLabeler(path, source="human", format="tldr_comparisons", confidences=[1, 2, 8, 9])
+    assert labeler.reading.skipped == {
+        "other confidence": 2,
+        "news article, no post": 1,
+        "no choice": 1,
+        "empty prompt": 1,
+    }
+    prompt = "SUBREDDIT: r/cats\n\nTITLE: Gone\n\nPOST: My {} left."
+    labels = labeler.label([pair("Cat left.", "Dog left.", prompt.format(animal)) for animal in ("cat", "dog", "fish")])
+    assert [(label.p_first, label.confidence) for label in labels] == [(1.0, 2.0), (0.0, 8.0), (None, None)]
+    data = FilesSource(str(path), format="tldr_comparisons", eval_fraction=0.0, max_skipped=0.4).load(Summarization())
+    assert len(data.preferences) == 4 and data.preferences[0].comparison.prompt.text == prompt.format("cat")
+
+
+def test_trl_preferences_as_texts_and_as_messages(tmp_path: Path) -> None:
+    user = {"role": "user", "content": "Hi"}
+    good, bad = ({"role": "assistant", "content": text} for text in ("Hello!", "No."))
+    rows: list[dict[str, Any]] = [
+        {"prompt": POST, "chosen": " Good.", "rejected": " Bad."},
+        {"prompt": POST, "chosen": " Fine.", "rejected": " Bad.", "p_chosen": 0.75},
+        {"prompt": [user], "chosen": [good], "rejected": [bad]},
+        {"chosen": [{"role": "user", "content": "Bye"}, good], "rejected": [{"role": "user", "content": "Bye"}, bad]},
+        {"prompt": [user, good, user], "chosen": [good], "rejected": [bad]},
+        {"prompt": [{"role": "system", "content": "Be kind."}, user], "chosen": [good], "rejected": [bad]},
+        {"chosen": [user, good], "rejected": [user, user, bad]},
+    ]
+    table = read(tmp_path, "chosen_rejected", rows)
+    assert [item.prompt for item in table.pairs] == [
+        POST,
+        POST,
+        "Hi",
+        "\n\nHuman: Bye\n\nAssistant:",
+        "\n\nHuman: Hi\n\nAssistant: Hello!\n\nHuman: Hi\n\nAssistant:",
+    ]
+    sure = [item.p_first if item.first in ("Good.", "Fine.", "Hello!") else 1 - item.p_first for item in table.pairs]  # type: ignore[operator]
+    assert sure == [1.0, 0.75, 1.0, 1.0, 1.0]
+    assert table.reading.skipped == {"unknown message": 1, "split context": 1}
+
+
+def test_distilabel_ratings_are_no_probabilities(tmp_path: Path) -> None:
+    def rated(number: int, ratings: list[float | None], **more: Any) -> dict[str, Any]:
+        generations = ["A gull.", "A wren.", "An auk."][: len(ratings)]
+        return {"instruction": f"Bird {number}?", "generations": generations, "ratings": ratings, **more}
+
+    rows = [
+        rated(0, [4.0, 2.0], generation_models=["small", "large"]),
+        rated(1, [3.0, 3.0]),
+        rated(2, [None, 1.0]),
+        rated(3, [0.9, 0.1], p_first=0.9),
+        rated(4, [1.0, 2.0, 3.0]),
+    ]
+    table = read(tmp_path, "distilabel", rows)
+    assert [item.p_first for item in table.pairs] == [1.0, 0.5, None, 0.9]
+    assert (table.pairs[0].first_source, table.pairs[0].second_source) == ("small", "large")
+    assert table.reading.examples == ("rows.jsonl:5: not two generations (3 with 3 ratings)",)
+
+
+def test_turns_and_messages() -> None:
+    dialogue = "\n\nHuman: Hi\n\nAssistant: Hello!\n\nHuman: And now?\n\nAssistant:"
+    assert transcript(messages(dialogue)) + "\n\nAssistant:" == dialogue
+    assert [message["role"] for message in messages(dialogue)] == ["user", "assistant", "user"]
+    assert messages(POST) == [{"role": "user", "content": POST}]
+    assert instruction_of(dialogue) == dialogue and instruction_of(with_turns(" Hi ")) == "Hi"
