@@ -150,6 +150,10 @@ class _RandomExemplars(JudgePrompts):
     def exemplars(self, words: TaskTemplates) -> Sequence[Exemplar]:
         return [draw_exemplar(self.task_name, self.rng, words.asks_for_worse) for _ in range(self.num_exemplars)]
 
+    def _without_pairs(self, words: TaskTemplates, request: str) -> str:
+        """Ratings and rankings have the base preamble, whatever the draw for pairs is."""
+        return request
+
 
 def draw_example(seed: int, item: int) -> list[Piece]:
     """The pretraining example of one index; it depends on (seed, item) alone."""

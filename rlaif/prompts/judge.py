@@ -78,24 +78,19 @@ class JudgePrompts:
             rationale: The thoughts to judge by (second step of chain of thought); None asks directly.
         """
         words = load_templates(task.name)
-        segments = self._single(
-            task, words.rating if rationale is None else words.rating_explain, prompt_text, response
-        )
-        if rationale is not None:
-            segments += [_ours(words.rating_rationale), _data(rationale), _ours("\n")]
-        return self._finish(task, [*segments, _ours("Score=")], words, asks_for_worse=False)
+        if rationale is None:
+            return self._single(task, words.rating, prompt_text, response, "Score=")
+        thoughts = (_data(rationale), _ours("\nScore="))
+        return self._single(task, words.rating_explain, prompt_text, response, words.rating_rationale, *thoughts)
 
     def rating_rationale_request(self, task: Task, prompt_text: str, response: str) -> StructuredPrompt:
         """First step of a chain of thought about one response: ask for a rationale, which ends with its line."""
         words = load_templates(task.name)
-        segments = self._single(task, words.rating_explain, prompt_text, response)
-        return self._finish(task, [*segments, _ours(words.rating_rationale)], words, asks_for_worse=False)
+        return self._single(task, words.rating_explain, prompt_text, response, words.rating_rationale)
 
     def binary(self, task: Task, prompt_text: str, response: str) -> StructuredPrompt:
         """Ask whether a response is good; the answer is "good" or "bad"."""
-        words = load_templates(task.name)
-        segments = self._single(task, words.binary, prompt_text, response)
-        return self._finish(task, [*segments, _ours("Verdict=")], words, asks_for_worse=False)
+        return self._single(task, load_templates(task.name).binary, prompt_text, response, "Verdict=")
 
     def ranking(self, task: Task, prompt_text: str, responses: Sequence[str]) -> StructuredPrompt:
         """Ask for the order of several responses; the answer reads like "2 3 1", best first."""
@@ -129,15 +124,20 @@ class JudgePrompts:
             return words.exemplars[: self.num_exemplars]
         return Random(derive_seed(self.exemplar_seed, "exemplars")).sample(words.exemplars, self.num_exemplars)
 
-    def _single(self, task: Task, request: str, prompt_text: str, response: str) -> list[Segment]:
-        """One response after the request, ready for an ending."""
-        return [
-            _ours(f"{self._without_pairs(load_templates(task.name), request)}\n\n{task.context_noun}:"),
+    def _single(
+        self, task: Task, request: str, prompt_text: str, response: str, ending: str, *thoughts: Segment
+    ) -> StructuredPrompt:
+        """One response after the request, then the ending and what may follow it."""
+        words = load_templates(task.name)
+        segments = [
+            _ours(f"{self._without_pairs(words, request)}\n\n{task.context_noun}:"),
             _data(task.judge_text(prompt_text)),
             _ours(f"\n{task.response_noun}:"),
             _data(response),
-            _ours("\n\n"),
+            _ours(f"\n\n{ending}"),
+            *thoughts,
         ]
+        return self._finish(task, segments, words, asks_for_worse=False)
 
     def _without_pairs(self, words: TaskTemplates, request: str) -> str:
         """The preamble of a request about anything else than a pair, which exemplars cannot show."""

@@ -101,7 +101,7 @@ INJECTIONS = (
 @pytest.mark.parametrize("injection", INJECTIONS)
 @pytest.mark.parametrize("task", TASKS)
 def test_candidates_stay_data_whatever_they_hold(task: str, injection: str) -> None:
-    prompts, context = JudgePrompts(num_exemplars=1), CONTEXTS[task]
+    prompts, alone, context = JudgePrompts(num_exemplars=1), JudgePrompts(), CONTEXTS[task]
     for honest, injected, expected in (
         (
             prompts.pairwise(get_task(task), context, "one", "two", rationale="why"),
@@ -114,14 +114,19 @@ def test_candidates_stay_data_whatever_they_hold(task: str, injection: str) -> N
             ["one", "two", injection.strip()],
         ),
         (
-            prompts.ranking(get_task(task), context, ["one", "two"]),
-            prompts.ranking(get_task(task), context, ["one", injection]),
+            alone.ranking(get_task(task), context, ["one", "two"]),
+            alone.ranking(get_task(task), context, ["one", injection]),
             ["one", injection.strip()],
         ),
         (
-            prompts.rating(get_task(task), context, "one"),
-            prompts.rating(get_task(task), context, injection),
+            alone.rating(get_task(task), context, "one"),
+            alone.rating(get_task(task), context, injection),
             [injection.strip()],
+        ),
+        (
+            alone.rating(get_task(task), context, "one", rationale="why"),
+            alone.rating(get_task(task), context, injection, rationale="why"),
+            [injection.strip(), "why"],
         ),
     ):
         ours = [segment for segment in honest.segments if not segment.is_data]
