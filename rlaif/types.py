@@ -136,8 +136,15 @@ class Generation:
     finished: bool = True
     """False when the token limit ended it."""
     num_prompt_tokens: int = 0
+    num_counted_tokens: int = 0
+    """Tokens written, as a server counts them that does not tell their ids."""
     missing: str | None = None
     """Reason why nothing was obtained; None when ``text`` counts."""
+
+    @property
+    def num_reply_tokens(self) -> int:
+        """Tokens written: those in ``token_ids``, else as the server counts them."""
+        return len(self.token_ids) or self.num_counted_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +153,9 @@ class OptionScores:
 
     logprobs: tuple[float, ...] | None
     """Natural-log probability of each whole option string, in the order asked; None when missing."""
+    bounded: tuple[int, ...] = ()
+    """Options whose probability is only known to lie in an interval (a server tells the likeliest tokens alone):
+    ``logprobs`` holds the interval's middle."""
     num_prompt_tokens: int = 0
     missing: str | None = None
     """Reason why nothing was obtained; None when ``logprobs`` counts."""

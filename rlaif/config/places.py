@@ -30,7 +30,10 @@ def place_problems(cfg: DictConfig) -> list[str]:
         values = {str(key): OmegaConf.select(node, str(key), throw_on_missing=False) for key in node}
         if isinstance(file := values.get("path"), str) and not str(target).endswith("HubSource"):
             problems += _input_problems(f"{path}.path", file)
-        key = "name" if str(target).endswith(".ModelSpec") else "model" if target in engines else None
+        if isinstance(variable := values.get("key_env"), str) and variable not in os.environ:
+            problems.append(f"{path}.key_env={variable}: this environment variable is not set; export it")
+        is_local = target in engines and "url" not in values
+        key = "name" if str(target).endswith(".ModelSpec") else "model" if is_local else None
         if key is not None and isinstance(name := values.get(key), str):
             problems += model_name_problems(f"{path}.{key}", name)
     return problems

@@ -72,7 +72,7 @@ class Rationales:
             missing=missing,
             unreadable=missing is not None and generation.missing is None,
             num_prompt_tokens=generation.num_prompt_tokens,
-            num_reply_tokens=len(generation.token_ids),
+            num_reply_tokens=generation.num_reply_tokens,
         )
 
 

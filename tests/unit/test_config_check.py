@@ -23,6 +23,7 @@ NEEDED = {
     "labeler=file": ["labeler.path=${oc.env:PWD}", "labeler.source=human"],
     "labeler/prompt=none": ["labeler=human"],
     "labeler/engine=none": ["labeler=human"],
+    "labeler/engine=openai": ["labeler.engine.model=some-model"],
 }
 """What an option leaves to the person, or goes together with."""
 

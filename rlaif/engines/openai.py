@@ -1,0 +1,383 @@
+"""Any OpenAI-compatible server (vLLM, SGLang, llama.cpp, OpenAI) as an engine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from rlaif.engines.openai_client import Body, Client, Connection
+from rlaif.engines.openai_failures import RequestFailed
+from rlaif.engines.openai_loop import LoopThread
+from rlaif.engines.openai_options import TokenLimitKey, check_options, load_prompt_tokenizer
+from rlaif.engines.openai_replies import Alternative, Reply, echoed_tokens, next_tokens, read_reply
+from rlaif.engines.openai_scores import (
+    Estimate,
+    Target,
+    echoed_option,
+    match_options,
+    reported,
+    terminated,
+    walk_options,
+)
+from rlaif.engines.openai_votes import read_vote, vote_logprobs
+from rlaif.functional.seeds import derive_seed
+from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt, content_id
+
+if TYPE_CHECKING:
+    from rlaif.models.tokenizers import PromptTokenizer
+
+Api = Literal["completions", "chat"]
+Scoring = Literal["top_logprobs", "echo", "votes"]
+Prompt = str | list[int]
+Answer = TypeVar("Answer")
+
+_SEEDS = 2**31
+_BYTES_PER_TOKEN = 4
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Usage:
+    """Prompt tokens that the server counted for one prompt, over all its requests."""
+
+    num_prompt_tokens: int = 0
+
+
+class OpenAIEngine:
+    """A language model behind an OpenAI-compatible server. Group ``rlaif.engines``, name ``openai``.
+
+    Words of a prompt are sent as they are: whether a special token written out in a candidate
+    (``<|im_end|>``) is read as one is the server's matter. With ``tokenizer`` the prompts go as token ids, in
+    which no candidate holds a special token (vLLM, SGLang and llama.cpp's own server take ids).
+
+    Args:
+        model: The model's name at the server.
+        url: Base url, usually ending in ``/v1``.
+        api: ``completions`` continues the prompt; ``chat`` sends it as one user message.
+        system: System message of a chat.
+        tokenizer: Hugging Face folder, or name, of the served model's tokenizer (``completions`` only).
+        chat_template: With ``tokenizer``: ``model`` wraps the prompt in one user turn of its chat template.
+        scoring: ``top_logprobs`` reads the likeliest next tokens; ``echo`` has the server score prompt and option,
+            exactly; ``votes`` samples answers, for servers that tell no log-probabilities.
+        top_logprobs: Tokens to ask for; OpenAI allows 20 in a chat and 5 in completions.
+        num_votes: Samples per prompt of ``scoring=votes``.
+        vote_temperature: Of those samples.
+        vote_seed: Of those samples.
+        max_vote_tokens: Longest vote in tokens.
+        key_env: Name of the environment variable that holds the key; None sends none.
+        revision: Which weights these are, in the user's words; part of ``identity``. A server's weights can change
+            behind one model name, and nothing here can see it.
+        accept_model: Shell pattern of model names that a reply may carry; None takes ``model`` alone.
+        extra: Further fields of every request, e.g. ``{"chat_template_kwargs": …}``.
+        supports_top_k: False for servers that refuse ``top_k`` (OpenAI's own); a sampling's top-k is then left out,
+            with a warning.
+        token_limit_key: What the server calls the limit of new tokens.
+        max_concurrency: Requests on their way at once.
+        requests_per_minute: Limit on requests, spaced evenly; None is none.
+        tokens_per_minute: Limit on prompt and reply tokens, estimated before each request; None is none.
+        connect_timeout_s: Time to connect.
+        read_timeout_s: Time between two pieces of a reply.
+        total_timeout_s: Time of one attempt.
+        max_retries: Further attempts after a time-out, a cut connection, invalid JSON, HTTP 408, 409, 425, 429, 5xx.
+        first_backoff_s: The wait before retry n is drawn up to this times 2^(n-1); a ``Retry-After`` goes first.
+        max_backoff_s: Longest wait; a server that asks for more is not asked again.
+        break_after: Failed requests in a row, after their retries, after which the run stops.
+        max_response_bytes: A longer reply is not read to its end.
+
+    Raises:
+        ConfigError: An option is out of range or does not go with another.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        url: str = "http://localhost:8000/v1",
+        api: Api = "completions",
+        system: str | None = None,
+        tokenizer: str | None = None,
+        chat_template: Literal["none", "model"] = "none",
+        scoring: Scoring = "top_logprobs",
+        top_logprobs: int = 20,
+        num_votes: int = 8,
+        vote_temperature: float = 1.0,
+        vote_seed: int = 0,
+        max_vote_tokens: int = 16,
+        key_env: str | None = None,
+        revision: str | None = None,
+        accept_model: str | None = None,
+        extra: dict[str, Any] | None = None,
+        supports_top_k: bool = True,
+        token_limit_key: TokenLimitKey = "max_tokens",
+        max_concurrency: int = 8,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        connect_timeout_s: float = 10.0,
+        read_timeout_s: float = 120.0,
+        total_timeout_s: float = 300.0,
+        max_retries: int = 6,
+        first_backoff_s: float = 0.5,
+        max_backoff_s: float = 60.0,
+        break_after: int = 10,
+        max_response_bytes: int = 4_000_000,
+    ) -> None:
+        check_options(locals())
+        self.model = model
+        self.api = api
+        self.system = system
+        self.tokenizer = tokenizer
+        self.chat_template = chat_template
+        self.scoring = scoring
+        self.top_logprobs = top_logprobs
+        self.num_votes = num_votes
+        self.vote_temperature = vote_temperature
+        self.vote_seed = vote_seed
+        self.max_vote_tokens = max_vote_tokens
+        self.revision = revision
+        self.accept_model = accept_model
+        self.extra: dict[str, Any] = {} if extra is None else dict(extra)
+        self.supports_top_k = supports_top_k
+        self.token_limit_key = token_limit_key
+        self.connection = Connection(
+            url=url.rstrip("/"),
+            key_env=key_env,
+            max_concurrency=max_concurrency,
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+            connect_timeout_s=connect_timeout_s,
+            read_timeout_s=read_timeout_s,
+            total_timeout_s=total_timeout_s,
+            max_retries=max_retries,
+            first_backoff_s=first_backoff_s,
+            max_backoff_s=max_backoff_s,
+            break_after=break_after,
+            max_response_bytes=max_response_bytes,
+        )
+        self._client: Client | None = None
+        self._loop: LoopThread | None = None
+        self._prompts: PromptTokenizer | None = None
+
+    @property
+    def identity(self) -> str:
+        """Content hash of model name, revision and the options that change answers; not of the url or the key."""
+        scoring: tuple[object, ...] = (self.scoring,)
+        if self.scoring == "top_logprobs":
+            scoring += (self.top_logprobs,)
+        elif self.scoring == "votes":
+            scoring += (self.num_votes, self.vote_temperature, self.vote_seed, self.max_vote_tokens)
+        asked = (self.api, self.system, self.chat_template, self.supports_top_k, *scoring)
+        tokenizer = self._tokenizer().tokenizer.backend_tokenizer.to_str() if self.tokenizer is not None else ""
+        extra = json.dumps(self.extra, sort_keys=True)
+        return content_id("openai", self.model, self.revision or "", repr(asked), extra, tokenizer)
+
+    def rendered(self, prompt: StructuredPrompt) -> bytes:
+        """The part of the request that holds the prompt, as JSON."""
+        return json.dumps(self._asking(self._prompt(prompt)), sort_keys=True).encode()
+
+    def num_tokens(self, text: str) -> int:
+        """Tokens by the tokenizer where one is given, else one for every four bytes."""
+        if self.tokenizer is not None:
+            return len(self._tokenizer().data_ids(text))
+        return math.ceil(len(text.encode("utf-8", "replace")) / _BYTES_PER_TOKEN)
+
+    def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
+        """As :meth:`rlaif.engines.base.Engine.score`; see :mod:`rlaif.engines.openai_scores` for what is bounded.
+
+        A chat scores one token of the reply, and a vote one sampled reply: there options get no closing newline.
+
+        Raises:
+            GateStopped: An earlier call found that the server fails every request.
+            ConfigError: The key is not in the environment.
+        """
+        return self._all([partial(self._score, prompt, options) for prompt in prompts])
+
+    def generate(self, prompts: Sequence[StructuredPrompt], sampling: Sampling) -> list[Generation]:
+        """As :meth:`rlaif.engines.base.Engine.generate`; how far a seed fixes an answer is the server's matter.
+
+        A refusal, a content filter's answer and an empty reply are missing.
+
+        Raises:
+            GateStopped: As in :meth:`score`.
+            ConfigError: As in :meth:`score`.
+        """
+        if sampling.top_k > 0 and not self.supports_top_k:
+            log.warning("labeler.engine.supports_top_k=false: sampling goes without top_k=%d", sampling.top_k)
+        return self._all([partial(self._generate, prompt, sampling) for prompt in prompts])
+
+    @property
+    def retried(self) -> dict[str, int]:
+        """Attempts that failed and were made again, by reason."""
+        return {} if self._client is None else dict(self._client.retried)
+
+    def _all(self, questions: Sequence[Callable[[], Awaitable[Answer]]]) -> list[Answer]:
+        if not questions:
+            return []
+        if self._loop is None:
+            self._loop = LoopThread()
+
+        async def ask() -> list[Answer]:
+            if self._client is None:
+                self._client = Client(self.connection)
+            self.connection.key()
+            self._client.breaker.stop_if_open()
+            return await asyncio.gather(*(question() for question in questions))
+
+        return self._loop.run(ask())
+
+    async def _score(self, structured: StructuredPrompt, options: Sequence[str]) -> OptionScores:
+        usage = _Usage()
+        score = {"top_logprobs": self._score_top, "echo": self._score_echo, "votes": self._score_votes}[self.scoring]
+        try:
+            logprobs, bounded = reported(await score(self._prompt(structured), options, usage))
+        except RequestFailed as failure:
+            return OptionScores(logprobs=None, missing=failure.reason, num_prompt_tokens=usage.num_prompt_tokens)
+        return OptionScores(logprobs=logprobs, bounded=bounded, num_prompt_tokens=usage.num_prompt_tokens)
+
+    async def _score_top(self, prompt: Prompt, options: Sequence[str], usage: _Usage) -> list[Estimate]:
+        async def ask(read: Target) -> list[Alternative]:
+            body = self._asking(_joined(prompt, read)) | {"temperature": 0.0, **self._logprobs()}
+            return await self._post(body, 1, lambda reply: next_tokens(reply.logprobs), usage)
+
+        if self.api == "chat":
+            estimates = match_options(await ask(""), options)
+        else:
+            estimates = await walk_options(ask, self._targets(options), self._token_text)
+        if all(estimate.bounded for estimate in estimates):
+            raise RequestFailed(f"no option among the {self.top_logprobs} likeliest tokens", of_server=False)
+        return estimates
+
+    async def _score_echo(self, prompt: Prompt, options: Sequence[str], usage: _Usage) -> list[Estimate]:
+        async def ask(option: Target) -> Estimate:
+            body = self._asking(_joined(prompt, option)) | {"temperature": 0.0, "logprobs": 1, "echo": True}
+            alone = prompt if isinstance(prompt, str) else tuple(prompt)
+            return await self._post(body, 1, lambda reply: echoed_option(_echo(reply), alone, option), usage)
+
+        return [await ask(option) for option in self._targets(options)]
+
+    async def _score_votes(self, prompt: Prompt, options: Sequence[str], usage: _Usage) -> list[Estimate]:
+        votes = []
+        for index in range(self.num_votes):
+            seed = derive_seed(self.vote_seed, "vote", index, json.dumps(prompt)) % _SEEDS
+            body = self._asking(prompt) | {"temperature": self.vote_temperature, "seed": seed}
+            reply = await self._post(body, self.max_vote_tokens, lambda reply: reply, usage)
+            votes.append(None if reply.refused else read_vote(reply.text, options))
+        logprobs = vote_logprobs(votes, options)
+        if logprobs is None:
+            raise RequestFailed(f"none of {self.num_votes} votes could be read", of_server=False)
+        return [Estimate(logprob) for logprob in logprobs]
+
+    async def _generate(self, structured: StructuredPrompt, sampling: Sampling) -> Generation:
+        prompt, usage = self._prompt(structured), _Usage()
+        body = self._asking(prompt) | self._sampling(prompt, sampling)
+        try:
+            reply = await self._post(body, sampling.max_new_tokens, _written, usage)
+        except RequestFailed as failure:
+            return Generation(missing=failure.reason, finished=False, num_prompt_tokens=usage.num_prompt_tokens)
+        text = reply.text
+        for stop in sampling.stop:
+            text = text.split(stop)[0]
+        return Generation(
+            text=text,
+            finished=reply.finish_reason != "length",
+            num_prompt_tokens=usage.num_prompt_tokens,
+            num_counted_tokens=reply.num_reply_tokens,
+        )
+
+    def _sampling(self, prompt: Prompt, sampling: Sampling) -> Body:
+        body: Body = {
+            "temperature": sampling.temperature,
+            "seed": derive_seed(sampling.seed, json.dumps(prompt)) % _SEEDS,
+        }
+        if sampling.top_p < 1.0:
+            body["top_p"] = sampling.top_p
+        if sampling.top_k > 0 and self.supports_top_k:
+            body["top_k"] = sampling.top_k
+        if sampling.stop:
+            body["stop"] = list(sampling.stop)
+        return body
+
+    async def _post(self, body: Body, max_tokens: int, read: Callable[[Reply], Answer], usage: _Usage) -> Answer:
+        """One request; the tokens that it read count even where its answer is of no use."""
+
+        def count_and_read(payload: object) -> Answer:
+            reply = read_reply(payload, model=self.model, accept_model=self.accept_model)
+            usage.num_prompt_tokens += reply.num_prompt_tokens
+            return read(reply)
+
+        assert self._client is not None
+        path = "/chat/completions" if self.api == "chat" else "/completions"
+        whole = {"model": self.model, **body, self.token_limit_key: max_tokens, **self.extra}
+        question = body.get("prompt", body.get("messages"))
+        estimate = len(question) if isinstance(question, list) and self.api != "chat" else _tokens(question)
+        return await self._client.post(path, whole, count_and_read, num_tokens=estimate + max_tokens)
+
+    def _prompt(self, prompt: StructuredPrompt) -> Prompt:
+        if self.tokenizer is not None:
+            return self._tokenizer().prompt_ids(prompt)
+        # A lone surrogate, which UTF-8 cannot carry, becomes a question mark.
+        return prompt.text.encode("utf-8", "replace").decode()
+
+    def _asking(self, prompt: Prompt) -> Body:
+        if self.api == "completions":
+            return {"prompt": prompt}
+        system = [] if self.system is None else [{"role": "system", "content": self.system}]
+        return {"messages": [*system, {"role": "user", "content": prompt}]}
+
+    def _logprobs(self) -> Body:
+        if self.api == "completions":
+            return {"logprobs": self.top_logprobs}
+        return {"logprobs": True, "top_logprobs": self.top_logprobs}
+
+    def _targets(self, options: Sequence[str]) -> list[Target]:
+        """What is scored for each option, none a beginning of another."""
+        if self.tokenizer is None:
+            return list(terminated(options))
+        ids = [tuple(self._tokenizer().trusted_ids(option)) for option in options]
+        if any(a != b and b[: len(a)] == a for a in ids for b in ids):
+            ids = [tuple(self._tokenizer().trusted_ids(f"{option}\n")) for option in options]
+        return list(ids)
+
+    def _token_text(self, token: int) -> str:
+        return str(self._tokenizer().tokenizer.decode([token]))
+
+    def _tokenizer(self) -> PromptTokenizer:
+        if self._prompts is None:
+            assert self.tokenizer is not None
+            self._prompts = load_prompt_tokenizer(self.tokenizer, self.chat_template)
+        return self._prompts
+
+    def __getstate__(self) -> dict[str, object]:
+        """Options only: a copy in another process opens its own connections."""
+        return self.__dict__ | {"_client": None, "_loop": None, "_prompts": None}
+
+
+def _written(reply: Reply) -> Reply:
+    """A reply that holds text."""
+    if reply.refused:
+        by = "content filter" if reply.finish_reason == "content_filter" else "by the model"
+        raise RequestFailed(f"refused: {by}", of_server=False)
+    if not reply.text.strip():
+        raise RequestFailed("empty reply", of_server=False)
+    return reply
+
+
+def _echo(reply: Reply) -> list[Alternative]:
+    return echoed_tokens(reply.logprobs, reply.num_reply_tokens)
+
+
+def _joined(prompt: Prompt, read: Target) -> Prompt:
+    if isinstance(prompt, str):
+        assert isinstance(read, str)
+        return prompt + read
+    return [*prompt, *(token for token in read if isinstance(token, int))]
+
+
+def _tokens(question: object) -> int:
+    return math.ceil(len(json.dumps(question)) / _BYTES_PER_TOKEN)

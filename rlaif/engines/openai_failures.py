@@ -1,0 +1,90 @@
+"""Why a request to a server gave no answer, in a few stable words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+CIRCUIT_OPEN = "circuit open"
+_RETRIED_STATUSES = frozenset({408, 409, 425, 429})
+_MAX_DETAIL = 300
+
+
+class RequestFailed(Exception):
+    """One request has no usable answer.
+
+    Args:
+        reason: Short and stable, so that failures can be counted by it: ``http 429``, ``timeout``, ``connection cut``,
+            ``cannot connect``, ``invalid json``, ``wrong shape: …``, ``nan log-prob``, ``infinite log-prob``,
+            ``positive log-prob``, ``no log-probs in the reply``, ``wrong model m``, ``reply of more than N bytes``,
+            ``circuit open``.
+        detail: What the server said about it, without the key; for the log only.
+        retryable: True where asking again may help.
+        retry_after_s: Seconds that the server asks to wait; None where it does not say.
+        of_server: False where the server works and this one prompt has no answer (a refusal): the circuit breaker
+            does not count it.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        detail: str = "",
+        retryable: bool = False,
+        retry_after_s: float | None = None,
+        of_server: bool = True,
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = " ".join(detail.split())[:_MAX_DETAIL]
+        self.retryable = retryable
+        self.retry_after_s = retry_after_s
+        self.of_server = of_server
+
+
+def status_failure(status: int, headers: Mapping[str, str], detail: str) -> RequestFailed:
+    """The failure that an HTTP status other than 200 means.
+
+    >>> failure = status_failure(429, {"retry-after": "7"}, "slow down")
+    >>> failure.reason, failure.retryable, failure.retry_after_s
+    ('http 429', True, 7.0)
+    """
+    return RequestFailed(
+        f"http {status}",
+        detail=detail,
+        retryable=status in _RETRIED_STATUSES or status >= 500,
+        retry_after_s=_seconds(headers.get("retry-after", "")),
+    )
+
+
+def redacted(value: object, secret: str | None) -> object:
+    """JSON with a secret taken out of every string and key, also where the server echoes it.
+
+    Args:
+        value: What ``json.loads`` gave, or a text.
+        secret: None or empty leaves the value as it is.
+
+    >>> redacted({"error": "bad key s3cret!"}, "s3cret!")
+    {'error': 'bad key [key]'}
+    """
+    if not secret:
+        return value
+    if isinstance(value, str):
+        return value.replace(secret, "[key]")
+    if isinstance(value, list):
+        return [redacted(item, secret) for item in value]
+    if isinstance(value, dict):
+        return {str(redacted(key, secret)): redacted(item, secret) for key, item in value.items()}
+    return value
+
+
+def _seconds(retry_after: str) -> float | None:
+    """``Retry-After`` is a number of seconds or a date (RFC 9110, 10.2.3)."""
+    if retry_after.strip().isdecimal():
+        return float(retry_after)
+    try:
+        until = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    return max(0.0, (until.astimezone(UTC) - datetime.now(UTC)).total_seconds())
