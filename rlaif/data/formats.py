@@ -111,16 +111,13 @@ def parse_table(
     prompt, first, second = (text_of(values, columns[name]) for name in ("prompt", "first", "second"))
     if not prompt.strip():
         raise OddRowError("empty prompt")
-    confidence, weight = (_number_of(values, columns[name]) for name in OPTIONAL_COLUMNS)
-    if weight is not None and not 0.0 <= weight < float("inf"):
-        raise OddRowError("no weight", f"{columns['weight']}={weight:g}")
     return LabeledPair(
         prompt=prompt,
         first=first.strip(),
         second=second.strip(),
         p_first=_decoded(decode, values, columns["preference"]),
-        confidence=confidence,
-        weight=1.0 if weight is None else weight,
+        confidence=_number_of(values, columns["confidence"]),
+        weight=_weight_of(values, columns["weight"]),
         is_instruction=not prompt.startswith(HUMAN_TURN),
     )
 
@@ -129,7 +126,8 @@ def parse_chosen_rejected(values: Mapping[str, object]) -> LabeledPair:
     """TRL's preference format: a prompt with ``chosen`` and ``rejected``, as texts or as lists of messages.
 
     Without ``prompt``, both are whole conversations (lists of messages, or HH transcripts). ``p_chosen`` in
-    [0, 1] makes the label soft; without it, it is hard. Source: trl ``docs/source/dataset_formats.md``.
+    [0, 1] makes the label soft; without it, it is hard. ``weight`` counts where it is there.
+    Source: trl ``docs/source/dataset_formats.md``.
     """
     chosen, rejected = _side(values, "chosen"), _side(values, "rejected")
     if "prompt" not in values:
@@ -143,7 +141,12 @@ def parse_chosen_rejected(values: Mapping[str, object]) -> LabeledPair:
     pair = chosen_and_rejected(prompt, chosen, rejected)
     p_chosen = _decoded(_PROBABILITY, values, "p_chosen") if "p_chosen" in values else 1.0
     p_first = p_chosen if p_chosen is None or pair.p_first == 1.0 else 1.0 - p_chosen
-    return replace(pair, p_first=p_first, is_instruction=not prompt.startswith(HUMAN_TURN))
+    return replace(
+        pair,
+        p_first=p_first,
+        weight=_weight_of(values, "weight"),
+        is_instruction=not prompt.startswith(HUMAN_TURN),
+    )
 
 
 def parse_alpaca_eval(values: Mapping[str, object]) -> LabeledPair:
@@ -258,6 +261,13 @@ def _number_of(values: Mapping[str, object], key: str) -> float | None:
         return float(str(value))
     except ValueError:
         raise OddRowError(f"{key} is no number", repr(value)) from None
+
+
+def _weight_of(values: Mapping[str, object], key: str) -> float:
+    weight = _number_of(values, key)
+    if weight is not None and not 0.0 <= weight < float("inf"):
+        raise OddRowError("no weight", f"{key}={weight:g}")
+    return 1.0 if weight is None else weight
 
 
 def _decoded(decode: Callable[[object], float | None], values: Mapping[str, object], key: str) -> float | None:

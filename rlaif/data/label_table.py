@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 
 from rlaif.data.formats import LabeledPair, OddRowError
 from rlaif.data.pair_files import PairFile
-from rlaif.data.repeated import CONTRADICTING, REPEATED, VoteTable
+from rlaif.data.pairs import UNLABELED
+from rlaif.data.repeated import CONTRADICTING, REPEATED, PairKey, VoteTable
 from rlaif.errors import DataError
+from rlaif.tasks.base import Task
+from rlaif.types import Comparison, Completion, Preference, Prompt
 
 NUM_SHOWN = 3
 
@@ -103,3 +106,34 @@ class LabelTable:
                 f"{file.name}: not one of {num_rows:,} rows can be used ({'; '.join(shown)}); is"
                 f" {file.group}.format={file.format_name} right?"
             )
+
+
+def preferences_of(table: LabelTable, task: Task, source: str) -> list[Preference]:
+    """The pairs of a file as labels, in the order of their first rows.
+
+    Args:
+        table: A reading that kept the pairs.
+        task: What the texts are; where its policy continues a dialogue, a bare instruction gets turns.
+        source: Who gave the labels.
+    """
+    return [_preference(table, pair, task, source) for pair in table.pairs]
+
+
+def _preference(table: LabelTable, pair: LabeledPair, task: Task, source: str) -> Preference:
+    key = PairKey.of(pair.prompt, pair.first, pair.second)
+    votes = table.table.votes[key.id]
+    p_first = votes.p_first(key.turned)
+    prompt = Prompt(task=task.name, text=pair.prompt_for(continues_dialogue=not task.policy_text("")))
+    return Preference(
+        comparison=Comparison(
+            prompt=prompt,
+            first=Completion(text=pair.first, source=pair.first_source),
+            second=Completion(text=pair.second, source=pair.second_source),
+        ),
+        p_first=p_first,
+        missing=UNLABELED if p_first is None else None,
+        labeler="file",
+        source=source,
+        confidence=votes.confidence,
+        weight=votes.weight,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -59,8 +59,10 @@ PREFERENCE_SCHEMA = pa.schema(
 """``p_first`` is null exactly when ``missing`` holds a reason; ``p_first_by_order`` is [as given, swapped],
 both P(first is better)."""
 
-ADDED_COLUMNS = ("weight",)
-"""Columns that tables of an earlier version lack; their labels read with the field's default."""
+ADDED_COLUMNS = ("weight", "judgments")
+"""Columns that a table may lack (those of an earlier version, and sets without the evidence); their labels read with
+the field's default."""
+ROWS_AT_ONCE = 1024
 
 SAMPLE_SCHEMA = pa.schema([*_PROMPT_COLUMNS, ("completions", pa.list_(_COMPLETION))])
 
@@ -84,7 +86,19 @@ def read_preferences(path: str | Path) -> list[Preference]:
     Raises:
         DataError: The file is no such table.
     """
-    return [_preference(row) for row in _read(path, PREFERENCE_SCHEMA)]
+    return list(iterate_preferences(path))
+
+
+def iterate_preferences(path: str | Path) -> Iterator[Preference]:
+    """The labels of a table one after the other, a thousand in memory at most.
+
+    Raises:
+        DataError: The file is no such table.
+    """
+    with open_table(path, PREFERENCE_SCHEMA) as table:
+        for batch in table.iter_batches(ROWS_AT_ONCE):
+            for row in batch.to_pylist():
+                yield _preference(row)
 
 
 def write_samples(path: str | Path, samples: Sequence[tuple[Prompt, Sequence[Completion]]]) -> None:
@@ -116,6 +130,26 @@ def read_samples(path: str | Path) -> list[tuple[Prompt, tuple[Completion, ...]]
     ]
 
 
+def open_table(path: str | Path, schema: pa.Schema) -> pq.ParquetFile:
+    """Open a Parquet file that has the columns of a schema.
+
+    Raises:
+        DataError: It has not, or is no Parquet file.
+    """
+    try:
+        table = pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(
+            f"{path}: is not a readable Parquet file ({error}): delete it or give another, and start again"
+        ) from error
+    absent = [name for name in schema.names if name not in (*table.schema_arrow.names, *ADDED_COLUMNS)]
+    if absent:
+        raise DataError(
+            f"{path}: the columns {', '.join(absent)} are missing; expected a table written by this version of rlaif"
+        )
+    return table
+
+
 def _write(path: str | Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer, compression="zstd")
@@ -123,18 +157,8 @@ def _write(path: str | Path, rows: list[dict[str, Any]], schema: pa.Schema) -> N
 
 
 def _read(path: str | Path, schema: pa.Schema) -> list[dict[str, Any]]:
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(
-            f"{path}: is not a readable Parquet file ({error}): delete it or give another, and start again"
-        ) from error
-    absent = [name for name in schema.names if name not in (*table.column_names, *ADDED_COLUMNS)]
-    if absent:
-        raise DataError(
-            f"{path}: the columns {', '.join(absent)} are missing; expected a table written by this version of rlaif"
-        )
-    rows: list[dict[str, Any]] = table.to_pylist()
+    with open_table(path, schema) as table:
+        rows: list[dict[str, Any]] = table.read().to_pylist()
     return rows
 
 
@@ -183,7 +207,7 @@ def _preference(row: Mapping[str, Any]) -> Preference:
         comparison=Comparison(prompt=_prompt(row), first=first, second=second),
         p_first=row["p_first"],
         missing=row["missing"],
-        judgments=tuple(_judgment(judgment) for judgment in row["judgments"]),
+        judgments=tuple(_judgment(judgment) for judgment in row.get("judgments", ())),
         labeler=row["labeler"],
         source=row["source"],
         confidence=row["confidence"],

@@ -1,0 +1,214 @@
+"""``rlaif-labels``: look at labels, take them to other tools, bring them back, mix them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+from rlaif.cli.messages import report_error
+from rlaif.data.cards import Card
+from rlaif.data.exports import ExportCounts, ExportOptions, export_rows, write_rows
+from rlaif.data.label_set import SplitOptions, write_label_set
+from rlaif.data.label_table import LabelTable, preferences_of
+from rlaif.data.mixing import mix_labels
+from rlaif.data.pair_files import FORMATS, PairFile
+from rlaif.data.preferences_io import iterate_preferences, write_preferences
+from rlaif.data.show import find_tables, label_lines, summary_lines
+from rlaif.errors import ConfigError, RlaifError
+from rlaif.tasks.base import get_task
+from rlaif.types import Preference
+
+COMMAND = "rlaif-labels"
+
+
+def main(words: Sequence[str] | None = None) -> NoReturn:
+    """Entry point of the console command.
+
+    Args:
+        words: What follows the command's name; None takes those of the command line.
+    """
+    arguments = _parser().parse_args(words)
+    try:
+        arguments.run(arguments)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has seen enough
+        sys.exit(0)
+    except (RlaifError, OSError, KeyboardInterrupt) as error:
+        code = report_error(COMMAND, error)
+        if code is None:
+            raise
+        sys.exit(code)
+    sys.exit(0)
+
+
+def show(arguments: argparse.Namespace) -> None:
+    """Print one label with everything that is known of it, the exact judge prompts first of all."""
+    wanted = arguments.row
+    labels = (label for table in find_tables(arguments.path) for label in iterate_preferences(table))
+    row = -1
+    for row, label in enumerate(labels):
+        if label.comparison.id.startswith(arguments.id) if arguments.id else row == wanted:
+            print("\n".join(label_lines(label, row)))
+            return
+    option = f"--id={arguments.id}" if arguments.id else f"--row={wanted}"
+    raise ConfigError(f"{option}: no such label; the table has the rows 0 to {row}")
+
+
+def summary(arguments: argparse.Namespace) -> None:
+    """Print what a label table, or a file in another format, holds."""
+    if arguments.format is None:
+        for table in find_tables(arguments.path):
+            print("\n".join([f"{table}", *summary_lines(iterate_preferences(table))]))
+        return
+    print("\n".join(_read(arguments, arguments.path).reading.lines()))
+
+
+def export(arguments: argparse.Namespace) -> None:
+    """Write labels as another tool reads them, or as a data set with a card."""
+    tables = find_tables(arguments.path)
+    if arguments.format == "dataset":
+        _export_dataset(arguments, tables)
+        return
+    options = ExportOptions(
+        format=arguments.format,
+        min_margin=arguments.min_margin,
+        conversational=arguments.conversational,
+        with_margin=arguments.margin,
+    )
+    counts = ExportCounts()
+    labels = (label for table in tables for label in iterate_preferences(table))
+    write_rows(arguments.out, export_rows(labels, options, counts))
+    print(f"{counts.written:,} labels written to {arguments.out}")
+    _print_counts("left out", counts.left_out)
+
+
+def import_labels(arguments: argparse.Namespace) -> None:
+    """Read labels in another format and write them as a label table."""
+    if not arguments.source:
+        raise ConfigError("--source: say who gave the labels, e.g. --source human")
+    table = _read(arguments, arguments.path)
+    write_preferences(arguments.out, preferences_of(table, get_task(arguments.task), arguments.source))
+    print("\n".join([*table.reading.lines(), f"written to {arguments.out}"]))
+
+
+def mix(arguments: argparse.Namespace) -> None:
+    """Put several label tables into one, each with a weight."""
+    weights = arguments.weights or [1.0] * len(arguments.tables)
+    if len(weights) != len(arguments.tables):
+        raise ConfigError(
+            f"--weights: {len(weights)} numbers for {len(arguments.tables)} tables; give one for each, in their order"
+        )
+    parts: list[tuple[Sequence[Preference], float]] = [
+        ([label for table in find_tables(path) for label in iterate_preferences(table)], weight)
+        for path, weight in zip(arguments.tables, weights, strict=True)
+    ]
+    labels, num_repeated = mix_labels(parts)
+    write_preferences(arguments.out, labels)
+    print(f"{len(labels):,} labels written to {arguments.out}, {num_repeated:,} left out: same source and pair")
+    print("\n".join(summary_lines(labels)))
+
+
+def _export_dataset(arguments: argparse.Namespace, tables: Sequence[Path]) -> None:
+    if len(tables) != 1:
+        raise ConfigError(f"{arguments.path}: is a data set already; give the label table that it was made from")
+    card = Card.beside(tables[0])
+    if arguments.scorecard is not None:
+        card = replace(card, scorecard=Card.figures(arguments.scorecard))
+    options = SplitOptions(validation=arguments.validation, test=arguments.test)
+    counts = write_label_set(tables[0], arguments.out, card, options=options, with_evidence=arguments.evidence)
+    rows = ", ".join(f"{count:,} {split}" for split, count in counts.rows.items())
+    print(f"{counts.num_rows:,} rows written to {arguments.out}: {rows}")
+    _print_counts("left out", Counter({"same source and pair": counts.num_repeated}))
+    _print_counts("kept without a label", counts.missing)
+
+
+def _read(arguments: argparse.Namespace, path: Path) -> LabelTable:
+    file = PairFile(
+        path,
+        group="labeler",
+        format=arguments.format,
+        columns=dict(item.split("=", 1) for item in arguments.columns),
+        preference=_preference(arguments.preference),
+    )
+    return LabelTable(file, confidences=arguments.confidences, keep_pairs=True)
+
+
+def _preference(text: str) -> str | dict[str, float]:
+    if not text.startswith("{"):
+        return text
+    try:
+        words: dict[str, float] = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(
+            f'--preference={text}: is not JSON ({error}); write e.g. {{"left": 1, "right": 0}}'
+        ) from error
+    return words
+
+
+def _print_counts(what: str, counts: Counter[str]) -> None:
+    for reason, count in counts.most_common():
+        if count:
+            print(f"{what}: {count:,} × {reason}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=COMMAND, description="Look at labels, export, import and mix them.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    where = "a label table, the directory it lies in, a run's directory, or a data set's"
+
+    shown = commands.add_parser("show", help="one label: exact judge prompts, replies, log-probabilities")
+    shown.set_defaults(run=show)
+    shown.add_argument("path", type=Path, help=where)
+    one = shown.add_mutually_exclusive_group()
+    one.add_argument("--row", type=int, default=0, help="row of the table, from 0 (default: 0)")
+    one.add_argument("--id", default="", help="comparison_id, or how it begins")
+
+    summed = commands.add_parser("summary", help="counts, reasons, mean")
+    summed.set_defaults(run=summary)
+    summed.add_argument("path", type=Path, help=f"{where}; with --format any file of labels")
+    _add_reading(summed, required=False)
+
+    exported = commands.add_parser("export", help="labels for other tools, or a data set with a card")
+    exported.set_defaults(run=export)
+    exported.add_argument("path", type=Path, help=where)
+    exported.add_argument("out", type=Path, help="file (.jsonl, .json, .parquet); a directory for --format dataset")
+    exported.add_argument("--format", required=True, choices=["trl", "distilabel", "alpaca_eval", "dataset"])
+    exported.add_argument("--min-margin", type=float, default=0.0, help="least |2p - 1|, 0 to 1 (default: 0)")
+    exported.add_argument("--conversational", action="store_true", help="trl: lists of messages instead of texts")
+    exported.add_argument("--margin", action="store_true", help="trl: a column margin, which TRL's loss subtracts")
+    exported.add_argument("--validation", type=float, default=0.05, help="dataset: share of prompts (default: 0.05)")
+    exported.add_argument("--test", type=float, default=0.05, help="dataset: share of prompts (default: 0.05)")
+    exported.add_argument("--evidence", action="store_true", help="dataset: keep the judge prompts and replies")
+    exported.add_argument("--scorecard", type=Path, help="dataset: report.json whose labeler figures go on the card")
+
+    imported = commands.add_parser("import", help="labels of another format as a label table")
+    imported.set_defaults(run=import_labels)
+    imported.add_argument("path", type=Path, help="the file")
+    imported.add_argument("out", type=Path, help="label table to write (.parquet)")
+    imported.add_argument("--source", required=True, help="who gave the labels, e.g. human")
+    imported.add_argument("--task", default="dialogue", help="what the texts are (default: dialogue)")
+    _add_reading(imported, required=True)
+
+    mixed = commands.add_parser("mix", help="several label tables as one, each with a weight")
+    mixed.set_defaults(run=mix)
+    mixed.add_argument("out", type=Path, help="label table to write (.parquet)")
+    mixed.add_argument("tables", type=Path, nargs="+", help=where)
+    mixed.add_argument("--weights", type=float, nargs="+", help="one per table, at least 0 (default: 1)")
+    return parser
+
+
+def _add_reading(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument("--format", required=required, choices=list(FORMATS), help="how a row reads")
+    parser.add_argument("--columns", nargs="+", default=[], metavar="NAME=COLUMN", help="of --format table")
+    parser.add_argument("--preference", default="p_first", help="of --format table: encoding, or words as JSON")
+    parser.add_argument("--confidences", type=float, nargs="+", default=[], help="only rows with one of these")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""The card of a label set: what the labels are, who gave them, and what they may be worth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlaif.errors import DataError
+
+if TYPE_CHECKING:
+    from rlaif.data.label_set import SetCounts
+
+PROVENANCE = "provenance.json"
+SUMMARY = "summary.json"
+META = "meta.json"
+REPORT = "report.json"
+
+LOAD = """```python
+from datasets import load_dataset
+
+labels = load_dataset("FOLDER")
+```"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What is known of a label table besides its rows."""
+
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """How the labels were made: the labeler's composed options, identities of prompt strategy and labeler."""
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    """Counts of the labeling: same-slot answers, tokens."""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    """Seconds, dates and money."""
+    scorecard: Mapping[str, str] = field(default_factory=dict)
+    """Figures of the labeler's trial against people, by name."""
+
+    @classmethod
+    def beside(cls, table: Path) -> Card:
+        """What stands in the folder of a table, and the figures of the run that it belongs to."""
+        folder = table.parent
+        return cls(
+            provenance=_read_json(folder / PROVENANCE),
+            summary=_read_json(folder / SUMMARY),
+            meta=_read_json(folder / META),
+            scorecard=cls.figures(folder.parent / REPORT),
+        )
+
+    @staticmethod
+    def figures(report: Path) -> dict[str, str]:
+        """The labeler's figures in a run's ``report.json``; none without such a file."""
+        return {
+            record["name"]: _figure(record) for record in _read_json(report) if record["name"].startswith("labeler/")
+        }
+
+
+def card_text(card: Card, counts: SetCounts, *, evidence: bool) -> str:
+    """The card as Markdown, with the front matter by which ``load_dataset`` finds the splits.
+
+    Args:
+        card: What is known of the labels.
+        counts: What stands in the set.
+        evidence: Whether the column ``judgments`` is there.
+    """
+    tasks = ", ".join(sorted(counts.tasks)) or "no task"
+    sections = [
+        _front_matter(counts),
+        f"# Preference labels: {tasks}",
+        "Soft preferences over pairs of responses: `p_first` is the probability that `first` is the better one, null"
+        " where no label was obtained, with the reason in `missing`. A missing label is never filled in.",
+        _section("Rows", _rows(counts)),
+        _section("Missing, by reason", [(reason, f"{n:,}") for reason, n in counts.missing.most_common()]),
+        _section("Labeler", _labeler(card, counts)),
+        _options(card.provenance),
+        _section("Scorecard", list(card.scorecard.items())),
+        _section("Labeling", _plain(card.summary)),
+        _section("Time and cost", _plain(card.meta)),
+        "## How to load\n\n" + LOAD,
+        "The evidence of each label (judge prompts, replies, log-probabilities) is in `judgments`."
+        if evidence
+        else "The judge prompts and replies behind each label stand in the label table that this set was made from.",
+        "## Licence\n\nNone is given here. Prompts and responses keep the licences of the data and of the models that"
+        " wrote them; labels may be bound by the terms of the model that gave them. Look these up before you share"
+        " the set.",
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _front_matter(counts: SetCounts) -> str:
+    files = [
+        f"  - split: {split}\n    path: data/{split}.parquet" for split, num_rows in counts.rows.items() if num_rows
+    ]
+    lines = ["---", "configs:", "- config_name: default", "  data_files:", *files, "tags:", "- preference", "- rlaif"]
+    return "\n".join([*lines, "---"])
+
+
+def _rows(counts: SetCounts) -> list[tuple[str, str]]:
+    rows = [(split, f"{num_rows:,}") for split, num_rows in counts.rows.items()]
+    rows += [("with a label", f"{counts.num_labels:,}"), ("of these ties", f"{counts.num_ties:,}")]
+    if counts.num_labels:
+        rows.append(("mean p_first", f"{counts.sum_p_first / counts.num_labels:.4f}"))
+    rows.append(("repeated pairs left out", f"{counts.num_repeated:,}"))
+    return rows
+
+
+def _labeler(card: Card, counts: SetCounts) -> list[tuple[str, str]]:
+    rows = [("labeler (name and hash)", f"{name}: {n:,}") for name, n in counts.labelers.most_common() if name]
+    rows += [("source", f"{name}: {n:,}") for name, n in counts.sources.most_common()]
+    names = {"prompt_identity": "prompt strategy (hash of its templates)", "model": "model"}
+    return rows + [(text, str(card.provenance[key])) for key, text in names.items() if card.provenance.get(key)]
+
+
+def _options(provenance: Mapping[str, Any]) -> str:
+    if "labeler" not in provenance:
+        return ""
+    return "Its options:\n\n```json\n" + json.dumps(provenance["labeler"], indent=1, sort_keys=True) + "\n```"
+
+
+def _plain(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    plain = {name: value for name, value in values.items() if isinstance(value, int | float | str)}
+    return [(name, f"{value:g}" if isinstance(value, float) else str(value)) for name, value in plain.items()]
+
+
+def _section(title: str, rows: list[tuple[str, str]]) -> str:
+    if not rows:
+        return ""
+    return "\n".join([f"## {title}", "", "| | |", "|---|---|", *(f"| {_cell(a)} | {_cell(b)} |" for a, b in rows)])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _figure(figure: Mapping[str, Any]) -> str:
+    interval = "" if figure.get("low") is None else f" [{figure['low']:.4g}, {figure['high']:.4g}]"
+    return f"{figure['value']:.4g}{interval}" + (f", n = {figure['n']:,}" if figure.get("n") is not None else "")
+
+
+def _read_json(path: Path) -> Any:
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: is not JSON ({error}); delete it and make the card again") from error
