@@ -183,6 +183,8 @@ class Judgment:
     """Tokens read in this order, over both steps of a chain of thought."""
     num_reply_tokens: int = 0
     """Tokens written in this order: the rationale, and one for the scored verdict."""
+    judge: str = ""
+    """Which member of a panel judged; empty where there is one judge."""
 
     @property
     def p_first(self) -> float | None:

@@ -30,6 +30,7 @@ _JUDGMENT = pa.struct(
         ("unreadable", pa.bool_()),
         ("num_prompt_tokens", pa.int32()),
         ("num_reply_tokens", pa.int32()),
+        ("judge", pa.string()),
     ]
 )
 _PROMPT_COLUMNS = [("prompt_id", pa.string()), ("task", pa.string()), ("stratum", pa.string()), ("prompt", pa.string())]

@@ -86,8 +86,15 @@ def describe(name: str) -> FigureText:
     group, base, stratum = split_name(name)
     if group == "time":
         return FigureText(name.removeprefix("time/").replace("_", " "), "seconds")
-    text = CATALOG.get(base, FigureText(base.partition("/")[2].replace("_", " "), "number"))
+    text = CATALOG.get(base) or _not_listed(base)
     return FigureText(f"{text.label} · {stratum}", text.unit, text.explanation) if stratum else text
+
+
+def _not_listed(base: str) -> FigureText:
+    label = base.partition("/")[2].replace("_", " ")
+    if base.startswith("policy/win_rate_vs_"):
+        return FigureText(label.replace(" vs ", " against ", 1), "rate", "Against the policy of another run.")
+    return FigureText(label, "number")
 
 
 def format_value(value: float, unit: Unit) -> str:

@@ -49,3 +49,20 @@ class PlansAhead(Protocol):
     def for_plan(self, comparisons: Sequence[Comparison]) -> Labeler:
         """A copy that knows all pairs of the plan, so that a label never depends on the batch it is judged in."""
         ...
+
+
+@runtime_checkable
+class LearnsFromPeople(Protocol):
+    """A labeler that first learns from pairs that people labeled (a panel's weights)."""
+
+    num_known: int
+    """Pairs it wants."""
+
+    @property
+    def learns(self) -> bool:
+        """True while it has yet to learn."""
+        ...
+
+    def fit(self, known: Sequence[Preference]) -> Labeler:
+        """A copy that has learned from people's labels."""
+        ...

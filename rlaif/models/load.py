@@ -230,6 +230,25 @@ def load_reward_model(spec: ModelSpec | str, *, seed: int = 0, head_std: float =
     return reward_model_from(load_causal_lm(spec), load_tokenizer(spec).pad_token_id, seed=seed, head_std=head_std)
 
 
+def load_classifier(spec: ModelSpec | str) -> PreTrainedModel:
+    """Any saved ``AutoModelForSequenceClassification``, in evaluation mode, on the CPU.
+
+    Raises:
+        ConfigError: The name leads nowhere.
+        EngineError: It cannot be read, or it is no sequence classifier.
+    """
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    spec = ModelSpec(spec) if isinstance(spec, str) else spec
+    architectures = _from_pretrained(AutoConfig, spec).architectures or ()
+    if not any(name.endswith("ForSequenceClassification") for name in architectures):
+        raise EngineError(
+            f"model.name={spec.name}: a {', '.join(architectures) or 'model without architecture'}, where a sequence "
+            "classifier is expected; rlaif's own are the reward_model/ of a run directory"
+        )
+    return _load_weights(AutoModelForSequenceClassification, spec)
+
+
 def reward_model_from(
     causal_lm: PreTrainedModel, pad_token_id: int, *, seed: int = 0, head_std: float = 0.02
 ) -> PreTrainedModel:

@@ -13,9 +13,9 @@ from transformers import PreTrainedModel
 
 from rlaif.data.examples import PairBatch
 from rlaif.functional.losses import LossSum, preference_cross_entropy
+from rlaif.models.response_scorer import classifier_logits
 from rlaif.modules.distributed import mean_over_processes, pooled_mean
 from rlaif.modules.supervised import SupervisedModule
-from rlaif.rewards.reward_model import reward_scores
 
 
 def pairwise_agreement(logit_B: Tensor, p_first_B: Tensor, weight_B: Tensor | None = None) -> LossSum:
@@ -53,8 +53,8 @@ class RewardModelModule(SupervisedModule):
 
     def logits(self, batch: PairBatch) -> Tensor:
         """r(first) - r(second) [B]."""
-        first_B = reward_scores(self.model, batch.first_ids_BT)
-        return first_B - reward_scores(self.model, batch.second_ids_BT)
+        first_B = classifier_logits(self.model, batch.first_ids_BT).squeeze(-1)
+        return first_B - classifier_logits(self.model, batch.second_ids_BT).squeeze(-1)
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
         logit_B = self.logits(batch)

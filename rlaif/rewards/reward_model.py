@@ -6,30 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlaif.data.examples import completion_ids, pad_id, pad_right, prompt_ids
 from rlaif.errors import ConfigError
 from rlaif.models.load import ModelSpec, load_reward_model, load_tokenizer
-from rlaif.models.tokenizers import PromptTokenizer
+from rlaif.models.response_scorer import ResponseScorer
 from rlaif.rewards.base import RewardBatch
 from rlaif.tasks.base import Task
 from rlaif.types import Completion, Prompt
-
-
-def reward_scores(model: PreTrainedModel, input_ids_BT: Tensor) -> Tensor:
-    """The model's own scalar at the last token of each row.
-
-    Args:
-        model: ``AutoModelForSequenceClassification`` with one label and ``config.pad_token_id``.
-        input_ids_BT: Right-padded with that id; causal models need no mask.
-
-    Returns:
-        [B] in float32.
-    """
-    logits_B1: Tensor = model(input_ids=input_ids_BT, use_cache=False).logits
-    return logits_B1.squeeze(-1).float()
 
 
 class RewardModelReward:
@@ -62,15 +46,14 @@ class RewardModelReward:
 
     def use(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, task: Task) -> RewardModelReward:
         """Score with a model that is already in memory; returns itself."""
-        self.model = model.eval().requires_grad_(False)
-        self.tokenizer = PromptTokenizer(tokenizer)
-        self.pad_id = pad_id(tokenizer)
-        self.task = task
+        self.raw_scores = ResponseScorer(
+            model, tokenizer, batch_size=self.batch_size, max_length=self.max_length, task=task
+        )
         return self
 
     def to(self, device: torch.device | str) -> RewardModelReward:
         """Move the model; returns itself."""
-        self.model.to(device)
+        torch.nn.Module.to(self.raw_scores.model, device)
         return self
 
     def standardize(self, prompts: Sequence[Prompt], responses: Sequence[Completion]) -> RewardModelReward:
@@ -92,25 +75,3 @@ class RewardModelReward:
     def __call__(self, prompts: Sequence[Prompt], responses: Sequence[Completion]) -> RewardBatch:
         scores_B = self.raw_scores(prompts, responses)
         return RewardBatch((scores_B - self.mean) / self.std, torch.isfinite(scores_B))
-
-    @torch.no_grad()
-    def raw_scores(self, prompts: Sequence[Prompt], responses: Sequence[Completion]) -> Tensor:
-        """Scores [B] as the model gives them, float32 on the CPU; batches are made of similar lengths."""
-        sequences = self._sequences(prompts, responses)
-        order = sorted(range(len(sequences)), key=lambda row: (len(sequences[row]), row))
-        scores_B = torch.empty(len(sequences))
-        pad = self.model.config.get_text_config().pad_token_id
-        pad = self.pad_id if pad is None else pad
-        for start in range(0, len(order), self.batch_size):
-            rows = order[start : start + self.batch_size]
-            ids_BT, _ = pad_right([sequences[row] for row in rows], pad)
-            scores_B[rows] = reward_scores(self.model, ids_BT.to(self.model.device)).cpu()
-        return scores_B
-
-    def _sequences(self, prompts: Sequence[Prompt], responses: Sequence[Completion]) -> list[list[int]]:
-        prompt_rows = prompt_ids(self.tokenizer, self.task, prompts)
-        response_rows = [completion_ids(self.tokenizer, response) for response in responses]
-        return [
-            prompt[-max(1, self.max_length - len(response)) :] + response
-            for prompt, response in zip(prompt_rows, response_rows, strict=True)
-        ]

@@ -39,7 +39,7 @@ from rlaif.evaluation.win_rate import length_controlled_figures, win_rate_figure
 from rlaif.functional.kl import sampled_sequence_kl
 from rlaif.inference.logprobs import response_logprobs
 from rlaif.labelers.base import Labeler, PlansAhead
-from rlaif.models.load import ModelSpec, load_causal_lm
+from rlaif.models.load import ModelSpec, load_causal_lm, model_identity
 from rlaif.models.tokenizers import PromptTokenizer
 from rlaif.rewards.reward_model import RewardModelReward
 from rlaif.stages.context import (
@@ -121,6 +121,7 @@ def _options(context: Context) -> dict[str, object]:
         "known": preferences_id(context.data.preferences),
         "annotators": annotators_code(context),
         "components": component_code(options),
+        "against": {name: model_identity(str(folder)) for name, folder in opponents(context).items()},
         **sampling_options(context),
     }
 
@@ -134,6 +135,7 @@ def _build(context: Context, directory: Path, display: StageDisplay) -> None:
         *labeler_figures,
         *reward_figures,
         *_policy(context, responses, directory, confidence),
+        *_head_to_head(context, responses, display, confidence),
         *kl_figures(responses.prompts, _kl(context, responses), confidence=confidence),
         *response_figures("policy", responses.prompts, texts(responses.policy), confidence=confidence),
         *response_figures("sft", responses.prompts, texts(responses.sft), confidence=confidence),
@@ -221,7 +223,7 @@ def _policy(context: Context, responses: Responses, directory: Path, confidence:
         figures += win_rate_figures(
             pairs,
             votes,
-            f"LLM judge {OmegaConf.select(context.cfg.evaluation.judge, 'engine.model', default=judge.name)}",
+            _judge_in_words(context, judge),
             name="policy/win_rate_vs_sft_llm_judge",
             confidence=confidence,
         )
@@ -233,6 +235,50 @@ def _policy(context: Context, responses: Responses, directory: Path, confidence:
         )
         figures += harmless_figures(responses.prompts, policy, sft, SIMULATED, confidence=confidence)
     return figures
+
+
+def opponents(context: Context) -> dict[str, Path]:
+    """Policies of other runs to hold this one against, by name (``evaluation.against``).
+
+    Raises:
+        ConfigError: A directory holds no model.
+    """
+    against = context.cfg.evaluation.against or {}
+    folders = {str(name): Path(place) for name, place in against.items()}
+    folders = {name: place / "policy" if (place / "policy").is_dir() else place for name, place in folders.items()}
+    problems = [
+        f"evaluation.against.{name}={against[name]}: holds no policy; give a finished run's directory or a model's"
+        for name, folder in folders.items()
+        if not (folder / "config.json").is_file()
+    ]
+    if problems:
+        raise ConfigError(problems)
+    return folders
+
+
+def _head_to_head(context: Context, responses: Responses, display: StageDisplay, confidence: float) -> list[Figure]:
+    """The policy against those of other runs: simulated annotators judge where there are any, else the LLM judge."""
+    figures: list[Figure] = []
+    annotators = context.data.annotators
+    for name, folder in opponents(context).items():
+        # Drawn as the other run draws its own, so that on the same prompts and seed they are the same responses.
+        drawn = draw_completions(
+            context, folder, responses.prompts, display, num_samples=1, source=name, purpose="evaluate policy"
+        )
+        pairs = pair(responses.prompts, responses.policy, [completion for (completion,) in drawn])
+        judge = build_judge(context, pairs) if annotators is None else None
+        if annotators is not None:
+            votes, who = annotator_votes(annotators, pairs, context.cfg.evaluation.num_raters), SIMULATED
+        elif judge is not None:
+            votes, who = judge_votes(judge, pairs)[0], _judge_in_words(context, judge)
+        else:
+            continue
+        figures += win_rate_figures(pairs, votes, who, name=f"policy/win_rate_vs_{name}", confidence=confidence)
+    return figures
+
+
+def _judge_in_words(context: Context, judge: Labeler) -> str:
+    return f"LLM judge {OmegaConf.select(context.cfg.evaluation.judge, 'engine.model', default=judge.name)}"
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ from rlaif.evaluation.checks import CheckLimits
 from rlaif.evaluation.terminal import RunDisplay
 from rlaif.modules.trainer import quiet_lightning
 from rlaif.stages.context import Context
-from rlaif.stages.evaluation import EVALUATION, build_judge
+from rlaif.stages.evaluation import EVALUATION, build_judge, opponents
 from rlaif.stages.gate import GATE, show_gate
 from rlaif.stages.labels import LABEL
 from rlaif.stages.policy import POLICY, rewards_by_labeler
@@ -151,6 +151,7 @@ def _check_evaluation(context: Context, names: Sequence[str]) -> None:
         raise ConfigError(problems)
     if not str(OmegaConf.select(options, "judge.engine.model")).startswith("stage:"):
         build_judge(context)
+    opponents(context)
 
 
 def _skipped(skipped: SkippedRows) -> str:

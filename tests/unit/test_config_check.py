@@ -21,6 +21,7 @@ NEEDED = {
     "data=hub": ["data.dataset=tldr"],
     "model=hub": ["model.name=org/name"],
     "labeler=file": ["labeler.path=${oc.env:PWD}", "labeler.source=human"],
+    "labeler=reward_model": ["labeler.model=${oc.env:PWD}"],
     "labeler/prompt=none": ["labeler=human"],
     "labeler/engine=none": ["labeler=human"],
     "labeler/engine=openai": ["labeler.engine.model=some-model"],
@@ -91,7 +92,7 @@ MISTAKES = {
     "evaluation.confidence=high": "must be a number",
     "store.dir=/proc/store": "cannot write in /proc",
     "model.name=/no/such/model": "no such directory; allowed are pocket:XS",
-    "reward=null": "an option is chosen by its name, reward_model; ~reward takes the group out",
+    "reward=null": "an option is chosen by its name, labeler, reward_model; ~reward takes the group out",
     "+trainer.devises=2": "Trainer does not take devises; did you mean trainer.devices?",
     "~labell": "no such group or key; did you mean label?",
 }

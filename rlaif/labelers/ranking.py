@@ -1,0 +1,222 @@
+"""An LLM orders several candidates at once; the rankings become pairwise preferences."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from copy import copy as shallow_copy
+from itertools import permutations
+from typing import Literal, NamedTuple, Protocol, get_args
+
+import torch
+from torch import Tensor
+
+from rlaif.engines.base import Engine
+from rlaif.errors import ConfigError
+from rlaif.functional.labels import option_distribution, pairs_from_rankings
+from rlaif.tasks.base import Task, get_task
+from rlaif.types import Comparison, Judgment, OptionScores, Preference, Prompt, StructuredPrompt, content_id
+
+Orders = Literal["reversed", "all"]
+MOST_CANDIDATES = 5
+"""All k! rankings are scored: 120 for five candidates."""
+
+
+class RankingPrompt(Protocol):
+    """What a ranking labeler needs from a prompt strategy (group ``rlaif.prompts``)."""
+
+    @property
+    def identity(self) -> str:
+        """Content hash of templates and options."""
+        ...
+
+    def ranking(self, task: Task, prompt_text: str, responses: Sequence[str]) -> StructuredPrompt:
+        """The prompt after which an order such as "2 3 1", best first, is scored."""
+        ...
+
+
+class Slate(NamedTuple):
+    """Candidates that are ranked together, in a canonical order that no caller chose."""
+
+    prompt: Prompt
+    responses: tuple[str, ...]
+
+
+class Shown(NamedTuple):
+    """A slate in one order of its candidates."""
+
+    slate: Slate
+    places: tuple[int, ...]
+    """Which candidate of the slate stands in each slot."""
+
+
+class RankingLabeler:
+    """Scores every ranking of a prompt's candidates and reads P(first above second) off their distribution.
+
+    The candidates are shown in several orders whose distributions are averaged per candidate: each pair stands
+    equally often in either order, so swapping a pair's candidates inverts its label exactly. Which candidates are
+    ranked together follows from the plan (:meth:`for_plan`: the candidates of one prompt, in batches of
+    ``max_candidates``), never from the call; without a plan each pair is ranked alone.
+
+    Args:
+        prompt: Builds the judge prompts.
+        engine: The language model that judges.
+        max_candidates: Most responses that are ranked at once, 2 to 5.
+        orders: ``reversed`` shows one order and its reverse; ``all`` shows each candidate in each slot, and all that
+            reversed (2k prompts for k candidates).
+
+    Raises:
+        ConfigError: An option is out of range.
+    """
+
+    name = "ranking"
+    source = "ai"
+
+    def __init__(
+        self, prompt: RankingPrompt, engine: Engine, *, max_candidates: int = 4, orders: Orders = "reversed"
+    ) -> None:
+        problems = []
+        if not 2 <= max_candidates <= MOST_CANDIDATES:
+            problems.append(f"labeler.max_candidates={max_candidates}: must be between 2 and {MOST_CANDIDATES}")
+        if orders not in get_args(Orders):
+            problems.append(f"labeler.orders={orders}: must be one of {', '.join(get_args(Orders))}")
+        if problems:
+            raise ConfigError(problems)
+        self.prompt = prompt
+        self.engine = engine
+        self.max_candidates = max_candidates
+        self.orders: Orders = orders
+        self._slates: Mapping[str, Slate] = {}
+
+    @property
+    def identity(self) -> str:
+        slates = (f"{key} {slate.responses}" for key, slate in sorted(self._slates.items()))
+        options = (str(self.max_candidates), self.orders)
+        return content_id("RankingLabeler", self.prompt.identity, self.engine.identity, *options, *slates)
+
+    def for_plan(self, comparisons: Sequence[Comparison]) -> RankingLabeler:
+        """A copy that ranks the candidates of one prompt together, wherever in the plan their pairs stand.
+
+        A pair whose candidates fall into two slates is ranked alone.
+        """
+        copy = shallow_copy(self)
+        responses: defaultdict[str, set[str]] = defaultdict(set)
+        prompts: dict[str, Prompt] = {}
+        for pair in comparisons:
+            responses[pair.prompt.id] |= {pair.first.text, pair.second.text}
+            prompts[pair.prompt.id] = pair.prompt
+        slates = [
+            Slate(prompts[prompt_id], tuple(ordered[start : start + self.max_candidates]))
+            for prompt_id, texts in responses.items()
+            for ordered in [sorted(texts)]
+            for start in range(0, len(ordered), self.max_candidates)
+        ]
+        slate_of = {(slate.prompt.id, text): slate for slate in slates for text in slate.responses}
+        copy._slates = {
+            pair.id: slate
+            for pair in comparisons
+            for slate in [slate_of[pair.prompt.id, pair.first.text]]
+            if pair.second.text in slate.responses and pair.first.text != pair.second.text
+        }
+        return copy
+
+    def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
+        """One label per comparison; each slate is ranked once per call, whatever number of its pairs is asked for."""
+        slates = [self._slates.get(pair.id, _alone(pair)) for pair in comparisons]
+        shown = [item for slate in dict.fromkeys(slates) for item in self._shown(slate)]
+        judged = self._judge(shown)
+        author = f"{self.name}:{self.identity}"
+        return [
+            self._label(pair, slate, [judged[item] for item in self._shown(slate)], author)
+            for pair, slate in zip(comparisons, slates, strict=True)
+        ]
+
+    def _shown(self, slate: Slate) -> list[Shown]:
+        return [Shown(slate, places) for places in self._orders(slate)]
+
+    def _orders(self, slate: Slate) -> list[tuple[int, ...]]:
+        places = tuple(range(len(slate.responses)))
+        turned = [places] if self.orders == "reversed" else [places[turn:] + places[:turn] for turn in places]
+        return [order for one in turned for order in (one, one[::-1])]
+
+    def _judge(self, shown: Sequence[Shown]) -> dict[Shown, tuple[StructuredPrompt, OptionScores]]:
+        """Slates of one size share their options and go to the engine in one call."""
+        by_size: defaultdict[int, list[Shown]] = defaultdict(list)
+        for item in shown:
+            by_size[len(item.places)].append(item)
+        judged: dict[Shown, tuple[StructuredPrompt, OptionScores]] = {}
+        for size, items in by_size.items():
+            prompts = [
+                self.prompt.ranking(
+                    get_task(slate.prompt.task), slate.prompt.text, [slate.responses[place] for place in places]
+                )
+                for slate, places in items
+            ]
+            judged |= dict(
+                zip(items, zip(prompts, self.engine.score(prompts, answers(size)), strict=True), strict=True)
+            )
+        return judged
+
+    def _label(
+        self,
+        pair: Comparison,
+        slate: Slate,
+        judged: Sequence[tuple[StructuredPrompt, OptionScores]],
+        author: str,
+    ) -> Preference:
+        first, second = slate.responses.index(pair.first.text), slate.responses.index(pair.second.text)
+        judgments = tuple(
+            _read(prompt, scores, places.index(first), places.index(second))
+            for places, (prompt, scores) in zip(self._orders(slate), judged, strict=True)
+        )
+        reasons = dict.fromkeys(judgment.missing for judgment in judgments if judgment.missing is not None)
+        p_first = [judgment.p_first for judgment in judgments if judgment.p_first is not None]
+        return Preference(
+            comparison=pair,
+            p_first=None if reasons else sum(p_first) / len(p_first),
+            missing="; ".join(reasons) or None,
+            judgments=judgments,
+            labeler=author,
+            source=self.source,
+        )
+
+
+def answers(num_candidates: int) -> tuple[str, ...]:
+    """Every ranking as the model would write it, best first.
+
+    >>> answers(2)
+    ('1 2', '2 1')
+    """
+    return tuple(" ".join(str(slot + 1) for slot in ranking) for ranking in permutations(range(num_candidates)))
+
+
+def _alone(pair: Comparison) -> Slate:
+    return Slate(pair.prompt, tuple(sorted((pair.first.text, pair.second.text))))
+
+
+def _read(prompt: StructuredPrompt, scores: OptionScores, first_slot: int, second_slot: int) -> Judgment:
+    """What one shown order says of a pair; ``p_slot1`` is that of whichever of the two stands earlier."""
+    p_first, missing = None, scores.missing
+    if scores.logprobs is not None and missing is None:
+        distribution_1R = option_distribution(torch.tensor([scores.logprobs], dtype=torch.float64))
+        p_first = _above(distribution_1R, first_slot, second_slot)
+        missing = "no probability on any ranking" if p_first is None else None
+    stands_earlier = first_slot <= second_slot
+    return Judgment(
+        order="given" if stands_earlier else "swapped",
+        prompt=prompt.text,
+        option_logprobs=scores.logprobs,
+        p_slot1=p_first if p_first is None or stands_earlier else 1.0 - p_first,
+        missing=missing,
+        unreadable=missing is not None and scores.missing is None,
+        num_prompt_tokens=scores.num_prompt_tokens,
+        num_reply_tokens=0 if scores.logprobs is None else 1,
+    )
+
+
+def _above(distribution_1R: Tensor, first_slot: int, second_slot: int) -> float | None:
+    if distribution_1R.isnan().any():
+        return None
+    num_candidates = next(k for k in range(2, MOST_CANDIDATES + 1) if len(answers(k)) == distribution_1R.shape[1])
+    rankings = list(permutations(range(num_candidates)))
+    return float(pairs_from_rankings(distribution_1R, rankings)[0, first_slot, second_slot].clamp(0.0, 1.0))
