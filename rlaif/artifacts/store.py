@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -238,15 +239,39 @@ def atomic_write(path: str | Path, data: bytes | str) -> None:
         raise store_error(path.parent, error) from error
 
 
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
+    """A file that is written piece by piece and appears whole, when the block ends without an error.
+
+    Args:
+        path: The file; its directory exists.
+
+    Raises:
+        StoreError: The directory cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    try:
+        with _atomic_file(path) as file:
+            yield file
+    except OSError as error:
+        raise store_error(path.parent, error) from error
+
+
 def _write_atomically(path: Path, data: bytes) -> None:
+    with _atomic_file(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def _atomic_file(path: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError:
+    except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     _fsync(path.parent)

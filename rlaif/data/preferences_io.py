@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rlaif.artifacts import atomic_write
+from rlaif.artifacts import atomic_file
 from rlaif.errors import DataError
 from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt
 
@@ -68,8 +68,8 @@ ROWS_AT_ONCE = 1024
 SAMPLE_SCHEMA = pa.schema([*_PROMPT_COLUMNS, ("completions", pa.list_(_COMPLETION))])
 
 
-def write_preferences(path: str | Path, preferences: Sequence[Preference]) -> None:
-    """Write a label table.
+def write_preferences(path: str | Path, preferences: Iterable[Preference]) -> None:
+    """Write a label table, row group by row group: an iterator's labels are never all in memory.
 
     Args:
         path: The ``.parquet`` file; it appears whole or not at all.
@@ -78,7 +78,7 @@ def write_preferences(path: str | Path, preferences: Sequence[Preference]) -> No
     Raises:
         StoreError: The file cannot be written.
     """
-    _write(path, [_preference_row(preference) for preference in preferences], PREFERENCE_SCHEMA)
+    _write(path, (_preference_row(preference) for preference in preferences), PREFERENCE_SCHEMA)
 
 
 def read_preferences(path: str | Path) -> list[Preference]:
@@ -112,7 +112,7 @@ def write_samples(path: str | Path, samples: Sequence[tuple[Prompt, Sequence[Com
     Raises:
         StoreError: The file cannot be written.
     """
-    rows = [{**_prompt_row(prompt), "completions": [asdict(c) for c in completions]} for prompt, completions in samples]
+    rows = ({**_prompt_row(prompt), "completions": [asdict(c) for c in completions]} for prompt, completions in samples)
     _write(path, rows, SAMPLE_SCHEMA)
 
 
@@ -151,10 +151,13 @@ def open_table(path: str | Path, schema: pa.Schema) -> pq.ParquetFile:
     return table
 
 
-def _write(path: str | Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer, compression="zstd")
-    atomic_write(path, buffer.getvalue())
+def _write(path: str | Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> None:
+    remaining = iter(rows)
+    with atomic_file(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        group = list(islice(remaining, ROWS_AT_ONCE))
+        while group:
+            writer.write_table(pa.Table.from_pylist(group, schema=schema))
+            group = list(islice(remaining, ROWS_AT_ONCE))
 
 
 def _read(path: str | Path, schema: pa.Schema) -> list[dict[str, Any]]:

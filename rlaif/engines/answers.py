@@ -17,8 +17,8 @@ ANSWER_FORMAT = 1
 KEY_BYTES = 20
 
 _SCORES, _GENERATION = 1, 2
-_SCORES_HEAD = struct.Struct("<BI")
-_GENERATION_HEAD = struct.Struct("<BBII")
+_SCORES_HEAD = struct.Struct("<BIH")
+_GENERATION_HEAD = struct.Struct("<BBIII")
 
 
 def score_key(identity: str, rendered: bytes, options: Sequence[str]) -> bytes:
@@ -65,10 +65,11 @@ def pack(answer: Answer) -> bytes:
     assert answer.missing is None, "a failure is no answer"
     if isinstance(answer, OptionScores):
         assert answer.logprobs is not None
-        head = _SCORES_HEAD.pack(_SCORES, answer.num_prompt_tokens)
-        return head + np.asarray(answer.logprobs, dtype="<f8").tobytes()
-    num_tokens = len(answer.token_ids)
-    head = _GENERATION_HEAD.pack(_GENERATION, answer.finished, answer.num_prompt_tokens, num_tokens)
+        head = _SCORES_HEAD.pack(_SCORES, answer.num_prompt_tokens, len(answer.bounded))
+        bounded = np.asarray(answer.bounded, dtype="<u2").tobytes()
+        return head + bounded + np.asarray(answer.logprobs, dtype="<f8").tobytes()
+    num_tokens = (answer.num_prompt_tokens, answer.num_counted_tokens, len(answer.token_ids))
+    head = _GENERATION_HEAD.pack(_GENERATION, answer.finished, *num_tokens)
     token_ids = np.asarray(answer.token_ids, dtype="<u4").tobytes()
     return head + zlib.compress(token_ids + answer.text.encode("utf-8", "surrogatepass"))
 
@@ -81,16 +82,23 @@ def unpack(data: bytes) -> Answer:
     """
     try:
         if data[0] == _SCORES:
-            _, num_prompt_tokens = _SCORES_HEAD.unpack_from(data)
-            logprobs = np.frombuffer(data, dtype="<f8", offset=_SCORES_HEAD.size)
-            return OptionScores(logprobs=tuple(logprobs.tolist()), num_prompt_tokens=num_prompt_tokens)
-        _, finished, num_prompt_tokens, num_tokens = _GENERATION_HEAD.unpack_from(data)
+            _, num_prompt_tokens, num_bounded = _SCORES_HEAD.unpack_from(data)
+            start = _SCORES_HEAD.size
+            bounded = np.frombuffer(data, dtype="<u2", count=num_bounded, offset=start)
+            logprobs = np.frombuffer(data, dtype="<f8", offset=start + bounded.nbytes)
+            return OptionScores(
+                logprobs=tuple(logprobs.tolist()),
+                bounded=tuple(bounded.tolist()),
+                num_prompt_tokens=num_prompt_tokens,
+            )
+        _, finished, num_prompt_tokens, num_counted_tokens, num_tokens = _GENERATION_HEAD.unpack_from(data)
         content = zlib.decompress(data[_GENERATION_HEAD.size :])
         return Generation(
             text=content[4 * num_tokens :].decode("utf-8", "surrogatepass"),
             token_ids=tuple(np.frombuffer(content, dtype="<u4", count=num_tokens).tolist()),
             finished=bool(finished),
             num_prompt_tokens=num_prompt_tokens,
+            num_counted_tokens=num_counted_tokens,
         )
     except (IndexError, struct.error, zlib.error) as error:
         raise ValueError(f"not an answer ({error})") from error

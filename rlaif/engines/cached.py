@@ -111,13 +111,10 @@ class CachedEngine:
         return Spending(
             num_questions=len(answers),
             num_prompt_tokens=sum(answer.num_prompt_tokens for answer in given),
-            num_reply_tokens=sum(map(self._num_reply_tokens, given)),
+            num_reply_tokens=sum(
+                1 if isinstance(answer, OptionScores) else answer.num_reply_tokens for answer in given
+            ),
         )
-
-    def _num_reply_tokens(self, answer: Answer) -> int:
-        if isinstance(answer, OptionScores):
-            return 1
-        return len(answer.token_ids) or self.num_tokens(answer.text)
 
     def keep(self, answers: dict[bytes, Answer]) -> None:
         """Put answers into the cache, failures left out."""

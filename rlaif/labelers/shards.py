@@ -5,32 +5,65 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Mapping, Sequence
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rlaif.errors import StoreError
 from rlaif.labelers.records import preference_from_json, preference_to_json
 from rlaif.types import Comparison, Preference
 
+_LEVEL = 4
 
-def write_shard(path: Path, plan: str, preferences: Sequence[Preference]) -> None:
-    """Write labels durably: after a power cut the file is whole or not there.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOutcome:
+    """What a finished batch holds, without its labels: its file's first line."""
+
+    num_labels: int
+    missing: dict[str, int]
+    """Labels that were not obtained, by reason."""
+    num_failed: int
+    """Of those, the ones without any answer: they are asked again at the next start."""
+
+    @classmethod
+    def of(cls, preferences: Sequence[Preference]) -> BatchOutcome:
+        missing = Counter(preference.missing for preference in preferences if preference.missing is not None)
+        return cls(
+            num_labels=len(preferences), missing=dict(missing), num_failed=sum(map(failed_without_answer, preferences))
+        )
+
+
+def failed_without_answer(preference: Preference) -> bool:
+    """True when missing because nothing was obtained in some order: worth asking again."""
+    unread = [judgment for judgment in preference.judgments if judgment.missing is not None]
+    return preference.missing is not None and not (unread and all(judgment.unreadable for judgment in unread))
+
+
+def write_shard(path: Path, plan: str, preferences: Sequence[Preference]) -> BatchOutcome:
+    """Write a batch of labels durably: after a power cut the file is whole or not there.
 
     Args:
         path: A ``.json.gz`` file, its folder made when missing; what stands there is replaced in one step.
         plan: Content hash of the work that the labels are part of.
-        preferences: The labels; their comparisons are kept by id only.
+        preferences: The labels in the order of the batch; their comparisons are not written.
+
+    Returns:
+        What :func:`read_outcome` gives for this file.
 
     Raises:
         StoreError: The disk is full or the folder cannot be written.
     """
-    lines = [json.dumps({"plan": plan})]
-    lines += [f"{preference.comparison.id} {preference_to_json(preference)}" for preference in preferences]
-    unfinished = path.with_name(f"{path.name}.partial")
+    outcome = BatchOutcome.of(preferences)
+    counts = {"num_labels": outcome.num_labels, "missing": outcome.missing, "num_failed": outcome.num_failed}
+    lines = [json.dumps({"plan": plan, **counts}), *map(preference_to_json, preferences)]
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("wb") as file:
-            file.write(gzip.compress("\n".join(lines).encode(), mtime=0))
+            file.write(gzip.compress("\n".join(lines).encode(), _LEVEL, mtime=0))
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
@@ -40,15 +73,11 @@ def write_shard(path: Path, plan: str, preferences: Sequence[Preference]) -> Non
             f"{path}: cannot keep a batch of labels ({error}); make room or permissions and start again, "
             "finished batches are kept"
         ) from error
+    return outcome
 
 
-def read_shard(path: Path, plan: str, comparisons: Mapping[str, Comparison]) -> dict[str, Preference] | None:
-    """Read labels back, by comparison id; None when this batch was never finished.
-
-    Args:
-        path: As in :func:`write_shard`.
-        plan: The plan that the file must belong to.
-        comparisons: The plan's comparisons by id.
+def read_outcome(path: Path, plan: str) -> BatchOutcome | None:
+    """The counts of a finished batch, without reading its labels; None when it was never finished.
 
     Raises:
         StoreError: The file is damaged or belongs to another plan.
@@ -56,17 +85,42 @@ def read_shard(path: Path, plan: str, comparisons: Mapping[str, Comparison]) -> 
     if not path.exists():
         return None
     try:
-        header, *lines = gzip.decompress(path.read_bytes()).decode().split("\n")
-        written_for = json.loads(header)["plan"]
-    except (OSError, EOFError, ValueError, KeyError) as error:
-        raise StoreError(f"{path}: damaged ({error}); delete this file and its batch is labeled again") from error
+        with gzip.open(path, "rt", encoding="ascii") as file:
+            header = json.loads(file.readline())
+        written_for = header.pop("plan")
+        outcome = BatchOutcome(**header)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:
+        raise _damaged(path, error) from error
     if written_for != plan:
         raise StoreError(
             f"{path.parent}: holds labels of another plan (other comparisons, labeler or label.batch_size); "
             "use another folder or delete this one"
         )
-    records = (line.split(" ", 1) for line in lines)
-    return {key: preference_from_json(comparisons[key], text) for key, text in records}
+    return outcome
+
+
+def read_shard(path: Path, plan: str, comparisons: Sequence[Comparison]) -> list[Preference] | None:
+    """Read a batch back; None when it was never finished.
+
+    Args:
+        path: As in :func:`write_shard`.
+        plan: The plan that the file must belong to.
+        comparisons: The batch.
+
+    Raises:
+        StoreError: The file is damaged or belongs to another plan.
+    """
+    if read_outcome(path, plan) is None:
+        return None
+    try:
+        _, *lines = gzip.decompress(path.read_bytes()).decode("ascii").split("\n")
+        return [preference_from_json(comparison, line) for comparison, line in zip(comparisons, lines, strict=True)]
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> StoreError:
+    return StoreError(f"{path}: damaged ({error}); delete this file and its batch is labeled again")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
 
 from rlaif.functional.labels import same_slot
-from rlaif.labelers.run import missing_by_reason
+from rlaif.labelers.run import most_frequent_first
 from rlaif.types import Preference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelerSummary:
-    """Counts over a list of labels."""
+    """Counts over labels."""
 
     n: int
     """Comparisons that were to be judged."""
@@ -36,21 +37,32 @@ class LabelerSummary:
 
     @property
     def missing_rate(self) -> float:
-        """In [0, 1]; 0 for an empty list."""
+        """In [0, 1]; 0 where there are none."""
         return self.num_missing / self.n if self.n else 0.0
 
 
-def summarize_labels(preferences: Sequence[Preference]) -> LabelerSummary:
-    """Count missing labels, same-slot answers and tokens."""
-    same_slot = [share for share in map(_same_slot, preferences) if share is not None]
-    judgments = [judgment for preference in preferences for judgment in preference.judgments]
+def summarize_labels(preferences: Iterable[Preference]) -> LabelerSummary:
+    """Count missing labels, same-slot answers and tokens; labels are read one by one and not kept."""
+    missing: Counter[str] = Counter()
+    n = num_both_orders = num_prompt_tokens = num_reply_tokens = 0
+    num_same_slot = 0.0
+    for preference in preferences:
+        n += 1
+        if preference.missing is not None:
+            missing[preference.missing] += 1
+        share = _same_slot(preference)
+        if share is not None:
+            num_both_orders += 1
+            num_same_slot += share
+        num_prompt_tokens += sum(judgment.num_prompt_tokens for judgment in preference.judgments)
+        num_reply_tokens += sum(judgment.num_reply_tokens for judgment in preference.judgments)
     return LabelerSummary(
-        n=len(preferences),
-        missing=missing_by_reason(preferences),
-        num_both_orders=len(same_slot),
-        same_slot_share=sum(same_slot) / len(same_slot) if same_slot else None,
-        num_prompt_tokens=sum(judgment.num_prompt_tokens for judgment in judgments),
-        num_reply_tokens=sum(judgment.num_reply_tokens for judgment in judgments),
+        n=n,
+        missing=most_frequent_first(missing),
+        num_both_orders=num_both_orders,
+        same_slot_share=num_same_slot / num_both_orders if num_both_orders else None,
+        num_prompt_tokens=num_prompt_tokens,
+        num_reply_tokens=num_reply_tokens,
     )
 
 

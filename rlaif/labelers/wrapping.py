@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 from rlaif.engines.answer_cache import AnswerCache
@@ -18,12 +19,11 @@ _PARTS = ("labelers", "labeler")
 def wrap_engines(labeler: L, *, cache: AnswerCache | None = None, ledger: Ledger | None = None) -> L:
     """Make a labeler ask through :class:`rlaif.engines.cached.CachedEngine`.
 
-    The attribute ``engine`` is replaced in place, of the labeler and of the members in its attributes ``labelers`` and
-    ``labeler``, however deep; properties are left alone. A labeler without an engine is left as it is, and so is an
-    engine that is wrapped already. An engine that several members share stays shared. No identity changes.
+    An engine that is wrapped already is left as it is, and one that several members share stays shared. No identity
+    changes.
 
     Args:
-        labeler: Anything that labels or rates.
+        labeler: Anything that labels or rates; see :func:`replace_engines`.
         cache: Where answers are kept; None keeps none.
         ledger: Counts what was asked; None counts nothing.
 
@@ -38,18 +38,37 @@ def wrap_engines(labeler: L, *, cache: AnswerCache | None = None, ledger: Ledger
     >>> first.engine is second.engine, first.engine.engine is engine
     (True, True)
     """
-    wrapped: dict[int, CachedEngine] = {}
 
-    def wrap(part: object) -> None:
+    def wrap(engine: Engine) -> Engine:
+        return engine if isinstance(engine, CachedEngine) else CachedEngine(engine, cache, ledger=ledger)
+
+    return replace_engines(labeler, wrap)
+
+
+def replace_engines(labeler: L, replacement: Callable[[Engine], Engine]) -> L:
+    """Change the engines that a labeler asks, in place.
+
+    Args:
+        labeler: The attribute ``engine`` is replaced, of it and of the members in its attributes ``labelers`` and
+            ``labeler``, however deep. Properties are left alone, and so is a labeler without an engine.
+        replacement: Called once for every engine.
+
+    Returns:
+        The same labeler.
+    """
+    replaced: dict[int, Engine] = {}
+
+    def visit(part: object) -> None:
         attributes = getattr(part, "__dict__", {})
         engine: Engine | None = attributes.get("engine")
-        if engine is not None and not isinstance(engine, CachedEngine):
-            wrapped.setdefault(id(engine), CachedEngine(engine, cache, ledger=ledger))
-            attributes["engine"] = wrapped[id(engine)]
+        if engine is not None:
+            if id(engine) not in replaced:
+                replaced[id(engine)] = replacement(engine)
+            attributes["engine"] = replaced[id(engine)]
         for name in _PARTS:
             inner = attributes.get(name, ())
             for member in inner if isinstance(inner, list | tuple) else [inner]:
-                wrap(member)
+                visit(member)
 
-    wrap(labeler)
+    visit(labeler)
     return labeler

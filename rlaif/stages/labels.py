@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
-from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, get_args
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from rlaif.data.preferences_io import read_preferences, write_preferences
-from rlaif.errors import ConfigError
+from rlaif.engines.answer_cache import AnswerCache, CachePlace, open_cache
+from rlaif.engines.spending import Ledger
+from rlaif.errors import ConfigError, GateStopped
 from rlaif.labelers.base import Labeler, PlansAhead
-from rlaif.labelers.cache import LabelCache
+from rlaif.labelers.cost import Budget, Prices, cost_figures
 from rlaif.labelers.file import HumanLabeler
-from rlaif.labelers.run import label_comparisons
+from rlaif.labelers.plan import Plan
+from rlaif.labelers.run import check_options, finished_run, label_part, too_many_missing
 from rlaif.labelers.summary import summarize_labels
+from rlaif.labelers.team import Team
+from rlaif.labelers.wrapping import wrap_engines
 from rlaif.stages.context import Context, annotators_code, component_code, preferences_id, write_json
 from rlaif.stages.samples import sampled_pairs
-from rlaif.stages.stage import Stage
+from rlaif.stages.stage import Parts, Stage
 from rlaif.types import Comparison, Preference
 
 if TYPE_CHECKING:
     from rlaif.evaluation.terminal import StageDisplay
 
-LABELS = "labels.parquet"
+LABELS, SUMMARY, COST, BATCHES = "labels.parquet", "summary.json", "cost.json", "batches"
+"""``cost.json`` holds seconds and money, which depend on clock and machine; the others depend on the input alone."""
 _STAGE_MODEL = "stage:"
 
 
@@ -77,44 +85,117 @@ def _options(context: Context) -> dict[str, object]:
     return options
 
 
-def label_all(
-    context: Context,
-    labeler: Labeler,
-    plan: Sequence[Comparison],
-    directory: Path,
-    display: StageDisplay,
-    *,
-    cached: bool,
-) -> list[Preference]:
-    """Label a plan through batches on disk and, for models, the label cache of the store."""
-    cache = None
-    if cached:
-        cache = LabelCache(context.store.root / "labels.sqlite", code=component_code(context.cfg.labeler))
-    progress = display.progress(len(plan), unit="pairs")
-    return label_comparisons(
-        labeler,
-        plan,
-        directory,
-        batch_size=context.cfg.label.batch_size,
-        max_missing_rate=context.cfg.label.max_missing_rate,
-        progress=progress,
-        cache=cache,
-    )
+def answer_cache(context: Context) -> AnswerCache | None:
+    """The store's answers of engines, where ``label.cache`` says.
+
+    Raises:
+        ConfigError: ``label.cache`` is none of its values.
+    """
+    place = context.cfg.label.cache
+    if place not in get_args(CachePlace):
+        raise ConfigError(f"label.cache={place}: must be one of {', '.join(get_args(CachePlace))}")
+    return open_cache(place, context.store.root)
+
+
+def prices_and_budget(context: Context) -> tuple[Prices, Budget]:
+    """The config nodes ``cost`` and ``budget``, checked against each other."""
+    prices, budget = cast(Prices, instantiate(context.cfg.cost)), cast(Budget, instantiate(context.cfg.budget))
+    budget.check_prices(prices)
+    return prices, budget
+
+
+def check_label_options(context: Context) -> None:
+    """Find what labeling could not work with before anything is trained.
+
+    Raises:
+        ConfigError: An option of ``label``, ``cost`` or ``budget`` is out of range.
+    """
+    check_options(context.cfg.label.batch_size, context.cfg.label.max_missing_rate)
+    answer_cache(context)
+    prices_and_budget(context)
 
 
 def _build(context: Context, directory: Path, display: StageDisplay) -> None:
-    plan = comparisons_to_label(context)
-    if not plan:
-        raise ConfigError("label: there is no pair to label; every prompt's two samples are identical")
-    labeler = build_labeler(context, context.cfg.labeler)
-    if isinstance(labeler, PlansAhead):
-        labeler = labeler.for_plan(plan)
-    batches = directory / "batches"
-    labels = label_all(context, labeler, plan, batches, display, cached=labeler.source == "ai")
-    write_preferences(directory / LABELS, labels)
-    summary = summarize_labels(labels)
-    write_json(directory / "summary.json", {name: getattr(summary, name) for name in summary.__dataclass_fields__})
-    shutil.rmtree(batches, ignore_errors=True)
+    """Label the whole plan; as a worker, this process's part of the batches."""
+    work = _Work(context, directory, _team(directory / BATCHES))
+    if work.team.size == 1:
+        work.team.begin()
+    try:
+        work.label(display)
+    except GateStopped as stopped:
+        if work.team.size == 1:
+            raise
+        work.team.stop(str(stopped))
+    if work.team.size == 1:
+        work.write_results()
+
+
+class _Work:
+    """The plan, the labeler with its cache and ledger, and the limits of one process."""
+
+    def __init__(self, context: Context, directory: Path, team: Team) -> None:
+        self.options = context.cfg.label
+        self.prices, self.budget = prices_and_budget(context)
+        comparisons = comparisons_to_label(context)
+        if not comparisons:
+            raise ConfigError("label: there is no pair to label; every prompt's two samples are identical")
+        self.directory = directory
+        self.team = team
+        self.plan = Plan(comparisons, self.options.batch_size)
+        self.ledger = Ledger(team.directory, rank=team.rank)
+        labeler = build_labeler(context, context.cfg.labeler)
+        if isinstance(labeler, PlansAhead):
+            labeler = labeler.for_plan(comparisons)
+        self.labeler = wrap_engines(labeler, cache=answer_cache(context), ledger=self.ledger)
+
+    def label(self, display: StageDisplay) -> None:
+        label_part(
+            self.labeler,
+            self.plan,
+            self.team,
+            max_missing_rate=self.options.max_missing_rate,
+            progress=display.progress(self.plan.num_distinct, unit="pairs"),
+            before_asking=lambda: self.budget.check(self.ledger, self.prices, self.team.directory),
+        )
+
+    def write_results(self) -> None:
+        run = finished_run(self.labeler.identity, self.plan, self.team.directory, self.options.max_missing_rate)
+        write_preferences(self.directory / LABELS, run)
+        summary = summarize_labels(run)
+        first = next(iter(run))
+        judged = {"num_judged": self.plan.num_distinct, "num_judged_missing": sum(run.missing.values())}
+        author = {"labeler": first.labeler, "source": first.source}
+        write_json(self.directory / SUMMARY, {**asdict(summary), **judged, **author})
+        cost = cost_figures(self.ledger, self.prices, summary.n - summary.num_missing)
+        write_json(self.directory / COST, cost)
+        shutil.rmtree(self.team.directory)
+
+
+def _gather(context: Context, directory: Path) -> None:
+    """Make the table from what the workers labeled."""
+    _Work(context, directory, Team(directory / BATCHES)).write_results()
+
+
+def _team(batches: Path) -> Team:
+    """This process alone, or its place among the workers that torchrun started."""
+    if "LOCAL_RANK" not in os.environ:
+        return Team(batches)
+    return Team(batches, rank=int(os.environ["RANK"]), size=int(os.environ["WORLD_SIZE"]))
+
+
+def _check_missing(context: Context, directory: Path) -> None:
+    """Hold finished labels, which an earlier run may have accepted, against this run's limit."""
+    summary = json.loads((directory / SUMMARY).read_text())
+    limit, num_judged = context.cfg.label.max_missing_rate, summary["num_judged"]
+    if summary["num_judged_missing"] > limit * num_judged:
+        raise too_many_missing(
+            summary["missing"],
+            summary["n"],
+            summary["n"],
+            limit,
+            f"These labels were accepted under another limit and are kept in {directory}: delete that directory and "
+            "start again to ask for the missing ones (answers of a model come from the label cache).",
+        )
 
 
 def read_labels(directory: Path) -> list[Preference]:
@@ -122,9 +203,9 @@ def read_labels(directory: Path) -> list[Preference]:
 
 
 def _summary(context: Context, directory: Path) -> str:
-    labels = read_labels(directory)
-    missing = sum(label.p_first is None for label in labels)
-    return f"{len(labels):,} pairs by {labels[0].labeler.split(':')[0] or labels[0].source}, {missing} missing"
+    summary = json.loads((directory / SUMMARY).read_text())
+    missing = sum(summary["missing"].values())
+    return f"{summary['n']:,} pairs by {summary['labeler'].split(':')[0] or summary['source']}, {missing} missing"
 
 
 LABEL = Stage(
@@ -134,4 +215,10 @@ LABEL = Stage(
     code=("rlaif.stages.labels",),
     build=_build,
     summary=_summary,
+    check=_check_missing,
+    parts=Parts(
+        when=lambda context: build_labeler(context, context.cfg.labeler).source == "ai",
+        begin=lambda directory: Team(directory / BATCHES).begin(),
+        gather=_gather,
+    ),
 )

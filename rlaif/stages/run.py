@@ -21,9 +21,10 @@ from rlaif.evaluation.checks import CheckLimits
 from rlaif.evaluation.terminal import RunDisplay
 from rlaif.modules.trainer import quiet_lightning
 from rlaif.stages.context import Context
+from rlaif.stages.estimate import show_estimate
 from rlaif.stages.evaluation import EVALUATION, build_judge, opponents
 from rlaif.stages.gate import GATE, show_gate
-from rlaif.stages.labels import LABEL
+from rlaif.stages.labels import LABEL, check_label_options
 from rlaif.stages.policy import POLICY, rewards_by_labeler
 from rlaif.stages.pretraining import pretrain_pocket_models
 from rlaif.stages.report import report_run
@@ -73,6 +74,11 @@ def run(cfg: DictConfig) -> float | None:
             _load_data(context, display)
             _check_batches(context, names)
             _check_evaluation(context, names)
+            if "labels" in names:
+                check_label_options(context)
+            if cfg.estimate:
+                show_estimate(context, display)
+                return None
         elif name == "samples" and cfg.data.pairs == "dataset":
             continue
         elif name == "report":
@@ -166,15 +172,20 @@ def _run_stage(context: Context, stage: Stage, run_directory: Path, display: Run
     with display.stage(stage.name) as line:
         fingerprint = context.fingerprint(stage)
         reused = context.store.complete(stage.name, fingerprint) is not None
-        workers = stage.trains and needs_workers(context.cfg)
+        parts = stage.parts
 
         def build(directory: Path) -> None:
-            if workers:
-                build_in_workers(context.cfg, stage.name, directory, line)
-            else:
+            if not needs_workers(context.cfg) or not (stage.trains or (parts is not None and parts.when(context))):
                 stage.build(context, directory, line)
+                return
+            if parts is not None:
+                parts.begin(directory)
+            build_in_workers(context.cfg, stage.name, directory, line)
+            if parts is not None:
+                parts.gather(context, directory)
 
         path = context.store.build(stage.name, fingerprint, build, on_wait=line.note)
+        stage.check(context, path)
         if stage.name in LINKED:
             link(run_directory, stage.name, path)
         note = stage.summary(context, path)

@@ -1,4 +1,4 @@
-"""Training on several devices: the stage runs in torchrun's processes, everything else stays in this one.
+"""Training and labeling on several devices: the stage runs in torchrun's processes, everything else stays in this one.
 
 Lightning's own launcher would start the whole command again for each device, and with it pay every label
 once per device. A worker reads the same configuration, finds the same finished stages in the store, and
@@ -29,7 +29,7 @@ POLL_S = 0.5
 
 
 def needs_workers(cfg: DictConfig) -> bool:
-    """True when training takes more than one process and we are not one of them already."""
+    """True when a stage takes more than one process and we are not one of them already."""
     return num_devices(cfg) * num_machines(cfg) > 1 and "LOCAL_RANK" not in os.environ
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import sqlite3
 import subprocess
@@ -107,13 +108,31 @@ def test_answers_come_back_bit_for_bit(
     logprobs: list[float], num_tokens: int, text: str, token_ids: list[int], finished: bool
 ) -> None:
     answers: list[Answer] = [
-        OptionScores(logprobs=tuple(logprobs), num_prompt_tokens=num_tokens),
-        Generation(text=text, token_ids=tuple(token_ids), finished=finished, num_prompt_tokens=num_tokens),
+        OptionScores(logprobs=tuple(logprobs), bounded=tuple(range(len(logprobs))), num_prompt_tokens=num_tokens),
+        Generation(
+            text=text,
+            token_ids=tuple(token_ids),
+            finished=finished,
+            num_prompt_tokens=num_tokens,
+            num_counted_tokens=num_tokens,
+        ),
     ]
     for answer in answers:
         back = unpack(pack(answer))
         assert back == answer and repr(back) == repr(answer)
-    assert len(pack(answers[0])) == 5 + 8 * len(logprobs)
+    assert len(pack(answers[0])) == 7 + 10 * len(logprobs)
+
+
+def test_no_field_of_an_answer_is_forgotten() -> None:
+    full: list[Answer] = [
+        OptionScores(logprobs=(-1.0,), bounded=(0,), num_prompt_tokens=3),
+        Generation(text="a", token_ids=(1,), finished=False, num_prompt_tokens=2, num_counted_tokens=4),
+    ]
+    for answer in full:
+        plain = type(answer)(logprobs=None) if isinstance(answer, OptionScores) else type(answer)()
+        same = [f.name for f in dataclasses.fields(answer) if getattr(answer, f.name) == getattr(plain, f.name)]
+        assert same == ["missing"], "give the new field a value above, and pack it"
+        assert unpack(pack(answer)) == answer
 
 
 def test_every_part_of_a_question_counts_and_its_boundaries_too() -> None:

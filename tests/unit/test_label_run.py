@@ -1,4 +1,4 @@
-"""Labeling a plan: killed, stopped and concurrent runs against an undisturbed one."""
+"""Labeling a plan: killed, stopped and divided runs against an undisturbed one."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from rlaif.errors import ConfigError, GateStopped, PluginError, StoreError
-from rlaif.labelers.cache import LabelCache
-from rlaif.labelers.run import label_comparisons
+from rlaif.labelers.base import Labeler
+from rlaif.labelers.plan import Plan
+from rlaif.labelers.run import finished_run, label_comparisons, label_part
+from rlaif.labelers.team import Team
 from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt, content_id
 
 
@@ -60,17 +62,24 @@ class Counting:
         )
 
 
+def labeled(
+    labeler: Labeler, comparisons: Sequence[Comparison], directory: Path, **options: object
+) -> list[Preference]:
+    """The labels of a plan, read back from disk."""
+    return list(label_comparisons(labeler, comparisons, directory, **options))  # type: ignore[arg-type]
+
+
 def test_labels_come_in_the_order_of_the_plan_and_equal_pairs_are_judged_once(tmp_path: Path) -> None:
     comparisons = [*plan(7), *plan(3)]
     labeler, seen = Counting(), []
-    labels = label_comparisons(
+    labels = labeled(
         labeler, comparisons, tmp_path, batch_size=3, progress=lambda done, total: seen.append((done, total))
     )
     assert [label.comparison for label in labels] == comparisons
     assert labels[:3] == labels[7:]
     assert sorted(labeler.answered) == sorted(str(number) for number in range(7))
     assert seen == [(3, 7), (6, 7), (7, 7)]
-    assert label_comparisons(labeler, [], tmp_path / "empty") == []
+    assert labeled(labeler, [], tmp_path / "empty") == []
 
 
 @pytest.mark.parametrize("last_batch", [0, 1, 3])
@@ -83,11 +92,11 @@ def test_a_run_that_breaks_off_goes_on_and_ends_the_same(tmp_path: Path, last_ba
                 raise KeyboardInterrupt
             return super().label(batch)
 
-    whole = label_comparisons(Counting(), comparisons, tmp_path / "whole", batch_size=3)
+    whole = labeled(Counting(), comparisons, tmp_path / "whole", batch_size=3)
     with pytest.raises(KeyboardInterrupt):
-        label_comparisons(Dying(), comparisons, tmp_path / "broken", batch_size=3)
+        labeled(Dying(), comparisons, tmp_path / "broken", batch_size=3)
     labeler = Counting()
-    assert label_comparisons(labeler, comparisons, tmp_path / "broken", batch_size=3) == whole
+    assert labeled(labeler, comparisons, tmp_path / "broken", batch_size=3) == whole
     assert len(labeler.answered) == 10 - 3 * last_batch
     assert _bytes(tmp_path / "broken") == _bytes(tmp_path / "whole")
 
@@ -99,10 +108,10 @@ def _bytes(directory: Path) -> dict[str, bytes]:
 def test_failures_are_missing_in_their_attempt_and_asked_again_in_the_next(tmp_path: Path) -> None:
     comparisons = plan(8)
     down = Counting(fails=lambda text: "server down" if text in "15" else None)
-    labels = label_comparisons(down, comparisons, tmp_path, batch_size=4, max_missing_rate=0.5)
+    labels = labeled(down, comparisons, tmp_path, batch_size=4, max_missing_rate=0.5)
     assert [label.missing for label in labels] == [None, "server down", None, None, None, "server down", None, None]
     up = Counting()
-    again = label_comparisons(up, comparisons, tmp_path, batch_size=4)
+    again = labeled(up, comparisons, tmp_path, batch_size=4)
     assert up.answered == ["1", "5"]
     assert all(label.missing is None for label in again)
     assert [again[number] for number in (0, 2, 3, 4, 6, 7)] == [labels[number] for number in (0, 2, 3, 4, 6, 7)]
@@ -110,8 +119,8 @@ def test_failures_are_missing_in_their_attempt_and_asked_again_in_the_next(tmp_p
 
 def test_an_unreadable_answer_is_an_outcome_and_is_not_paid_for_again(tmp_path: Path) -> None:
     labeler = Counting(fails=lambda text: "rationale cut at 9 tokens" if text == "1" else None, unreadable=True)
-    first = label_comparisons(labeler, plan(8), tmp_path, batch_size=4)
-    assert label_comparisons(labeler, plan(8), tmp_path, batch_size=4) == first
+    first = labeled(labeler, plan(8), tmp_path, batch_size=4)
+    assert labeled(labeler, plan(8), tmp_path, batch_size=4) == first
     assert len(labeler.answered) == 8
 
 
@@ -121,40 +130,40 @@ def test_too_many_missing_stop_the_run_early_with_reasons_and_the_next_start_goe
 
     labeler = Counting(fails=fails)
     with pytest.raises(GateStopped) as stopped:
-        label_comparisons(labeler, plan(100), tmp_path, batch_size=10, max_missing_rate=0.2)
+        labeled(labeler, plan(100), tmp_path, batch_size=10, max_missing_rate=0.2)
     message = str(stopped.value)
     assert "label.max_missing_rate=0.2: 21 of 70 judged comparisons are missing" in message
     assert "14 × server down; 7 × too long" in message and "start again" in message
     assert len(labeler.answered) == 70
     up = Counting()
-    assert len(label_comparisons(up, plan(100), tmp_path, batch_size=10)) == 100
+    assert len(labeled(up, plan(100), tmp_path, batch_size=10)) == 100
     assert len(up.answered) == 21 + 30
 
 
 def test_exactly_the_limit_is_allowed(tmp_path: Path) -> None:
     labeler = Counting(fails=lambda text: "no" if text in "01" else None)
-    labels = label_comparisons(labeler, plan(10), tmp_path, batch_size=5, max_missing_rate=0.2)
+    labels = labeled(labeler, plan(10), tmp_path, batch_size=5, max_missing_rate=0.2)
     assert sum(label.missing is not None for label in labels) == 2
 
 
 def test_another_plan_in_the_folder_and_a_damaged_batch_are_refused(tmp_path: Path) -> None:
-    label_comparisons(Counting(), plan(4), tmp_path, batch_size=2)
+    labeled(Counting(), plan(4), tmp_path, batch_size=2)
     for labeler, comparisons, size in [
         (Counting(identity="b"), plan(4), 2),
         (Counting(), plan(5), 2),
         (Counting(), plan(4), 3),
     ]:
         with pytest.raises(StoreError, match="another plan"):
-            label_comparisons(labeler, comparisons, tmp_path, batch_size=size)
+            labeled(labeler, comparisons, tmp_path, batch_size=size)
     damaged = tmp_path / "batch-000001.json.gz"
     damaged.write_bytes(damaged.read_bytes()[:20])
     with pytest.raises(StoreError, match="delete this file"):
-        label_comparisons(Counting(), plan(4), tmp_path, batch_size=2)
+        labeled(Counting(), plan(4), tmp_path, batch_size=2)
 
 
 def test_bad_options_and_a_labeler_that_loses_pairs(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as error:
-        label_comparisons(Counting(), plan(2), tmp_path, batch_size=0, max_missing_rate=2)
+        labeled(Counting(), plan(2), tmp_path, batch_size=0, max_missing_rate=2)
     assert len(error.value.problems) == 2
 
     class Losing(Counting):
@@ -162,53 +171,102 @@ def test_bad_options_and_a_labeler_that_loses_pairs(tmp_path: Path) -> None:
             return super().label(batch)[1:]
 
     with pytest.raises(PluginError, match="rlaif-plugins check counting"):
-        label_comparisons(Losing(), plan(2), tmp_path)
+        labeled(Losing(), plan(2), tmp_path)
 
 
-def test_the_cache_pays_once_across_plans_and_never_keeps_a_failure(tmp_path: Path) -> None:
-    cache = LabelCache(tmp_path / "labels.sqlite")
-    down = Counting(fails=lambda text: "server down" if text == "1" else None)
-    first = label_comparisons(down, plan(6), tmp_path / "a", batch_size=3, cache=cache)
-    assert len(cache) == 5
+def label_in_parts(size: int, parts: int, fails: Callable[[str], str | None], directory: Path) -> list[str | None]:
+    """Let one process after the other do its part; what each was stopped by."""
+    stopped: list[str | None] = []
+    for rank in range(parts):
+        team = Team(directory, rank=rank, size=parts)
+        try:
+            label_part(Counting(fails=fails), Plan(plan(size), 5), team, max_missing_rate=0.2)
+            stopped.append(None)
+        except GateStopped as error:
+            team.stop(str(error))
+            stopped.append(str(error))
+    return stopped
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_a_plan_divided_among_processes_gives_the_same_files(parts: int, tmp_path: Path) -> None:
+    comparisons = [*plan(23), *plan(4)]
+    whole = labeled(Counting(), comparisons, tmp_path / "whole", batch_size=5)
+    divided = Plan(comparisons, 5)
+    for rank in reversed(range(parts)):
+        label_part(Counting(), divided, Team(tmp_path / "parts", rank=rank, size=parts), max_missing_rate=0.2)
+    assert list(finished_run("counting", divided, tmp_path / "parts", 0.2)) == whole
+    assert _bytes(tmp_path / "parts") == _bytes(tmp_path / "whole")
+
+
+def test_processes_count_missing_labels_together_and_stop_together(tmp_path: Path) -> None:
+    def fails(text: str) -> str | None:
+        return "server down" if int(text) % 5 < 2 else None
+
+    # Of 50 labels 10 may be missing, and each process alone loses 10 of its 25.
+    first, second = label_in_parts(50, 2, fails, tmp_path)
+    assert first is None and second is not None and "label.max_missing_rate=0.2" in second
+    with pytest.raises(GateStopped, match="server down"):
+        finished_run("counting", Plan(plan(50), 5), tmp_path, 0.2)
+    third = Counting()
+    label_part(third, Plan(plan(50), 5), Team(tmp_path, rank=1, size=2), max_missing_rate=1.0)
+    assert third.answered == []
+    Team(tmp_path).begin()
+    assert len(labeled(Counting(), plan(50), tmp_path, batch_size=5)) == 50
+
+
+def test_a_stop_before_a_batch_keeps_the_batches_before_it(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def before_asking() -> None:
+        asked.append(1)
+        if len(asked) == 3:
+            raise GateStopped("budget.max_tokens=2: reached")
+
     labeler = Counting()
-    second = label_comparisons(labeler, plan(9), tmp_path / "b", batch_size=3, cache=cache)
-    assert labeler.answered == ["1", "6", "7", "8"]
-    assert [second[number] for number in (0, 2, 3, 4, 5)] == [first[number] for number in (0, 2, 3, 4, 5)]
-    assert cache.get("another labeler", plan(6)) == {}
-    assert LabelCache(cache.path, code="changed").get("counting", plan(6)) == {}
+    with pytest.raises(GateStopped, match="budget"):
+        label_comparisons(labeler, plan(10), tmp_path, batch_size=2, before_asking=before_asking)
+    assert len(labeler.answered) == 4
+    asked.clear()
+    with pytest.raises(GateStopped, match="budget"):
+        label_comparisons(labeler, plan(10), tmp_path, batch_size=2, before_asking=before_asking)
+    assert len(labeler.answered) == 8
+    label_comparisons(labeler, plan(10), tmp_path, batch_size=2)
+    asked[:] = [1, 1]
+    label_comparisons(labeler, plan(10), tmp_path, batch_size=2, before_asking=before_asking)
+    assert len(labeler.answered) == 10, "a finished plan asks nobody, whatever the budget"
 
 
-def test_labels_that_arrive_in_the_cache_later_do_not_change_a_plan(tmp_path: Path) -> None:
-    comparisons = plan(9)
-    whole = label_comparisons(Counting(), comparisons, tmp_path / "whole", batch_size=3)
-
-    class Dying(Counting):
-        def label(self, batch: Sequence[Comparison]) -> list[Preference]:
-            if batch[0].first.text == "3":
-                raise KeyboardInterrupt
-            return super().label(batch)
-
-    cache = LabelCache(tmp_path / "labels.sqlite")
-    with pytest.raises(KeyboardInterrupt):
-        label_comparisons(Dying(), comparisons, tmp_path / "broken", batch_size=3, cache=cache)
-    label_comparisons(Counting(), comparisons[4:8], tmp_path / "other", batch_size=1, cache=cache)
-    assert label_comparisons(Counting(), comparisons, tmp_path / "broken", batch_size=3, cache=cache) == whole
+def test_a_damaged_header_and_damaged_labels_are_told_apart_from_none(tmp_path: Path) -> None:
+    label_comparisons(Counting(), plan(4), tmp_path, batch_size=2)
+    path = tmp_path / "batch-000000.json.gz"
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:30], whole[:-4], b"x" + whole):
+        path.write_bytes(damaged)
+        with pytest.raises(StoreError, match="delete this file"):
+            labeled(Counting(), plan(4), tmp_path, batch_size=2)
+    path.unlink()
+    assert len(labeled(Counting(), plan(4), tmp_path, batch_size=2)) == 4
 
 
-def test_a_cache_that_cannot_be_used_says_so(tmp_path: Path) -> None:
-    path = tmp_path / "labels.sqlite"
-    path.write_bytes(b"not a database" * 100)
-    with pytest.raises(StoreError, match="label cache cannot be used"):
-        LabelCache(path).get("x", plan(1))
+@pytest.mark.parametrize(("rows", "batch_size"), [([0, 1, 2], 2), ([0, 0, 0], 2), ([2, 1, 2, 0, 1], 1), ([], 3)])
+def test_a_plan_asks_each_distinct_comparison_once(rows: list[int], batch_size: int) -> None:
+    pairs = plan(3)
+    cut = Plan([pairs[row] for row in rows], batch_size)
+    batches = [cut.batch(number) for number in range(cut.num_batches)]
+    assert [pair for batch in batches for pair in batch] == [pairs[row] for row in dict.fromkeys(rows)]
+    assert all(len(batch) == batch_size for batch in batches[:-1])
+    assert [batches[number][position] for number, position in map(cut.place, range(len(rows)))] == [
+        pairs[row] for row in rows
+    ]
 
 
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from rlaif.labelers.cache import LabelCache
-from rlaif.labelers.run import label_comparisons
 sys.path.insert(0, {folder!r})
 from test_label_run import Counting, plan
+from rlaif.labelers.run import label_comparisons
 
 class Paid(Counting):
     def label(self, comparisons):
@@ -219,14 +277,13 @@ class Paid(Counting):
                 file.flush()
         return super().label(comparisons)
 
-directory, size = Path(sys.argv[1]), int(sys.argv[2])
-label_comparisons(Paid(), plan(size), directory, batch_size=8, cache=LabelCache(Path({cache!r})))
+label_comparisons(Paid(), plan(int(sys.argv[2])), Path(sys.argv[1]), batch_size=8)
 """
 
 
 def start(tmp_path: Path, directory: Path, size: int) -> subprocess.Popen[bytes]:
     folder = str(Path(__file__).parent)
-    program = PROGRAM.format(folder=folder, paid=str(tmp_path / "paid"), cache=str(tmp_path / "labels.sqlite"))
+    program = PROGRAM.format(folder=folder, paid=str(tmp_path / "paid"))
     return subprocess.Popen([sys.executable, "-c", program, str(directory), str(size)])
 
 
@@ -237,7 +294,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.003)
 
 
-def test_kill_9_loses_at_most_the_batch_in_flight(tmp_path: Path) -> None:
+def test_kill_9_loses_at_most_the_batch_in_flight_of_a_labeler_without_an_engine(tmp_path: Path) -> None:
     size, batch_size, kills = 200, 8, 3
     broken, paid = tmp_path / "broken", tmp_path / "paid"
 
@@ -254,15 +311,6 @@ def test_kill_9_loses_at_most_the_batch_in_flight(tmp_path: Path) -> None:
     assert start(tmp_path, broken, size).wait() == 0
     assert size <= num_paid() <= size + kills * batch_size
 
-    whole = label_comparisons(Counting(), plan(size), tmp_path / "whole", batch_size=batch_size)
-    assert label_comparisons(Counting(), plan(size), broken, batch_size=batch_size) == whole
+    whole = labeled(Counting(), plan(size), tmp_path / "whole", batch_size=batch_size)
+    assert labeled(Counting(), plan(size), broken, batch_size=batch_size) == whole
     assert _bytes(broken) == _bytes(tmp_path / "whole")
-    assert len(LabelCache(tmp_path / "labels.sqlite")) >= size - kills * batch_size
-
-
-def test_two_processes_share_one_cache(tmp_path: Path) -> None:
-    processes = [start(tmp_path, tmp_path / f"run-{number}", 120) for number in range(2)]
-    assert [process.wait() for process in processes] == [0, 0]
-    cache = LabelCache(tmp_path / "labels.sqlite")
-    assert len(cache) == 120
-    assert cache.get("counting", plan(120)).keys() == {comparison.id for comparison in plan(120)}

@@ -433,8 +433,10 @@ def test_a_model_that_was_loaded_anew_in_mid_plan_gives_the_same_bits(steps: int
             raise KeyboardInterrupt
 
     def run(name: str, progress: Progress | None = None) -> list[Preference]:
-        return label_comparisons(
-            labeler(), comparisons, tmp_path / name, batch_size=4, max_missing_rate=1.0, progress=progress
+        return list(
+            label_comparisons(
+                labeler(), comparisons, tmp_path / name, batch_size=4, max_missing_rate=1.0, progress=progress
+            )
         )
 
     whole = run("whole")

@@ -1,0 +1,95 @@
+"""Engines that tell what questions would take: one asks nothing, one measures what it asks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rlaif.engines.base import Engine
+from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt
+
+_FILLER, _FILLER_WORDS = " and", 64
+
+
+class DryEngine:
+    """Counts tokens and answers with placeholders: no model is asked, nothing is spent.
+
+    Args:
+        engine: Whose tokens are counted.
+        reply_tokens: Tokens of a written reply, cut at the labeler's limit; None means as long as that limit.
+    """
+
+    def __init__(self, engine: Engine, *, reply_tokens: int | None = None) -> None:
+        self.engine = engine
+        self.reply_tokens = reply_tokens
+        self._tokens_per_word: float | None = None
+
+    @property
+    def identity(self) -> str:
+        """The engine's own, so that what its cache knows is found."""
+        return self.engine.identity
+
+    def rendered(self, prompt: StructuredPrompt) -> bytes:
+        """As the engine's."""
+        return self.engine.rendered(prompt)
+
+    def num_tokens(self, text: str) -> int:
+        """As the engine's."""
+        return self.engine.num_tokens(text)
+
+    def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
+        """Every option equally likely."""
+        logprobs = (-math.log(len(options)),) * len(options)
+        return [OptionScores(logprobs=logprobs, num_prompt_tokens=self.num_tokens(prompt.text)) for prompt in prompts]
+
+    def generate(self, prompts: Sequence[StructuredPrompt], sampling: Sampling) -> list[Generation]:
+        """Filler of the expected length; a labeler that looks for a verdict in it finds none."""
+        limit = sampling.max_new_tokens
+        length = limit if self.reply_tokens is None else min(self.reply_tokens, limit)
+        text = _FILLER * max(1, round(length / self._per_word()))
+        token_ids = tuple(range(length))
+        return [
+            Generation(text=text, token_ids=token_ids, num_prompt_tokens=self.num_tokens(prompt.text))
+            for prompt in prompts
+        ]
+
+    def _per_word(self) -> float:
+        if self._tokens_per_word is None:
+            self._tokens_per_word = max(1, self.num_tokens(_FILLER * _FILLER_WORDS)) / _FILLER_WORDS
+        return self._tokens_per_word
+
+
+class MeasuringEngine:
+    """Asks an engine and remembers how long its replies are.
+
+    Args:
+        engine: Who is asked.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.reply_lengths: list[int] = []
+        """Tokens of every reply that was written so far."""
+
+    @property
+    def identity(self) -> str:
+        """The engine's own."""
+        return self.engine.identity
+
+    def rendered(self, prompt: StructuredPrompt) -> bytes:
+        """As the engine's."""
+        return self.engine.rendered(prompt)
+
+    def num_tokens(self, text: str) -> int:
+        """As the engine's."""
+        return self.engine.num_tokens(text)
+
+    def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
+        """As the engine's."""
+        return self.engine.score(prompts, options)
+
+    def generate(self, prompts: Sequence[StructuredPrompt], sampling: Sampling) -> list[Generation]:
+        """As the engine's."""
+        generations = self.engine.generate(prompts, sampling)
+        self.reply_lengths += [generation.num_reply_tokens for generation in generations if generation.missing is None]
+        return generations

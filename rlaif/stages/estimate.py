@@ -1,0 +1,259 @@
+"""What labeling would take, told before anything is spent (``estimate=true``)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+from omegaconf import DictConfig, OmegaConf
+from rich.table import Table
+
+from rlaif.engines.answer_cache import AnswerCache
+from rlaif.engines.base import Engine, LimitsRequests
+from rlaif.engines.cached import CachedEngine
+from rlaif.engines.dry import DryEngine, MeasuringEngine
+from rlaif.engines.spending import Ledger, Spending
+from rlaif.engines.transformers import TransformersEngine
+from rlaif.errors import ConfigError
+from rlaif.evaluation.catalog import format_seconds
+from rlaif.evaluation.terminal import RunDisplay
+from rlaif.labelers.base import Labeler, PlansAhead
+from rlaif.labelers.cost import Prices
+from rlaif.labelers.wrapping import replace_engines
+from rlaif.stages.context import Context, num_devices
+from rlaif.stages.labels import LABEL, answer_cache, build_labeler, comparisons_to_label, prices_and_budget
+from rlaif.stages.samples import SAMPLE
+from rlaif.types import Comparison, Completion
+
+MAX_COUNTED, MAX_MEASURED = 200, 8
+"""Pairs whose tokens are counted, and pairs that a local model judges to measure its speed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What labeling a plan takes."""
+
+    num_pairs: int
+    expected: Spending
+    """With replies of the expected length; ``seconds`` is 0 where the time is not known."""
+    at_most: Spending
+    """With replies as long as the labeler allows."""
+    notes: tuple[str, ...] = ()
+    """What the figures rest on, a sentence each."""
+
+
+def show_estimate(context: Context, display: RunDisplay) -> None:
+    """Count and print what this run's labels would take; nobody is asked but, on a few pairs, a local model.
+
+    Raises:
+        ConfigError: This run has no labels that could be estimated.
+    """
+    if not context.runs("labels"):
+        raise ConfigError("estimate=true: this pipeline labels no plan of pairs; take pipeline=label or pipeline=rlaif")
+    prices, _ = prices_and_budget(context)
+    _print(estimate_labels(context), prices, display)
+
+
+def estimate_labels(context: Context) -> Estimate:
+    """Run the labeler over the plan, or a sample of it, with engines that ask nobody.
+
+    Raises:
+        ConfigError: There are no pairs.
+    """
+    reply_tokens = context.cfg.estimate_reply_tokens
+    if reply_tokens is not None and reply_tokens < 1:
+        raise ConfigError(f"estimate_reply_tokens={reply_tokens}: must be at least 1, or null")
+    pairs, notes = _pairs(context)
+    labeler, more = _labeler(context, pairs)
+    engines = _Engines(labeler)
+    if not engines.wrapped:
+        nothing = f"labeler {labeler.name} asks no language model: its labels cost nothing"
+        return Estimate(num_pairs=len(pairs), expected=Spending(), at_most=Spending(), notes=(*notes, nothing))
+    counted = _spread(pairs, MAX_COUNTED)
+    notes += more
+    if len(counted) < len(pairs):
+        notes.append(f"tokens are counted on {len(counted)} of the pairs and scaled up")
+    seconds = 0.0
+    if engines.are_local:
+        measured = _spread(counted, MAX_MEASURED)
+        seconds, measured_tokens = engines.measure(labeler, measured)
+        seconds *= len(pairs) / len(measured)
+        reply_tokens = reply_tokens or measured_tokens
+        notes.append(f"time and length of replies are measured on {len(measured)} pairs on this machine")
+    elif reply_tokens is None:
+        notes.append("estimate_reply_tokens is not set: replies are taken as long as the labeler allows")
+    cache, scale = answer_cache(context), len(pairs) / len(counted)
+    expected, at_most = (
+        _scaled(engines.count(labeler, counted, length, cache), scale) for length in (reply_tokens, None)
+    )
+    if expected.num_cached:
+        notes.append(f"{expected.num_cached:,} answers are in the label cache and cost nothing")
+    share = num_devices(context.cfg)
+    expected, at_most = (
+        replace(spending, seconds=engines.seconds(spending, seconds) / share) for spending in (expected, at_most)
+    )
+    if share > 1 and expected.seconds:
+        notes.append(f"the time is that of {share} processes at once")
+    return Estimate(num_pairs=len(pairs), expected=expected, at_most=at_most, notes=tuple(notes))
+
+
+class _Engines:
+    """The models that a labeler asks, each behind a wrapper whose inside is exchanged."""
+
+    def __init__(self, labeler: Labeler) -> None:
+        self.wrapped: list[CachedEngine] = []
+        self.originals: list[Engine] = []
+        replace_engines(labeler, self._wrap)
+
+    def _wrap(self, engine: Engine) -> Engine:
+        self.originals.append(engine)
+        self.wrapped.append(CachedEngine(engine))
+        return self.wrapped[-1]
+
+    @property
+    def are_local(self) -> bool:
+        return all(isinstance(engine, TransformersEngine) for engine in self.originals)
+
+    def measure(self, labeler: Labeler, pairs: Sequence[Comparison]) -> tuple[float, int | None]:
+        """Seconds, and mean tokens of a written reply (None where none is written); the model is loaded before."""
+        meters = [MeasuringEngine(engine) for engine in self.originals]
+        for wrapped, meter in zip(self.wrapped, meters, strict=True):
+            wrapped.engine, wrapped.cache, wrapped.ledger = meter, None, None
+            meter.num_tokens("")
+        start = time.perf_counter()
+        labeler.label(pairs)
+        seconds = time.perf_counter() - start
+        lengths = [length for meter in meters for length in meter.reply_lengths]
+        return seconds, round(sum(lengths) / len(lengths)) if lengths else None
+
+    def count(
+        self, labeler: Labeler, pairs: Sequence[Comparison], reply_tokens: int | None, cache: AnswerCache | None
+    ) -> Spending:
+        ledger = Ledger()
+        for wrapped, engine in zip(self.wrapped, self.originals, strict=True):
+            wrapped.engine = DryEngine(engine, reply_tokens=reply_tokens)
+            wrapped.cache = None if cache is None else _ReadOnly(cache)
+            wrapped.ledger = ledger
+        labeler.label(pairs)
+        return replace(ledger.total(), seconds=0.0)
+
+    def seconds(self, spending: Spending, measured_s: float) -> float:
+        """Of local models as measured, for what is not known yet; of servers by their limits, 0 without one."""
+        questions = spending.num_questions + spending.num_cached
+        if self.are_local:
+            return measured_s * spending.num_questions / questions if questions else 0.0
+        limits = [engine.requests_per_minute for engine in self.originals if isinstance(engine, LimitsRequests)]
+        known = [limit for limit in limits if limit is not None]
+        if len(known) < len(self.originals):
+            return 0.0
+        return 60.0 * spending.num_questions / sum(known)
+
+
+class _ReadOnly:
+    """A cache that keeps nothing: placeholders are no answers."""
+
+    def __init__(self, cache: AnswerCache) -> None:
+        self.get = cache.get
+
+    def put(self, answers: object) -> None:
+        """Keeps nothing."""
+
+
+def _pairs(context: Context) -> tuple[list[Comparison], list[str]]:
+    """The plan, or stand-ins of its size where the SFT policy has not sampled yet."""
+    known = context.cfg.data.pairs == "dataset" or (
+        context.store.complete("samples", context.fingerprint(SAMPLE)) is not None
+    )
+    if known:
+        pairs, notes = comparisons_to_label(context), []
+        if context.store.complete("labels", context.fingerprint(LABEL)) is not None:
+            notes.append("these labels are finished in the store: this run would ask nothing")
+    else:
+        responses = [Completion(text=item.response) for item in context.data.demonstrations]
+        pairs = [
+            Comparison(
+                prompt=prompt,
+                first=responses[2 * number % len(responses)],
+                second=responses[(2 * number + 1) % len(responses)],
+            )
+            for number, prompt in enumerate(context.data.label_prompts)
+            if responses
+        ]
+        notes = ["the SFT policy has not sampled yet: pairs of demonstrations' responses stand in for its samples"]
+    if not pairs:
+        raise ConfigError("estimate=true: there is no pair to label, and no demonstration to stand in for one")
+    return pairs, notes
+
+
+def _labeler(context: Context, pairs: Sequence[Comparison]) -> tuple[Labeler, list[str]]:
+    """The run's labeler; a model that is still to be trained is stood in for by what it starts from."""
+    node, notes = context.cfg.labeler, []
+    model = OmegaConf.select(node, "engine.model")
+    trained = context.store.complete("sft", context.fingerprint(context.stages["sft"])) is not None
+    if str(model).startswith("stage:") and not trained:
+        node = cast(DictConfig, OmegaConf.create(OmegaConf.to_container(node, resolve=True)))
+        node.engine.model = context.model_spec.name
+        notes.append(f"{model} is not trained yet: {context.model_spec.name} stands in for it")
+    labeler = build_labeler(context, node)
+    return (labeler.for_plan(pairs) if isinstance(labeler, PlansAhead) else labeler), notes
+
+
+def _spread(pairs: Sequence[Comparison], count: int) -> list[Comparison]:
+    """At most so many of the pairs, evenly from the whole plan."""
+    count = min(count, len(pairs))
+    return [pairs[number * len(pairs) // count] for number in range(count)]
+
+
+def _scaled(spending: Spending, factor: float) -> Spending:
+    counts = {name: round(getattr(spending, name) * factor) for name in _COUNTS}
+    return Spending(**counts)
+
+
+_COUNTS = (
+    "num_questions",
+    "num_prompt_tokens",
+    "num_reply_tokens",
+    "num_cached",
+    "num_cached_prompt_tokens",
+    "num_cached_reply_tokens",
+)
+
+
+def _print(estimate: Estimate, prices: Prices, display: RunDisplay) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("")
+    for title in ("expected", "at most"):
+        table.add_column(title, justify="right", no_wrap=True)
+    both = (estimate.expected, estimate.at_most)
+    table.add_row("pairs", f"{estimate.num_pairs:,}", "")
+    table.add_row("questions", *(f"{spending.num_questions:,}" for spending in both))
+    table.add_row("tokens read", *(f"{spending.num_prompt_tokens:,}" for spending in both))
+    table.add_row("tokens written", *(f"{spending.num_reply_tokens:,}" for spending in both))
+    table.add_row("time", *_times(estimate))
+    table.add_row("money", *(_usd(_money(spending, prices)) for spending in both))
+    table.add_row("people would cost", _usd(prices.human_usd_per_label * estimate.num_pairs), "")
+    display.console.print(table)
+    display.console.print()
+    for note in estimate.notes:
+        display.console.print(f"{note[0].upper()}{note[1:]}.", soft_wrap=True, style="dim")
+    display.console.print("Nothing was labeled; leave estimate=true out to begin.", soft_wrap=True)
+
+
+def _times(estimate: Estimate) -> tuple[str, str]:
+    """The longest replies are not timed: how a model's speed changes with them is not measured."""
+    if not estimate.expected.num_questions:
+        return format_seconds(0.0), ""
+    seconds = estimate.expected.seconds
+    return (format_seconds(seconds) if seconds else "not estimated"), ""
+
+
+def _money(spending: Spending, prices: Prices) -> float | None:
+    if prices.usd_per_hour is not None and spending.num_questions and not spending.seconds:
+        return None
+    return prices.usd(spending)
+
+
+def _usd(value: float | None) -> str:
+    return "no price known" if value is None else f"{value:,.2f} USD"
