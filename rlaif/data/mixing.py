@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from rlaif.data.label_table import LabelTable, preferences_of
+from rlaif.data.pair_files import FormatName, PairFile
+from rlaif.data.pairs import conversation_start
 from rlaif.data.repeated import PairKey
+from rlaif.data.transcripts import ASSISTANT_TURN, HUMAN_TURN
 from rlaif.errors import ConfigError
-from rlaif.types import Preference
+from rlaif.tasks.base import Task
+from rlaif.types import Preference, Prompt, content_id
 
 
 def mix_labels(parts: Sequence[tuple[Sequence[Preference], float]]) -> tuple[list[Preference], int]:
@@ -26,9 +31,8 @@ def mix_labels(parts: Sequence[tuple[Sequence[Preference], float]]) -> tuple[lis
     Raises:
         ConfigError: A weight is out of range.
     """
-    problems = [f"weight={weight:g}: must be a finite number from 0" for _, weight in parts if not 0 <= weight < 1e308]
-    if problems:
-        raise ConfigError(problems)
+    for _, weight in parts:
+        check_weight("weight", weight)
     mixed: dict[tuple[str, str], Preference] = {}
     num_rows = 0
     for labels, weight in parts:
@@ -40,3 +44,83 @@ def mix_labels(parts: Sequence[tuple[Sequence[Preference], float]]) -> tuple[lis
             if key not in mixed or (mixed[key].p_first is None and label.p_first is not None):
                 mixed[key] = replace(label, weight=label.weight * weight)
     return list(mixed.values()), num_rows - len(mixed)
+
+
+class MixFile:
+    """Labels of a further source, in a file: one entry of ``label.mix``.
+
+    Args:
+        name: Of the entry, for messages.
+        path: The file, as of :class:`~rlaif.data.pair_files.PairFile`.
+        source: Who gave the labels.
+        weight: What each label's own weight is multiplied by, at least 0.
+        format: How a row reads.
+        columns: Names of the columns of ``table``.
+        preference: Encoding of the preference of ``table``.
+        confidences: Only rows with one of these; empty takes all.
+
+    Raises:
+        ConfigError: An option is out of range.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        path: str,
+        source: str,
+        weight: float = 1.0,
+        format: FormatName = "table",
+        columns: Mapping[str, str] | None = None,
+        preference: str | Mapping[str, float] = "p_first",
+        confidences: Sequence[float] = (),
+    ) -> None:
+        group = f"label.mix.{name}"
+        if not source:
+            raise ConfigError(f'{group}.source="": say who gave the labels, e.g. human')
+        check_weight(f"{group}.weight", weight)
+        self.name = name
+        self.source = source
+        self.weight = float(weight)
+        self.confidences = tuple(float(confidence) for confidence in confidences)
+        self.file = PairFile(path, group=group, format=format, columns=columns, preference=preference)
+
+    @property
+    def identity(self) -> str:
+        """Hash of the content, how it is read and what it counts.
+
+        Raises:
+            DataError: The file cannot be read.
+        """
+        return content_id(self.file.identity, self.source, str(self.weight), str(self.confidences))
+
+    def read(self, task: Task, held_out: Iterable[Prompt]) -> tuple[list[Preference], int]:
+        """The labels, without those of held-out prompts.
+
+        Args:
+            task: What the texts are.
+            held_out: Prompts of the evaluation. A pair is left out when its conversation begins as one of
+                these does, or ends with the same turn (a long prompt has lost its first turns).
+
+        Returns:
+            Labels with their own weights, and how many pairs were left out as held out.
+        """
+        marks = {mark for prompt in held_out for mark in _marks(prompt.text)}
+        table = LabelTable(self.file, confidences=self.confidences, keep_pairs=True)
+        labels = preferences_of(table, task, self.source)
+        kept = [label for label in labels if marks.isdisjoint(_marks(label.comparison.prompt.text))]
+        return kept, len(labels) - len(kept)
+
+
+def check_weight(option: str, weight: float) -> None:
+    """Refuse a weight that is no finite number from 0.
+
+    Raises:
+        ConfigError: With the option as typed.
+    """
+    if not 0.0 <= weight < float("inf"):
+        raise ConfigError(f"{option}={weight:g}: must be a finite number from 0")
+
+
+def _marks(prompt: str) -> tuple[str, str]:
+    return conversation_start(prompt), HUMAN_TURN + prompt.rpartition(HUMAN_TURN)[2].removesuffix(ASSISTANT_TURN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -12,13 +13,17 @@ from rlaif.functional.seeds import derive_seed
 from rlaif.models.load import ModelSpec, load_reward_model
 from rlaif.modules.curves import read_curve
 from rlaif.modules.settings import RewardModelSettings
-from rlaif.stages.context import Context
-from rlaif.stages.labels import read_labels
+from rlaif.stages.context import Context, write_json
+from rlaif.stages.mixing import mix_options, training_labels
 from rlaif.stages.stage import Stage
 from rlaif.stages.training import CURVE, train_supervised
 
 if TYPE_CHECKING:
     from rlaif.evaluation.terminal import StageDisplay
+
+
+SOURCES = "sources.json"
+"""What was mixed, by source; only where ``label.mix`` or ``label.weight`` says so."""
 
 
 def _options(context: Context) -> dict[str, object]:
@@ -27,6 +32,7 @@ def _options(context: Context) -> dict[str, object]:
         "model": context.base_identity(),
         "dtype": context.model_spec.dtype,
         "precision": context.precision,
+        **mix_options(context),
     }
 
 
@@ -36,8 +42,11 @@ def _build(context: Context, directory: Path, display: StageDisplay) -> None:
     if settings.init == "sft":
         spec = ModelSpec(str(context.result("sft")), dtype=spec.dtype)
     model = load_reward_model(spec, seed=derive_seed(context.seed, "reward head"))
+    labels, sources = training_labels(context)
+    if sources:
+        write_json(directory / SOURCES, sources)
     data = PreferenceDataModule(
-        read_labels(context.result("labels")),
+        labels,
         task=context.task,
         tokenizer=context.tokenizer,
         seed=context.seed,
@@ -48,7 +57,11 @@ def _build(context: Context, directory: Path, display: StageDisplay) -> None:
 
 def _summary(context: Context, directory: Path) -> str:
     rows = read_curve(directory / CURVE)
-    return f"loss {rows[-1]['train/loss']:.3f}" if rows and "train/loss" in rows[-1] else ""
+    parts = [f"loss {rows[-1]['train/loss']:.3f}"] if rows and "train/loss" in rows[-1] else []
+    if (directory / SOURCES).is_file():
+        counts = json.loads((directory / SOURCES).read_text(encoding="utf-8"))["labels"]
+        parts.append("labels: " + ", ".join(f"{count:,} {source}" for source, count in counts.items()))
+    return ", ".join(parts)
 
 
 REWARD_MODEL = Stage(

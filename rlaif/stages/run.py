@@ -25,6 +25,7 @@ from rlaif.stages.estimate import show_estimate
 from rlaif.stages.evaluation import EVALUATION, build_judge, opponents
 from rlaif.stages.gate import GATE, show_gate
 from rlaif.stages.labels import LABEL, check_label_options
+from rlaif.stages.mixing import check_mix
 from rlaif.stages.policy import POLICY, rewards_by_labeler
 from rlaif.stages.pretraining import pretrain_pocket_models
 from rlaif.stages.report import report_run
@@ -76,6 +77,7 @@ def run(cfg: DictConfig) -> float | None:
             _check_evaluation(context, names)
             if "labels" in names:
                 check_label_options(context)
+            check_mix(context, names)
             if cfg.estimate:
                 show_estimate(context, display)
                 return None
