@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 PROVENANCE = "provenance.json"
 SUMMARY = "summary.json"
 META = "meta.json"
+COST = "cost.json"
 REPORT = "report.json"
 
 LOAD = """```python
@@ -45,7 +46,7 @@ class Card:
         return cls(
             provenance=_read_json(folder / PROVENANCE),
             summary=_read_json(folder / SUMMARY),
-            meta=_read_json(folder / META),
+            meta={**_read_json(folder / COST), **_read_json(folder / META)},
             scorecard=cls.figures(folder.parent / REPORT),
         )
 
@@ -77,7 +78,8 @@ def card_text(card: Card, counts: SetCounts, *, evidence: bool) -> str:
         _options(card.provenance),
         _section("Scorecard", list(card.scorecard.items())),
         _section("Labeling", _plain(card.summary)),
-        _section("Time and cost", _plain(card.meta)),
+        _section("Time and cost", _plain(card.meta))
+        or f"Time and cost of the labeling stand beside the label table, in `{COST}` and `{META}`.",
         "## How to load\n\n" + LOAD,
         "The evidence of each label (judge prompts, replies, log-probabilities) is in `judgments`."
         if evidence

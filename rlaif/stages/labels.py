@@ -25,6 +25,7 @@ from rlaif.labelers.summary import summarize_labels
 from rlaif.labelers.team import Team
 from rlaif.labelers.wrapping import wrap_engines
 from rlaif.stages.context import Context, annotators_code, component_code, preferences_id, write_json
+from rlaif.stages.label_card import write_card
 from rlaif.stages.samples import sampled_pairs
 from rlaif.stages.stage import Parts, Stage
 from rlaif.types import Comparison, Preference
@@ -128,6 +129,7 @@ def _build(context: Context, directory: Path, display: StageDisplay) -> None:
         work.team.stop(str(stopped))
     if work.team.size == 1:
         work.write_results()
+        write_card(context, directory / LABELS)
 
 
 class _Work:
@@ -174,6 +176,7 @@ class _Work:
 def _gather(context: Context, directory: Path) -> None:
     """Make the table from what the workers labeled."""
     _Work(context, directory, Team(directory / BATCHES)).write_results()
+    write_card(context, directory / LABELS)
 
 
 def _team(batches: Path) -> Team:

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
 import pyarrow.parquet as pq
 import pytest
+from omegaconf import OmegaConf
 
 from rlaif.cli import labels as command
 from rlaif.data.cards import Card
@@ -23,6 +25,9 @@ from rlaif.data.preferences_io import read_preferences, write_preferences
 from rlaif.data.repeated import PairKey
 from rlaif.data.show import label_lines
 from rlaif.errors import ConfigError, DataError
+from rlaif.prompts.judge import JudgePrompts
+from rlaif.stages.label_card import write_card
+from rlaif.tasks.base import Dialogue
 from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt
 
 HI = "\n\nHuman: Hi\n\nAssistant:"
@@ -151,6 +156,22 @@ def test_the_card_tells_what_is_known(table: Path, tmp_path: Path) -> None:
     ):
         assert line in text, line
     assert "policy/kl" not in text
+
+
+def test_a_labels_stage_leaves_a_data_set_beside_its_table(table: Path, tmp_path: Path) -> None:
+    prompt = {"_target_": "rlaif.prompts.judge.JudgePrompts", "num_exemplars": 2}
+    labeler = {"debias": "none", "prompt": prompt, "engine": {"model": "org/judge"}}
+    context: Any = SimpleNamespace(
+        cfg=OmegaConf.create({"labeler": labeler}), task=Dialogue(), options_of=lambda group: labeler
+    )
+    (table.parent / "meta.json").write_text('{"seconds": 6.5}')
+    write_card(context, table)
+    loaded = datasets.load_dataset(str(table.parent), cache_dir=str(tmp_path / "cache"))
+    assert sum(len(rows) for rows in loaded.values()) == len(LABELS)
+    card = (table.parent / "README.md").read_text()
+    assert "6.5" not in card and f"| {JudgePrompts(num_exemplars=2).identity} |" in card and "| org/judge |" in card
+    assert json.loads((table.parent / "provenance.json").read_text())["labeler"] == labeler
+    assert read_preferences(table) == LABELS
 
 
 # Exports: the columns that the other tools' own documents name
