@@ -1,21 +1,24 @@
-"""``rlaif-plugins``: what is installed, and whether a labeler keeps its contract."""
+"""``rlaif-plugins``: what is installed, and whether a labeler, prompt strategy or engine keeps its contract."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from rlaif import registry
 from rlaif.cli.messages import report_error
 from rlaif.config.check import compose
-from rlaif.config.paths import plugin_conf_dir
+from rlaif.config.paths import conf_dir, option_files, plugin_conf_dir
 from rlaif.config.search_path import shadowed_options
 from rlaif.config.signatures import SignatureError, read_signature
 from rlaif.errors import PluginError, RlaifError
@@ -23,18 +26,32 @@ from rlaif.errors import PluginError, RlaifError
 COMMAND = "rlaif-plugins"
 
 
+class Contract(NamedTuple):
+    """Where the contract tests of a kind of component are."""
+
+    module: str
+    function: str
+
+
+CONTRACTS = {
+    "labeler": Contract("rlaif.testing.conformance", "check_labeler"),
+    "labeler/prompt": Contract("rlaif.testing.prompt_contract", "check_prompts"),
+    "labeler/engine": Contract("rlaif.testing.engine_contract", "check_engine"),
+}
+
+
 def main() -> NoReturn:
     """Entry point of the console command."""
     parser = argparse.ArgumentParser(prog=COMMAND, description="Installed components of rlaif and their contracts.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="every component: group, name, package, version, target, status")
-    checked = commands.add_parser("check", help="contract tests of a labeler")
-    checked.add_argument("name", help="the labeler, as in labeler=NAME")
+    checked = commands.add_parser("check", help="contract tests of a labeler, prompt strategy or engine")
+    checked.add_argument("name", help="a labeler's name, labeler/prompt=NAME or labeler/engine=NAME")
     checked.add_argument("overrides", nargs="*", help="options for it, e.g. labeler.prefer=shorter")
     arguments = parser.parse_args()
     try:
         sys.exit(
-            list_components() if arguments.command == "list" else check_labeler(arguments.name, arguments.overrides)
+            list_components() if arguments.command == "list" else check_component(arguments.name, arguments.overrides)
         )
     except (RlaifError, InstantiationException, OSError, KeyboardInterrupt) as error:
         code = report_error(COMMAND, error)
@@ -89,25 +106,49 @@ def _problem(component: registry.Component, claims: dict[tuple[str, str], list[r
     return None
 
 
-def check_labeler(name: str, overrides: Sequence[str] = ()) -> int:
-    """Run the contract tests on a labeler, built from its default config.
+def check_component(name: str, overrides: Sequence[str] = ()) -> int:
+    """Run the contract tests on a component, built from its default config.
+
+    Args:
+        name: A labeler's name, or ``labeler/prompt=NAME`` or ``labeler/engine=NAME``.
+        overrides: Options for it, as ``rlaif-run`` takes them.
 
     Returns:
         0 when it keeps the contract, 1 when it does not.
-    """
-    component = registry.find("rlaif.labelers", name)
-    registry.load_component(component)
-    config = compose([f"labeler={name}", *overrides])
-    from rlaif.testing.conformance import check_labeler as contract_tests  # imports torch
 
-    results = contract_tests(instantiate(config.labeler))
-    table = Table(title=f"labeler={name} ({component.package} {component.version})")
+    Raises:
+        PluginError: There is no such component, it is broken, or its kind has no contract tests.
+    """
+    kind, _, option = name.rpartition("=")
+    kind = kind or "labeler"
+    if kind not in CONTRACTS:
+        raise PluginError(f"{name}: contract tests exist for {', '.join(f'{known}=…' for known in CONTRACTS)}")
+    component = _component(kind, option)
+    config = compose([f"labeler={option}" if kind == "labeler" else "labeler=pairwise", f"{kind}={option}", *overrides])
+    node = OmegaConf.select(config, kind.replace("/", "."))
+    contract = importlib.import_module(CONTRACTS[kind].module)  # imports torch
+    results = getattr(contract, CONTRACTS[kind].function)(instantiate(node))
+    table = Table(title=f"{kind}={option} ({component.package} {component.version})")
     for heading in ("contract", "result", "detail"):
         table.add_column(heading, overflow="fold")
     for result in results:
-        table.add_row(result.name, "[green]passed[/green]" if result.passed else "[red]failed[/red]", result.detail)
+        table.add_row(
+            result.name, "[green]passed[/green]" if result.passed else "[red]failed[/red]", escape(result.detail)
+        )
     _console().print(table)
     return 0 if all(result.passed for result in results) else 1
+
+
+def _component(kind: str, option: str) -> registry.Component:
+    """The installed component behind an option; our presets (``labeler/prompt=base``) are options of one component."""
+    group = next(group for group, config_group in registry.CONFIG_GROUPS.items() if config_group == kind)
+    installed = registry.components(group)
+    if option not in {component.name for component in installed} and option in option_files(conf_dir() / kind):
+        node = OmegaConf.select(compose([f"{kind}={option}"]), kind.replace("/", "."))
+        return next(component for component in installed if component.dotted_target == node["_target_"])
+    component = registry.find(group, option)
+    registry.load_component(component)
+    return component
 
 
 if __name__ == "__main__":

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
 
-from rlaif.labelers.base import Labeler
+from rlaif.labelers.base import Labeler, Rater
+from rlaif.testing.contract import CheckResult, NotApplicable, require, run_checks
 from rlaif.testing.samples import odd_comparisons, sample_comparisons
-from rlaif.types import Comparison, Preference
+from rlaif.types import Comparison, Preference, Rating
 
 SWAP_TOLERANCE = 1e-6
 BATCH_TOLERANCE = 1e-4
 """Padding to another width moves the last digits of a float32 forward pass."""
+SCORE_TOLERANCE = 10 * BATCH_TOLERANCE
+"""A score from 1 to 10 spans ten times what a probability does."""
 
 Check = Callable[[Labeler, Sequence[Comparison]], str]
 """Returns what was seen; raises AssertionError with what is wrong."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckResult:
-    """Outcome of one contract check."""
-
-    name: str
-    passed: bool
-    detail: str
-    """What was seen, or what is wrong and what the contract asks for."""
 
 
 def check_labeler(labeler: Labeler, comparisons: Sequence[Comparison] | None = None) -> list[CheckResult]:
@@ -39,26 +32,22 @@ def check_labeler(labeler: Labeler, comparisons: Sequence[Comparison] | None = N
         One result per check.
     """
     pairs = list(comparisons) if comparisons is not None else sample_comparisons()
-    return [_run(name, check, labeler, pairs) for name, check in CHECKS.items()]
+    bound = {name: partial(_on_pairs, check, pairs) for name, check in CHECKS.items()}
+    return run_checks(bound, labeler)
 
 
-def _run(name: str, check: Check, labeler: Labeler, comparisons: Sequence[Comparison]) -> CheckResult:
-    try:
-        return CheckResult(name=name, passed=True, detail=check(labeler, comparisons))
-    except AssertionError as failure:
-        return CheckResult(name=name, passed=False, detail=str(failure))
-    except Exception as error:  # A plugin may raise anything: that is the finding.
-        return CheckResult(name=name, passed=False, detail=f"raised {type(error).__name__}: {error}")
+def _on_pairs(check: Check, comparisons: Sequence[Comparison], labeler: Labeler) -> str:
+    return check(labeler, comparisons)
 
 
 def check_declares(labeler: Labeler, comparisons: Sequence[Comparison]) -> str:
     """It says who it is, and has the two components that configurations compose."""
     absent = [name for name in ("name", "source", "identity", "prompt", "engine") if not hasattr(labeler, name)]
-    _require(not absent, f"no attribute {', '.join(absent)} (prompt and engine may be None)")
+    require(not absent, f"no attribute {', '.join(absent)} (prompt and engine may be None)")
     for name in ("name", "source", "identity"):
         value = getattr(labeler, name)
-        _require(isinstance(value, str) and bool(value), f"{name}={value!r} must be a text that is not empty")
-    _require(labeler.identity == labeler.identity, "identity changes between two reads")
+        require(isinstance(value, str) and bool(value), f"{name}={value!r} must be a text that is not empty")
+    require(labeler.identity == labeler.identity, "identity changes between two reads")
     return f"{labeler.name} ({labeler.source}), identity {labeler.identity}"
 
 
@@ -66,8 +55,8 @@ def check_one_label_each(labeler: Labeler, comparisons: Sequence[Comparison]) ->
     """One label per comparison, in order, each a probability or missing with a reason."""
     labels = _label(labeler, comparisons)
     present = sum(label.missing is None for label in labels)
-    _require(labeler.label([]) == [], "no comparisons must give no labels")
-    _require(present > 0, f"every label is missing ({labels[0].missing}); give comparisons that it can judge")
+    require(labeler.label([]) == [], "no comparisons must give no labels")
+    require(present > 0, f"every label is missing ({labels[0].missing}); give comparisons that it can judge")
     return f"{present} of {len(labels)} labels present"
 
 
@@ -76,12 +65,12 @@ def check_swap_symmetry(labeler: Labeler, comparisons: Sequence[Comparison]) -> 
     swapped = [Comparison(prompt=pair.prompt, first=pair.second, second=pair.first) for pair in comparisons]
     worst = 0.0
     for label, other in zip(_label(labeler, comparisons), _label(labeler, swapped), strict=True):
-        _require(
+        require(
             (label.p_first is None) == (other.p_first is None), "missing in one order of a pair and not in the other"
         )
         if label.p_first is not None and other.p_first is not None:
             worst = max(worst, abs(label.p_first + other.p_first - 1.0))
-    _require(worst <= SWAP_TOLERANCE, f"P(x, y) + P(y, x) is off 1 by {worst:.3g}, more than {SWAP_TOLERANCE:g}")
+    require(worst <= SWAP_TOLERANCE, f"P(x, y) + P(y, x) is off 1 by {worst:.3g}, more than {SWAP_TOLERANCE:g}")
     return f"off 1 by {worst:.1g} at most"
 
 
@@ -90,7 +79,7 @@ def check_batch_invariance(labeler: Labeler, comparisons: Sequence[Comparison]) 
     together = _label(labeler, comparisons)
     alone = [_label(labeler, [comparison])[0] for comparison in comparisons]
     worst = _largest_difference(together, alone)
-    _require(worst <= BATCH_TOLERANCE, f"one by one differs from a batch by {worst:.3g}, more than {BATCH_TOLERANCE:g}")
+    require(worst <= BATCH_TOLERANCE, f"one by one differs from a batch by {worst:.3g}, more than {BATCH_TOLERANCE:g}")
     return f"one by one differs from a batch by {worst:.1g} at most"
 
 
@@ -100,7 +89,7 @@ def check_odd_input(labeler: Labeler, comparisons: Sequence[Comparison]) -> str:
     alone = _label(labeler, comparisons)
     mixed = _label(labeler, [*odd, *comparisons])
     worst = _largest_difference(mixed[len(odd) :], alone)
-    _require(worst <= BATCH_TOLERANCE, f"labels change by {worst:.3g} when odd pairs stand in the same call")
+    require(worst <= BATCH_TOLERANCE, f"labels change by {worst:.3g} when odd pairs stand in the same call")
     missing = [label.missing for label in mixed[: len(odd)] if label.missing is not None]
     return f"{len(missing)} of {len(odd)} odd pairs missing" + (
         f": {'; '.join(dict.fromkeys(missing))}" if missing else ""
@@ -109,15 +98,41 @@ def check_odd_input(labeler: Labeler, comparisons: Sequence[Comparison]) -> str:
 
 def check_deterministic(labeler: Labeler, comparisons: Sequence[Comparison]) -> str:
     """The same call gives the same labels, bit for bit."""
-    _require(_label(labeler, comparisons) == _label(labeler, comparisons), "two equal calls gave different labels")
+    require(_label(labeler, comparisons) == _label(labeler, comparisons), "two equal calls gave different labels")
     return "two equal calls gave equal labels"
 
 
 def check_picklable(labeler: Labeler, comparisons: Sequence[Comparison]) -> str:
     """It can be sent to another process and is the same labeler there."""
     copy = pickle.loads(pickle.dumps(labeler))
-    _require(copy.identity == labeler.identity, "the identity changed on the way through pickle")
+    require(copy.identity == labeler.identity, "the identity changed on the way through pickle")
     return "same identity after pickle"
+
+
+def check_ratings(labeler: Labeler, comparisons: Sequence[Comparison]) -> str:
+    """A labeler that rates single responses: one rating each, a distribution or missing, alone as in a batch."""
+    if not isinstance(labeler, Rater):
+        raise NotApplicable("judges pairs only")
+    prompts = [pair.prompt for pair in comparisons]
+    responses = [pair.first for pair in comparisons]
+    together = labeler.rate(prompts, responses)
+    require(len(together) == len(responses), f"{len(together)} ratings for {len(responses)} responses")
+    for rating, response in zip(together, responses, strict=True):
+        require(isinstance(rating, Rating), f"a {type(rating).__name__} where a Rating is expected")
+        require(rating.completion == response, "ratings are not in the order of the responses")
+        if rating.distribution is not None:
+            total = sum(rating.distribution)
+            require(abs(total - 1.0) <= SWAP_TOLERANCE, f"the probabilities of a scale sum to {total:.6g}, not to 1")
+    alone = [labeler.rate([prompt], [response])[0] for prompt, response in zip(prompts, responses, strict=True)]
+    differences = [
+        abs(rating.score - other.score)
+        for rating, other in zip(together, alone, strict=True)
+        if rating.score is not None and other.score is not None
+    ]
+    require(bool(differences), f"every rating is missing ({together[0].missing})")
+    worst = max(differences)
+    require(worst <= SCORE_TOLERANCE, f"one by one differs from a batch by {worst:.3g} on the scale")
+    return f"{len(differences)} of {len(together)} ratings present, one by one within {worst:.1g}"
 
 
 CHECKS: dict[str, Check] = {
@@ -128,30 +143,26 @@ CHECKS: dict[str, Check] = {
     "odd input": check_odd_input,
     "deterministic": check_deterministic,
     "picklable": check_picklable,
+    "ratings": check_ratings,
 }
 
 
 def _label(labeler: Labeler, comparisons: Sequence[Comparison]) -> list[Preference]:
     labels = labeler.label(comparisons)
-    _require(len(labels) == len(comparisons), f"{len(labels)} labels for {len(comparisons)} comparisons")
+    require(len(labels) == len(comparisons), f"{len(labels)} labels for {len(comparisons)} comparisons")
     for label, comparison in zip(labels, comparisons, strict=True):
-        _require(isinstance(label, Preference), f"a {type(label).__name__} where a Preference is expected")
-        _require(label.comparison == comparison, "labels are not in the order of the comparisons")
-        _require(label.missing is None or bool(label.missing), "a missing label without a reason")
+        require(isinstance(label, Preference), f"a {type(label).__name__} where a Preference is expected")
+        require(label.comparison == comparison, "labels are not in the order of the comparisons")
+        require(label.missing is None or bool(label.missing), "a missing label without a reason")
     return labels
 
 
 def _largest_difference(labels: Sequence[Preference], others: Sequence[Preference]) -> float:
     worst = 0.0
     for label, other in zip(labels, others, strict=True):
-        _require(
+        require(
             (label.p_first is None) == (other.p_first is None), f"missing ({label.missing or other.missing}) only once"
         )
         if label.p_first is not None and other.p_first is not None:
             worst = max(worst, abs(label.p_first - other.p_first))
     return worst
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise AssertionError(message)
