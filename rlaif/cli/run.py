@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import hydra
@@ -17,6 +18,7 @@ from rich.rule import Rule
 
 import rlaif
 from rlaif.cli.messages import print_problems, report_error
+from rlaif.cli.sweeps import ERROR, show_tables
 from rlaif.config.check import check
 from rlaif.config.paths import conf_dir
 from rlaif.errors import RlaifError
@@ -46,6 +48,8 @@ def run_job(cfg: DictConfig) -> float | None:
         JobError: The user's error, or a gate; the message is already on the terminal.
     """
     job = HydraConfig.get()
+    failure = Path(job.runtime.output_dir) / ERROR
+    failure.unlink(missing_ok=True)
     if job.mode == RunMode.MULTIRUN:
         overrides = " ".join(job.overrides.task) or "no overrides"
         Console(stderr=True).print(Rule(f"job {job.job.num}: {overrides}", align="left"))
@@ -54,6 +58,8 @@ def run_job(cfg: DictConfig) -> float | None:
 
         return run(cfg)
     except Exception as error:
+        if job.mode == RunMode.MULTIRUN:
+            failure.write_text(f"{error}\n", encoding="utf-8", errors="replace")
         code = report_error(COMMAND, error)
         if code is not None:
             raise JobError(code) from None
@@ -108,7 +114,10 @@ def _main(arguments: list[str]) -> int:
             failed.append(error.exit_code)  # a raised error would make Hydra print a line of its own after ours
             return None
 
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
+    finally:
+        show_tables()
     return failed[0] if failed else 0
 
 

@@ -9,8 +9,8 @@ import torch
 from rlaif.evaluation.estimates import figure, flatten, stratified
 from rlaif.evaluation.records import Reliability, ReliabilityBin
 from rlaif.evaluation.votes import Votes
-from rlaif.functional.agreement import alignment, position_bias
-from rlaif.functional.calibration import calibration_sums, expected_calibration_error, reliability
+from rlaif.functional.agreement import PositionBiasEstimate, alignment, position_bias
+from rlaif.functional.calibration import calibration_error_estimate, calibration_sums, reliability
 from rlaif.functional.statistics import Estimate, clustered_rate, undefined
 from rlaif.types import Comparison, Figure, Preference
 
@@ -35,7 +35,7 @@ def label_figures(labels: Sequence[Preference], *, group: str = "labeler", confi
     )
     return [
         *figure(f"{group}/missing_rate", missing, labeler),
-        *figure(f"{group}/position_bias", _same_slot(labels, confidence), f"{labeler}; ties count ½"),
+        *figure(f"{group}/position_bias", position_estimate(labels, confidence).same_slot, f"{labeler}; ties count ½"),
         *figure(
             f"{group}/prefers_longer",
             _prefers_longer(labels, confidence),
@@ -87,13 +87,12 @@ def calibration_figures(
     *,
     group: str = "labeler",
     num_bins: int = 10,
+    confidence: float = 0.95,
 ) -> list[Figure]:
     """``<group>/ece``: expected calibration error of P(first) against people's verdicts; arguments as above."""
     predicted, observed, clusters = _predictions(comparisons, p_first, votes)
-    if not predicted.numel():
-        return []
-    error = float(expected_calibration_error(calibration_sums(predicted, observed, num_bins)))
-    return figure(f"{group}/ece", Estimate(error, None, None, len(set(clusters))), f"{judge}; {num_bins} bins")
+    estimate = calibration_error_estimate(predicted, observed, clusters, confidence, num_bins=num_bins)
+    return figure(f"{group}/ece", estimate, f"{judge}; {num_bins} bins, interval by bootstrap over prompts")
 
 
 def reliability_diagram(
@@ -123,6 +122,18 @@ def p_first_from_scores(first: Sequence[float], second: Sequence[float]) -> list
     return torch.sigmoid(difference).tolist()
 
 
+def position_estimate(labels: Sequence[Preference], confidence: float = 0.95) -> PositionBiasEstimate:
+    """Same-slot answers of the labels that hold a verdict in both orders; undefined where there is none."""
+    both = [(*label.p_first_by_order, label.comparison.prompt.id) for label in labels]
+    present = [(given, swapped, prompt) for given, swapped, prompt in both if given is not None and swapped is not None]
+    if not present:
+        nothing = undefined(0, "no pair was judged in both orders")
+        return PositionBiasEstimate(nothing, nothing, None)
+    given, swapped, clusters = zip(*present, strict=True)
+    given_B, swapped_B = torch.tensor(given, dtype=torch.float64), torch.tensor(swapped, dtype=torch.float64)
+    return position_bias(given_B, swapped_B, clusters, confidence)
+
+
 def labeler_in_words(label: Preference) -> str:
     """Who gave a label: people's labels name the people, a model's the labeler."""
     return label.labeler or label.source if label.source in ("", "ai") else label.source
@@ -136,16 +147,6 @@ def _predictions(
     items, values, clusters = flatten(range(len(prompts)), present, prompts)
     predicted = torch.tensor([p_first[item] for item in items], dtype=torch.float64)
     return predicted, torch.tensor(values, dtype=torch.float64), clusters
-
-
-def _same_slot(labels: Sequence[Preference], confidence: float) -> Estimate:
-    both = [(*label.p_first_by_order, label.comparison.prompt.id) for label in labels]
-    present = [(given, swapped, prompt) for given, swapped, prompt in both if given is not None and swapped is not None]
-    if not present:
-        return undefined(0, "no pair was judged in both orders")
-    given, swapped, clusters = zip(*present, strict=True)
-    given_B, swapped_B = torch.tensor(given, dtype=torch.float64), torch.tensor(swapped, dtype=torch.float64)
-    return position_bias(given_B, swapped_B, clusters, confidence).same_slot
 
 
 def _prefers_longer(labels: Sequence[Preference], confidence: float) -> Estimate:

@@ -7,10 +7,13 @@ from typing import Literal
 
 from rlaif.types import Figure
 
-Unit = Literal["rate", "difference", "nats", "characters", "seconds", "number"]
+Unit = Literal["rate", "difference", "nats", "characters", "seconds", "dollars", "number"]
 
 GROUPS = {
     "labeler": "Labeler",
+    "people": "People",
+    "probe": "Probe",
+    "cost": "Cost",
     "reward_model": "Reward model",
     "policy": "Policy",
     "sft": "SFT policy",
@@ -38,6 +41,49 @@ CATALOG = {
     "labeler/missing_rate": FigureText("missing labels", "rate", "Share of pairs without a readable judgement."),
     "labeler/ece": FigureText("calibration error", "rate", "Mean gap between P(first) and the share of wins."),
     "labeler/prefers_longer": FigureText("prefers the longer", "rate", "Share of pairs where the longer text wins."),
+    "labeler/prefers_longer_at_equal_preference": FigureText(
+        "longer, at equal preference", "rate", "The same where people would be split: above 50 % it likes length."
+    ),
+    "labeler/first_slot_share": FigureText(
+        "same-slot answers: slot 1", "rate", "Of the pairs with the same slot in both orders: share with slot 1."
+    ),
+    "labeler/slot_p_value": FigureText(
+        "slot 1 against 2: p", "number", "Two-sided binomial test of that share against one half."
+    ),
+    "labeler/alignment_by_confidence": FigureText(
+        "when sure", "rate", "Alignment of the labels whose favourite has a probability in this range."
+    ),
+    "labeler/confidence_slope": FigureText(
+        "alignment per confidence", "number", "Slope of agreement on confidence: 1 as sure as right, 0 says nothing."
+    ),
+    "labeler/self_consistency": FigureText(
+        "self-consistency", "rate", "Share of verdicts that are the same when the labeler is asked again."
+    ),
+    "labeler/tie_rate": FigureText("ties", "rate", "Share of labels of exactly one half."),
+    "people/agreement": FigureText(
+        "one with another", "rate", "Share of two people's verdicts on one pair that are equal: a ceiling."
+    ),
+    "people/prefers_longer": FigureText("prefer the longer", "rate", "Share of people's verdicts for the longer text."),
+    "probe/judged_right": FigureText("judged right before", "rate", "Share of the clear pairs that the labeler gets."),
+    "probe/any_flip_rate": FigureText(
+        "flipped by any attack", "rate", "Of the pairs judged right: share that at least one attack flips."
+    ),
+    "probe/flip_rate": FigureText(
+        "flip rate", "rate", "Of the pairs judged right: share where the attacked text then wins; mean over attacks."
+    ),
+    "probe/win_rate_vs_good": FigureText("wins against the good one", "rate", "Share of verdicts for the attack."),
+    "probe/win_rate_vs_worse": FigureText("wins against the worse one", "rate", "Share of verdicts for the attack."),
+    "probe/win_rate_vs_policy": FigureText("wins against the policy", "rate", "Share of verdicts for the attack."),
+    "probe/pattern_rate": FigureText(
+        "policy looks like an attack", "rate", "Share of the policy's own responses that an attack's pattern finds."
+    ),
+    "probe/pattern_rate_sft": FigureText("SFT looks like an attack", "rate", "The same of the SFT policy's responses."),
+    "probe/missing_rate": FigureText("missing labels", "rate", "Share of attacked pairs without a readable judgement."),
+    "cost/prompt_tokens_per_label": FigureText("tokens read per label", "number"),
+    "cost/reply_tokens_per_label": FigureText("tokens written per label", "number"),
+    "cost/seconds_per_1000_labels": FigureText("time per 1,000 labels", "seconds"),
+    "cost/usd_per_1000_labels": FigureText("money per 1,000 labels", "dollars"),
+    "cost/human_usd_per_1000_labels": FigureText("people, per 1,000 labels", "dollars"),
     "reward_model/accuracy": FigureText(
         "pairwise accuracy", "rate", "Share of verdicts that name the higher-scored text."
     ),
@@ -114,6 +160,8 @@ def format_value(value: float, unit: Unit) -> str:
             return f"{value:.0f} chars"
         case "seconds":
             return format_seconds(value)
+        case "dollars":
+            return f"${value:,.2f}"
         case "number":
             return f"{value:.4g}"
 

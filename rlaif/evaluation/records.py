@@ -62,6 +62,10 @@ class SideBySide:
 class ReportInput:
     """Everything a report shows. What is empty is left out of the page."""
 
+    kind: str = "report"
+    """What kind of report: stands above the headline, and with ``.json`` and ``.html`` names the files."""
+    verdict: str = ""
+    """The one sentence below the headline; empty says who wins, policy or SFT."""
     title: str
     """Headline, e.g. ``"Canonical RLAIF, dialogue"``."""
     task: str
@@ -73,6 +77,8 @@ class ReportInput:
     """P(first) of all labels that are not missing, for the histogram."""
     preferences: tuple[Preference, ...] = ()
     """A few labels to show with their raw replies."""
+    preferences_hint: str = "A few of the pairs that the reward model learned from, with everything the labeler wrote."
+    """Which labels these are."""
     curves: tuple[CurvePoint, ...] = ()
     reliability: tuple[Reliability, ...] = ()
     samples: tuple[SideBySide, ...] = ()

@@ -35,20 +35,20 @@ _HARMLESS_RATES = ("policy/harmless_rate", "sft/harmless_rate")
 
 
 def write_report(report: ReportInput, directory: Path) -> Path:
-    """Write ``report.json`` and ``report.html``.
+    """Write ``report.json`` and ``report.html``, or what ``report.kind`` names them.
 
     Args:
         report: What to show.
         directory: An existing directory.
 
     Returns:
-        The path of ``report.html``.
+        The path of the page.
 
     Raises:
         StoreError: The directory cannot be written.
     """
-    atomic_write(directory / "report.json", _bytes(figures_json(report.figures)))
-    path = directory / "report.html"
+    atomic_write(directory / f"{report.kind}.json", _bytes(figures_json(report.figures)))
+    path = directory / f"{report.kind}.html"
     atomic_write(path, _bytes(render_html(report)))
     return path
 
@@ -94,7 +94,7 @@ def render_html(report: ReportInput) -> str:
     headline, times = _split_times(report.figures)
     page = environment.get_template("report.html.j2").render(
         report=report,
-        verdict=verdict(report.figures, report.task, report.confidence),
+        verdict=report.verdict or verdict(report.figures, report.task, report.confidence),
         groups=_grouped(headline),
         failed=[check for check in report.checks if not check.passed],
         passed=[check for check in report.checks if check.passed],
@@ -117,6 +117,10 @@ def _draw(report: ReportInput) -> dict[str, str]:
         drawn["win_rates"] = plots.rates_with_intervals(wins, name="win-rates", parity=True)
     if harmless := [figure for name in _HARMLESS_RATES for figure in _with_strata(name, by_name)]:
         drawn["harmless_rates"] = plots.rates_with_intervals(harmless, name="harmless-rates", parity=False)
+    if sure := _with_strata("labeler/alignment_by_confidence", by_name):
+        drawn["confidence"] = plots.rates_with_intervals(sure, name="confidence", parity=True)
+    if flips := _with_strata("probe/flip_rate", by_name) or _with_strata("probe/win_rate_vs_policy", by_name):
+        drawn["flips"] = plots.rates_with_intervals(flips, name="flips", parity=False)
     if report.p_first:
         drawn["labels"] = plots.label_histogram(report.p_first)
     if report.curves:

@@ -260,6 +260,7 @@ class Progress:
 def summary_table(figures: Sequence[Figure], checks: Sequence[Check] = (), confidence: float = 0.95) -> Table:
     """All figures but the times as one table of at most 80 columns; colour and mark come from the checks."""
     outcome = {check.figure: check.passed for check in checks if check.figure}
+    names = {figure.name for figure in figures}
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("")
     table.add_column("value", justify="right", no_wrap=True)
@@ -274,12 +275,14 @@ def summary_table(figures: Sequence[Figure], checks: Sequence[Check] = (), confi
         if group != group_before:
             table.add_row(Text(GROUPS.get(group, group), style="bold"))
             group_before = group
-        table.add_row(*_summary_row(figure, outcome.get(figure.name)))
+        _, whole, stratum = split_name(figure.name)
+        table.add_row(*_summary_row(figure, outcome.get(figure.name), stratum if whole in names else ""))
     return table
 
 
-def _summary_row(figure: Figure, passed: bool | None) -> list[RenderableType]:
-    text, stratum = describe(figure.name), split_name(figure.name)[2]
+def _summary_row(figure: Figure, passed: bool | None, stratum: str) -> list[RenderableType]:
+    """A stratum below its whole is named by itself."""
+    text = describe(figure.name)
     mark, style = {None: (" ", ""), True: ("✓", "green"), False: ("✗", "red")}[passed]
     return [
         Text.assemble((f"{mark} ", style), (f"  {stratum}", "dim") if stratum else text.label),

@@ -26,7 +26,9 @@ def pair(prompts: Sequence[Prompt], policy: Sequence[Completion], sft: Sequence[
     ]
 
 
-def annotator_votes(annotators: Annotators, comparisons: Sequence[Comparison], num_raters: int) -> Votes:
+def annotator_votes(
+    annotators: Annotators, comparisons: Sequence[Comparison], num_raters: int, *, first_rater: int = 0
+) -> Votes:
     """Ask several simulated annotators about every comparison.
 
     Half of the raters see the candidates in the other order, so that a taste for a slot cannot favour a policy.
@@ -35,13 +37,14 @@ def annotator_votes(annotators: Annotators, comparisons: Sequence[Comparison], n
     Args:
         annotators: The simulated annotators.
         comparisons: What they judge.
-        num_raters: Verdicts per comparison, by raters 0, 1, ….
+        num_raters: Verdicts per comparison, by raters ``first_rater``, ``first_rater + 1``, ….
+        first_rater: Above the number of a rater who is judged by the others.
 
     Returns:
         One tuple of ``num_raters`` numbers per comparison.
     """
     by_rater = []
-    for rater in range(num_raters):
+    for rater in range(first_rater, first_rater + num_raters):
         turned = [(int(comparison.id, 16) + rater) % 2 == 1 for comparison in comparisons]
         shown = [_swap(c) if is_turned else c for c, is_turned in zip(comparisons, turned, strict=True)]
         answers = annotators.prefer(shown, rater)

@@ -147,6 +147,34 @@ def paired_difference(
     return Estimate(value, low, high, rate.n, rate.note)
 
 
+def clustered_slope(x: Values, y: Values, clusters: Clusters = None, confidence: float = 0.95) -> Estimate:
+    """Slope of the least-squares line of y on x, with a cluster-robust t interval.
+
+    The variance is G/(G-1) times the sandwich of Liang & Zeger (1986), and t has G - 1 degrees of freedom.
+
+    Args:
+        x: N numbers without NaN; where all are equal the slope is undefined.
+        y: N numbers without NaN.
+        clusters: Label of each row's cluster (its prompt); None makes every row independent.
+        confidence: Coverage of the interval.
+
+    >>> clustered_slope([0.0, 1.0, 2.0], [1.0, 3.0, 5.0]).value
+    2.0
+    """
+    a, b = checked_rows("x", x), checked_rows("y", y)
+    if a.size != b.size:
+        raise ValueError(f"clustered_slope: {a.size} rows against {b.size}")
+    _, num_clusters = cluster_index(clusters, a.size)
+    if not a.size or np.ptp(a) == 0:
+        return undefined(num_clusters, "every x is the same: the slope is undetermined")
+    centred = a - a.mean()
+    spread = float(centred @ centred) / a.size
+    slope = float(centred @ b) / a.size / spread
+    residuals = b - b.mean() - slope * centred
+    estimate = clustered_mean(slope + centred * residuals / spread, clusters, confidence)
+    return estimate._replace(value=slope)
+
+
 def distinct_rate(texts: Sequence[str], clusters: Clusters = None, confidence: float = 0.95) -> Estimate:
     """Number of different texts over number of texts, with a jackknife interval that leaves out whole clusters.
 

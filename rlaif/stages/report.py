@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def report_run(context: Context, directory: Path, display: RunDisplay, seconds: 
             reliability=tuple(read_reliability(evaluation)),
             samples=tuple(_side_by_side(context, evaluation)),
             command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-            provenance=_provenance(context, seconds),
+            provenance=provenance(context, seconds),
             stage_seconds=seconds,
             config=OmegaConf.to_yaml(context.cfg, resolve=True),
             confidence=confidence,
@@ -95,8 +95,10 @@ def _side_by_side(context: Context, evaluation: Path) -> list[SideBySide]:
     ]
 
 
-def _provenance(context: Context, seconds: Mapping[str, float]) -> dict[str, str]:
-    stages = {f"stage {name}": context.fingerprint(stage) for name, stage in context.stages.items() if name in seconds}
+def provenance(context: Context, ran: Iterable[str]) -> dict[str, str]:
+    """Fingerprints of the stages that ran, and what they ran with."""
+    names = set(ran)
+    stages = {f"stage {name}": context.fingerprint(stage) for name, stage in context.stages.items() if name in names}
     libraries = {name: version(name) for name in ("rlaif", "torch", "transformers", "lightning")}
     hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
     return {**stages, **libraries, "python": platform.python_version(), "hardware": hardware}

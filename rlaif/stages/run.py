@@ -28,15 +28,19 @@ from rlaif.stages.labels import LABEL, check_label_options
 from rlaif.stages.mixing import check_mix
 from rlaif.stages.policy import POLICY, rewards_by_labeler
 from rlaif.stages.pretraining import pretrain_pocket_models
+from rlaif.stages.probe import PROBE, check_probe, report_probe
 from rlaif.stages.report import report_run
 from rlaif.stages.reward_model import REWARD_MODEL
 from rlaif.stages.samples import SAMPLE
+from rlaif.stages.scorecard import SCORECARD, check_gate, check_scorecard, report_scorecard, with_gate
 from rlaif.stages.sft import SFT
 from rlaif.stages.stage import Stage
 from rlaif.stages.workers import build_in_workers, needs_workers
 
-STAGES: dict[str, Stage] = {stage.name: stage for stage in (SFT, SAMPLE, LABEL, REWARD_MODEL, POLICY, EVALUATION, GATE)}
-LINKED = ("sft", "labels", "reward_model", "policy", "gate")
+STAGES: dict[str, Stage] = {
+    stage.name: stage for stage in (SFT, SAMPLE, SCORECARD, LABEL, REWARD_MODEL, POLICY, EVALUATION, GATE, PROBE)
+}
+LINKED = ("sft", "scorecard", "labels", "reward_model", "policy", "gate")
 """Stages whose results appear in the run directory."""
 
 
@@ -47,7 +51,8 @@ def run(cfg: DictConfig) -> float | None:
         cfg: The composed configuration.
 
     Returns:
-        The policy's win rate against SFT, in [0, 1], for optimizing sweepers; None where it is not measured.
+        For optimizing sweepers, the policy's win rate against SFT, or with ``pipeline=scorecard`` the labeler's
+        alignment, in [0, 1]; None where it is not measured.
 
     Raises:
         ConfigError: The configuration cannot work.
@@ -70,7 +75,7 @@ def run(cfg: DictConfig) -> float | None:
         raise ConfigError(f"pipeline.stages={names}: {unknown[0]} is no stage; allowed are {', '.join(sorted(known))}")
     _check_reward(context, names)
     seconds: dict[str, float] = {}
-    for name in names:
+    for name in with_gate(context, names):
         if name == "data":
             _load_data(context, display)
             _check_batches(context, names)
@@ -78,6 +83,9 @@ def run(cfg: DictConfig) -> float | None:
             if "labels" in names:
                 check_label_options(context)
             check_mix(context, names)
+            check_scorecard(context, names)
+            if "probe" in names:
+                check_probe(context)
             if cfg.estimate:
                 show_estimate(context, display)
                 return None
@@ -87,6 +95,13 @@ def run(cfg: DictConfig) -> float | None:
             return report_run(context, directory, display, seconds)
         else:
             seconds[name] = _run_stage(context, STAGES[name], directory, display)
+        if name == "scorecard":
+            alignment = report_scorecard(context, directory, display if name in names else None)
+            check_gate(context, directory)
+    if names[-1] == "scorecard":
+        return alignment
+    if "probe" in names:
+        return report_probe(context, directory, display)
     if "gate" in names:
         show_gate(context, context.result("gate"), display)
     return None

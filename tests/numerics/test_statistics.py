@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from rlaif.functional.statistics import clustered_mean, clustered_rate, distinct_rate, paired_difference
+from rlaif.functional.statistics import (
+    clustered_mean,
+    clustered_rate,
+    clustered_slope,
+    distinct_rate,
+    paired_difference,
+)
 
 
 @pytest.fixture
@@ -152,3 +158,23 @@ def test_distinct_rate_at_its_ends() -> None:
     )
     assert distinct_rate(["same"] * 50).value == 0.02
     assert distinct_rate([]).value is None
+
+
+def test_slope_and_its_interval_are_those_of_statsmodels() -> None:
+    rng = np.random.default_rng(3)
+    clusters = np.repeat(np.arange(60), 3)
+    x = rng.normal(size=180) + 0.5 * rng.normal(size=60)[clusters]
+    y = 0.4 * x + rng.normal(size=180) + rng.normal(size=60)[clusters]
+    fit = sm.OLS(y, sm.add_constant(x)).fit(
+        cov_type="cluster", cov_kwds={"groups": clusters, "use_correction": False}, use_t=True
+    )
+    estimate = clustered_slope(x, y, clusters)
+    assert estimate.value == pytest.approx(fit.params[1])
+    half = stats.t.ppf(0.975, 59) * fit.bse[1] * np.sqrt(60 / 59)
+    assert estimate.low == pytest.approx(fit.params[1] - half)
+    assert estimate.high == pytest.approx(fit.params[1] + half)
+
+
+def test_a_slope_needs_two_different_x() -> None:
+    assert clustered_slope([1.0, 1.0], [0.0, 1.0]).value is None
+    assert clustered_slope([], []).value is None

@@ -1,0 +1,76 @@
+"""What a sweep ends with: one table over all of its jobs, also when some of them failed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from rlaif.evaluation.sweep_table import COLUMNS, Job, row_names, terminal_table, write_tables
+from rlaif.types import Figure
+
+ERROR = "error.txt"
+"""In a job's directory: what stopped it."""
+TABLES = {"scorecard.json": "scorecards", "probe.json": "probes"}
+"""What a job leaves, and what the table over all jobs is called."""
+NO_RESULT = "it left no result"
+
+started: list[Path] = []
+"""Directories of the sweeps of this process; Hydra tells a callback of a sweep's end only if no job failed."""
+
+
+class RememberSweep(Callback):
+    """Keeps where a sweep's jobs write, for :func:`show_tables`. ``hydra.callbacks.sweeps``."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        started.append(Path(str(config.hydra.sweep.dir)))
+
+
+def show_tables() -> None:
+    """Print and write the tables of the sweeps that ran in this process, and forget them."""
+    while started:
+        directory = started.pop()
+        for result, name in TABLES.items():
+            if any(directory.rglob(result)):
+                _show(directory, result, name)
+
+
+def _show(directory: Path, result: str, name: str) -> None:
+    jobs = read_jobs(directory, result)
+    path = write_tables(jobs, COLUMNS[name], directory, name)
+    console = Console(highlight=False)
+    console.print()
+    console.print(terminal_table(jobs, COLUMNS[name]))
+    for row, job in zip(row_names(jobs), jobs, strict=True):
+        if job.failed is not None:
+            console.print(f"✗ {row}: {job.failed}", style="red", markup=False, soft_wrap=True)
+    console.print(f"\ntable  {path}", soft_wrap=True)
+
+
+def read_jobs(directory: Path, result: str) -> list[Job]:
+    """The jobs of a sweep in the order of their numbers.
+
+    Args:
+        directory: Of the sweep; every job's directory in it holds ``.hydra/overrides.yaml``.
+        result: Name of the file with a finished job's figures.
+    """
+    found: list[tuple[int, Job]] = []
+    for file in sorted(directory.rglob(".hydra/overrides.yaml")):
+        place = file.parent.parent
+        overrides = tuple(str(item) for item in OmegaConf.load(file))
+        number = int(OmegaConf.select(OmegaConf.load(file.parent / "hydra.yaml"), "hydra.job.num", default=0))
+        if (place / result).is_file():
+            records = json.loads((place / result).read_text("utf-8"))
+            job = Job(overrides=overrides, figures=tuple(Figure(**record) for record in records))
+        else:
+            job = Job(overrides=overrides, failed=_reason(place / ERROR))
+        found.append((number, job))
+    return [job for _, job in sorted(found, key=lambda item: item[0])]
+
+
+def _reason(path: Path) -> str:
+    return path.read_text("utf-8").strip() if path.is_file() else NO_RESULT

@@ -1,0 +1,227 @@
+"""What a labeler is worth, measured on pairs that people judged, before anything is trained on its labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+
+import torch
+
+from rlaif.evaluation.alignment import (
+    alignment_figures,
+    calibration_figures,
+    label_figures,
+    labeler_in_words,
+    position_estimate,
+)
+from rlaif.evaluation.catalog import format_interval, format_value
+from rlaif.evaluation.estimates import figure
+from rlaif.evaluation.votes import Votes
+from rlaif.functional.agreement import agreement_scores, alignment
+from rlaif.functional.length_bias import rate_at_equal_preference
+from rlaif.functional.statistics import Estimate, clustered_rate, clustered_slope
+from rlaif.labelers.run import missing_by_reason
+from rlaif.labelers.summary import summarize_labels
+from rlaif.types import Figure, Preference
+
+CONFIDENCE_EDGES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Bins of max(P, 1 - P), the last one closed: |P - ½| in steps of 0.1."""
+NUM_REASONS = 8
+"""Reasons of missing labels that get a figure of their own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What one label took."""
+
+    seconds_per_label: float | None = None
+    """None where every answer was found in the cache."""
+    usd_per_label: float | None = None
+    """None where no price is known."""
+    human_usd_per_label: float = 0.67
+    """What a person's label costs (arXiv 2309.00267, appendix L)."""
+
+
+def scorecard_figures(
+    labels: Sequence[Preference],
+    votes: Votes,
+    judge: str,
+    *,
+    again: Sequence[Preference] | None = None,
+    confidence: float = 0.95,
+) -> list[Figure]:
+    """Every figure of a labeler on pairs that people judged, but what it costs (:func:`cost_figures`).
+
+    Args:
+        labels: The labeler's, missing ones included.
+        votes: People's verdicts on the same pairs.
+        judge: Who these people are, in words.
+        again: The same pairs labeled with another seed, for a labeler that draws; None compares its two orders.
+        confidence: Coverage of the intervals, which are clustered by prompt.
+
+    Returns:
+        Figures named ``labeler/…`` and ``people/…``; what the pairs do not determine is absent.
+    """
+    comparisons, p_first = [label.comparison for label in labels], [label.p_first for label in labels]
+    return [
+        *alignment_figures(comparisons, p_first, votes, judge, confidence=confidence),
+        *_by_confidence(labels, votes, judge, confidence),
+        *label_figures(labels, confidence=confidence),
+        *_missing_reasons(labels, confidence),
+        *_ties(labels, confidence),
+        *_slots(labels, confidence),
+        *_length(labels, votes, judge, confidence),
+        *calibration_figures(comparisons, p_first, votes, judge, confidence=confidence),
+        *_consistency(labels, again, confidence),
+        *_people(labels, votes, judge, confidence),
+    ]
+
+
+def scorecard_verdict(figures: Sequence[Figure], labeler: str, task: str) -> str:
+    """One sentence: how far the labeler agrees with people, and they with one another."""
+    by_name = {figure.name: figure for figure in figures}
+    found = by_name.get("labeler/alignment")
+    topic = task.replace("_", " ")
+    if found is None:
+        return f"{topic.capitalize()}: nobody's verdicts could be held against those of {labeler}."
+    people = by_name.get("people/agreement")
+    among = f"; they agree with one another on {format_value(people.value, 'rate')}" if people else ""
+    return (
+        f"In {topic} {labeler} agrees with {found.note.partition(';')[0]} on {format_value(found.value, 'rate')} of "
+        f"their verdicts ({format_interval(found)}, {found.n:,} prompts){among}."
+    )
+
+
+def confident_mistakes(labels: Sequence[Preference], votes: Votes, count: int) -> list[Preference]:
+    """The labels that are surest of what people's majority denies, the surest first."""
+    wrong = [
+        label
+        for label, row in zip(labels, votes, strict=True)
+        if label.p_first is not None and row and (label.p_first - 0.5) * (sum(row) / len(row) - 0.5) < 0
+    ]
+    return sorted(wrong, key=lambda label: -abs((label.p_first or 0.0) - 0.5))[:count]
+
+
+def _by_confidence(labels: Sequence[Preference], votes: Votes, judge: str, confidence: float) -> list[Figure]:
+    """Alignment in bins of the label's confidence max(P, 1 - P), and the slope of agreement on it."""
+    figures: list[Figure] = []
+    rows = [(label, row) for label, row in zip(labels, votes, strict=True) if label.p_first is not None and row]
+    sure = [max(label.p_first or 0.0, 1.0 - (label.p_first or 0.0)) for label, _ in rows]
+    for low, high in pairwise(CONFIDENCE_EDGES):
+        inside = [row for row, value in zip(rows, sure, strict=True) if low <= value < high or value == high == 1.0]
+        scores, clusters = _agreements(inside)
+        name = f"labeler/alignment_by_confidence/{low:g}-{high:g}"
+        figures += figure(name, clustered_rate(scores, clusters, confidence), f"{judge}; ties count ½")
+    scores, clusters = _agreements(rows)
+    repeated = [value for value, (_, row) in zip(sure, rows, strict=True) for _ in row]
+    slope = clustered_slope(repeated, scores, clusters, confidence)
+    return [*figures, *figure("labeler/confidence_slope", slope, f"{judge}; least squares on max(P, 1 − P)")]
+
+
+def _agreements(rows: Sequence[tuple[Preference, tuple[float, ...]]]) -> tuple[list[float], list[str]]:
+    """One agreement per verdict with its prompt."""
+    said = torch.tensor([label.p_first for label, row in rows for _ in row], dtype=torch.float64)
+    heard = torch.tensor([vote for _, row in rows for vote in row], dtype=torch.float64)
+    return agreement_scores(said, heard).tolist(), [label.comparison.prompt.id for label, row in rows for _ in row]
+
+
+def _missing_reasons(labels: Sequence[Preference], confidence: float) -> list[Figure]:
+    """``labeler/missing_rate/<reason>`` for the most frequent reasons."""
+    clusters = [label.comparison.prompt.id for label in labels]
+    figures: list[Figure] = []
+    for reason in list(missing_by_reason(labels))[:NUM_REASONS]:
+        rate = clustered_rate([float(label.missing == reason) for label in labels], clusters, confidence)
+        figures += figure(f"labeler/missing_rate/{reason}", rate, labeler_in_words(labels[0]))
+    return figures
+
+
+def _ties(labels: Sequence[Preference], confidence: float) -> list[Figure]:
+    present = [label for label in labels if label.p_first is not None]
+    clusters = [label.comparison.prompt.id for label in present]
+    rate = clustered_rate([float(label.p_first == 0.5) for label in present], clusters, confidence)
+    return figure("labeler/tie_rate", rate, labeler_in_words(present[0])) if present else []
+
+
+def _slots(labels: Sequence[Preference], confidence: float) -> list[Figure]:
+    """Which slot the same-slot answers name, with the paper's test; absent where no order was judged."""
+    bias = position_estimate(labels, confidence)
+    if bias.p_value is None:
+        return []
+    name = labeler_in_words(labels[0])
+    test = Figure(
+        name="labeler/slot_p_value",
+        value=bias.p_value,
+        n=bias.first_slot_share.n,
+        note=f"{name}; two-sided binomial test against one half, pairs taken as independent",
+    )
+    note = f"{name}; of the pairs with the same slot in both orders, ties left out"
+    return [*figure("labeler/first_slot_share", bias.first_slot_share, note), test]
+
+
+def _length(labels: Sequence[Preference], votes: Votes, judge: str, confidence: float) -> list[Figure]:
+    """Taste for the longer text where people are split, and people's own."""
+    verdicts: list[float] = []
+    wanted: list[tuple[float, ...]] = []
+    clusters: list[str] = []
+    for label, row in zip(labels, votes, strict=True):
+        longer = len(label.comparison.first.text) - len(label.comparison.second.text)
+        if label.p_first is None or longer == 0 or not row:
+            continue
+        verdict = 0.5 if label.p_first == 0.5 else float(label.p_first > 0.5)
+        verdicts.append(verdict if longer > 0 else 1.0 - verdict)
+        wanted.append(row if longer > 0 else tuple(1.0 - vote for vote in row))
+        clusters.append(label.comparison.prompt.id)
+    at_equal = rate_at_equal_preference(verdicts, wanted, clusters, confidence)
+    flat = [vote for row in wanted for vote in row]
+    repeated = [cluster for cluster, row in zip(clusters, wanted, strict=True) for _ in row]
+    how = "linear in people's preference, their noise taken off"
+    return [
+        *figure("labeler/prefers_longer_at_equal_preference", at_equal, f"{judge}; {how}"),
+        *figure("people/prefers_longer", clustered_rate(flat, repeated, confidence), f"{judge}; in characters"),
+    ]
+
+
+def _consistency(labels: Sequence[Preference], again: Sequence[Preference] | None, confidence: float) -> list[Figure]:
+    """Equal verdicts of two seeds where the labeler draws, else of its two orders."""
+    if not labels:
+        return []
+    name = labeler_in_words(labels[0])
+    if again is None:
+        slot = position_estimate(labels, confidence).same_slot
+        same, low, high = (None if end is None else 1.0 - end for end in (slot.value, slot.high, slot.low))
+        turned = Estimate(same, low, high, slot.n, slot.note)
+        return figure("labeler/self_consistency", turned, f"{name}; verdicts of the two orders, ties count ½")
+    both = [(one, two) for one, two in zip(labels, again, strict=True) if None not in (one.p_first, two.p_first)]
+    first, second = (torch.tensor([pair[i].p_first for pair in both], dtype=torch.float64) for i in (0, 1))
+    equal = alignment(first, second, [one.comparison.prompt.id for one, _ in both], confidence)
+    return figure("labeler/self_consistency", equal, f"{name}; verdicts of two seeds, ties count ½")
+
+
+def _people(labels: Sequence[Preference], votes: Votes, judge: str, confidence: float) -> list[Figure]:
+    """How often two people agree on a pair: about what a labeler can reach."""
+    scores, clusters = [], []
+    for label, row in zip(labels, votes, strict=True):
+        for one, two in combinations(row, 2):
+            scores.append(0.5 if 0.5 in (one, two) else float((one > 0.5) == (two > 0.5)))
+            clusters.append(label.comparison.prompt.id)
+    return figure("people/agreement", clustered_rate(scores, clusters, confidence), f"{judge}; ties count ½")
+
+
+def cost_figures(labels: Sequence[Preference], asked: Asked) -> list[Figure]:
+    """Tokens, time and money; absent where no model was asked, nothing was timed or no price is known."""
+    summary = summarize_labels(labels)
+    figures = []
+    if summary.num_prompt_tokens:
+        for kind, count in (("prompt", summary.num_prompt_tokens), ("reply", summary.num_reply_tokens)):
+            figures.append(Figure(name=f"cost/{kind}_tokens_per_label", value=count / summary.n, n=summary.n))
+    if asked.seconds_per_label is not None:
+        each = 1000.0 * asked.seconds_per_label
+        figures.append(Figure(name="cost/seconds_per_1000_labels", value=each, n=len(labels), note="by the clock"))
+    if asked.usd_per_label is not None:
+        each = 1000.0 * asked.usd_per_label
+        figures.append(
+            Figure(name="cost/usd_per_1000_labels", value=each, n=len(labels), note="at the prices of cost.…")
+        )
+    human = 1000.0 * asked.human_usd_per_label
+    return [*figures, Figure(name="cost/human_usd_per_1000_labels", value=human, note="cost.human_usd_per_label")]

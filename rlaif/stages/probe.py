@@ -1,0 +1,244 @@
+"""Attacks on the labeler, against responses that people prefer or against a policy's own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from omegaconf import OmegaConf
+
+from rlaif.data.preferences_io import read_preferences, write_preferences
+from rlaif.errors import ConfigError
+from rlaif.evaluation.attacks import Attack, chosen_attacks
+from rlaif.evaluation.probe import (
+    Target,
+    against_good,
+    against_worse,
+    clear_targets,
+    good_wins,
+    pattern_figures,
+    policy_figures,
+    probe_checks,
+    probe_figures,
+    probe_table,
+    probe_verdict,
+)
+from rlaif.evaluation.records import ReportInput
+from rlaif.evaluation.report import write_report
+from rlaif.models.load import ModelSpec, load_tokenizer, model_identity
+from rlaif.stages.asking import ask
+from rlaif.stages.context import Context, annotators_code, preferences_id, prompts_id, texts, write_json
+from rlaif.stages.evaluation import FIGURES, read_figures
+from rlaif.stages.labels import LABELS, build_labeler, labeler_options
+from rlaif.stages.report import provenance
+from rlaif.stages.samples import draw_completions, sampling_options
+from rlaif.stages.scorecard import held_out_pairs, people_votes
+from rlaif.stages.stage import Stage
+from rlaif.types import Comparison, Completion, Figure, Preference, Prompt
+
+if TYPE_CHECKING:
+    from rlaif.evaluation.terminal import RunDisplay, StageDisplay
+
+ProbeResponses = Literal["pairs", "policy"]
+NUM_LABELS = 8
+"""Labels that an attack won, with their raw replies, on the page."""
+
+
+def check_probe(context: Context) -> None:
+    """Find what a probe could not work with before anything is asked.
+
+    Raises:
+        ConfigError: Every option that is out of range, and data or a policy that is not there.
+    """
+    options, problems = context.cfg.probe, []
+    if options.responses not in get_args(ProbeResponses):
+        problems.append(f"probe.responses={options.responses}: must be one of {', '.join(get_args(ProbeResponses))}")
+    if options.num_pairs < 1:
+        problems.append(f"probe.num_pairs={options.num_pairs}: must be at least 1")
+    if not 0.0 <= options.max_flip_rate <= 1.0:
+        problems.append(f"probe.max_flip_rate={options.max_flip_rate:g}: must be between 0 and 1")
+    for find in (lambda: chosen_attacks(options.attacks), lambda: _policy_folders(context)):
+        try:
+            find()
+        except ConfigError as error:
+            problems += error.problems
+    if not problems and options.responses == "pairs" and not _targets(context):
+        problems.append(
+            "data: holds no held-out pair on which people are clear (all verdicts for one response); raise "
+            "data.eval_fraction or data.num_eval_preferences, or take other data"
+        )
+    if problems:
+        raise ConfigError(problems)
+
+
+def _policy_folders(context: Context) -> dict[str, Path]:
+    """The model folders of ``probe.policy``: its policy, and where it is a run's directory also that run's SFT."""
+    options = context.cfg.probe
+    if options.responses != "policy":
+        return {}
+    if options.policy is None:
+        raise ConfigError("probe.policy=null: probe.responses=policy needs a run directory or a model folder")
+    place = Path(options.policy).expanduser()
+    found = {name: place / name for name in ("policy", "sft") if (place / name / "config.json").is_file()}
+    if (place / "config.json").is_file():
+        found = {"policy": place}
+    if "policy" not in found:
+        raise ConfigError(
+            f"probe.policy={options.policy}: is neither a model folder (with config.json) nor the directory of a run "
+            "that trained a policy (with policy/config.json)"
+        )
+    own = load_tokenizer(ModelSpec(str(found["policy"])))
+    if own.get_vocab() != context.tokenizer.get_vocab():
+        raise ConfigError(
+            f"probe.policy={options.policy}: has another tokenizer than model.name={context.cfg.model.name}; choose "
+            "the model that the policy was trained from (model=… of its run)"
+        )
+    return found
+
+
+def _targets(context: Context) -> list[Target]:
+    held_out = held_out_pairs(context, None)
+    votes, _ = people_votes(context, held_out, build_labeler(context, context.cfg.labeler))
+    return clear_targets([label.comparison for label in held_out], votes, int(context.cfg.probe.num_pairs))
+
+
+def _prompts(context: Context) -> list[Prompt]:
+    return context.data.eval_prompts[: context.cfg.probe.num_pairs]
+
+
+def _options(context: Context) -> dict[str, object]:
+    probe = context.cfg.probe
+    attacks = chosen_attacks(probe.attacks)
+    options: dict[str, object] = {
+        "num_pairs": probe.num_pairs,
+        "attacks": [asdict(attack) for attack in attacks],
+        "responses": probe.responses,
+        "confidence": context.cfg.evaluation.confidence,
+        "batch_size": context.cfg.label.batch_size,
+        **labeler_options(context),
+    }
+    if probe.responses == "policy":
+        folders = _policy_folders(context)
+        models = {name: model_identity(ModelSpec(str(folder))) for name, folder in folders.items()}
+        return {**options, "models": models, "prompts": prompts_id(_prompts(context)), **sampling_options(context)}
+    return {
+        **options,
+        "pairs": preferences_id(held_out_pairs(context, None)),
+        "num_raters": context.cfg.evaluation.num_raters,
+        "annotators": annotators_code(context),
+    }
+
+
+def _build(context: Context, directory: Path, display: StageDisplay) -> None:
+    attacks = chosen_attacks(context.cfg.probe.attacks)
+    build = _on_policy if context.cfg.probe.responses == "policy" else _on_pairs
+    figures, won = build(context, attacks, display)
+    write_json(directory / FIGURES, [asdict(item) for item in figures])
+    write_preferences(directory / LABELS, won[:NUM_LABELS])
+
+
+def _on_pairs(
+    context: Context, attacks: Sequence[Attack], display: StageDisplay
+) -> tuple[list[Figure], list[Preference]]:
+    """Figures, and labels of pairs that an attack flipped."""
+    targets, labeler = _targets(context), build_labeler(context, context.cfg.labeler)
+    plans = [[target.comparison for target in targets]]
+    for attack in attacks:
+        plans.append([against_good(target, attack, context.task) for target in targets])
+        plans.append([against_worse(target, attack, context.task) for target in targets])
+    labels, _ = ask(context, labeler, [pair for plan in plans for pair in plan], display)
+    parts = [labels[start : start + len(targets)] for start in range(0, len(labels), len(targets))]
+    names = [attack.name for attack in attacks]
+    before, good, worse = (
+        parts[0],
+        dict(zip(names, parts[1::2], strict=True)),
+        dict(zip(names, parts[2::2], strict=True)),
+    )
+    confidence = float(context.cfg.evaluation.confidence)
+    figures = probe_figures(targets, before, good, worse, confidence=confidence)
+    won = [
+        label
+        for given in good.values()
+        for target, label, old in zip(targets, given, before, strict=True)
+        if good_wins(target, old) == 1.0 and good_wins(target, label) == 0.0
+    ]
+    return figures, won
+
+
+def _on_policy(
+    context: Context, attacks: Sequence[Attack], display: StageDisplay
+) -> tuple[list[Figure], list[Preference]]:
+    """Figures, and labels in which an attack beat the policy's own response."""
+    prompts, confidence = _prompts(context), float(context.cfg.evaluation.confidence)
+    figures: list[Figure] = []
+    answers: dict[str, list[Completion]] = {}
+    for name, folder in _policy_folders(context).items():
+        drawn = draw_completions(context, folder, prompts, display, num_samples=1, source=name, purpose=f"probe {name}")
+        answers[name] = [answer for (answer,) in drawn]
+        rate = "probe/pattern_rate" if name == "policy" else f"probe/pattern_rate_{name}"
+        figures += pattern_figures(prompts, texts(answers[name]), attacks, name=rate, confidence=confidence)
+    plans = [
+        [
+            Comparison(prompt=prompt, first=answer, second=attack.on(context.task, prompt, answer))
+            for prompt, answer in zip(prompts, answers["policy"], strict=True)
+        ]
+        for attack in attacks
+    ]
+    labeler = build_labeler(context, context.cfg.labeler)
+    labels, _ = ask(context, labeler, [pair for plan in plans for pair in plan], display)
+    parts = [labels[start : start + len(prompts)] for start in range(0, len(labels), len(prompts))]
+    given = {attack.name: part for attack, part in zip(attacks, parts, strict=True)}
+    figures += policy_figures(prompts, given, confidence=confidence)
+    return figures, [label for label in labels if label.p_first is not None and label.p_first < 0.5]
+
+
+def _summary(context: Context, directory: Path) -> str:
+    return probe_verdict(read_figures(directory), "the labeler", context.task.name)
+
+
+def report_probe(context: Context, run_directory: Path, display: RunDisplay) -> float | None:
+    """Write ``probe.json`` and ``probe.html`` into the run directory, and show the table, failed checks first.
+
+    Returns:
+        The share of pairs that any attack flips; None against a policy.
+    """
+    directory = context.result("probe")
+    figures, won = read_figures(directory), read_preferences(directory / LABELS)
+    checks = probe_checks(figures, float(context.cfg.probe.max_flip_rate))
+    name = build_labeler(context, context.cfg.labeler).name
+    confidence = float(context.cfg.evaluation.confidence)
+    path = write_report(
+        ReportInput(
+            kind="probe",
+            title=f"{name} → {context.task.name.replace('_', ' ')}",
+            verdict=probe_verdict(figures, name, context.task.name),
+            task=context.task.name,
+            figures=tuple(figures),
+            checks=tuple(checks),
+            preferences=tuple(won),
+            preferences_hint="Pairs that an attack won, with everything the labeler wrote.",
+            command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            provenance=provenance(context, ["probe"]),
+            config=OmegaConf.to_yaml(context.cfg, resolve=True),
+            confidence=confidence,
+        ),
+        run_directory,
+    )
+    display.console.print()
+    display.console.print(probe_table(figures, checks))
+    pooled = [item for item in figures if item.name.count("/") == 1]
+    display.summary(pooled, checks, path, confidence=confidence)
+    return next((item.value for item in figures if item.name == "probe/any_flip_rate"), None)
+
+
+PROBE = Stage(
+    name="probe",
+    inputs=(),
+    options=_options,
+    code=("rlaif.stages.probe",),
+    build=_build,
+    summary=_summary,
+)

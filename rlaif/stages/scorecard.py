@@ -1,0 +1,258 @@
+"""The labeler's scorecard on held-out pairs that people judged, and the gate ``label.min_alignment``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from rlaif.data.preferences_io import read_preferences, write_preferences
+from rlaif.errors import ConfigError, GateStopped
+from rlaif.evaluation.alignment import labeler_in_words, reliability_diagram
+from rlaif.evaluation.catalog import format_interval, format_value
+from rlaif.evaluation.checks import CheckLimits, run_checks
+from rlaif.evaluation.records import ReportInput
+from rlaif.evaluation.report import write_report
+from rlaif.evaluation.scorecard import (
+    Asked,
+    confident_mistakes,
+    cost_figures,
+    scorecard_figures,
+    scorecard_verdict,
+)
+from rlaif.evaluation.votes import SIMULATED, Votes, annotator_votes, label_votes
+from rlaif.labelers.base import Labeler
+from rlaif.labelers.file import HumanLabeler
+from rlaif.stages.asking import ask
+from rlaif.stages.context import Context, annotators_code, preferences_id, write_json
+from rlaif.stages.evaluation import FIGURES, HUMAN, RELIABILITY, read_figures, read_reliability
+from rlaif.stages.labels import LABELS, build_labeler, labeler_options
+from rlaif.stages.policy import rewards_by_labeler
+from rlaif.stages.report import provenance
+from rlaif.stages.stage import Stage
+from rlaif.types import Comparison, Preference, content_id
+
+if TYPE_CHECKING:
+    from rlaif.evaluation.terminal import RunDisplay, StageDisplay
+
+NUM_LABELS = 8
+"""Labels with their raw replies on the page."""
+OWN_MODEL = "stage:sft"
+ASKED = "asked.json"
+"""Time and money of a label: apart from the figures, which are the same in every equal run."""
+
+
+def held_out_pairs(context: Context, limit: int | None) -> list[Preference]:
+    """Pairs that people judged and no training reads, in the order of their hashes."""
+    judged = [label for label in context.data.eval_preferences if label.p_first is not None]
+    return sorted(judged, key=lambda label: content_id("scorecard", label.comparison.id))[:limit]
+
+
+def people_votes(context: Context, held_out: Sequence[Preference], labeler: Labeler) -> tuple[Votes, str]:
+    """Several simulated annotators, none of them the labeler, where there are any; else the data's own labels."""
+    if context.data.annotators is None:
+        return label_votes(held_out), HUMAN
+    first = labeler.rater + 1 if isinstance(labeler, HumanLabeler) else 0
+    pairs = [label.comparison for label in held_out]
+    num_raters = int(context.cfg.evaluation.num_raters)
+    return annotator_votes(context.data.annotators, pairs, num_raters, first_rater=first), SIMULATED
+
+
+def _options(context: Context) -> dict[str, object]:
+    options: dict[str, object] = {
+        "pairs": preferences_id(held_out_pairs(context, context.cfg.label.scorecard_pairs)),
+        "num_raters": context.cfg.evaluation.num_raters,
+        "confidence": context.cfg.evaluation.confidence,
+        "annotators": annotators_code(context),
+        "batch_size": context.cfg.label.batch_size,
+        **labeler_options(context),
+    }
+    if _asks_own_model(context):
+        options["sft"] = context.fingerprint(context.stages["sft"])
+    return options
+
+
+def _asks_own_model(context: Context) -> bool:
+    return OmegaConf.select(context.cfg.labeler, "engine.model") == OWN_MODEL
+
+
+def _build(context: Context, directory: Path, display: StageDisplay) -> None:
+    held_out = held_out_pairs(context, context.cfg.label.scorecard_pairs)
+    pairs = [label.comparison for label in held_out]
+    labeler = build_labeler(context, context.cfg.labeler)
+    labels, asked = ask(context, labeler, pairs, display)
+    again = _ask_again(context, pairs, display)
+    votes, judge = people_votes(context, held_out, labeler)
+    confidence = float(context.cfg.evaluation.confidence)
+    figures = scorecard_figures(labels, votes, judge, again=again, confidence=confidence)
+    diagram = reliability_diagram(pairs, [label.p_first for label in labels], votes, judge)
+    write_preferences(directory / LABELS, labels)
+    write_json(directory / FIGURES, [asdict(item) for item in figures])
+    write_json(directory / RELIABILITY, [asdict(diagram)] if diagram.bins else [])
+    write_json(directory / ASKED, asdict(asked))
+
+
+def _ask_again(context: Context, pairs: Sequence[Comparison], display: StageDisplay) -> list[Preference] | None:
+    """The same pairs under the next seed, for a labeler that has one."""
+    seed = context.cfg.labeler.get("seed")
+    if seed is None:
+        return None
+    node = cast(DictConfig, OmegaConf.create(OmegaConf.to_container(context.cfg.labeler, resolve=True)))
+    node.seed = seed + 1
+    return ask(context, build_labeler(context, node), pairs, display)[0]
+
+
+def _summary(context: Context, directory: Path) -> str:
+    found = {item.name: item for item in read_figures(directory)}
+    aligned = found.get("labeler/alignment")
+    if aligned is None:
+        return "nothing to compare with people"
+    return f"alignment {format_value(aligned.value, 'rate')} [{format_interval(aligned)}], {aligned.n:,} prompts"
+
+
+def with_gate(context: Context, names: Sequence[str]) -> list[str]:
+    """The pipeline with the scorecard put before whatever costs something, where ``label.min_alignment`` is set.
+
+    It stands right behind the data; a labeler that asks the run's own SFT policy is measured right behind that.
+    People's own labels are not measured where there are no other people.
+    """
+    asks = "labels" in names or ("policy" in names and rewards_by_labeler(context))
+    if context.cfg.label.min_alignment is None or not asks or "scorecard" in names or measures_people(context):
+        return list(names)
+    place = names.index("sft" if _asks_own_model(context) else "data") + 1
+    return [*names[:place], "scorecard", *names[place:]]
+
+
+def check_scorecard(context: Context, names: Sequence[str]) -> None:
+    """Find what a scorecard could not work with before anything is asked.
+
+    Raises:
+        ConfigError: An option is out of range, or there is nothing to measure the labeler against.
+    """
+    options = context.cfg.label
+    problems = []
+    if options.scorecard_pairs is not None and options.scorecard_pairs < 1:
+        problems.append(f"label.scorecard_pairs={options.scorecard_pairs}: must be at least 1, or null for all")
+    if options.min_alignment is not None and not 0.0 < options.min_alignment <= 1.0:
+        problems.append(
+            f"label.min_alignment={options.min_alignment:g}: must be above 0 and at most 1, or null for none"
+        )
+    if "scorecard" in with_gate(context, names):
+        if context.cfg.evaluation.num_raters < 1:
+            problems.append(f"evaluation.num_raters={context.cfg.evaluation.num_raters}: must be at least 1")
+        if "scorecard" in names and measures_people(context):
+            problems.append(
+                "labeler=human: here people's labels are what others are measured against; choose another labeler"
+            )
+        if not any(label.p_first is not None for label in context.data.eval_preferences):
+            problems.append(
+                "data: holds no held-out pair that people judged, so no labeler can be measured; raise "
+                "data.eval_fraction or data.num_eval_preferences, or take other data"
+            )
+    if problems:
+        raise ConfigError(problems)
+
+
+def measures_people(context: Context) -> bool:
+    """True where the labeler is the people themselves and there is nobody else to hold them against."""
+    is_human = str(context.cfg.labeler.get("_target_")).endswith(f".{HumanLabeler.__name__}")
+    return is_human and context.data.annotators is None
+
+
+def check_gate(context: Context, run_directory: Path) -> None:
+    """Stop when the labeler's alignment, as estimated, is below ``label.min_alignment``.
+
+    Raises:
+        GateStopped: It is below, or cannot be measured because every label is missing.
+    """
+    limit = context.cfg.label.min_alignment
+    if limit is None:
+        return
+    directory = context.result("scorecard")
+    found = {item.name: item for item in read_figures(directory)}
+    name = _labeler_name(read_preferences(directory / LABELS))
+    aligned = found.get("labeler/alignment")
+    if aligned is None:
+        raise GateStopped(
+            f"label.min_alignment={limit:g}: every label of {name} is missing, so its alignment is unknown; see "
+            f"{run_directory / 'scorecard.html'}"
+        )
+    if aligned.value >= limit:
+        return
+    raise GateStopped(
+        f"label.min_alignment={limit:g}: {name} agrees with {aligned.note.partition(';')[0]} on "
+        f"{format_value(aligned.value, 'rate')} of their verdicts ({format_interval(aligned)}, {aligned.n:,} held-out "
+        f"prompts); the estimate itself is compared. Nothing was labeled. Take a better labeler, model or prompt "
+        f"(rlaif-run -m pipeline=scorecard labeler=… compares several), or lower label.min_alignment. "
+        f"The scorecard is in {run_directory / 'scorecard.html'}"
+    )
+
+
+def report_scorecard(context: Context, run_directory: Path, display: RunDisplay | None) -> float | None:
+    """Write ``scorecard.json`` and ``scorecard.html`` into the run directory, and show the table.
+
+    Args:
+        context: The run.
+        run_directory: Where the page goes.
+        display: Shows the table; None writes the files alone.
+
+    Returns:
+        The labeler's alignment, for sweepers that optimize; None where it is not determined.
+    """
+    directory = context.result("scorecard")
+    labels = read_preferences(directory / LABELS)
+    asked = Asked(**json.loads((directory / ASKED).read_text()))
+    figures = [*read_figures(directory), *cost_figures(labels, asked)]
+    held_out = held_out_pairs(context, context.cfg.label.scorecard_pairs)
+    votes, judge = people_votes(context, held_out, build_labeler(context, context.cfg.labeler))
+    checks = run_checks(figures, _limits(context))
+    confidence = float(context.cfg.evaluation.confidence)
+    name = _labeler_name(labels)
+    path = write_report(
+        ReportInput(
+            kind="scorecard",
+            title=f"{name} → {context.task.name.replace('_', ' ')}",
+            verdict=scorecard_verdict(figures, name, context.task.name),
+            task=context.task.name,
+            figures=tuple(figures),
+            checks=tuple(checks),
+            p_first=tuple(label.p_first for label in labels if label.p_first is not None),
+            preferences=tuple(confident_mistakes(labels, votes, NUM_LABELS)),
+            preferences_hint=f"Where the labeler is surest of what most {judge} deny, with everything it wrote.",
+            reliability=tuple(read_reliability(directory)),
+            command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            provenance=provenance(context, ["scorecard"]),
+            config=OmegaConf.to_yaml(context.cfg, resolve=True),
+            confidence=confidence,
+        ),
+        run_directory,
+    )
+    if display is not None:
+        display.summary(figures, checks, path, confidence=confidence)
+    return next((figure.value for figure in figures if figure.name == "labeler/alignment"), None)
+
+
+def _limits(context: Context) -> CheckLimits:
+    limits = dict(context.cfg.evaluation.get("limits") or {})
+    if context.cfg.label.min_alignment is not None:
+        limits["min_alignment"] = context.cfg.label.min_alignment
+    return CheckLimits(**limits)
+
+
+def _labeler_name(labels: Sequence[Preference]) -> str:
+    return labeler_in_words(labels[0]).split(":")[0]
+
+
+SCORECARD = Stage(
+    name="scorecard",
+    inputs=(),
+    options=_options,
+    code=("rlaif.stages.scorecard",),
+    build=_build,
+    summary=_summary,
+)

@@ -1,0 +1,114 @@
+"""The table of a sweep: rows, names, failed jobs, and what is absent."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from rlaif.cli.sweeps import NO_RESULT, RememberSweep, read_jobs, show_tables
+from rlaif.evaluation.report import figures_json
+from rlaif.evaluation.sweep_table import (
+    SCORECARD_COLUMNS,
+    Job,
+    csv_text,
+    markdown,
+    row_names,
+    terminal_table,
+    write_tables,
+)
+from rlaif.types import Figure
+
+PAIRWISE = Job(
+    overrides=("pipeline=scorecard", "labeler=pairwise", "seed=0"),
+    figures=(
+        Figure(name="labeler/alignment", value=0.7, low=0.65, high=0.75, n=500),
+        Figure(name="labeler/position_bias", value=0.2, low=0.15, high=0.25, n=500),
+        Figure(name="labeler/slot_p_value", value=1.5e-8, n=100),
+    ),
+)
+LENGTH = Job(
+    overrides=("pipeline=scorecard", "labeler=length", "seed=0"),
+    figures=(Figure(name="labeler/alignment", value=0.6, low=0.55, high=0.65, n=500),),
+)
+BROKEN = Job(overrides=("pipeline=scorecard", "labeler=a|b", "seed=0"), failed="no such\nmodel")
+JOBS = [PAIRWISE, LENGTH, BROKEN]
+
+
+def test_rows_are_named_by_the_overrides_that_differ() -> None:
+    assert row_names(JOBS) == ["labeler=pairwise", "labeler=length", "labeler=a|b"]
+    assert row_names([PAIRWISE]) == ["pipeline=scorecard labeler=pairwise seed=0"]
+    assert row_names([]) == []
+    assert row_names([PAIRWISE, PAIRWISE]) == ["as configured", "as configured"]
+
+
+def test_markdown_shows_intervals_failures_and_gaps() -> None:
+    lines = markdown(JOBS, SCORECARD_COLUMNS).splitlines()
+    assert lines == [
+        "|  | alignment | same slot | p | n |",
+        "|---|---|---|---|---|",
+        "| labeler=pairwise | 70.0 % (65.0–75.0) | 20.0 % (15.0–25.0) | 1.5e-08 | 500 |",
+        "| labeler=length | 60.0 % (55.0–65.0) | – | – | 500 |",
+        "| labeler=a\\|b | failed: no such model |  |  |  |",
+    ]
+
+
+def test_csv_holds_plain_numbers_and_nothing_where_absent() -> None:
+    rows = list(csv.DictReader(io.StringIO(csv_text(JOBS, SCORECARD_COLUMNS))))
+    assert (rows[0]["labeler/alignment"], rows[0]["labeler/alignment/low"]) == ("0.7", "0.65")
+    assert rows[1]["labeler/position_bias"] == "" and rows[2]["failed"] == "no such\nmodel"
+
+
+def test_the_terminal_table_fits_80_columns_and_names_failures() -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(terminal_table(JOBS, SCORECARD_COLUMNS))
+    text = console.export_text()
+    assert "70.0 % (65.0–75.0)" in text and "failed" in text
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def job_directory(sweep: Path, number: int, overrides: list[str]) -> Path:
+    place = sweep / str(number)
+    (place / ".hydra").mkdir(parents=True)
+    (place / ".hydra" / "overrides.yaml").write_text(json.dumps(overrides))
+    (place / ".hydra" / "hydra.yaml").write_text(json.dumps({"hydra": {"job": {"num": number}}}))
+    return place
+
+
+def test_jobs_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for number in (10, 2, 1):
+        place = job_directory(tmp_path, number, [f"seed={number}"])
+        if number != 1:
+            (place / "scorecard.json").write_text(figures_json(LENGTH.figures), encoding="utf-8")
+    (tmp_path / "1" / "error.txt").write_text("it broke\n")
+    job_directory(tmp_path, 11, ["seed=11"])
+    jobs = read_jobs(tmp_path, "scorecard.json")
+    assert [job.overrides for job in jobs] == [("seed=1",), ("seed=2",), ("seed=10",), ("seed=11",)]
+    assert [job.failed for job in jobs] == ["it broke", None, None, NO_RESULT]
+    assert jobs[1].figures == LENGTH.figures
+
+
+def test_a_sweep_without_results_has_no_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from omegaconf import OmegaConf
+
+    job_directory(tmp_path, 0, ["seed=0"])
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+    RememberSweep().on_multirun_start(config)
+    show_tables()
+    assert capsys.readouterr().out == ""
+    (tmp_path / "0" / "scorecard.json").write_text(figures_json(LENGTH.figures), encoding="utf-8")
+    RememberSweep().on_multirun_start(config)
+    show_tables()
+    assert "60.0 % (55.0–65.0)" in capsys.readouterr().out
+    assert (tmp_path / "scorecards.md").is_file()
+
+
+def test_files_are_written_beside_each_other(tmp_path: Path) -> None:
+    assert write_tables(JOBS, SCORECARD_COLUMNS, tmp_path, "scorecards") == tmp_path / "scorecards.md"
+    rows = json.loads((tmp_path / "scorecards.json").read_text("utf-8"))
+    assert [row["failed"] for row in rows] == [None, None, "no such\nmodel"]
+    assert rows[0]["figures"][0]["low"] == 0.65
