@@ -64,3 +64,12 @@ class LimitsRequests(Protocol):
 
     requests_per_minute: float | None
     """None where no limit is set."""
+
+
+@runtime_checkable
+class ReadsRepeatedly(Protocol):
+    """An engine that may read, and pay for, a prompt several times to score it once (votes)."""
+
+    def num_reads(self, options: Sequence[str]) -> int:
+        """How often a prompt is read for one call of ``score`` on it, at least 1."""
+        ...

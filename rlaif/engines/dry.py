@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from rlaif.engines.base import Engine
+from rlaif.engines.base import Engine, ReadsRepeatedly
 from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt
 
 _FILLER, _FILLER_WORDS = " and", 64
@@ -22,6 +22,8 @@ class DryEngine:
     def __init__(self, engine: Engine, *, reply_tokens: int | None = None) -> None:
         self.engine = engine
         self.reply_tokens = reply_tokens
+        self.num_requests = 0
+        """Prompts that would have been read so far, each as often as the engine would read it."""
         self._tokens_per_word: float | None = None
 
     @property
@@ -40,10 +42,16 @@ class DryEngine:
     def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
         """Every option equally likely."""
         logprobs = (-math.log(len(options)),) * len(options)
-        return [OptionScores(logprobs=logprobs, num_prompt_tokens=self.num_tokens(prompt.text)) for prompt in prompts]
+        num_reads = self.engine.num_reads(options) if isinstance(self.engine, ReadsRepeatedly) else 1
+        self.num_requests += num_reads * len(prompts)
+        return [
+            OptionScores(logprobs=logprobs, num_prompt_tokens=num_reads * self.num_tokens(prompt.text))
+            for prompt in prompts
+        ]
 
     def generate(self, prompts: Sequence[StructuredPrompt], sampling: Sampling) -> list[Generation]:
         """Filler of the expected length; a labeler that looks for a verdict in it finds none."""
+        self.num_requests += len(prompts)
         limit = sampling.max_new_tokens
         length = limit if self.reply_tokens is None else min(self.reply_tokens, limit)
         text = _FILLER * max(1, round(length / self._per_word()))

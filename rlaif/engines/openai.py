@@ -160,6 +160,7 @@ class OpenAIEngine:
             break_after=break_after,
             max_response_bytes=max_response_bytes,
         )
+        self.requests_per_minute = requests_per_minute
         self._client: Client | None = None
         self._loop: LoopThread | None = None
         self._prompts: PromptTokenizer | None = None
@@ -186,6 +187,10 @@ class OpenAIEngine:
         if self.tokenizer is not None:
             return len(self._tokenizer().data_ids(text))
         return math.ceil(len(text.encode("utf-8", "replace")) / _BYTES_PER_TOKEN)
+
+    def num_reads(self, options: Sequence[str]) -> int:
+        """As :meth:`rlaif.engines.base.ReadsRepeatedly.num_reads`: once per vote, or per echoed option."""
+        return {"votes": self.num_votes, "echo": len(options)}.get(self.scoring, 1)
 
     def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
         """As :meth:`rlaif.engines.base.Engine.score`; see :mod:`rlaif.engines.openai_scores` for what is bounded.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -50,7 +51,7 @@ class TransformersEngine:
     Args:
         model: ``pocket:L`` or another pocket model, the path of a Hugging Face folder, or a hub ``org/name``.
         dtype: ``float32`` is exact enough for near-ties; ``bfloat16`` is faster and moves logits by about 0.01.
-        device: ``auto`` takes the first GPU if there is one, else the CPU.
+        device: ``auto`` takes this process's GPU (the first, where there is one process) if there is one, else the CPU.
         batch_size: Prompts read at once; None means 16 on the CPU and 64 on a GPU.
         attn_implementation: ``sdpa`` or ``eager``.
         max_context: Longest prompt with its answer, in tokens; None means the model's own limit.
@@ -238,7 +239,7 @@ def _device(name: str) -> str:
     import torch
 
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise EngineError(f"labeler.engine.device={name}: no GPU is available here; take auto or cpu")
     return name

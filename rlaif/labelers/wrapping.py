@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from rlaif.engines.answer_cache import AnswerCache
@@ -13,7 +13,7 @@ from rlaif.engines.spending import Ledger
 L = TypeVar("L")
 
 _PARTS = ("labelers", "labeler")
-"""Attributes in which a labeler keeps other labelers: a sequence, or one."""
+"""Attributes in which a labeler keeps other labelers: several (a sequence, or by name), or one."""
 
 
 def wrap_engines(labeler: L, *, cache: AnswerCache | None = None, ledger: Ledger | None = None) -> L:
@@ -67,6 +67,8 @@ def replace_engines(labeler: L, replacement: Callable[[Engine], Engine]) -> L:
             attributes["engine"] = replaced[id(engine)]
         for name in _PARTS:
             inner = attributes.get(name, ())
+            if isinstance(inner, Mapping):
+                inner = list(inner.values())
             for member in inner if isinstance(inner, list | tuple) else [inner]:
                 visit(member)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -37,9 +36,11 @@ class Estimate:
 
     num_pairs: int
     expected: Spending
-    """With replies of the expected length; ``seconds`` is 0 where the time is not known."""
+    """With replies of the expected length; ``seconds``, of all processes together, is 0 where the time is not known."""
     at_most: Spending
     """With replies as long as the labeler allows."""
+    num_processes: int = 1
+    """Processes that label at once."""
     notes: tuple[str, ...] = ()
     """What the figures rest on, a sentence each."""
 
@@ -75,28 +76,27 @@ def estimate_labels(context: Context) -> Estimate:
     notes += more
     if len(counted) < len(pairs):
         notes.append(f"tokens are counted on {len(counted)} of the pairs and scaled up")
-    seconds = 0.0
+    seconds_per_question = None
     if engines.are_local:
         measured = _spread(counted, MAX_MEASURED)
-        seconds, measured_tokens = engines.measure(labeler, measured)
-        seconds *= len(pairs) / len(measured)
+        seconds_per_question, measured_tokens = engines.measure(labeler, measured)
         reply_tokens = reply_tokens or measured_tokens
         notes.append(f"time and length of replies are measured on {len(measured)} pairs on this machine")
     elif reply_tokens is None:
         notes.append("estimate_reply_tokens is not set: replies are taken as long as the labeler allows")
     cache, scale = answer_cache(context), len(pairs) / len(counted)
     expected, at_most = (
-        _scaled(engines.count(labeler, counted, length, cache), scale) for length in (reply_tokens, None)
+        _scaled(engines.count(labeler, counted, length, cache, seconds_per_question), scale)
+        for length in (reply_tokens, None)
     )
     if expected.num_cached:
         notes.append(f"{expected.num_cached:,} answers are in the label cache and cost nothing")
-    share = num_devices(context.cfg)
-    expected, at_most = (
-        replace(spending, seconds=engines.seconds(spending, seconds) / share) for spending in (expected, at_most)
+    num_processes = num_devices(context.cfg)
+    if num_processes > 1 and expected.seconds:
+        notes.append(f"the time is that of {num_processes} processes at once")
+    return Estimate(
+        num_pairs=len(pairs), expected=expected, at_most=at_most, num_processes=num_processes, notes=tuple(notes)
     )
-    if share > 1 and expected.seconds:
-        notes.append(f"the time is that of {share} processes at once")
-    return Estimate(num_pairs=len(pairs), expected=expected, at_most=at_most, notes=tuple(notes))
 
 
 class _Engines:
@@ -117,38 +117,40 @@ class _Engines:
         return all(isinstance(engine, TransformersEngine) for engine in self.originals)
 
     def measure(self, labeler: Labeler, pairs: Sequence[Comparison]) -> tuple[float, int | None]:
-        """Seconds, and mean tokens of a written reply (None where none is written); the model is loaded before."""
-        meters = [MeasuringEngine(engine) for engine in self.originals]
+        """Seconds per question, and mean tokens of a written reply (None where none is written)."""
+        ledger, meters = Ledger(), [MeasuringEngine(engine) for engine in self.originals]
         for wrapped, meter in zip(self.wrapped, meters, strict=True):
-            wrapped.engine, wrapped.cache, wrapped.ledger = meter, None, None
-            meter.num_tokens("")
-        start = time.perf_counter()
+            wrapped.engine, wrapped.cache, wrapped.ledger = meter, None, ledger
+            meter.num_tokens("")  # loads the model, which is no part of the time
         labeler.label(pairs)
-        seconds = time.perf_counter() - start
         lengths = [length for meter in meters for length in meter.reply_lengths]
-        return seconds, round(sum(lengths) / len(lengths)) if lengths else None
+        spent = ledger.total()
+        return spent.seconds / max(1, spent.num_questions), round(sum(lengths) / len(lengths)) if lengths else None
 
     def count(
-        self, labeler: Labeler, pairs: Sequence[Comparison], reply_tokens: int | None, cache: AnswerCache | None
+        self,
+        labeler: Labeler,
+        pairs: Sequence[Comparison],
+        reply_tokens: int | None,
+        cache: AnswerCache | None,
+        seconds_per_question: float | None,
     ) -> Spending:
-        ledger = Ledger()
-        for wrapped, engine in zip(self.wrapped, self.originals, strict=True):
-            wrapped.engine = DryEngine(engine, reply_tokens=reply_tokens)
+        """What these pairs take; the time of servers by their limits, 0 where one has none."""
+        ledger, dry = Ledger(), [DryEngine(engine, reply_tokens=reply_tokens) for engine in self.originals]
+        for wrapped, engine in zip(self.wrapped, dry, strict=True):
+            wrapped.engine, wrapped.ledger = engine, ledger
             wrapped.cache = None if cache is None else _ReadOnly(cache)
-            wrapped.ledger = ledger
         labeler.label(pairs)
-        return replace(ledger.total(), seconds=0.0)
-
-    def seconds(self, spending: Spending, measured_s: float) -> float:
-        """Of local models as measured, for what is not known yet; of servers by their limits, 0 without one."""
-        questions = spending.num_questions + spending.num_cached
-        if self.are_local:
-            return measured_s * spending.num_questions / questions if questions else 0.0
-        limits = [engine.requests_per_minute for engine in self.originals if isinstance(engine, LimitsRequests)]
-        known = [limit for limit in limits if limit is not None]
-        if len(known) < len(self.originals):
-            return 0.0
-        return 60.0 * spending.num_questions / sum(known)
+        total = ledger.total()
+        if seconds_per_question is not None:
+            return replace(total, seconds=seconds_per_question * total.num_questions)
+        limits = [
+            engine.requests_per_minute if isinstance(engine, LimitsRequests) else None for engine in self.originals
+        ]
+        times = [
+            60.0 * asked.num_requests / limit for asked, limit in zip(dry, limits, strict=True) if limit is not None
+        ]
+        return replace(total, seconds=sum(times) if None not in limits else 0.0)
 
 
 class _ReadOnly:
@@ -207,18 +209,8 @@ def _spread(pairs: Sequence[Comparison], count: int) -> list[Comparison]:
 
 
 def _scaled(spending: Spending, factor: float) -> Spending:
-    counts = {name: round(getattr(spending, name) * factor) for name in _COUNTS}
-    return Spending(**counts)
-
-
-_COUNTS = (
-    "num_questions",
-    "num_prompt_tokens",
-    "num_reply_tokens",
-    "num_cached",
-    "num_cached_prompt_tokens",
-    "num_cached_reply_tokens",
-)
+    counts = {name: round(value * factor) for name, value in asdict(spending).items() if name != "seconds"}
+    return Spending(**counts, seconds=spending.seconds * factor)
 
 
 def _print(estimate: Estimate, prices: Prices, display: RunDisplay) -> None:
@@ -245,7 +237,7 @@ def _times(estimate: Estimate) -> tuple[str, str]:
     """The longest replies are not timed: how a model's speed changes with them is not measured."""
     if not estimate.expected.num_questions:
         return format_seconds(0.0), ""
-    seconds = estimate.expected.seconds
+    seconds = estimate.expected.seconds / estimate.num_processes
     return (format_seconds(seconds) if seconds else "not estimated"), ""
 
 
@@ -256,4 +248,4 @@ def _money(spending: Spending, prices: Prices) -> float | None:
 
 
 def _usd(value: float | None) -> str:
-    return "no price known" if value is None else f"{value:,.2f} USD"
+    return "not known" if value is None else f"{value:,.2f} USD"

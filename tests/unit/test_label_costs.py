@@ -1,0 +1,234 @@
+"""What labels cost, against sums done by hand: prices, budget, estimate."""
+
+from __future__ import annotations
+
+import io
+from copy import deepcopy
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from rlaif.config.check import compose
+from rlaif.engines.cached import CachedEngine
+from rlaif.engines.dry import DryEngine
+from rlaif.engines.scripted import ScriptedEngine
+from rlaif.engines.spending import Ledger, Spending
+from rlaif.errors import ConfigError, GateStopped
+from rlaif.evaluation.terminal import RunDisplay
+from rlaif.labelers.cost import Budget, Prices, cost_figures
+from rlaif.stages.context import Context
+from rlaif.stages.estimate import estimate_labels, show_estimate
+from rlaif.stages.labels import answer_cache, build_labeler, check_label_options
+from rlaif.stages.run import STAGES
+from rlaif.types import Comparison, Completion, Sampling, Segment, StructuredPrompt
+
+PAPER = Prices(usd_per_million_input_tokens=30.0, usd_per_million_output_tokens=60.0)
+"""arXiv 2309.00267, appendix L: $0.03 and $0.06 per thousand tokens."""
+
+
+def ledger(*spent: Spending) -> Ledger:
+    filled = Ledger()
+    for spending in spent:
+        filled.add(spending)
+    return filled
+
+
+def test_the_papers_own_example_costs_what_the_paper_says() -> None:
+    one_label = Spending(num_questions=2, num_prompt_tokens=2 * 830, num_reply_tokens=2 * 61)
+    assert PAPER.usd(one_label) == pytest.approx(0.0571, abs=5e-5)
+    figures = cost_figures(ledger(one_label), PAPER, num_labels=1)
+    assert figures["usd_per_1000_labels"] == pytest.approx(57.1, abs=0.05)
+    assert figures["human_usd_per_1000_labels"] == pytest.approx(670.0)
+    assert figures["human_usd_per_1000_labels"] / figures["usd_per_1000_labels"] == pytest.approx(11.7, abs=0.05)
+    assert figures["tokens_per_label"] == 1782
+
+
+def test_money_of_a_rented_machine_and_of_nothing_known() -> None:
+    assert Prices(usd_per_hour=4.0).usd(Spending(seconds=900.0)) == 1.0
+    assert Prices().usd(Spending(seconds=900.0, num_prompt_tokens=10**9)) is None
+    assert Prices(usd_per_million_output_tokens=1.0).usd(Spending(num_prompt_tokens=10**6)) == 0.0
+
+
+def test_cached_answers_are_free_and_still_count_in_what_a_label_costs() -> None:
+    half = Spending(
+        num_questions=10,
+        num_prompt_tokens=1000,
+        num_reply_tokens=10,
+        num_cached=10,
+        num_cached_prompt_tokens=1000,
+        num_cached_reply_tokens=10,
+        seconds=5.0,
+    )
+    figures = cost_figures(ledger(half), PAPER, num_labels=10)
+    assert figures["usd"] == pytest.approx((1000 * 30 + 10 * 60) / 1e6)
+    assert figures["usd_per_1000_labels"] == pytest.approx(2 * 100 * figures["usd"])
+    assert figures["seconds"] == 5.0 and figures["seconds_per_1000_labels"] == 1000.0
+    all_known = cost_figures(ledger(Spending(num_cached=4, num_cached_prompt_tokens=8)), PAPER, num_labels=2)
+    assert all_known["usd"] == 0.0 and all_known["seconds_per_1000_labels"] is None
+    assert all_known["usd_per_1000_labels"] == pytest.approx(1000 * 8 * 30 / 1e6 / 2)
+    none = cost_figures(Ledger(), Prices(usd_per_hour=1.0), num_labels=0)
+    assert none["tokens_per_label"] is None and none["usd_per_1000_labels"] is None
+
+
+@pytest.mark.parametrize(
+    ("budget", "stops"),
+    [
+        (Budget(), False),
+        (Budget(max_tokens=111), False),
+        (Budget(max_tokens=110), True),
+        (Budget(max_usd=0.0037), False),
+        (Budget(max_usd=0.0036), True),
+        (Budget(max_hours=0.51), False),
+        (Budget(max_hours=0.5), True),
+    ],
+)
+def test_a_budget_stops_once_it_is_spent(budget: Budget, stops: bool, tmp_path: Path) -> None:
+    spent = ledger(Spending(num_questions=4, num_prompt_tokens=100, num_reply_tokens=10, seconds=1800.0))
+    if not stops:
+        budget.check(spent, PAPER, tmp_path)
+        return
+    with pytest.raises(GateStopped) as stopped:
+        budget.check(spent, PAPER, tmp_path)
+    assert stopped.value.exit_code == 3
+    message = str(stopped.value)
+    assert "4 questions, 100 tokens read, 10 written, 0.50 hours, 0.0036 USD" in message
+    assert str(tmp_path) in message and "start again to go on" in message
+
+
+def test_hours_are_those_of_the_slowest_process_and_tokens_those_of_all(tmp_path: Path) -> None:
+    for rank in range(2):
+        Ledger(tmp_path, rank=rank).add(Spending(num_prompt_tokens=60, seconds=1800.0 * (rank + 1)))
+    both = Ledger(tmp_path)
+    Budget(max_hours=1.1, max_tokens=121).check(both, PAPER, tmp_path)
+    with pytest.raises(GateStopped, match=r"max_hours"):
+        Budget(max_hours=1.0).check(both, PAPER, tmp_path)
+    with pytest.raises(GateStopped, match=r"max_tokens"):
+        Budget(max_tokens=120).check(both, PAPER, tmp_path)
+
+
+def test_options_out_of_range_are_named_as_typed() -> None:
+    with pytest.raises(ConfigError) as error:
+        Prices(usd_per_hour=-1.0, human_usd_per_label=-2.0)
+    assert [problem.split("=")[0] for problem in error.value.problems] == [
+        "cost.usd_per_hour",
+        "cost.human_usd_per_label",
+    ]
+    with pytest.raises(ConfigError, match=r"budget\.max_tokens=0: must be above 0"):
+        Budget(max_tokens=0)
+    with pytest.raises(ConfigError, match=r"budget\.max_usd=1: no price is known; set cost\.usd_per"):
+        Budget(max_usd=1.0).check_prices(Prices())
+
+
+SMALL = ("data.num_demonstrations=6", "data.num_label_prompts=5", "model=pocket_xs", "pipeline=label")
+composed = lru_cache(compose)
+
+
+def context(tmp_path: Path, *overrides: str) -> Context:
+    """Overrides of choices are composed once; those of values are set on a copy, which is quicker."""
+    composing = ("labeler.engine.model", "labeler.engine.url")
+    choices = tuple(o for o in overrides if "." not in o.partition("=")[0] or o.startswith(composing))
+    cfg = deepcopy(composed((*SMALL, *choices)))
+    values = [override for override in overrides if override not in choices]
+    cfg.merge_with_dotlist([f"store.dir={tmp_path}", *values])
+    return Context(cfg, STAGES)
+
+
+def test_wrong_values_are_found_before_anything_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"label\.cache=disk: must be one of local, network, none"):
+        check_label_options(context(tmp_path, "label.cache=disk"))
+    with pytest.raises(ConfigError, match=r"label\.batch_size=0"):
+        check_label_options(context(tmp_path, "label.batch_size=0"))
+    with pytest.raises(ConfigError, match=r"budget\.max_usd"):
+        check_label_options(context(tmp_path, "budget.max_usd=3"))
+    check_label_options(context(tmp_path, "budget.max_usd=3", "cost.usd_per_hour=0.5"))
+
+
+def test_a_local_estimate_counts_the_tokens_that_labeling_then_reads(tmp_path: Path) -> None:
+    run = context(tmp_path, "labeler=pairwise", "labeler.engine.model=pocket:XS", "cost.usd_per_hour=3.6")
+    estimate = estimate_labels(run)
+    assert estimate.num_pairs == 5
+    assert estimate.expected == estimate.at_most
+    assert estimate.expected.seconds > 0
+    assert any("has not sampled yet" in note for note in estimate.notes)
+    responses = [Completion(text=item.response) for item in run.data.demonstrations]
+    pairs = [
+        Comparison(prompt=prompt, first=responses[2 * n % 6], second=responses[(2 * n + 1) % 6])
+        for n, prompt in enumerate(run.data.label_prompts)
+    ]
+    labels = build_labeler(run, run.cfg.labeler).label(pairs)
+    judgments = [judgment for label in labels for judgment in label.judgments]
+    assert estimate.expected.num_questions == len(judgments) == 10
+    # A prompt's segments are tokenized one by one when it is asked, and as one text when it is counted.
+    read = sum(judgment.num_prompt_tokens for judgment in judgments)
+    assert estimate.expected.num_prompt_tokens == pytest.approx(read, rel=0.02)
+    assert estimate.expected.num_reply_tokens == 10
+    assert not list(tmp_path.glob("labels-*"))
+
+
+SERVER = ("labeler/engine=openai", "labeler.engine.model=m", "labeler.engine.url=http://127.0.0.1:9/v1")
+"""Nobody listens there: an estimate that asked would fail."""
+
+
+def test_a_server_is_not_asked_and_its_time_follows_from_its_limit(tmp_path: Path) -> None:
+    limits = ("labeler.engine.requests_per_minute=30", "estimate_reply_tokens=61", "labeler.max_rationale_tokens=200")
+    estimate = estimate_labels(context(tmp_path, *SERVER, *limits))
+    assert estimate.expected.num_questions == estimate.at_most.num_questions == 5 * 2 * 2
+    assert estimate.expected.num_reply_tokens == 10 * (61 + 1)
+    assert estimate.at_most.num_reply_tokens == 10 * (200 + 1)
+    assert estimate.expected.num_prompt_tokens < estimate.at_most.num_prompt_tokens
+    assert estimate.expected.seconds == 20 * 60 / 30
+
+
+def test_votes_read_a_prompt_once_each(tmp_path: Path) -> None:
+    once = estimate_labels(context(tmp_path, "labeler=pairwise", *SERVER))
+    votes = ("labeler.engine.scoring=votes", "labeler.engine.num_votes=8", "labeler.engine.requests_per_minute=60")
+    eight = estimate_labels(context(tmp_path, "labeler=pairwise", *SERVER, *votes))
+    assert eight.expected.num_prompt_tokens == 8 * once.expected.num_prompt_tokens
+    assert once.expected.seconds == 0.0 and eight.expected.seconds == 8 * 10
+
+
+def test_what_the_cache_knows_is_free_and_a_labeler_without_a_model_costs_nothing(tmp_path: Path) -> None:
+    run = context(tmp_path, "labeler=pairwise", *SERVER)
+    before = estimate_labels(run)
+    labeler = build_labeler(run, run.cfg.labeler)
+
+    class Answering(ScriptedEngine):
+        identity = labeler.engine.identity  # type: ignore[attr-defined]
+
+        rendered = labeler.engine.rendered  # type: ignore[attr-defined]
+
+    demonstrations = [Completion(text=item.response) for item in run.data.demonstrations]
+    first = Comparison(prompt=run.data.label_prompts[0], first=demonstrations[0], second=demonstrations[1])
+    labeler.engine = CachedEngine(Answering(), answer_cache(run))  # type: ignore[attr-defined]
+    labeler.label([first])
+    after = estimate_labels(run)
+    assert after.expected.num_questions == before.expected.num_questions - 2
+    assert after.expected.num_cached == 2
+    human = estimate_labels(context(tmp_path, "labeler=human"))
+    assert human.expected == Spending() and "asks no language model" in human.notes[-1]
+
+
+def test_the_estimate_is_printed_with_the_human_price(tmp_path: Path) -> None:
+    console = Console(file=io.StringIO(), width=100)
+    prices = ("cost.usd_per_million_input_tokens=30", "cost.usd_per_million_output_tokens=60")
+    show_estimate(context(tmp_path, *SERVER, *prices), RunDisplay(console))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "people would cost" in text and "3.35 USD" in text
+    assert "not estimated" in text and "Nothing was labeled" in text
+    with pytest.raises(ConfigError, match=r"estimate=true: this pipeline labels no plan"):
+        show_estimate(context(tmp_path, "pipeline=sft"), RunDisplay(console))
+
+
+def test_tokens_of_placeholders_are_as_many_as_asked_for() -> None:
+    prompt = StructuredPrompt(segments=(Segment(text="How many words are these?"),))
+    engine = DryEngine(ScriptedEngine(), reply_tokens=7)
+    (generation,) = engine.generate([prompt], Sampling(max_new_tokens=100))
+    assert len(generation.token_ids) == 7 and engine.num_tokens(generation.text) == 7
+    assert generation.num_prompt_tokens == 5 and generation.finished
+    (cut,) = engine.generate([prompt], Sampling(max_new_tokens=3))
+    assert len(cut.token_ids) == 3
+    (scores,) = engine.score([prompt], ("1", "2"))
+    assert scores.logprobs is not None and scores.logprobs[0] == scores.logprobs[1]
+    assert engine.num_requests == 3
