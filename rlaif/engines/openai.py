@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from rlaif.engines.base import Answer
 from rlaif.engines.openai_client import Body, Client, Connection
 from rlaif.engines.openai_failures import RequestFailed
 from rlaif.engines.openai_loop import LoopThread
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 Api = Literal["completions", "chat"]
 Scoring = Literal["top_logprobs", "echo", "votes"]
 Prompt = str | list[int]
-Answer = TypeVar("Answer")
+Reading = TypeVar("Reading", OptionScores, Generation)
+Found = TypeVar("Found")
 
 _SEEDS = 2**31
 _BYTES_PER_TOKEN = 4
@@ -161,6 +163,7 @@ class OpenAIEngine:
             max_response_bytes=max_response_bytes,
         )
         self.requests_per_minute = requests_per_minute
+        self.on_answer: Callable[[int, Answer], None] | None = None
         self._client: Client | None = None
         self._loop: LoopThread | None = None
         self._prompts: PromptTokenizer | None = None
@@ -189,8 +192,10 @@ class OpenAIEngine:
         return math.ceil(len(text.encode("utf-8", "replace")) / _BYTES_PER_TOKEN)
 
     def num_reads(self, options: Sequence[str]) -> int:
-        """As :meth:`rlaif.engines.base.ReadsRepeatedly.num_reads`: once per vote, or per echoed option."""
-        return {"votes": self.num_votes, "echo": len(options)}.get(self.scoring, 1)
+        """As :meth:`rlaif.engines.base.ReadsRepeatedly.num_reads`: once per vote or echoed option; for the likeliest
+        tokens once, and once more per option where one begins another."""
+        follow_ups = len(options) if self.api == "completions" and terminated(options) != list(options) else 0
+        return {"votes": self.num_votes, "echo": len(options)}.get(self.scoring, 1 + follow_ups)
 
     def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
         """As :meth:`rlaif.engines.base.Engine.score`; see :mod:`rlaif.engines.openai_scores` for what is bounded.
@@ -221,20 +226,31 @@ class OpenAIEngine:
         """Attempts that failed and were made again, by reason."""
         return {} if self._client is None else dict(self._client.retried)
 
-    def _all(self, questions: Sequence[Callable[[], Awaitable[Answer]]]) -> list[Answer]:
+    def _all(self, questions: Sequence[Callable[[], Awaitable[Reading]]]) -> list[Reading]:
         if not questions:
             return []
         if self._loop is None:
             self._loop = LoopThread()
+        return self._loop.run(self._ask_all(questions))
 
-        async def ask() -> list[Answer]:
-            if self._client is None:
-                self._client = Client(self.connection)
-            self.connection.key()
-            self._client.breaker.stop_if_open()
-            return await asyncio.gather(*(question() for question in questions))
+    async def _ask_all(self, questions: Sequence[Callable[[], Awaitable[Reading]]]) -> list[Reading]:
+        if self._client is None:
+            self._client = Client(self.connection)
+        self.connection.key()
+        self._client.breaker.stop_if_open()
 
-        return self._loop.run(ask())
+        async def hand_over(position: int, question: Callable[[], Awaitable[Reading]]) -> Reading:
+            answer = await question()
+            if self.on_answer is not None:
+                self.on_answer(position, answer)
+            return answer
+
+        tasks = [asyncio.create_task(hand_over(*numbered)) for numbered in enumerate(questions)]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
 
     async def _score(self, structured: StructuredPrompt, options: Sequence[str]) -> OptionScores:
         usage = _Usage()
@@ -308,10 +324,10 @@ class OpenAIEngine:
             body["stop"] = list(sampling.stop)
         return body
 
-    async def _post(self, body: Body, max_tokens: int, read: Callable[[Reply], Answer], usage: _Usage) -> Answer:
+    async def _post(self, body: Body, max_tokens: int, read: Callable[[Reply], Found], usage: _Usage) -> Found:
         """One request; the tokens that it read count even where its answer is of no use."""
 
-        def count_and_read(payload: object) -> Answer:
+        def count_and_read(payload: object) -> Found:
             reply = read_reply(payload, model=self.model, accept_model=self.accept_model)
             usage.num_prompt_tokens += reply.num_prompt_tokens
             return read(reply)
@@ -360,7 +376,7 @@ class OpenAIEngine:
 
     def __getstate__(self) -> dict[str, object]:
         """Options only: a copy in another process opens its own connections."""
-        return self.__dict__ | {"_client": None, "_loop": None, "_prompts": None}
+        return self.__dict__ | {"on_answer": None, "_client": None, "_loop": None, "_prompts": None}
 
 
 def _written(reply: Reply) -> Reply:
