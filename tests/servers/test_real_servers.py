@@ -12,6 +12,7 @@ from rlaif.engines.transformers import TransformersEngine
 from rlaif.labelers.pairwise import PairwiseLabeler
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.tasks.base import get_task
+from rlaif.testing.engine_contract import check_engine
 from rlaif.types import Comparison, Completion, Prompt, Sampling, Segment, StructuredPrompt
 
 if TYPE_CHECKING:
@@ -59,6 +60,11 @@ def test_llama_cpp_gives_the_log_probs_of_the_local_engine(
         assert score.bounded == ()
         assert score.logprobs == pytest.approx(exact.logprobs, abs=1e-3)
     assert engine.retried == {}
+
+
+def test_llama_cpp_keeps_the_contract_of_engines(llama_cpp: Server) -> None:
+    engine = OpenAIEngine(llama_cpp.model, url=llama_cpp.url, top_logprobs=200, max_concurrency=1, max_retries=0)
+    assert [result for result in check_engine(engine) if not result.passed] == []
 
 
 def test_llama_cpp_reads_as_many_tokens(llama_cpp: Server, local: TransformersEngine) -> None:

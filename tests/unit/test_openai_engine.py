@@ -21,7 +21,8 @@ from rlaif.engines.openai import OpenAIEngine
 from rlaif.errors import ConfigError, GateStopped
 from rlaif.labelers.pairwise import PairwiseLabeler
 from rlaif.prompts.judge import JudgePrompts
-from rlaif.testing.conformance import CHECKS
+from rlaif.testing.conformance import check_labeler
+from rlaif.testing.engine_contract import check_engine
 from rlaif.testing.samples import sample_comparisons
 from rlaif.testing.tiny import make_tiny_model
 from rlaif.types import Sampling, Segment, StructuredPrompt
@@ -287,10 +288,27 @@ class TestMissing:
 
 
 class TestContract:
-    @pytest.mark.parametrize("check", CHECKS)
-    def test_a_labeler_on_it_keeps_the_contract(self, server: Server, check: str) -> None:
+    def test_it_keeps_the_contract_of_engines(self, server: Server) -> None:
+        assert [result for result in check_engine(engine(server)) if not result.passed] == []
+
+    def test_a_labeler_on_it_keeps_the_contract(self, server: Server) -> None:
         labeler = PairwiseLabeler(JudgePrompts(), engine(server))
-        CHECKS[check](labeler, sample_comparisons())
+        assert [result for result in check_labeler(labeler, sample_comparisons()) if not result.passed] == []
+
+    @pytest.mark.parametrize(
+        ("options", "scored", "num_reads"),
+        [
+            ({}, ("1", "2"), 1),
+            ({}, ("1", "2", "10"), 4),
+            ({"api": "chat"}, ("1", "2", "10"), 1),
+            ({"scoring": "echo"}, ("1", "2"), 2),
+            ({"scoring": "votes", "num_votes": 5}, ("1", "2"), 5),
+        ],
+    )
+    def test_requests_per_prompt(
+        self, server: Server, options: dict[str, Any], scored: tuple[str, ...], num_reads: int
+    ) -> None:
+        assert engine(server, **options).num_reads(scored) == num_reads
 
     def test_answers_are_handed_over_one_by_one(self, server: Server) -> None:
         asked = engine(server)
