@@ -63,7 +63,7 @@ def read_jobs(directory: Path, result: str) -> list[Job]:
         place = file.parent.parent
         overrides = tuple(str(item) for item in OmegaConf.load(file))
         number = int(OmegaConf.select(OmegaConf.load(file.parent / "hydra.yaml"), "hydra.job.num", default=0))
-        if (place / result).is_file():
+        if (place / result).is_file() and not (place / ERROR).is_file():  # a gate stops behind the scorecard
             records = json.loads((place / result).read_text("utf-8"))
             job = Job(overrides=overrides, figures=tuple(Figure(**record) for record in records))
         else:

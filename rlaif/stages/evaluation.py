@@ -174,7 +174,7 @@ def _labeler(context: Context, confidence: float) -> tuple[list[Figure], list[Re
         return figures, []
     p_first = [label.p_first for label in labels]
     figures += alignment_figures(comparisons, p_first, votes, judge, confidence=confidence)
-    figures += calibration_figures(comparisons, p_first, votes, judge)
+    figures += calibration_figures(comparisons, p_first, votes, judge, confidence=confidence)
     return figures, [reliability_diagram(comparisons, p_first, votes, judge)]
 
 
@@ -204,7 +204,7 @@ def _reward_model(context: Context, confidence: float) -> tuple[list[Figure], li
     judge = SIMULATED if context.data.annotators is not None else HUMAN
     votes = label_votes(held_out)
     figures = alignment_figures(comparisons, p_first, votes, judge, name="reward_model/accuracy", confidence=confidence)
-    figures += calibration_figures(comparisons, p_first, votes, judge, group="reward_model")
+    figures += calibration_figures(comparisons, p_first, votes, judge, group="reward_model", confidence=confidence)
     return figures, [reliability_diagram(comparisons, p_first, votes, judge, title="Reward model")]
 
 
