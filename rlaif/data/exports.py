@@ -12,7 +12,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rlaif.artifacts import atomic_write
+from rlaif.artifacts import atomic_file
 from rlaif.data.transcripts import instruction_of, messages
 from rlaif.errors import ConfigError
 from rlaif.types import Preference
@@ -86,14 +86,14 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     if path.suffix not in ENDINGS:
         raise ConfigError(f"{path}: the name must end with {', '.join(ENDINGS)}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".parquet":
-        sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(list(rows)), sink, compression="zstd")
-        atomic_write(path, sink.getvalue().to_pybytes())
-    elif path.suffix == ".json":
-        atomic_write(path, (json.dumps(list(rows), ensure_ascii=False, indent=1) + "\n").encode())
-    else:
-        atomic_write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+    with atomic_file(path) as file:
+        if path.suffix == ".parquet":
+            pq.write_table(pa.Table.from_pylist(list(rows)), file, compression="zstd")
+        elif path.suffix == ".json":
+            file.write((json.dumps(list(rows), ensure_ascii=False, indent=1) + "\n").encode())
+        else:
+            for row in rows:
+                file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
 
 
 def _reason_to_leave_out(label: Preference, options: ExportOptions) -> str | None:

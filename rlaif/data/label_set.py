@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rlaif.artifacts import atomic_write
+from rlaif.artifacts import atomic_file, atomic_write
 from rlaif.data.cards import Card, card_text
 from rlaif.data.pairs import conversation_start
 from rlaif.data.preferences_io import PREFERENCE_SCHEMA, ROWS_AT_ONCE, open_table
@@ -23,6 +24,7 @@ SPLITS = ("train", "validation", "test")
 EVIDENCE = "judgments"
 CARD = "README.md"
 DATA = "data"
+COUNTED = ["prompt", "task", "source", "labeler", "p_first", "missing"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,77 +118,69 @@ def write_label_set(
         DataError: The table cannot be read.
     """
     options = options or SplitOptions()
-    names = [name for name in PREFERENCE_SCHEMA.names if with_evidence or name != EVIDENCE]
-    kept, counts = _rows_to_keep(table)
+    counts = SetCounts()
+    keeps = iter(_rows_to_keep(table))
     (folder / DATA).mkdir(parents=True, exist_ok=True)
-    with open_table(table, PREFERENCE_SCHEMA) as source:
-        names = [name for name in names if name in source.schema_arrow.names]
+    with ExitStack() as stack:
+        source = stack.enter_context(open_table(table, PREFERENCE_SCHEMA))
+        present = source.schema_arrow.names
+        names = [name for name in PREFERENCE_SCHEMA.names if name in present and (with_evidence or name != EVIDENCE)]
         schema = pa.schema([PREFERENCE_SCHEMA.field(name) for name in names])
-        parts = {split: _Part(folder / DATA / f"{split}.parquet", schema) for split in SPLITS}
-        keeps = iter(kept)
+        parts = {split: _Part(folder / DATA / f"{split}.parquet", schema, stack) for split in SPLITS}
         for batch in source.iter_batches(ROWS_AT_ONCE, columns=names):
-            splits = [options.split_of(row["prompt"]) for row in batch.select(["prompt"]).to_pylist()]
-            chosen = [split if next(keeps) else "" for split in splits]
-            for row, split in zip(batch.to_pylist(), chosen, strict=True):
+            rows = batch.select(COUNTED).to_pylist()
+            chosen = [options.split_of(row["prompt"]) if next(keeps) else "" for row in rows]
+            counts.num_repeated += chosen.count("")
+            for row, split in zip(rows, chosen, strict=True):
                 if split:
                     counts.add(row, split)
             for split, part in parts.items():
                 part.add(batch.filter(pa.array([name == split for name in chosen])))
-    for part in parts.values():
-        part.close()
+        for part in parts.values():
+            part.close()
+    for split, num_rows in counts.rows.items():
+        if not num_rows:
+            parts[split].path.unlink()
     atomic_write(folder / CARD, card_text(card, counts, evidence=with_evidence).encode())
     return counts
 
 
 class _Part:
-    """One split, written in groups of rows."""
+    """One split, written in groups of rows; it appears whole when the stack ends."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, stack: ExitStack) -> None:
         self.path = path
         self.schema = schema
-        self.writer = pq.ParquetWriter(path, schema, compression="zstd")
+        file = stack.enter_context(atomic_file(path))
+        self.writer = stack.enter_context(pq.ParquetWriter(file, schema, compression="zstd"))
         self.waiting: list[pa.RecordBatch] = []
-        self.num_rows = 0
 
     def add(self, batch: pa.RecordBatch) -> None:
         self.waiting.append(batch)
-        self.num_rows += batch.num_rows
         if sum(waiting.num_rows for waiting in self.waiting) >= ROWS_AT_ONCE:
-            self._flush()
+            self.close()
 
     def close(self) -> None:
-        """Finish the file; without rows there is none."""
-        self._flush()
-        self.writer.close()
-        if not self.num_rows:
-            self.path.unlink()
-
-    def _flush(self) -> None:
+        """Write what waits."""
         if self.waiting:
             self.writer.write_table(pa.Table.from_batches(self.waiting).cast(self.schema))
             self.waiting.clear()
 
 
-def _rows_to_keep(table: Path) -> tuple[list[bool], SetCounts]:
-    """Which rows stay, and how many do not."""
-    counts = SetCounts()
-    first_label: dict[str, int] = {}
-    first_row: dict[str, int] = {}
-    keys = []
-    for index, (key, has_label) in enumerate(_keys(table)):
-        keys.append(key)
-        first_row.setdefault(key, index)
-        if has_label:
-            first_label.setdefault(key, index)
-    kept = [index == first_label.get(key, first_row[key]) for index, key in enumerate(keys)]
-    counts.num_repeated = len(kept) - sum(kept)
-    return kept, counts
-
-
-def _keys(table: Path) -> Iterator[tuple[str, bool]]:
-    columns = ["prompt", "first", "second", "source", "p_first"]
+def _rows_to_keep(table: Path) -> bytearray:
+    """One byte per row: 1 where the row stays."""
+    best: dict[int, int] = {}
+    has_label = bytearray()
     with open_table(table, PREFERENCE_SCHEMA) as source:
-        for batch in source.iter_batches(ROWS_AT_ONCE, columns=columns):
+        for batch in source.iter_batches(ROWS_AT_ONCE, columns=["prompt", "first", "second", "source", "p_first"]):
             for row in batch.to_pylist():
                 pair = PairKey.of(row["prompt"], row["first"], row["second"])
-                yield content_id(pair.id, row["source"]), row["p_first"] is not None
+                key = int(content_id(pair.id, row["source"]), 16)
+                index = len(has_label)
+                has_label.append(row["p_first"] is not None)
+                if key not in best or (has_label[index] and not has_label[best[key]]):
+                    best[key] = index
+    kept = bytearray(len(has_label))
+    for index in best.values():
+        kept[index] = 1
+    return kept

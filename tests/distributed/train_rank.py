@@ -41,6 +41,7 @@ def build(kind: str, folder: Path) -> tuple[LightningModule, LightningDataModule
             Preference(
                 comparison=Comparison(prompt=p, first=Completion(text="yes " * (n + 1)), second=Completion(text="no")),
                 p_first=n / 12,
+                weight=0.5 + n % 3,
             )
             for n, p in enumerate(PROMPTS)
         ]

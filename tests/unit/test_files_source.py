@@ -186,3 +186,18 @@ def test_max_rows_and_num_eval_prompts(tmp_path):
 def test_equal_texts_in_another_prompt_may_stand_in_another_order():
     firsts = {chosen_and_rejected(f"prompt {i}", "a", "b").first for i in range(20)}
     assert firsts == {"a", "b"}
+
+
+def test_repeated_pairs_are_merged_and_not_held_against_the_data(tmp_path):
+    votes = [
+        {"prompt": "A post.", "first": "x", "second": "y", "p_first": p_first, "weight": weight}
+        for p_first, weight in ((1, 1), (1, 3), (0.4, 2))
+    ]
+    turned = {"prompt": "A post.", "first": "y", "second": "x", "p_first": 0}
+    data = FilesSource(
+        write(tmp_path / "a.jsonl", [*votes, turned]), format="table", eval_fraction=0.0, max_skipped=0.0
+    ).load(Summarization())
+    [label] = data.preferences
+    assert (label.comparison.first.text, label.p_first, label.weight) == ("x", pytest.approx(0.85), 1.75)
+    assert data.skipped.counts == {"repeated pair, same label": 2, "repeated pair, other label": 1}
+    assert len(data.demonstrations) == 1
