@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -15,10 +15,15 @@ from rlaif.types import Completion, Prompt, Rating
 REASONS_SHOWN = 3
 
 
+def _nothing() -> None:
+    """No limit."""
+
+
 class LabelerReward:
     """Expected score of a labeler, mapped to [-1, 1] (arXiv 2309.00267, section 2.2.2).
 
-    Equal (prompt, response) pairs of a policy step are judged once, in one call of the labeler. A response whose
+    Equal (prompt, response) pairs of a policy step are judged once, in one call of the labeler; what an engine has
+    answered in an earlier step, its answer cache knows. A response whose
     judgement is missing has no reward: it is left out of the loss, the baseline and every mean, and gives no
     gradient. A step in which more than ``max_missing_rate`` is missing stops the run.
 
@@ -38,9 +43,15 @@ class LabelerReward:
         self.max_missing_rate = max_missing_rate
         self.mean, self.std = 0.0, 1.0
 
-    def use(self, rater: Rater) -> LabelerReward:
-        """Judge with this labeler; returns itself."""
+    def use(self, rater: Rater, *, before_asking: Callable[[], None] = _nothing) -> LabelerReward:
+        """Judge with this labeler; returns itself.
+
+        Args:
+            rater: Who judges.
+            before_asking: Called before every call of the labeler; a budget raises from it.
+        """
         self.rater = rater
+        self.before_asking = before_asking
         return self
 
     def to(self, device: torch.device | str) -> LabelerReward:
@@ -68,6 +79,7 @@ class LabelerReward:
         keys = [(prompt.id, response.text) for prompt, response in zip(prompts, responses, strict=True)]
         distinct = {key: row for row, key in reversed(list(enumerate(keys)))}
         rows = sorted(distinct.values())
+        self.before_asking()
         ratings = self.rater.rate([prompts[row] for row in rows], [responses[row] for row in rows])
         self._check_missing(ratings)
         by_key = {keys[row]: rating.reward for row, rating in zip(rows, ratings, strict=True)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
@@ -16,7 +17,7 @@ from rlaif.data.preferences_io import read_preferences, write_preferences
 from rlaif.engines.answer_cache import AnswerCache, CachePlace, open_cache
 from rlaif.engines.spending import Ledger
 from rlaif.errors import ConfigError, GateStopped
-from rlaif.labelers.base import Labeler, PlansAhead
+from rlaif.labelers.base import Labeler, LearnsFromPeople, PlansAhead
 from rlaif.labelers.cost import Budget, Prices, cost_figures
 from rlaif.labelers.file import HumanLabeler
 from rlaif.labelers.plan import Plan
@@ -54,6 +55,17 @@ def build_labeler(context: Context, node: DictConfig) -> Labeler:
     return cast(Labeler, labeler)
 
 
+def prepare(context: Context, labeler: Labeler, comparisons: Sequence[Comparison]) -> Labeler:
+    """Let a labeler see the whole plan, and learn from people's labels of some of its pairs where it wants to."""
+    if isinstance(labeler, PlansAhead):
+        labeler = labeler.for_plan(comparisons)
+    if isinstance(labeler, LearnsFromPeople) and labeler.learns:
+        data = context.data
+        people = HumanLabeler().bind(data.preferences, data.annotators, data_identity=context.source.identity)
+        labeler = labeler.fit(people.label(comparisons[: labeler.num_known]))
+    return labeler
+
+
 def comparisons_to_label(context: Context) -> list[Comparison]:
     """Pairs of the SFT policy's samples, or the data set's own (``data.pairs``)."""
     if context.cfg.data.pairs == "dataset":
@@ -70,8 +82,9 @@ def labeler_options(context: Context) -> dict[str, object]:
     else:
         labeler = build_labeler(context, context.cfg.labeler)
         options["labeler"] = labeler.identity
-        if isinstance(labeler, HumanLabeler):
+        if isinstance(labeler, HumanLabeler) or (isinstance(labeler, LearnsFromPeople) and labeler.learns):
             options["annotators"] = annotators_code(context)
+            options["people"] = context.source.identity
     return options
 
 
@@ -112,6 +125,8 @@ def check_label_options(context: Context) -> None:
         ConfigError: An option of ``label``, ``cost`` or ``budget`` is out of range.
     """
     check_options(context.cfg.label.batch_size, context.cfg.label.max_missing_rate)
+    if context.cfg.label.samples_per_prompt < 2:
+        raise ConfigError(f"label.samples_per_prompt={context.cfg.label.samples_per_prompt}: a pair takes at least 2")
     answer_cache(context)
     prices_and_budget(context)
 
@@ -146,9 +161,8 @@ class _Work:
         self.plan = Plan(comparisons, self.options.batch_size)
         self.ledger = Ledger(team.directory, rank=team.rank)
         labeler = build_labeler(context, context.cfg.labeler)
-        if isinstance(labeler, PlansAhead):
-            labeler = labeler.for_plan(comparisons)
-        self.labeler = wrap_engines(labeler, cache=answer_cache(context), ledger=self.ledger)
+        labeler = wrap_engines(labeler, cache=answer_cache(context), ledger=self.ledger)
+        self.labeler = prepare(context, labeler, comparisons)
 
     def label(self, display: StageDisplay) -> None:
         label_part(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -9,16 +11,20 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from rlaif.data.preferences_io import read_samples
+from rlaif.engines.answer_cache import open_cache
+from rlaif.engines.spending import Ledger
 from rlaif.labelers.base import Rater
 from rlaif.labelers.convert import AgainstReference
+from rlaif.labelers.cost import cost_figures
+from rlaif.labelers.wrapping import wrap_engines
 from rlaif.models.load import ModelSpec, load_causal_lm
 from rlaif.modules.curves import read_curve
 from rlaif.modules.settings import PolicySettings
 from rlaif.rewards.base import Reward
 from rlaif.rewards.labeler import LabelerReward
 from rlaif.rewards.reward_model import RewardModelReward
-from rlaif.stages.context import Context, component_code, num_devices, num_machines, prompts_id
-from rlaif.stages.labels import build_labeler, labeler_options
+from rlaif.stages.context import Context, component_code, num_devices, num_machines, prompts_id, write_json
+from rlaif.stages.labels import COST, build_labeler, labeler_options, prices_and_budget
 from rlaif.stages.samples import SAMPLES, draw_completions
 from rlaif.stages.stage import Stage
 from rlaif.stages.training import CURVE, save_model, train
@@ -27,6 +33,9 @@ from rlaif.types import Completion, Prompt
 if TYPE_CHECKING:
     from rlaif.evaluation.terminal import StageDisplay
 
+SCORES = "scores"
+"""Answers of the labeler and what they took, while the policy trains."""
+COST_OF_SCORES = ("num_questions", "num_prompt_tokens", "num_reply_tokens", "num_cached", "seconds", "usd")
 NUM_STANDARD_PROMPTS = 512
 """Prompts whose SFT samples fix the reward's zero and unit."""
 
@@ -50,14 +59,22 @@ def rewards_by_labeler(context: Context) -> bool:
     return OmegaConf.select(context.cfg.reward, "_target_") == f"{LabelerReward.__module__}.{LabelerReward.__name__}"
 
 
-def load_reward(context: Context, display: StageDisplay) -> Reward:
-    """What the policy is rewarded by, in units of the SFT policy's own samples where it is ``standardized``."""
+def load_reward(context: Context, directory: Path, display: StageDisplay) -> Reward:
+    """What the policy is rewarded by, in units of the SFT policy's own samples where it is ``standardized``.
+
+    A labeler's answers are kept in the stage's directory, so that a killed run scores nothing again and ends as if it
+    had not been killed; answers of other runs, made in batches of other responses, could differ in the last digit.
+    """
     reward = cast(Reward, instantiate(context.cfg.reward))
     if isinstance(reward, RewardModelReward):
         reward.load(context.result("reward_model"), task=context.task)
         return reward.standardize(*_sft_samples(context, display))
     if isinstance(reward, LabelerReward):
-        reward.use(_rater(context, display))
+        prices, budget = prices_and_budget(context)
+        scores = directory / SCORES
+        ledger = Ledger(scores, rank=int(os.environ.get("RANK", "0")))
+        rater = wrap_engines(_rater(context, display), cache=open_cache(context.cfg.label.cache, scores), ledger=ledger)
+        reward.use(rater, before_asking=lambda: budget.check(ledger, prices, directory))
         return reward.standardize(*_sft_samples(context, display)) if reward.standardized else reward
     return reward
 
@@ -97,7 +114,7 @@ def _build(context: Context, directory: Path, display: StageDisplay) -> None:
         tokenizer=context.tokenizer,
         task=context.task,
         prompts=context.data.policy_prompts,
-        reward=load_reward(context, display),
+        reward=load_reward(context, directory, display),
         seed=context.seed,
     )
     world_size = num_devices(context.cfg) * num_machines(context.cfg)
@@ -111,6 +128,10 @@ def _build(context: Context, directory: Path, display: StageDisplay) -> None:
         accumulate_grad_batches=module.num_minibatches(world_size),
     )
     save_model(trainer, module.policy, context.tokenizer, directory)
+    if trainer.is_global_zero and (directory / SCORES).exists():
+        cost = cost_figures(Ledger(directory / SCORES), prices_and_budget(context)[0], 0)
+        write_json(directory / COST, {name: cost[name] for name in COST_OF_SCORES})
+        shutil.rmtree(directory / SCORES)
 
 
 def _summary(context: Context, directory: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,22 +86,33 @@ def sampling_options(context: Context) -> dict[str, object]:
 
 
 def _options(context: Context) -> dict[str, object]:
-    return {"prompts": prompts_id(context.data.label_prompts), **sampling_options(context)}
+    return {
+        "prompts": prompts_id(context.data.label_prompts),
+        "samples_per_prompt": context.cfg.label.samples_per_prompt,
+        **sampling_options(context),
+    }
 
 
 def _build(context: Context, directory: Path, display: StageDisplay) -> None:
     prompts = context.data.label_prompts
     drawn = draw_completions(
-        context, context.result("sft"), prompts, display, num_samples=2, source="sft", purpose="samples"
+        context,
+        context.result("sft"),
+        prompts,
+        display,
+        num_samples=context.cfg.label.samples_per_prompt,
+        source="sft",
+        purpose="samples",
     )
     write_samples(directory / SAMPLES, list(zip(prompts, drawn, strict=True)))
 
 
 def sampled_pairs(directory: Path) -> list[Comparison]:
-    """The pairs of two samples; identical ones say nothing and are left out."""
+    """All pairs of a prompt's samples; two identical ones say nothing and are left out."""
     return [
         Comparison(prompt=prompt, first=first, second=second)
-        for prompt, (first, second) in read_samples(directory / SAMPLES)
+        for prompt, samples in read_samples(directory / SAMPLES)
+        for first, second in combinations(samples, 2)
         if first.text != second.text
     ]
 
