@@ -50,7 +50,7 @@ def _asked(context: Context, spent: Spending, num_pairs: int, clock_s: float) ->
         seconds = spent.seconds * (asked + known) / asked if asked else None
     prices, _ = prices_and_budget(context)
     usd = None
-    if known or asked:
+    if asked or (known and prices.usd_per_hour is None):  # an hour's price needs to know the time
         read = spent.num_prompt_tokens + spent.num_cached_prompt_tokens
         written = spent.num_reply_tokens + spent.num_cached_reply_tokens
         usd = prices.usd(Spending(num_prompt_tokens=read, num_reply_tokens=written, seconds=seconds or 0.0))
