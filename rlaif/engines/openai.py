@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from rlaif.engines.base import Answer
+from rlaif.engines.openai_asking import Api, Asking, Prompt
 from rlaif.engines.openai_client import Body, Client, Connection
 from rlaif.engines.openai_failures import RequestFailed
 from rlaif.engines.openai_loop import LoopThread
-from rlaif.engines.openai_options import TokenLimitKey, check_options, load_prompt_tokenizer
+from rlaif.engines.openai_options import TokenLimitKey, check_options
 from rlaif.engines.openai_replies import Alternative, Reply, echoed_tokens, next_tokens, read_reply
 from rlaif.engines.openai_scores import (
     Estimate,
@@ -27,20 +27,11 @@ from rlaif.engines.openai_scores import (
     walk_options,
 )
 from rlaif.engines.openai_votes import read_vote, vote_logprobs
-from rlaif.functional.seeds import derive_seed
 from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt, content_id
 
-if TYPE_CHECKING:
-    from rlaif.models.tokenizers import PromptTokenizer
-
-Api = Literal["completions", "chat"]
 Scoring = Literal["top_logprobs", "echo", "votes"]
-Prompt = str | list[int]
 Reading = TypeVar("Reading", OptionScores, Generation)
 Found = TypeVar("Found")
-
-_SEEDS = 2**31
-_BYTES_PER_TOKEN = 4
 
 log = logging.getLogger(__name__)
 
@@ -131,22 +122,24 @@ class OpenAIEngine:
         max_response_bytes: int = 4_000_000,
     ) -> None:
         check_options(locals())
-        self.model = model
-        self.api = api
-        self.system = system
-        self.tokenizer = tokenizer
-        self.chat_template = chat_template
+        self.asking = Asking(
+            model,
+            api=api,
+            system=system,
+            tokenizer=tokenizer,
+            chat_template=chat_template,
+            top_logprobs=top_logprobs,
+            supports_top_k=supports_top_k,
+            token_limit_key=token_limit_key,
+            extra={} if extra is None else dict(extra),
+        )
         self.scoring = scoring
-        self.top_logprobs = top_logprobs
         self.num_votes = num_votes
         self.vote_temperature = vote_temperature
         self.vote_seed = vote_seed
         self.max_vote_tokens = max_vote_tokens
         self.revision = revision
         self.accept_model = accept_model
-        self.extra: dict[str, Any] = {} if extra is None else dict(extra)
-        self.supports_top_k = supports_top_k
-        self.token_limit_key = token_limit_key
         self.connection = Connection(
             url=url.rstrip("/"),
             key_env=key_env,
@@ -166,35 +159,29 @@ class OpenAIEngine:
         self.on_answer: Callable[[int, Answer], None] | None = None
         self._client: Client | None = None
         self._loop: LoopThread | None = None
-        self._prompts: PromptTokenizer | None = None
 
     @property
     def identity(self) -> str:
         """Content hash of model name, revision and the options that change answers; not of the url or the key."""
         scoring: tuple[object, ...] = (self.scoring,)
         if self.scoring == "top_logprobs":
-            scoring += (self.top_logprobs,)
+            scoring += (self.asking.top_logprobs,)
         elif self.scoring == "votes":
             scoring += (self.num_votes, self.vote_temperature, self.vote_seed, self.max_vote_tokens)
-        asked = (self.api, self.system, self.chat_template, self.supports_top_k, *scoring)
-        tokenizer = self._tokenizer().tokenizer.backend_tokenizer.to_str() if self.tokenizer is not None else ""
-        extra = json.dumps(self.extra, sort_keys=True)
-        return content_id("openai", self.model, self.revision or "", repr(asked), extra, tokenizer)
+        return content_id("openai", *self.asking.identity, self.revision or "", repr(scoring))
 
     def rendered(self, prompt: StructuredPrompt) -> bytes:
         """The part of the request that holds the prompt, as JSON."""
-        return json.dumps(self._asking(self._prompt(prompt)), sort_keys=True).encode()
+        return json.dumps(self.asking.question(self.asking.prompt(prompt)), sort_keys=True).encode()
 
     def num_tokens(self, text: str) -> int:
         """Tokens by the tokenizer where one is given, else one for every four bytes."""
-        if self.tokenizer is not None:
-            return len(self._tokenizer().data_ids(text))
-        return math.ceil(len(text.encode("utf-8", "replace")) / _BYTES_PER_TOKEN)
+        return self.asking.num_tokens(text)
 
     def num_reads(self, options: Sequence[str]) -> int:
         """As :meth:`rlaif.engines.base.ReadsRepeatedly.num_reads`: once per vote or echoed option; for the likeliest
         tokens once, and once more per option where one begins another."""
-        follow_ups = len(options) if self.api == "completions" and terminated(options) != list(options) else 0
+        follow_ups = len(options) if self.asking.api == "completions" and terminated(options) != list(options) else 0
         return {"votes": self.num_votes, "echo": len(options)}.get(self.scoring, 1 + follow_ups)
 
     def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
@@ -217,7 +204,7 @@ class OpenAIEngine:
             GateStopped: As in :meth:`score`.
             ConfigError: As in :meth:`score`.
         """
-        if sampling.top_k > 0 and not self.supports_top_k:
+        if sampling.top_k > 0 and not self.asking.supports_top_k:
             log.warning("labeler.engine.supports_top_k=false: sampling goes without top_k=%d", sampling.top_k)
         return self._all([partial(self._generate, prompt, sampling) for prompt in prompts])
 
@@ -256,38 +243,39 @@ class OpenAIEngine:
         usage = _Usage()
         score = {"top_logprobs": self._score_top, "echo": self._score_echo, "votes": self._score_votes}[self.scoring]
         try:
-            logprobs, bounded = reported(await score(self._prompt(structured), options, usage))
+            logprobs, bounded = reported(await score(self.asking.prompt(structured), options, usage))
         except RequestFailed as failure:
             return OptionScores(logprobs=None, missing=failure.reason, num_prompt_tokens=usage.num_prompt_tokens)
         return OptionScores(logprobs=logprobs, bounded=bounded, num_prompt_tokens=usage.num_prompt_tokens)
 
     async def _score_top(self, prompt: Prompt, options: Sequence[str], usage: _Usage) -> list[Estimate]:
         async def ask(read: Target) -> list[Alternative]:
-            body = self._asking(_joined(prompt, read)) | {"temperature": 0.0, **self._logprobs()}
-            return await self._post(body, 1, lambda reply: next_tokens(reply.logprobs), usage)
+            question = self.asking.question(prompt, read) | self.asking.for_top_logprobs()
+            return await self._post(question, 1, _likeliest, usage)
 
-        if self.api == "chat":
+        if self.asking.api == "chat":
             estimates = match_options(await ask(""), options)
         else:
-            estimates = await walk_options(ask, self._targets(options), self._token_text)
+            estimates = await walk_options(ask, self.asking.targets(options), self.asking.token_text)
         if all(estimate.bounded for estimate in estimates):
-            raise RequestFailed(f"no option among the {self.top_logprobs} likeliest tokens", of_server=False)
+            reason = f"no option among the {self.asking.top_logprobs} likeliest tokens"
+            raise RequestFailed(reason, of_server=False)
         return estimates
 
     async def _score_echo(self, prompt: Prompt, options: Sequence[str], usage: _Usage) -> list[Estimate]:
         async def ask(option: Target) -> Estimate:
-            body = self._asking(_joined(prompt, option)) | {"temperature": 0.0, "logprobs": 1, "echo": True}
+            question = self.asking.question(prompt, option) | self.asking.for_echo()
             alone = prompt if isinstance(prompt, str) else tuple(prompt)
-            return await self._post(body, 1, lambda reply: echoed_option(_echo(reply), alone, option), usage)
+            return await self._post(question, 1, lambda reply: echoed_option(_echo(reply), alone, option), usage)
 
-        return [await ask(option) for option in self._targets(options)]
+        return [await ask(option) for option in self.asking.targets(options)]
 
     async def _score_votes(self, prompt: Prompt, options: Sequence[str], usage: _Usage) -> list[Estimate]:
         votes = []
         for index in range(self.num_votes):
-            seed = derive_seed(self.vote_seed, "vote", index, json.dumps(prompt)) % _SEEDS
-            body = self._asking(prompt) | {"temperature": self.vote_temperature, "seed": seed}
-            reply = await self._post(body, self.max_vote_tokens, lambda reply: reply, usage)
+            sampling = self.asking.for_vote(prompt, self.vote_temperature, self.vote_seed, index)
+            question = self.asking.question(prompt) | sampling
+            reply = await self._post(question, self.max_vote_tokens, lambda reply: reply, usage)
             votes.append(None if reply.refused else read_vote(reply.text, options))
         logprobs = vote_logprobs(votes, options)
         if logprobs is None:
@@ -295,10 +283,10 @@ class OpenAIEngine:
         return [Estimate(logprob) for logprob in logprobs]
 
     async def _generate(self, structured: StructuredPrompt, sampling: Sampling) -> Generation:
-        prompt, usage = self._prompt(structured), _Usage()
-        body = self._asking(prompt) | self._sampling(prompt, sampling)
+        prompt, usage = self.asking.prompt(structured), _Usage()
+        question = self.asking.question(prompt) | self.asking.for_sampling(prompt, sampling)
         try:
-            reply = await self._post(body, sampling.max_new_tokens, _written, usage)
+            reply = await self._post(question, sampling.max_new_tokens, _written, usage)
         except RequestFailed as failure:
             return Generation(missing=failure.reason, finished=False, num_prompt_tokens=usage.num_prompt_tokens)
         text = reply.text
@@ -311,94 +299,41 @@ class OpenAIEngine:
             num_counted_tokens=reply.num_reply_tokens,
         )
 
-    def _sampling(self, prompt: Prompt, sampling: Sampling) -> Body:
-        body: Body = {
-            "temperature": sampling.temperature,
-            "seed": derive_seed(sampling.seed, json.dumps(prompt)) % _SEEDS,
-        }
-        if sampling.top_p < 1.0:
-            body["top_p"] = sampling.top_p
-        if sampling.top_k > 0 and self.supports_top_k:
-            body["top_k"] = sampling.top_k
-        if sampling.stop:
-            body["stop"] = list(sampling.stop)
-        return body
-
-    async def _post(self, body: Body, max_tokens: int, read: Callable[[Reply], Found], usage: _Usage) -> Found:
+    async def _post(self, question: Body, max_tokens: int, read: Callable[[Reply], Found], usage: _Usage) -> Found:
         """One request; the tokens that it read count even where its answer is of no use."""
 
         def count_and_read(payload: object) -> Found:
-            reply = read_reply(payload, model=self.model, accept_model=self.accept_model)
+            reply = read_reply(payload, model=self.asking.model, accept_model=self.accept_model)
             usage.num_prompt_tokens += reply.num_prompt_tokens
             return read(reply)
 
         assert self._client is not None
-        path = "/chat/completions" if self.api == "chat" else "/completions"
-        whole = {"model": self.model, **body, self.token_limit_key: max_tokens, **self.extra}
-        question = body.get("prompt", body.get("messages"))
-        estimate = len(question) if isinstance(question, list) and self.api != "chat" else _tokens(question)
-        return await self._client.post(path, whole, count_and_read, num_tokens=estimate + max_tokens)
-
-    def _prompt(self, prompt: StructuredPrompt) -> Prompt:
-        if self.tokenizer is not None:
-            return self._tokenizer().prompt_ids(prompt)
-        # A lone surrogate, which UTF-8 cannot carry, becomes a question mark.
-        return prompt.text.encode("utf-8", "replace").decode()
-
-    def _asking(self, prompt: Prompt) -> Body:
-        if self.api == "completions":
-            return {"prompt": prompt}
-        system = [] if self.system is None else [{"role": "system", "content": self.system}]
-        return {"messages": [*system, {"role": "user", "content": prompt}]}
-
-    def _logprobs(self) -> Body:
-        if self.api == "completions":
-            return {"logprobs": self.top_logprobs}
-        return {"logprobs": True, "top_logprobs": self.top_logprobs}
-
-    def _targets(self, options: Sequence[str]) -> list[Target]:
-        """What is scored for each option, none a beginning of another."""
-        if self.tokenizer is None:
-            return list(terminated(options))
-        ids = [tuple(self._tokenizer().trusted_ids(option)) for option in options]
-        if any(a != b and b[: len(a)] == a for a in ids for b in ids):
-            ids = [tuple(self._tokenizer().trusted_ids(f"{option}\n")) for option in options]
-        return list(ids)
-
-    def _token_text(self, token: int) -> str:
-        return str(self._tokenizer().tokenizer.decode([token]))
-
-    def _tokenizer(self) -> PromptTokenizer:
-        if self._prompts is None:
-            assert self.tokenizer is not None
-            self._prompts = load_prompt_tokenizer(self.tokenizer, self.chat_template)
-        return self._prompts
+        body, num_tokens = self.asking.body(question, max_tokens), self.asking.num_read(question) + max_tokens
+        return await self._client.post(self.asking.path, body, count_and_read, num_tokens=num_tokens)
 
     def __getstate__(self) -> dict[str, object]:
         """Options only: a copy in another process opens its own connections."""
-        return self.__dict__ | {"on_answer": None, "_client": None, "_loop": None, "_prompts": None}
+        return self.__dict__ | {"on_answer": None, "_client": None, "_loop": None}
 
 
 def _written(reply: Reply) -> Reply:
     """A reply that holds text."""
-    if reply.refused:
-        by = "content filter" if reply.finish_reason == "content_filter" else "by the model"
-        raise RequestFailed(f"refused: {by}", of_server=False)
-    if not reply.text.strip():
+    if not _given(reply).text.strip():
         raise RequestFailed("empty reply", of_server=False)
     return reply
 
 
+def _likeliest(reply: Reply) -> list[Alternative]:
+    return next_tokens(_given(reply).logprobs)
+
+
+def _given(reply: Reply) -> Reply:
+    """A reply that is no refusal."""
+    if reply.refused:
+        by = "content filter" if reply.finish_reason == "content_filter" else "by the model"
+        raise RequestFailed(f"refused: {by}", of_server=False)
+    return reply
+
+
 def _echo(reply: Reply) -> list[Alternative]:
-    return echoed_tokens(reply.logprobs, reply.num_reply_tokens)
-
-
-def _joined(prompt: Prompt, read: Target) -> Prompt:
-    if isinstance(prompt, str):
-        assert isinstance(read, str)
-        return prompt + read
-    return [*prompt, *(token for token in read if isinstance(token, int))]
-
-
-def _tokens(question: object) -> int:
-    return math.ceil(len(json.dumps(question)) / _BYTES_PER_TOKEN)
+    return echoed_tokens(_given(reply).logprobs, reply.num_reply_tokens)

@@ -264,6 +264,30 @@ def test_a_run_keeps_the_key_out_of_everything(command: Command, hostile: Hostil
     assert [path for path in files if KEY.encode() in path.read_bytes()] == []
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_server_that_refuses_everybody_stops_the_run(
+    command: Command, hostile: Hostile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for act in SHARES:
+        monkeypatch.setitem(SHARES, act, float(act == "500"))
+    run = command.run(
+        "refused",
+        "pipeline=label",
+        "labeler/engine=openai",
+        "labeler.engine.model=m",
+        f"labeler.engine.url={hostile.url}",
+        "labeler.engine.max_retries=0",
+        "labeler.engine.break_after=5",
+        "labeler.engine.revision=not the one before",
+        "label.max_missing_rate=1.0",
+    )
+    assert run.code == 3, run.stdout + run.stderr
+    said = " ".join(run.stderr.split())
+    assert f"labeler.engine.break_after=5: that many requests in a row to {hostile.url} failed" in said
+    assert "http 500" in said
+
+
 def test_a_run_without_its_key_says_so_before_it_starts(command: Command) -> None:
     run = command.run(
         "keyless", "labeler/engine=openai", "labeler.engine.model=m", "labeler.engine.key_env=NO_SUCH_KEY"

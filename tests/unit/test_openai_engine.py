@@ -256,6 +256,14 @@ class TestMissing:
         assert written.missing == (reason or "refused: content filter")
         assert not written.finished and written.text == ""
 
+    @pytest.mark.parametrize("options", [{}, {"scoring": "echo"}, {"api": "chat"}])
+    def test_a_refusal_to_judge(self, server: Server, options: dict[str, Any]) -> None:
+        choice = {"text": "", "message": {"content": ""}, "finish_reason": "content_filter"}
+        server.answer = lambda body: (200, {"model": "m", "choices": [choice]})
+        asked = engine(server, break_after=1, **options)
+        for _ in range(2):
+            assert asked.score([prompt()], ("1", "2"))[0].missing == "refused: content filter"
+
     def test_cut_at_the_limit(self, server: Server) -> None:
         server.answer = lambda body: (200, completion({}, text="long", finish_reason="length", logprobs=None))
         (written,) = engine(server).generate([prompt()], Sampling(max_new_tokens=5))
