@@ -87,17 +87,18 @@ def row_names(jobs: Sequence[Job]) -> list[str]:
 
 
 def terminal_table(jobs: Sequence[Job], columns: Mapping[str, str]) -> Table:
-    """The columns that a terminal has space for; a failed job says why."""
-    shown = [name for name in ON_TERMINAL if name in columns] or list(columns)
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("")
+    """The columns that a terminal has space for, an override to a line; a failed job is named as such."""
+    shown = [name for name in ON_TERMINAL if name in columns and any(name in job.values for job in jobs)]
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column("", overflow="fold")
     for name in shown:
-        table.add_column(columns[name], justify="right", no_wrap=True)
+        table.add_column(columns[name].replace(" at ", " at\n"), justify="right", no_wrap=True)
     for name, job in zip(row_names(jobs), jobs, strict=True):
+        lines = Text(name.replace(" ", "\n"))
         if job.failed is not None:
-            table.add_row(Text(name), Text("failed", style="red"))
-            continue
-        table.add_row(Text(name), *[_cell(job, column, with_interval=column in WITH_INTERVAL) for column in shown])
+            table.add_row(lines, Text("failed", style="red"))
+        else:
+            table.add_row(lines, *[_cell(job, column, with_interval=column in WITH_INTERVAL) for column in shown])
     return table
 
 

@@ -67,7 +67,8 @@ def test_the_terminal_table_fits_80_columns_and_names_failures() -> None:
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(terminal_table(JOBS, SCORECARD_COLUMNS))
     text = console.export_text()
-    assert "70.0 % (65.0–75.0)" in text and "failed" in text
+    assert "70.0 % (65.0–75.0)" in text and "failed" in text and "labeler=pairwise" in text
+    assert "ECE" not in text  # no job has it
     assert max(len(line) for line in text.splitlines()) <= 80
 
 
