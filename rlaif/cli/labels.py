@@ -185,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     exported.add_argument("--validation", type=float, default=0.05, help="dataset: share of prompts (default: 0.05)")
     exported.add_argument("--test", type=float, default=0.05, help="dataset: share of prompts (default: 0.05)")
     exported.add_argument("--evidence", action="store_true", help="dataset: keep the judge prompts and replies")
-    exported.add_argument("--scorecard", type=Path, help="dataset: report.json whose labeler figures go on the card")
+    exported.add_argument("--scorecard", type=Path, help="dataset: another run's scorecard.json, for the card")
 
     imported = commands.add_parser("import", help="labels of another format as a label table")
     imported.set_defaults(run=import_labels)

@@ -18,6 +18,7 @@ SUMMARY = "summary.json"
 META = "meta.json"
 COST = "cost.json"
 REPORT = "report.json"
+SCORECARD = "scorecard.json"
 
 LOAD = """```python
 from datasets import load_dataset
@@ -47,12 +48,12 @@ class Card:
             provenance=_read_json(folder / PROVENANCE),
             summary=_read_json(folder / SUMMARY),
             meta={**_read_json(folder / COST), **_read_json(folder / META)},
-            scorecard=cls.figures(folder.parent / REPORT),
+            scorecard={**cls.figures(folder.parent / REPORT), **cls.figures(folder.parent / SCORECARD)},
         )
 
     @staticmethod
     def figures(report: Path) -> dict[str, str]:
-        """The labeler's figures in a run's ``report.json``; none without such a file."""
+        """The labeler's figures in a run's ``scorecard.json`` or ``report.json``; none without such a file."""
         return {
             record["name"]: _figure(record) for record in _read_json(report) if record["name"].startswith("labeler/")
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,8 @@ from rlaif.errors import ConfigError
 from rlaif.stages.context import Context
 from rlaif.stages.labels import read_labels
 from rlaif.types import Preference
+
+log = logging.getLogger(__name__)
 
 KEYS = ("path", "source", "weight", "format", "columns", "preference", "confidences")
 NEEDED = ("path", "source")
@@ -57,7 +60,7 @@ def mix_options(context: Context) -> dict[str, object]:
 
 
 def check_mix(context: Context, names: Sequence[str]) -> None:
-    """Find what could not be mixed before anything is trained.
+    """Find what could not be mixed before anything is trained; warn where nothing reads the mixture.
 
     Raises:
         ConfigError: An entry is wrong.
@@ -65,6 +68,8 @@ def check_mix(context: Context, names: Sequence[str]) -> None:
     """
     if "reward_model" in names:
         mix_options(context)
+    elif context.cfg.label.mix is not None:
+        log.warning("label.mix: no effect here, this pipeline trains no reward model")
 
 
 def training_labels(context: Context) -> tuple[list[Preference], dict[str, Any]]:

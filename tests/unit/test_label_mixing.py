@@ -96,7 +96,7 @@ def test_the_identity_is_that_of_content_and_options(tmp_path: Path) -> None:
     assert first != MixFile("people", path=str(votes(path, "R")), source="human").identity
 
 
-def test_every_wrong_entry_is_named(labels: Path) -> None:
+def test_every_wrong_entry_is_named(labels: Path, caplog: pytest.LogCaptureFixture) -> None:
     wrong = context(
         labels,
         -1.0,
@@ -119,6 +119,7 @@ def test_every_wrong_entry_is_named(labels: Path) -> None:
     with pytest.raises(DataError, match=r"label\.mix\.a\.path=absent\.csv: there is no such file"):
         check_mix(absent, ["reward_model"])
     check_mix(absent, ["labels"])
+    assert "label.mix: no effect here" in caplog.text
 
 
 def test_the_command_line_takes_a_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,6 +140,8 @@ def test_the_card_tells_what_is_known(table: Path, tmp_path: Path) -> None:
     (table.parent / "meta.json").write_text('{"seconds": 6.5, "libraries": {}}')
     figure = {"name": "labeler/alignment", "value": 0.731, "low": 0.7, "high": 0.76, "n": 1200}
     (run / "report.json").write_text(json.dumps([figure, {"name": "policy/kl", "value": 1.0}]))
+    ties = {"name": "labeler/tie_rate", "value": 0.125, "low": None, "high": None, "n": 8}
+    (run / "scorecard.json").write_text(json.dumps([ties]))
     write_label_set(table, tmp_path / "set", Card.beside(table))
     text = (tmp_path / "set" / "README.md").read_text()
     for line in (
@@ -151,6 +153,7 @@ def test_the_card_tells_what_is_known(table: Path, tmp_path: Path) -> None:
         "| same_slot_share | 0.25 |",
         "| seconds | 6.5 |",
         "| labeler/alignment | 0.731 [0.7, 0.76], n = 1,200 |",
+        "| labeler/tie_rate | 0.125, n = 8 |",
         "| source | human: 1 |",
         "## Licence",
     ):
