@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rlaif.inference.stops import StopStrings
     from rlaif.models.tokenizers import PromptTokenizer
 
+DEFAULT_ROWS = {"cpu": 16, "cuda": 64}
+"""Prompts read at once where ``batch_size`` is None, by kind of device."""
 NOT_FINITE = "the model's log-probabilities are not finite"
 
 
@@ -210,7 +212,7 @@ class TransformersEngine:
         return self._stops.get(strings)
 
     def _rows(self) -> int:
-        return self.batch_size or (64 if self.load().model.device.type == "cuda" else 16)
+        return self.batch_size or DEFAULT_ROWS[self.load().model.device.type]
 
     def __getstate__(self) -> dict[str, object]:
         """Options only: a copy in another process loads the model itself."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import LlamaForCausalLM, PreTrainedModel
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
+from rlaif.inference.attention import attend
 from rlaif.inference.cache import KeyValueCache
 from rlaif.inference.forward import additive
 from rlaif.inference.linear import FastLinear, linear
@@ -80,7 +81,7 @@ class FusedLlama:
                     mask = mask[:, keep_K]
                 hidden, query = hidden[:, keep_K], query[:, keep_K]
                 keep_K = torch.arange(len(keep_K), device=keep_K.device)
-            attended = self._attend(query, keys, values, mask)
+            attended = attend(query, keys, values, mask)
             hidden = hidden + linear(attended, layer.output)
             normed = F.rms_norm(hidden, (width,), layer.mlp_norm, self.eps)
             gate, up = linear(normed, layer.gate_up).chunk(2, dim=-1)
@@ -96,26 +97,6 @@ class FusedLlama:
         qk, value = heads.split((self.num_heads + self.num_kv_heads, self.num_kv_heads), dim=2)
         low, high = qk.chunk(2, dim=-1)
         return qk * cos + torch.cat((-high, low), dim=-1) * sin, value
-
-    def _attend(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-        """Attention [B, T, heads * D] of queries [B, T, heads, D] over keys and values [B, key-value heads, S, D]."""
-        rows, length, heads, width = query.shape
-        per_kv = heads // self.num_kv_heads
-        if mask is None:
-            keys, values = (states.repeat_interleave(per_kv, dim=1) for states in (keys, values))
-            out = F.scaled_dot_product_attention(query.transpose(1, 2), keys, values, is_causal=True)
-            return out.transpose(1, 2).reshape(rows, length, -1)
-        # Queries that share a key-value head become rows of one product.
-        query = query.view(rows, length, self.num_kv_heads, per_kv, width).permute(0, 2, 3, 1, 4)
-        query = query.reshape(rows, self.num_kv_heads, per_kv * length, width)
-        if length == 1:
-            # The CPU kernel of sdpa is made for long queries: two products are 1.4 times as fast.
-            scores = torch.matmul(query * width**-0.5, keys.transpose(-1, -2)) + mask[:, None]
-            out = torch.matmul(scores.softmax(-1), values)
-        else:
-            out = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask.repeat(1, per_kv, 1)[:, None])
-        out = out.view(rows, self.num_kv_heads, per_kv, length, width).permute(0, 3, 1, 2, 4)
-        return out.reshape(rows, length, -1)
 
 
 class _FusedLayer:
