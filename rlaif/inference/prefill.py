@@ -102,12 +102,13 @@ def num_common(a: Ids, b: Ids) -> int:
     return limit
 
 
-def plan_prefill(prompts: Sequence[Ids], batch_size: int) -> Plan:
+def plan_prefill(prompts: Sequence[Ids], batch_size: int, max_tokens: int | None = None) -> Plan:
     """Find shared beginnings and put prompts of like length together.
 
     Args:
         prompts: Token ids, at least one each.
         batch_size: Largest number of prompts read at once (a group is never split unless it alone is larger).
+        max_tokens: Tokens after the preamble that are read at once, unless one group alone has more; None is no limit.
     """
     order = sorted(range(len(prompts)), key=lambda index: list(prompts[index]))
     shared = num_common(prompts[order[0]], prompts[order[-1]]) if len(order) > 1 else 0
@@ -126,18 +127,30 @@ def plan_prefill(prompts: Sequence[Ids], batch_size: int) -> Plan:
     groups.sort(key=lambda group: max(len(prompts[member]) for member in group.members))
     alone = [group for group in groups if len(group.members) == 1]
     together = [group for group in groups if len(group.members) > 1]
-    return Plan(tuple(prompts[order[0]][:shared]), (*_chunks(alone, batch_size), *_chunks(together, batch_size)))
+    chunks = []
+    for alike in (alone, together):
+        sizes = [_num_read(group, prompts, shared) for group in alike]
+        chunks += _chunks(alike, sizes, batch_size, max_tokens)
+    return Plan(tuple(prompts[order[0]][:shared]), tuple(chunks))
 
 
-def _chunks(groups: Sequence[Group], batch_size: int) -> list[tuple[Group, ...]]:
+def _num_read(group: Group, prompts: Sequence[Ids], num_preamble: int) -> int:
+    """Tokens after the preamble that a group costs, what its members share once."""
+    ends = sum(len(prompts[member]) - group.num_shared for member in group.members)
+    return group.num_shared - num_preamble + ends
+
+
+def _chunks(
+    groups: Sequence[Group], sizes: Sequence[int], batch_size: int, max_tokens: int | None
+) -> list[tuple[Group, ...]]:
     chunks: list[list[Group]] = []
-    num_rows = batch_size
-    for group in groups:
-        if num_rows + len(group.members) > batch_size:
+    num_rows = num_tokens = 0
+    for group, size in zip(groups, sizes, strict=True):
+        num_rows, num_tokens = num_rows + len(group.members), num_tokens + size
+        if not chunks or num_rows > batch_size or (max_tokens is not None and num_tokens > max_tokens):
             chunks.append([])
-            num_rows = 0
+            num_rows, num_tokens = len(group.members), size
         chunks[-1].append(group)
-        num_rows += len(group.members)
     return [tuple(chunk) for chunk in chunks]
 
 

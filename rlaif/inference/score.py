@@ -14,6 +14,9 @@ from transformers import PreTrainedModel
 from rlaif.inference.forward import Forward, evaluating, forward_for
 from rlaif.inference.prefill import Ids, Prefilled, PrefixStore, plan_prefill, prefill
 
+MAX_TOKENS = 768
+"""Tokens read at once on a CPU: more fill its cores no better, and prompts of unlike length pad each other."""
+
 
 def prefix_free(options: Sequence[Ids]) -> bool:
     """True when no option's tokens begin another option's, so that their probabilities do not overlap.
@@ -59,7 +62,7 @@ def score_options(
             scores = score_options(forward_for(model), prompt_ids, option_ids, batch_size=batch_size, store=store)
         return scores.clone()
     store = PrefixStore(1) if store is None else store
-    plan = plan_prefill(prompt_ids, batch_size)
+    plan = plan_prefill(prompt_ids, batch_size, MAX_TOKENS if model.device.type == "cpu" else None)
     tree = _OptionTree(option_ids)
     scores = torch.empty(len(prompt_ids), len(option_ids))
     for chunk in plan.chunks:
