@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -184,23 +185,26 @@ def parse_distilabel(values: Mapping[str, object]) -> LabeledPair:
         raise DataError("generations and ratings must be lists")
     if len(generations) != 2 or len(ratings) != 2:
         raise OddRowError("not two generations", f"{len(generations)} with {len(ratings)} ratings")
-    models = values.get("generation_models") or ("dataset", "dataset")
-    assert isinstance(models, list | tuple)
+    models = values.get("generation_models")
+    first_model, second_model = models if isinstance(models, list) and len(models) == 2 else ("dataset", "dataset")
     if values.get("p_first") is not None:
         p_first = _decoded(_PROBABILITY, values, "p_first")
-    elif None in ratings:
-        p_first = None
     else:
-        p_first = 0.5 if ratings[0] == ratings[1] else float(ratings[0] > ratings[1])
+        worth = [_number_of({"ratings": rating}, "ratings") for rating in ratings]
+        p_first = None if worth[0] is None or worth[1] is None else _winner(worth[0], worth[1])
     return LabeledPair(
         prompt=instruction,
         first=text_of({"generations": generations[0]}, "generations").strip(),
         second=text_of({"generations": generations[1]}, "generations").strip(),
         p_first=p_first,
         is_instruction=not instruction.startswith(HUMAN_TURN),
-        first_source=str(models[0]),
-        second_source=str(models[1]),
+        first_source=str(first_model),
+        second_source=str(second_model),
     )
+
+
+def _winner(first: float, second: float) -> float:
+    return 0.5 if first == second else float(first > second)
 
 
 def parse_tldr(values: Mapping[str, object]) -> LabeledPair:
@@ -211,20 +215,18 @@ def parse_tldr(values: Mapping[str, object]) -> LabeledPair:
     """
     if "cnndm" in str(values.get("batch", "")):
         raise OtherTaskError("news article, no post", str(values["batch"]))
-    info, summaries, extra = values["info"], values["summaries"], values.get("extra") or {}
-    if not isinstance(info, Mapping) or not isinstance(summaries, list) or not isinstance(extra, Mapping):
-        raise DataError("info and extra must be objects, summaries a list")
-    if not info["post"]:
+    info, summaries = _fields(values, "info"), values["summaries"]
+    if not isinstance(summaries, list) or len(summaries) != 2:
+        raise DataError(f"summaries is {summaries!r:.40}; expected a list of two")
+    if not info.get("post"):
         raise OddRowError("empty prompt")
-    prompt = f"SUBREDDIT: r/{info['subreddit']}\n\nTITLE: {info['title']}\n\nPOST: {info['post']}"
+    prompt = f"SUBREDDIT: r/{info.get('subreddit')}\n\nTITLE: {info.get('title')}\n\nPOST: {info['post']}"
     choice = values["choice"]
     if choice not in (0, 1):
         raise OddRowError("no choice", str(choice))
-    texts = [summary["text"].strip() for summary in summaries]
-    confidence = extra.get("confidence")
-    return chosen_and_rejected(
-        prompt, texts[choice], texts[1 - choice], None if confidence is None else float(confidence)
-    )
+    texts = [text_of(_fields({"summaries": summary}, "summaries"), "text").strip() for summary in summaries]
+    confidence = _number_of(_fields(values, "extra"), "confidence") if values.get("extra") else None
+    return chosen_and_rejected(prompt, texts[choice], texts[1 - choice], confidence)
 
 
 def text_of(values: Mapping[str, object], key: str) -> str:
@@ -234,11 +236,18 @@ def text_of(values: Mapping[str, object], key: str) -> str:
         OddRowError: Nothing stands there.
         DataError: Something else stands there; the caller adds the place.
     """
-    value = values[key]
+    value = values.get(key)
     if value is None:
         raise OddRowError("no text", f"{key} is null")
     if not isinstance(value, str):
         raise DataError(f"{key} is {value!r:.40}; expected a text")
+    return value
+
+
+def _fields(values: Mapping[str, object], key: str) -> Mapping[str, object]:
+    value = values[key]
+    if not isinstance(value, Mapping):
+        raise DataError(f"{key} is {value!r:.40}; expected an object")
     return value
 
 
@@ -258,14 +267,17 @@ def _number_of(values: Mapping[str, object], key: str) -> float | None:
     if value is None or value == "":
         return None
     try:
-        return float(str(value))
+        number = float(str(value))
     except ValueError:
         raise OddRowError(f"{key} is no number", repr(value)) from None
+    if not math.isfinite(number):
+        raise OddRowError(f"{key} is no number", repr(value))
+    return number
 
 
 def _weight_of(values: Mapping[str, object], key: str) -> float:
     weight = _number_of(values, key)
-    if weight is not None and not 0.0 <= weight < float("inf"):
+    if weight is not None and weight < 0.0:
         raise OddRowError("no weight", f"{key}={weight:g}")
     return 1.0 if weight is None else weight
 

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import math
 import pickle
 from pathlib import Path
 from typing import Any
@@ -318,6 +319,23 @@ def test_tldr_comparisons_with_their_confidence_filter(tmp_path: Path) -> None:
     assert len(data.preferences) == 4 and data.preferences[0].comparison.prompt.text == prompt.format("cat")
 
 
+@pytest.mark.parametrize(
+    ("format", "values", "message"),
+    [
+        ("tldr_comparisons", comparison_row(info="a post"), "info is 'a post'; expected an object"),
+        ("tldr_comparisons", comparison_row(summaries=[{"text": "x"}]), "expected a list of two"),
+        ("tldr_comparisons", comparison_row(summaries=["x", "y"]), "summaries is 'x'; expected an object"),
+        ("distilabel", {"instruction": "Q", "generations": "x", "ratings": [1]}, "must be lists"),
+        ("alpaca_eval", alpaca(1) | {"output_1": ["x"]}, "output_1 is .*; expected a text"),
+    ],
+)
+def test_values_of_another_kind_are_errors_with_their_line(
+    tmp_path: Path, format: str, values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DataError, match=rf"rows\.jsonl, rows\.jsonl:1: .*{message}.*correct or delete this row"):
+        read(tmp_path, format, [values])
+
+
 def test_trl_preferences_as_texts_and_as_messages(tmp_path: Path) -> None:
     user = {"role": "user", "content": "Hi"}
     good, bad = ({"role": "assistant", "content": text} for text in ("Hello!", "No."))
@@ -354,11 +372,18 @@ def test_distilabel_ratings_are_no_probabilities(tmp_path: Path) -> None:
         rated(2, [None, 1.0]),
         rated(3, [0.9, 0.1], p_first=0.9),
         rated(4, [1.0, 2.0, 3.0]),
+        rated(5, ["good", 2.0]),  # type: ignore[list-item]
+        rated(6, [1, 2], generation_models=["small"]),
+        rated(7, [math.nan, 2.0]),
     ]
     table = read(tmp_path, "distilabel", rows)
-    assert [item.p_first for item in table.pairs] == [1.0, 0.5, None, 0.9]
+    assert [item.p_first for item in table.pairs] == [1.0, 0.5, None, 0.9, 0.0]
     assert (table.pairs[0].first_source, table.pairs[0].second_source) == ("small", "large")
-    assert table.reading.examples == ("rows.jsonl:5: not two generations (3 with 3 ratings)",)
+    assert table.reading.examples == (
+        "rows.jsonl:5: not two generations (3 with 3 ratings)",
+        "rows.jsonl:6: ratings is no number ('good')",
+        "rows.jsonl:8: ratings is no number (nan)",
+    )
 
 
 def test_turns_and_messages() -> None:
