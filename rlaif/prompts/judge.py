@@ -8,7 +8,7 @@ from typing import Literal
 
 from rlaif.errors import ConfigError
 from rlaif.functional.seeds import derive_seed
-from rlaif.prompts.wording import Exemplar, TaskTemplates, load_templates
+from rlaif.prompts.wording import Exemplar, TaskTemplates, known_tasks, load_templates, template_folder
 from rlaif.tasks.base import Task
 from rlaif.types import Segment, StructuredPrompt, content_id
 
@@ -23,10 +23,19 @@ class JudgePrompts:
         preamble: ``base`` is one sentence of role; ``detailed`` names the axes first.
         num_exemplars: Solved examples in front of the sample, 0 to 8.
         exemplar_seed: 0 takes the first ones of the file, another number draws them at random.
+        templates: A folder with a TOML file per task, written like the built-in ones; None takes those.
+
+    Raises:
+        ConfigError: An option is out of range, or the folder holds no templates.
     """
 
     def __init__(
-        self, *, preamble: Literal["base", "detailed"] = "base", num_exemplars: int = 0, exemplar_seed: int = 0
+        self,
+        *,
+        preamble: Literal["base", "detailed"] = "base",
+        num_exemplars: int = 0,
+        exemplar_seed: int = 0,
+        templates: str | None = None,
     ) -> None:
         if preamble not in ("base", "detailed"):
             raise ConfigError(f"labeler.prompt.preamble={preamble}: must be base or detailed")
@@ -35,13 +44,23 @@ class JudgePrompts:
         self.preamble = preamble
         self.num_exemplars = num_exemplars
         self.exemplar_seed = exemplar_seed
+        self.templates = templates
+        template_folder(templates)
 
     @property
     def identity(self) -> str:
         """Content hash of the options and of every template file."""
-        names = ("summarization", "dialogue", "harmless_dialogue")
-        templates = [load_templates(name).template_id for name in names]
+        names = known_tasks(template_folder(self.templates))
+        templates = [load_templates(name, self.templates).template_id for name in names]
         return content_id(self.preamble, str(self.num_exemplars), str(self.exemplar_seed), *templates)
+
+    def words(self, task: Task) -> TaskTemplates:
+        """The templates of a task.
+
+        Raises:
+            ConfigError: There are none for it.
+        """
+        return load_templates(task.name, self.templates)
 
     def pairwise(
         self, task: Task, prompt_text: str, first: str, second: str, *, rationale: str | None = None
@@ -55,7 +74,7 @@ class JudgePrompts:
             second: Candidate in slot 2.
             rationale: The thoughts to judge by (second step of chain of thought); None asks directly.
         """
-        words = load_templates(task.name)
+        words = self.words(task)
         explain = rationale is not None
         segments = self._question(task, words, prompt_text, first, second, explain=explain)
         if rationale is not None:
@@ -64,7 +83,7 @@ class JudgePrompts:
 
     def rationale_request(self, task: Task, prompt_text: str, first: str, second: str) -> StructuredPrompt:
         """First step of chain of thought: ask for a rationale, which ends with its line."""
-        words = load_templates(task.name)
+        words = self.words(task)
         segments = self._question(task, words, prompt_text, first, second, explain=True)
         return self._finish(task, [*segments, _ours(words.rationale)], words)
 
@@ -77,7 +96,7 @@ class JudgePrompts:
             response: What is rated.
             rationale: The thoughts to judge by (second step of chain of thought); None asks directly.
         """
-        words = load_templates(task.name)
+        words = self.words(task)
         if rationale is None:
             return self._single(task, words.rating, prompt_text, response, "Score=")
         thoughts = (_data(rationale), _ours("\nScore="))
@@ -85,16 +104,16 @@ class JudgePrompts:
 
     def rating_rationale_request(self, task: Task, prompt_text: str, response: str) -> StructuredPrompt:
         """First step of a chain of thought about one response: ask for a rationale, which ends with its line."""
-        words = load_templates(task.name)
+        words = self.words(task)
         return self._single(task, words.rating_explain, prompt_text, response, words.rating_rationale)
 
     def binary(self, task: Task, prompt_text: str, response: str) -> StructuredPrompt:
         """Ask whether a response is good; the answer is "good" or "bad"."""
-        return self._single(task, load_templates(task.name).binary, prompt_text, response, "Verdict=")
+        return self._single(task, self.words(task).binary, prompt_text, response, "Verdict=")
 
     def ranking(self, task: Task, prompt_text: str, responses: Sequence[str]) -> StructuredPrompt:
         """Ask for the order of several responses; the answer reads like "2 3 1", best first."""
-        words = load_templates(task.name)
+        words = self.words(task)
         segments = [
             _ours(f"{self._without_pairs(words, words.ranking)}\n\n"),
             *_sample(task, prompt_text, responses),
@@ -128,7 +147,7 @@ class JudgePrompts:
         self, task: Task, request: str, prompt_text: str, response: str, ending: str, *thoughts: Segment
     ) -> StructuredPrompt:
         """One response after the request, then the ending and what may follow it."""
-        words = load_templates(task.name)
+        words = self.words(task)
         segments = [
             _ours(f"{self._without_pairs(words, request)}\n\n{task.context_noun}:"),
             _data(task.judge_text(prompt_text)),

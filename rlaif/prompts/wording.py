@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
 
 from rlaif.errors import ConfigError
 from rlaif.types import content_id
@@ -50,20 +52,67 @@ class TaskTemplates:
         return self.detailed.rpartition("\n")[0]
 
 
-@cache
-def load_templates(task_name: str) -> TaskTemplates:
-    """Read the templates of a task.
+BUILT_IN = "templates"
+
+
+def template_folder(folder: str | None) -> Traversable:
+    """Where template files are read from: a folder of one's own, or the built-in one.
 
     Raises:
-        ConfigError: No template file for this task exists.
+        ConfigError: The folder does not exist or holds no ``.toml`` file.
     """
-    folder = files("rlaif.prompts") / "templates"
-    path = folder / f"{task_name}.toml"
+    if folder is None:
+        return files("rlaif.prompts") / BUILT_IN
+    path = Path(folder)
+    if not path.is_dir() or not known_tasks(path):
+        raise ConfigError(f"labeler.prompt.templates={folder}: must be a folder with a TOML file per task")
+    return path
+
+
+def known_tasks(folder: Traversable) -> list[str]:
+    """Tasks that a folder has templates for."""
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+@cache
+def load_templates(task_name: str, folder: str | None = None) -> TaskTemplates:
+    """Read the templates of a task.
+
+    Args:
+        task_name: The file's name without ``.toml``.
+        folder: A folder of one's own; None takes the built-in one.
+
+    Raises:
+        ConfigError: There is no file for this task, or it is not TOML, or it lacks a template or has an unknown one.
+    """
+    place = template_folder(folder)
+    path = place / f"{task_name}.toml"
     if not path.is_file():
-        known = sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
-        raise ConfigError(f"labeler.prompt: no judge templates for task {task_name!r}; there are {', '.join(known)}")
+        raise ConfigError(
+            f"labeler.prompt: no judge templates for task {task_name!r} in {place}; there are "
+            f"{', '.join(known_tasks(place))}"
+        )
     raw = path.read_text("utf-8")
-    values: Mapping[str, object] = tomllib.loads(raw)
+    try:
+        values: Mapping[str, object] = tomllib.loads(raw)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"labeler.prompt.templates: {path} is not TOML ({error})") from error
     words = {key: value.strip("\n") if isinstance(value, str) else value for key, value in values.items()}
-    exemplars = tuple(Exemplar(**entry) for entry in words.pop("exemplars", ()))  # type: ignore[attr-defined]
+    entries = words.pop("exemplars", ())
+    _check_keys(str(path), words, TaskTemplates, besides=("exemplars", "template_id"))
+    for number, entry in enumerate(entries, start=1):  # type: ignore[arg-type, var-annotated]
+        _check_keys(f"{path}, exemplar {number}", entry, Exemplar)
+    exemplars = tuple(Exemplar(**entry) for entry in entries)  # type: ignore[attr-defined]
     return TaskTemplates(**words, exemplars=exemplars, template_id=content_id(raw))  # type: ignore[arg-type]
+
+
+def _check_keys(place: str, given: Mapping[str, object], record: type, *, besides: Sequence[str] = ()) -> None:
+    wanted = [field.name for field in fields(record) if field.name not in besides]
+    problems = [f"labeler.prompt.templates: {place} lacks {name}" for name in wanted if name not in given]
+    problems += [
+        f"labeler.prompt.templates: {place} has an unknown key {name}; there are {', '.join(wanted)}"
+        for name in given
+        if name not in wanted
+    ]
+    if problems:
+        raise ConfigError(problems)

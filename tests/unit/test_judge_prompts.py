@@ -11,7 +11,6 @@ import pytest
 
 from rlaif.errors import ConfigError
 from rlaif.models.tokenizers import PromptTokenizer
-from rlaif.prompts import wording
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.prompts.wording import load_templates
 from rlaif.tasks.base import Task, get_task
@@ -184,30 +183,46 @@ def test_swapping_the_candidates_swaps_two_segments(task: str) -> None:
 
 
 @pytest.fixture
-def templates_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def templates_in(tmp_path: Path) -> Iterator[Path]:
     """A copy of the template files that a test may change."""
-    folder = tmp_path / "templates"
-    folder.mkdir()
     for entry in (files("rlaif.prompts") / "templates").iterdir():
         if entry.name.endswith(".toml"):
-            (folder / entry.name).write_bytes(entry.read_bytes())
-    monkeypatch.setattr(wording, "files", lambda package: tmp_path)
+            (tmp_path / entry.name).write_bytes(entry.read_bytes())
     load_templates.cache_clear()
-    yield folder
+    yield tmp_path
     load_templates.cache_clear()
 
 
 @pytest.mark.parametrize("old", ["Say 1 or 2", "# Judge prompts", "Response 1: cheap"])
 def test_one_byte_of_a_template_is_another_prompt(templates_in: Path, old: str) -> None:
-    task = get_task("dialogue")
-    before = direct(JudgePrompts(), task, CONTEXTS["dialogue"]).template_id, JudgePrompts().identity
+    task, prompts = get_task("dialogue"), JudgePrompts(templates=str(templates_in))
+    before = direct(prompts, task, CONTEXTS["dialogue"]).template_id, prompts.identity
+    assert before == (direct(JudgePrompts(), task, CONTEXTS["dialogue"]).template_id, JudgePrompts().identity)
     path = templates_in / "dialogue.toml"
     text = path.read_text("utf-8")
     assert old in text
     path.write_text(text.replace(old, old[:-1] + chr(ord(old[-1]) - 1), 1), "utf-8")
     load_templates.cache_clear()
-    after = direct(JudgePrompts(), task, CONTEXTS["dialogue"]).template_id, JudgePrompts().identity
+    after = direct(prompts, task, CONTEXTS["dialogue"]).template_id, prompts.identity
     assert before[0] != after[0] and before[1] != after[1]
+
+
+def test_templates_of_ones_own_are_checked_for_what_they_lack(templates_in: Path, tmp_path: Path) -> None:
+    path = templates_in / "dialogue.toml"
+    text = path.read_text("utf-8")
+    path.write_text(text.replace("choose = ", "chose = ", 1), "utf-8")
+    with pytest.raises(ConfigError) as error:
+        direct(JudgePrompts(templates=str(templates_in)), get_task("dialogue"), "x")
+    assert f"{path} lacks choose" in error.value.problems[0]
+    assert "unknown key chose" in error.value.problems[1]
+    path.write_text("base = ", "utf-8")
+    with pytest.raises(ConfigError, match="is not TOML"):
+        direct(JudgePrompts(templates=str(templates_in)), get_task("dialogue"), "x")
+    path.unlink()
+    with pytest.raises(ConfigError, match="no judge templates for task 'dialogue' in .*; there are harmless_dialogue"):
+        direct(JudgePrompts(templates=str(templates_in)), get_task("dialogue"), "x")
+    with pytest.raises(ConfigError, match="must be a folder with a TOML file per task"):
+        JudgePrompts(templates=str(tmp_path / "nowhere"))
 
 
 def test_the_template_id_does_not_depend_on_the_texts_judged_and_does_on_the_options() -> None:
