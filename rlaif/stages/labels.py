@@ -143,8 +143,7 @@ def _build(context: Context, directory: Path, display: StageDisplay) -> None:
             raise
         work.team.stop(str(stopped))
     if work.team.size == 1:
-        work.write_results()
-        write_card(context, directory / LABELS)
+        work.write_results(context)
 
 
 class _Work:
@@ -174,7 +173,7 @@ class _Work:
             before_asking=lambda: self.budget.check(self.ledger, self.prices, self.team.directory),
         )
 
-    def write_results(self) -> None:
+    def write_results(self, context: Context) -> None:
         run = finished_run(self.labeler.identity, self.plan, self.team.directory, self.options.max_missing_rate)
         write_preferences(self.directory / LABELS, run)
         summary = summarize_labels(run)
@@ -184,13 +183,13 @@ class _Work:
         write_json(self.directory / SUMMARY, {**asdict(summary), **judged, **author})
         cost = cost_figures(self.ledger, self.prices, summary.n - summary.num_missing)
         write_json(self.directory / COST, cost)
+        write_card(context, self.directory / LABELS)
         shutil.rmtree(self.team.directory)
 
 
 def _gather(context: Context, directory: Path) -> None:
     """Make the table from what the workers labeled."""
-    _Work(context, directory, Team(directory / BATCHES)).write_results()
-    write_card(context, directory / LABELS)
+    _Work(context, directory, Team(directory / BATCHES)).write_results(context)
 
 
 def _team(batches: Path) -> Team:
