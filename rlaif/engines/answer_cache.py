@@ -22,6 +22,7 @@ CachePlace = Literal["local", "network", "none"]
 _WAIT_S = 60.0
 _KEYS_PER_QUERY = 500
 _ROWS_AT_ONCE = 10_000
+_PAGES_PER_CHECKPOINT, _MEMORY_KB = 8_000, 16_000
 _TABLE = "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, answer BLOB NOT NULL) WITHOUT ROWID"
 _INSERT = "INSERT OR IGNORE INTO answers VALUES (?, ?)"
 
@@ -91,6 +92,9 @@ class LocalAnswerCache:
                 )
             # A commit that a power cut undoes is asked again; the file stays whole.
             connection.execute("PRAGMA synchronous = NORMAL")
+            # Keys fall anywhere in the file: without these a batch gets dearer as the file grows.
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_PAGES_PER_CHECKPOINT}")
+            connection.execute(f"PRAGMA cache_size = -{_MEMORY_KB}")
             self._connection = connection
         return self._connection
 

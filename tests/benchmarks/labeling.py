@@ -2,8 +2,9 @@
 
     python tests/benchmarks/labeling.py --pairs 100000
 
-prints one JSON line: seconds of the second and of the last thousand pairs and their ratio, growth of the resident
-memory since the plan was loaded (largest during labeling and while the table is written), and seconds in all.
+prints one JSON line: seconds of the second and of the last thousand pairs and their ratio (``cpu_ratio``: of this
+process's processor time, which other work on the machine moves less), growth of the resident memory since the plan was
+loaded (largest during labeling and while the table is written), and seconds in all.
 The labels go the whole way: prompts of both orders, answer cache, ledger, batches on disk, Parquet table.
 """
 
@@ -83,20 +84,21 @@ class PeakMemory:
         self._thread.join()
 
 
-def label(comparisons: list[Comparison], directory: Path) -> list[float]:
-    """Label a plan and write its table; when each thousand was done."""
+def label(comparisons: list[Comparison], directory: Path) -> tuple[list[float], list[float]]:
+    """Label a plan and write its table; when each thousand was done, by the clock and in processor time."""
     cache, ledger = LocalAnswerCache(directory / "answers.sqlite"), Ledger(directory / "batches")
     labeler = wrap_engines(PairwiseLabeler(JudgePrompts(), ScriptedEngine(answer)), cache=cache, ledger=ledger)
-    moments = [time.perf_counter()]
+    moments, processor = [time.perf_counter()], [time.process_time()]
 
     def progress(done: int, total: int) -> None:
         if done % THOUSAND == 0:
             moments.append(time.perf_counter())
+            processor.append(time.process_time())
 
     run = label_comparisons(labeler, comparisons, directory / "batches", batch_size=BATCH_SIZE, progress=progress)
     write_preferences(directory / "labels.parquet", run)
     cache.close()
-    return moments
+    return moments, processor
 
 
 def measure(num_pairs: int, directory: Path) -> dict[str, float]:
@@ -105,7 +107,7 @@ def measure(num_pairs: int, directory: Path) -> dict[str, float]:
     label(plan(WARM_UP_PAIRS), directory / "warm-up")  # libraries load and allocate on first use
     gc.collect()
     memory, start = PeakMemory(), time.perf_counter()
-    moments = label(comparisons, directory / "measured")
+    moments, processor = label(comparisons, directory / "measured")
     growth = memory.growth_mb()
     memory.stop()
     second, last = moments[2] - moments[1], moments[-1] - moments[-2]
@@ -114,6 +116,7 @@ def measure(num_pairs: int, directory: Path) -> dict[str, float]:
         "second_thousand_s": round(second, 3),
         "last_thousand_s": round(last, 3),
         "ratio": round(last / second, 3),
+        "cpu_ratio": round((processor[-1] - processor[-2]) / (processor[2] - processor[1]), 3),
         "memory_growth_mb": round(growth, 1),
         "seconds": round(time.perf_counter() - start, 1),
         "labeling_seconds": round(moments[-1] - moments[0], 1),
