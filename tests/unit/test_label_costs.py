@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +21,7 @@ from rlaif.evaluation.terminal import RunDisplay
 from rlaif.labelers.cost import Budget, Prices, cost_figures
 from rlaif.stages.context import Context
 from rlaif.stages.estimate import estimate_labels, show_estimate
-from rlaif.stages.labels import answer_cache, build_labeler, check_label_options
+from rlaif.stages.labels import LABEL, answer_cache, build_labeler, check_label_options
 from rlaif.stages.run import STAGES
 from rlaif.types import Comparison, Completion, Sampling, Segment, StructuredPrompt
 
@@ -232,3 +233,16 @@ def test_tokens_of_placeholders_are_as_many_as_asked_for() -> None:
     (scores,) = engine.score([prompt], ("1", "2"))
     assert scores.logprobs is not None and scores.logprobs[0] == scores.logprobs[1]
     assert engine.num_requests == 3
+
+
+def test_finished_labels_are_held_against_a_stricter_limit(tmp_path: Path) -> None:
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    summary = {"n": 12, "missing": {"server down": 3, "too long": 1}, "num_judged": 10, "num_judged_missing": 2}
+    (labels / "summary.json").write_text(json.dumps(summary))
+    LABEL.check(context(tmp_path, "label.max_missing_rate=0.2"), labels)
+    with pytest.raises(
+        GateStopped, match=r"label\.max_missing_rate=0\.19: 4 of 12 .* delete that directory"
+    ) as stopped:
+        LABEL.check(context(tmp_path, "label.max_missing_rate=0.19"), labels)
+    assert str(labels) in str(stopped.value) and "3 × server down; 1 × too long" in str(stopped.value)
