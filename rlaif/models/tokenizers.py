@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from rlaif.errors import EngineError
 from rlaif.types import Segment, StructuredPrompt
 
 if TYPE_CHECKING:
@@ -12,76 +13,164 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _PLACEHOLDER = "⟦rlaif⟧"
+_UNREACHABLE = "\U0010ffff"
+"""A noncharacter: names vocabulary entries that no data may spell, and is itself taken out of data."""
+_FIXED_DATE = "{%- macro strftime_now(format) -%}26 Jul 2024{%- endmacro -%}"
+"""Templates that write today's date would make another prompt each day; this is the date Llama's falls back to."""
 
 
 class PromptTokenizer:
     """Tokenizes what we wrote and what we did not write apart.
 
-    Each segment is tokenized on its own and the ids are joined, so no segment changes another's ids.
-    Data is tokenized without the tokenizer's added tokens: text such as ``<|endoftext|>`` in a candidate
-    becomes ordinary characters.
+    Each segment is tokenized on its own and the ids are joined, so no segment changes another's ids. Only the text at
+    the very beginning gets the space that some tokenizers put before a text. Data is tokenized without the
+    tokenizer's added and special tokens: text such as ``<|endoftext|>`` in a candidate becomes ordinary characters.
 
     Args:
         tokenizer: A fast Hugging Face tokenizer.
         chat_template: ``none`` joins the segments after the begin token, if the tokenizer uses one;
             ``model`` puts them into one user turn of the tokenizer's own chat template.
+
+    Raises:
+        EngineError: The tokenizer has no chat template, or one that does not keep the user's text as it is.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, chat_template: str = "none") -> None:
         self.tokenizer = tokenizer
-        self._data_tokenizer = _without_added_tokens(tokenizer)
+        self._backends = {
+            (is_data, opens): _backend(tokenizer, is_data=is_data, opens=opens)
+            for is_data in (False, True)
+            for opens in (False, True)
+        }
+        self._opens = chat_template == "none"
         self.before_ids, self.after_ids = _frame(tokenizer, chat_template)
 
     def trusted_ids(self, text: str) -> list[int]:
-        """Ids of text that we wrote; special tokens in it count."""
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
+        """Ids of text that we wrote and that follows other text; special tokens in it count."""
+        return self._encode(text, is_data=False)
 
     def data_ids(self, text: str) -> list[int]:
-        """Ids of text that we did not write: never a special or added token.
+        """Ids of text that we did not write and that follows other text: never a special or added token.
 
-        Lone surrogates, which UTF-8 cannot carry, become question marks.
+        The one exception is the unknown token, for characters that the vocabulary cannot write. Lone surrogates,
+        which UTF-8 cannot carry, and the noncharacter U+10FFFF become question marks.
         """
-        clean = text.encode("utf-8", "replace").decode("utf-8")
-        return list(self._data_tokenizer.encode(clean, add_special_tokens=False).ids)
+        return self._encode(text, is_data=True)
 
     def segment_ids(self, segment: Segment) -> list[int]:
         """Ids of one segment, by its kind."""
-        return self.data_ids(segment.text) if segment.is_data else self.trusted_ids(segment.text)
+        return self._encode(segment.text, is_data=segment.is_data)
 
     def prompt_ids(self, prompt: StructuredPrompt) -> list[int]:
         """Ids of a whole judge prompt, the begin token or chat frame included."""
         ids = list(self.before_ids)
-        for segment in prompt.segments:
-            ids += self.segment_ids(segment)
+        for index, segment in enumerate(prompt.segments):
+            ids += self._encode(segment.text, is_data=segment.is_data, opens=self._opens and index == 0)
         return ids + self.after_ids
 
     def policy_ids(self, text: str) -> list[int]:
         """Ids of a policy's prompt: the begin token, if the tokenizer uses one, and the text as data."""
-        return [*self.before_ids, *self.data_ids(text), *self.after_ids]
+        return [*self.before_ids, *self._encode(text, is_data=True, opens=self._opens), *self.after_ids]
 
     def decode(self, ids: list[int] | tuple[int, ...]) -> str:
         """Text of token ids without special tokens."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
+    def _encode(self, text: str, *, is_data: bool, opens: bool = False) -> list[int]:
+        if is_data:
+            text = text.encode("utf-8", "replace").decode("utf-8").replace(_UNREACHABLE, "?")
+        return list(self._backends[is_data, opens].encode(text, add_special_tokens=False).ids) if text else []
 
-def _without_added_tokens(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+
+def _backend(tokenizer: PreTrainedTokenizerBase, *, is_data: bool, opens: bool) -> Tokenizer:
     from tokenizers import Tokenizer
 
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
-    backend["added_tokens"] = []
     backend["truncation"] = backend["padding"] = backend["post_processor"] = None
+    if not opens:
+        backend["normalizer"] = _without_opening(backend["normalizer"], "normalizers")
+        backend["pre_tokenizer"] = _without_opening(backend["pre_tokenizer"], "pretokenizers")
+    if is_data:
+        names = {token["content"] for token in backend["added_tokens"]} | set(tokenizer.all_special_tokens)
+        backend["added_tokens"] = []
+        _hide(backend["model"], names)
+        if backend["model"].get("byte_fallback"):
+            _spell_out_bytes(backend)
     return Tokenizer.from_str(json.dumps(backend))
 
 
+def _without_opening(step: Any, children: str) -> Any:
+    """A normalizer or pre-tokenizer that puts no space before the text."""
+    if step is None or step["type"] == "Prepend":
+        return None
+    if step["type"] == "Sequence":
+        kept = [_without_opening(child, children) for child in step[children]]
+        return step | {children: [child for child in kept if child is not None]}
+    if step["type"] == "Metaspace":
+        return step | {"prepend_scheme": "never"}
+    if step["type"] == "ByteLevel":
+        return step | {"add_prefix_space": False}
+    return step
+
+
+def _hide(model: dict[str, Any], names: set[str]) -> None:
+    """Rename special entries of the vocabulary, which text could spell, to what no data holds; ids stay."""
+
+    def renamed(piece: str) -> str:
+        return _UNREACHABLE + piece if piece in names else piece
+
+    vocab = model["vocab"]
+    if isinstance(vocab, dict):
+        model["vocab"] = {renamed(piece): index for piece, index in vocab.items()}
+    else:
+        model["vocab"] = [[renamed(piece), score] for piece, score in vocab]
+    if model.get("unk_token") is not None:
+        model["unk_token"] = renamed(model["unk_token"])
+    if "merges" in model:
+        model["merges"] = [merge for merge in model["merges"] if "".join(merge) not in names and not names & {*merge}]
+
+
+def _spell_out_bytes(backend: dict[str, Any]) -> None:
+    """Keep the text ``<0x0A>`` from matching the entry that stands for the byte."""
+    split = {
+        "type": "Split",
+        "pattern": {"Regex": "<(?=0x[0-9A-F]{2}>)"},
+        "behavior": "Isolated",
+        "invert": False,
+    }
+    before = backend["pre_tokenizer"]
+    steps = [split] if before is None else [before, split]
+    backend["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": steps}
+
+
 def _frame(tokenizer: PreTrainedTokenizerBase, chat_template: str) -> tuple[list[int], list[int]]:
+    """Ids before and after the prompt, made once."""
     if chat_template == "model":
-        chat = tokenizer.apply_chat_template(
-            [{"role": "user", "content": _PLACEHOLDER}], add_generation_prompt=True, tokenize=False
-        )
-        before, after = str(chat).split(_PLACEHOLDER)
+        before, after = _chat_frame(tokenizer)
         return (
             list(tokenizer(before, add_special_tokens=False)["input_ids"]),
             list(tokenizer(after, add_special_tokens=False)["input_ids"]),
         )
     begins = tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
     return ([tokenizer.bos_token_id] if begins else []), []
+
+
+def _chat_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
+    if not tokenizer.chat_template:
+        raise EngineError(
+            "labeler.engine.chat_template=model: this model's tokenizer has no chat template; "
+            "take chat_template=none, or a model that was tuned for chat"
+        )
+    chat = tokenizer.apply_chat_template(
+        [{"role": "user", "content": _PLACEHOLDER}],
+        add_generation_prompt=True,
+        tokenize=False,
+        chat_template=_FIXED_DATE + tokenizer.get_chat_template(),
+    )
+    pieces = str(chat).split(_PLACEHOLDER)
+    if len(pieces) != 2:
+        raise EngineError(
+            f"labeler.engine.chat_template=model: this model's template writes the user's text {len(pieces) - 1} times "
+            "where it must write it once, unchanged; take chat_template=none"
+        )
+    return pieces[0], pieces[1]
