@@ -31,7 +31,7 @@ NUM_REQUESTS = 10_000
 KEY = "sk-planted-0123456789-ABCDEF"
 MAX_BYTES = 100_000
 HUGE = 10_000_000
-TIMEOUT_S = 3.0
+TIMEOUT_S = 6.0
 MAX_RETRIES = 2
 OPTIONS = ("1", "2")
 
@@ -47,8 +47,8 @@ REASONS = {
 }
 PASSING = ("429", "500", "cut", "json")
 """Failures that are tried again and that cost no time."""
-SHARES = {"good": 0.70, "429": 0.05, "500": 0.05, "cut": 0.05, "json": 0.04, "nan": 0.04, "model": 0.04, "huge": 0.02,
-          "hang": 0.01}  # fmt: skip
+SHARES = {"good": 0.70, "429": 0.05, "500": 0.05, "cut": 0.05, "json": 0.04, "nan": 0.04, "model": 0.04, "huge": 0.025,
+          "hang": 0.005}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,7 @@ def hostile_server() -> Iterator[Hostile]:
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+        loop.set_exception_handler(lambda loop, context: None)  # hanging replies are cancelled
         for task in asyncio.all_tasks(loop):
             task.cancel()
         loop.run_until_complete(asyncio.sleep(0.1))
@@ -166,13 +167,13 @@ def hostile(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hostile]:
         yield server
 
 
-def engine(hostile: Hostile) -> OpenAIEngine:
+def engine(hostile: Hostile, *, total_timeout_s: float = TIMEOUT_S) -> OpenAIEngine:
     return OpenAIEngine(
         "m",
         url=hostile.url,
         key_env="HOSTILE_KEY",
-        max_concurrency=64,
-        total_timeout_s=TIMEOUT_S,
+        max_concurrency=32,
+        total_timeout_s=total_timeout_s,
         max_retries=MAX_RETRIES,
         first_backoff_s=0.01,
         max_backoff_s=0.05,
@@ -197,7 +198,7 @@ def test_ten_thousand_requests(hostile: Hostile, caplog: pytest.LogCaptureFixtur
     arrived: dict[int, Answer] = {}
     judge = engine(hostile)
     judge.on_answer = arrived.__setitem__
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.INFO):
         scores = judge.score(asked, OPTIONS)
 
     counts = Counter(score.missing for score in scores)
@@ -207,7 +208,7 @@ def test_ten_thousand_requests(hostile: Hostile, caplog: pytest.LogCaptureFixtur
     print("made again:", judge.retried, "attempts:", hostile.attempts.total())
 
     assert [score.missing for score in scores] == [expected_reason(prompt) for prompt in asked]
-    assert counts == planted and all(planted[reason] > 50 for reason in REASONS.values())
+    assert counts == planted and all(planted[reason] > 20 for reason in REASONS.values())
     assert [arrived[position] for position in range(NUM_REQUESTS)] == scores
     assert set(hostile.attempts) == {prompt.text for prompt in asked}
     for prompt, score in zip(asked, scores, strict=True):
@@ -220,19 +221,21 @@ def test_ten_thousand_requests(hostile: Hostile, caplog: pytest.LogCaptureFixtur
     assert KEY not in caplog.text and KEY not in repr(scores)
 
 
-def test_a_few_requests_of_every_kind(hostile: Hostile) -> None:
+def test_a_few_requests_of_every_kind(hostile: Hostile, caplog: pytest.LogCaptureFixture) -> None:
     """The same on one prompt for each way to fail, and on text."""
     found: dict[str, StructuredPrompt] = {}
     for prompt in prompts(2000):
         found.setdefault(fate(prompt.text).then, prompt)
     assert set(found) == set(SHARES)
-    judge = engine(hostile)
+    judge = engine(hostile, total_timeout_s=2.0)
+    caplog.set_level(logging.DEBUG)
     scores = judge.score(list(found.values()), OPTIONS)
     assert [score.missing for score in scores] == [REASONS.get(act) for act in found]
     asked = [found[act] for act in ("good", "429", "json", "model")]
     texts = judge.generate(asked, Sampling(max_new_tokens=5))
     assert [text.missing for text in texts] == [None, "http 429", "invalid json", "wrong model somebody-else"]
     assert texts[0].text == "because [key]"
+    assert len(caplog.records) > 50 and KEY not in caplog.text
 
 
 @pytest.mark.slow
