@@ -18,11 +18,11 @@ from rlaif.engines.transformers import TransformersEngine
 from rlaif.errors import ConfigError
 from rlaif.evaluation.catalog import format_seconds
 from rlaif.evaluation.terminal import RunDisplay
-from rlaif.labelers.base import Labeler, PlansAhead
+from rlaif.labelers.base import Labeler
 from rlaif.labelers.cost import Prices
 from rlaif.labelers.wrapping import replace_engines
 from rlaif.stages.context import Context, num_devices
-from rlaif.stages.labels import LABEL, answer_cache, build_labeler, comparisons_to_label, prices_and_budget
+from rlaif.stages.labels import LABEL, answer_cache, build_labeler, comparisons_to_label, prepare, prices_and_budget
 from rlaif.stages.samples import SAMPLE
 from rlaif.types import Comparison, Completion
 
@@ -67,11 +67,13 @@ def estimate_labels(context: Context) -> Estimate:
     if reply_tokens is not None and reply_tokens < 1:
         raise ConfigError(f"estimate_reply_tokens={reply_tokens}: must be at least 1, or null")
     pairs, notes = _pairs(context)
-    labeler, more = _labeler(context, pairs)
+    labeler, more = _labeler(context)
     engines = _Engines(labeler)
     if not engines.wrapped:
         nothing = f"labeler {labeler.name} asks no language model: its labels cost nothing"
         return Estimate(num_pairs=len(pairs), expected=Spending(), at_most=Spending(), notes=(*notes, nothing))
+    engines.ask_nobody(None)
+    labeler = prepare(context, labeler, pairs)  # what is asked to learn from is a part of the plan
     counted = _spread(pairs, MAX_COUNTED)
     notes += more
     if len(counted) < len(pairs):
@@ -116,6 +118,13 @@ class _Engines:
     def are_local(self) -> bool:
         return all(isinstance(engine, TransformersEngine) for engine in self.originals)
 
+    def ask_nobody(self, reply_tokens: int | None) -> list[DryEngine]:
+        """Put an engine that counts in the place of each."""
+        dry = [DryEngine(engine, reply_tokens=reply_tokens) for engine in self.originals]
+        for wrapped, engine in zip(self.wrapped, dry, strict=True):
+            wrapped.engine = engine
+        return dry
+
     def measure(self, labeler: Labeler, pairs: Sequence[Comparison]) -> tuple[float, int | None]:
         """Seconds per question, and mean tokens of a written reply (None where none is written)."""
         ledger, meters = Ledger(), [MeasuringEngine(engine) for engine in self.originals]
@@ -136,10 +145,9 @@ class _Engines:
         seconds_per_question: float | None,
     ) -> Spending:
         """What these pairs take; the time of servers by their limits, 0 where one has none."""
-        ledger, dry = Ledger(), [DryEngine(engine, reply_tokens=reply_tokens) for engine in self.originals]
-        for wrapped, engine in zip(self.wrapped, dry, strict=True):
-            wrapped.engine, wrapped.ledger = engine, ledger
-            wrapped.cache = None if cache is None else _ReadOnly(cache)
+        ledger, dry = Ledger(), self.ask_nobody(reply_tokens)
+        for wrapped in self.wrapped:
+            wrapped.ledger, wrapped.cache = ledger, None if cache is None else _ReadOnly(cache)
         labeler.label(pairs)
         total = ledger.total()
         if seconds_per_question is not None:
@@ -189,7 +197,7 @@ def _pairs(context: Context) -> tuple[list[Comparison], list[str]]:
     return pairs, notes
 
 
-def _labeler(context: Context, pairs: Sequence[Comparison]) -> tuple[Labeler, list[str]]:
+def _labeler(context: Context) -> tuple[Labeler, list[str]]:
     """The run's labeler; a model that is still to be trained is stood in for by what it starts from."""
     node, notes = context.cfg.labeler, []
     model = OmegaConf.select(node, "engine.model")
@@ -198,8 +206,7 @@ def _labeler(context: Context, pairs: Sequence[Comparison]) -> tuple[Labeler, li
         node = cast(DictConfig, OmegaConf.create(OmegaConf.to_container(node, resolve=True)))
         node.engine.model = context.model_spec.name
         notes.append(f"{model} is not trained yet: {context.model_spec.name} stands in for it")
-    labeler = build_labeler(context, node)
-    return (labeler.for_plan(pairs) if isinstance(labeler, PlansAhead) else labeler), notes
+    return build_labeler(context, node), notes
 
 
 def _spread(pairs: Sequence[Comparison], count: int) -> list[Comparison]:

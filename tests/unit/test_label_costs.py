@@ -246,3 +246,11 @@ def test_finished_labels_are_held_against_a_stricter_limit(tmp_path: Path) -> No
     ) as stopped:
         LABEL.check(context(tmp_path, "label.max_missing_rate=0.19"), labels)
     assert str(labels) in str(stopped.value) and "3 × server down; 1 × too long" in str(stopped.value)
+
+
+@pytest.mark.parametrize("weights", ["equal", "learned"])
+def test_an_estimate_of_a_panel_counts_every_member_once(weights: str, tmp_path: Path) -> None:
+    panel = ("labeler=panel", "labeler.engine.model=pocket:XS", f"labeler.weights={weights}")
+    estimate = estimate_labels(context(tmp_path, *panel))
+    # Pairs in both orders, and each response alone by the scorer and by good or bad.
+    assert estimate.expected.num_questions == 5 * (2 + 2 + 2)
