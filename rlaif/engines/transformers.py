@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -54,6 +55,7 @@ class TransformersEngine:
         model: ``pocket:L`` or another pocket model, the path of a Hugging Face folder, or a hub ``org/name``.
         dtype: ``float32`` is exact enough for near-ties; ``bfloat16`` is faster and moves logits by about 0.01.
         device: ``auto`` takes this process's GPU (the first, where there is one process) if there is one, else the CPU.
+            ``map`` spreads a model larger than one GPU over all GPUs, then the CPU (extra ``device-map``).
         batch_size: Prompts read at once; None means 16 on the CPU and 64 on a GPU.
         attn_implementation: ``sdpa`` or ``eager``.
         max_context: Longest prompt with its answer, in tokens; None means the model's own limit.
@@ -73,7 +75,7 @@ class TransformersEngine:
         revision: str | None = None,
         chat_template: Literal["none", "model"] = "none",
     ) -> None:
-        _check_options(dtype, batch_size, attn_implementation, max_context, chat_template)
+        _check_options(dtype, device, batch_size, attn_implementation, max_context, chat_template)
         self.spec = ModelSpec(model, dtype=dtype, attn_implementation=attn_implementation, revision=revision)
         self.device = device
         self.batch_size = batch_size
@@ -99,15 +101,12 @@ class TransformersEngine:
             EngineError: The model cannot be read, or the device does not exist.
         """
         if self._loaded is None:
-            import torch
-
             from rlaif.inference.forward import forward_for
             from rlaif.inference.prefill import PrefixStore
             from rlaif.models.tokenizers import PromptTokenizer
 
             tokenizer = load_tokenizer(self.spec)
-            model = load_causal_lm(self.spec).requires_grad_(False)
-            torch.nn.Module.to(model, _device(self.device))
+            model = self._placed_model()
             config = model.config.get_text_config(decoder=True)
             eos = model.generation_config.eos_token_id if model.generation_config else None
             eos_ids = {tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos] if eos is not None else [])}
@@ -121,6 +120,23 @@ class TransformersEngine:
                 pad_id=tokenizer.pad_token_id,
             )
         return self._loaded
+
+    def _placed_model(self) -> PreTrainedModel:
+        import torch
+
+        if self.device == "map":
+            _require_accelerate()
+            return load_causal_lm(self.spec, device_map="auto").requires_grad_(False)
+        model, device = load_causal_lm(self.spec).requires_grad_(False), _device(self.device)
+        try:
+            torch.nn.Module.to(model, device)
+        except torch.OutOfMemoryError as error:
+            raise EngineError(
+                f"labeler.engine.device={self.device}: the model needs {model.get_memory_footprint() / 2**30:.1f} GiB "
+                f"in {self.spec.dtype} and {device} has {torch.cuda.mem_get_info(device)[0] / 2**30:.1f} GiB free; "
+                "take dtype=bfloat16, or device=map to spread it over all GPUs and the CPU"
+            ) from error
+        return model
 
     def token_ids(self, prompt: StructuredPrompt) -> list[int]:
         """The ids that the model reads for this prompt."""
@@ -212,7 +228,7 @@ class TransformersEngine:
         return self._stops.get(strings)
 
     def _rows(self) -> int:
-        return self.batch_size or DEFAULT_ROWS[self.load().model.device.type]
+        return self.batch_size or DEFAULT_ROWS[self.load().forward.device.type]
 
     def __getstate__(self) -> dict[str, object]:
         """Options only: a copy in another process loads the model itself."""
@@ -220,7 +236,12 @@ class TransformersEngine:
 
 
 def _check_options(
-    dtype: str, batch_size: int | None, attn_implementation: str, max_context: int | None, chat_template: str
+    dtype: str,
+    device: str,
+    batch_size: int | None,
+    attn_implementation: str,
+    max_context: int | None,
+    chat_template: str,
 ) -> None:
     problems = []
     if dtype not in DTYPES:
@@ -229,12 +250,24 @@ def _check_options(
         problems.append(f"labeler.engine.batch_size={batch_size}: must be at least 1, or null to choose")
     if attn_implementation not in ("sdpa", "eager"):
         problems.append(f"labeler.engine.attn_implementation={attn_implementation}: allowed are sdpa, eager")
+    if not re.fullmatch(r"auto|cpu|map|cuda(:\d+)?", device):
+        problems.append(f"labeler.engine.device={device}: allowed are auto, cpu, cuda, cuda:N, map")
     if max_context is not None and max_context < 2:
         problems.append(f"labeler.engine.max_context={max_context}: must be at least 2, or null for the model's limit")
     if chat_template not in ("none", "model"):
         problems.append(f"labeler.engine.chat_template={chat_template}: allowed are none, model")
     if problems:
         raise ConfigError(problems)
+
+
+def _require_accelerate() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("accelerate") is None:
+        raise EngineError(
+            "labeler.engine.device=map: spreading a model over devices needs accelerate; "
+            "install it with `pip install 'rlaif[device-map]'`"
+        )
 
 
 def _device(name: str) -> str:

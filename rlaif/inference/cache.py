@@ -56,6 +56,7 @@ class GrowingLayer(DynamicLayer):
         """Keep only these rows of the batch."""
         assert self.keys is not None and self.values is not None
         keys, values = self.keys, self.values
+        rows = rows.to(keys.device)
         self.keys = keys.new_empty(len(rows), *keys.shape[1:])
         self.values = values.new_empty(len(rows), *values.shape[1:])
         self.keys[:, :, : self.length] = keys[:, :, : self.length].index_select(0, rows)
@@ -82,7 +83,9 @@ class KeyValueCache(Cache):
         cache = cls(num_layers, capacity)
         for key_values, rows in parts:
             for layer, (keys, values) in zip(cache.growing, key_values, strict=True):
-                layer.update(keys.index_select(0, rows), values.index_select(0, rows))
+                # Layers may lie on several devices.
+                rows_here = rows.to(keys.device)
+                layer.update(keys.index_select(0, rows_here), values.index_select(0, rows_here))
         return cache
 
     def key_values(self, start: int = 0) -> KeyValues:

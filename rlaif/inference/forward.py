@@ -56,7 +56,8 @@ class ModelForward:
         self.model = model
         config = model.config.get_text_config(decoder=True)
         self.num_layers: int = config.num_hidden_layers
-        self.device = model.device
+        # A model on several devices takes its input where its first loaded weights lie.
+        self.device = next((p.device for p in model.parameters() if p.device.type != "meta"), torch.device("cpu"))
         attention = model.config._attn_implementation
         if attention not in ("sdpa", "eager"):
             raise EngineError(f"attn_implementation={attention}: scoring and sampling allow sdpa and eager")

@@ -32,6 +32,8 @@ def is_plain_llama(model: PreTrainedModel) -> TypeGuard[LlamaForCausalLM]:
     rope: Any = config.rope_parameters
     if rope["rope_type"] not in ("default", "llama3", "linear"):
         return False
+    if hasattr(model, "hf_device_map"):
+        return False
     linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
     plain = all(type(layer) in (nn.Linear, FastLinear) and type(layer.weight) is nn.Parameter for layer in linears)
     return plain and not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())

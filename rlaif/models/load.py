@@ -154,12 +154,13 @@ def _from_pretrained(auto: Any, spec: ModelSpec, **kwargs: Any) -> Any:
             logging.enable_progress_bar()
 
 
-def _load_weights(auto: Any, spec: ModelSpec) -> PreTrainedModel:
+def _load_weights(auto: Any, spec: ModelSpec, device_map: str | None = None) -> PreTrainedModel:
     model, info = _from_pretrained(
         auto,
         spec,
         dtype=DTYPES[spec.dtype],
         attn_implementation=spec.attn_implementation,
+        device_map=device_map,
         output_loading_info=True,
     )
     if info["missing_keys"]:
@@ -190,8 +191,12 @@ def load_tokenizer(spec: ModelSpec | str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_causal_lm(spec: ModelSpec | str) -> PreTrainedModel:
+def load_causal_lm(spec: ModelSpec | str, *, device_map: str | None = None) -> PreTrainedModel:
     """A causal language model in evaluation mode, on the CPU, with the faster linear layers where there are any.
+
+    Args:
+        spec: A specification, or just its name.
+        device_map: ``auto`` spreads the layers over all GPUs, then the CPU, by accelerate; None stays on the CPU.
 
     Raises:
         ConfigError: The name leads nowhere.
@@ -200,7 +205,7 @@ def load_causal_lm(spec: ModelSpec | str) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
     spec = ModelSpec(spec) if isinstance(spec, str) else spec
-    return _load_weights(AutoModelForCausalLM, spec)
+    return _load_weights(AutoModelForCausalLM, spec, device_map)
 
 
 def load_reward_model(spec: ModelSpec | str, *, seed: int = 0, head_std: float = 0.02) -> PreTrainedModel:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import (
@@ -216,3 +218,20 @@ def test_hidden_states_are_what_predicts_each_token() -> None:
     hidden_BTD = response_logprobs(model, prompts, tokens_BT, mask_BT).hidden_BTD
     expected = model.model(input_ids=torch.tensor([prompts[1] + [8]])).last_hidden_state[0, -2:]
     torch.testing.assert_close(hidden_BTD[1, :2], expected, atol=1e-5, rtol=0)
+
+
+def test_a_model_on_several_devices_scores_as_on_one(tmp_path: Path) -> None:
+    from accelerate import dispatch_model
+
+    model, prompts = make_model("llama"), make_prompts()
+    expected = score_options(model, prompts, OPTIONS)
+    places = {"model.embed_tokens": "cpu", "model.rotary_emb": "cpu", "model.layers.0": "cpu", "lm_head": "cpu"}
+    dispatch_model(
+        model,
+        places | {"model.layers.1": "disk", "model.norm": "disk"},
+        main_device="cpu",
+        offload_dir=str(tmp_path),
+        force_hooks=True,
+    )
+    assert isinstance(forward_for(model), ModelForward)
+    torch.testing.assert_close(score_options(model, prompts, OPTIONS), expected, atol=TOLERANCE, rtol=0)

@@ -179,3 +179,14 @@ def test_the_scripted_engine_answers_and_fails_as_told() -> None:
     assert [reply.text for reply in engine.generate(prompts, Sampling(max_new_tokens=1))] == ["1", "", "2", "1"]
     (none,) = ScriptedEngine({"only this": "1"}).score([prompt("that")], ["1", "2"])
     assert none.missing == "no scripted answer matches this prompt"
+
+
+def test_a_spread_model_answers_as_on_one_device(engine: TransformersEngine, folder: Path) -> None:
+    spread = TransformersEngine(str(folder), device="map")
+    (ours,), (theirs,) = (e.score([prompt("Which one?")], ["1", "2"]) for e in (spread, engine))
+    assert ours.logprobs == pytest.approx(theirs.logprobs, abs=1e-5)
+
+
+def test_a_device_that_does_not_exist_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"device=gpu: allowed are auto, cpu, cuda, cuda:N, map"):
+        TransformersEngine(device="gpu")
