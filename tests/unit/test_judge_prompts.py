@@ -219,7 +219,7 @@ def test_templates_of_ones_own_are_checked_for_what_they_lack(templates_in: Path
     with pytest.raises(ConfigError, match="is not TOML"):
         direct(JudgePrompts(templates=str(templates_in)), get_task("dialogue"), "x")
     path.unlink()
-    with pytest.raises(ConfigError, match="no judge templates for task 'dialogue' in .*; there are harmless_dialogue"):
+    with pytest.raises(ConfigError, match=r"no judge templates for task 'dialogue' in .*; there are harmless"):
         direct(JudgePrompts(templates=str(templates_in)), get_task("dialogue"), "x")
     with pytest.raises(ConfigError, match="must be a folder with a TOML file per task"):
         JudgePrompts(templates=str(tmp_path / "nowhere"))
