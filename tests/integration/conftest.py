@@ -80,7 +80,7 @@ class Command:
         data = () if "data=files" in overrides else TINY_POCKET
         chosen = {override.split("=")[0] for override in overrides}
         tiny = [override for override in (*TINY, *data) if override.split("=")[0] not in chosen]
-        if "labeler=human" in overrides:  # has no engine to choose
+        if {"labeler=human", "labeler=reward_model"} & set(overrides):  # have no engine to choose
             tiny = [override for override in tiny if not override.startswith("labeler.engine.")]
         flags = [override for override in overrides if override.startswith("-")]
         return [str(COMMAND), *flags, *tiny, *places, *(item for item in overrides if item not in flags)]
