@@ -60,7 +60,6 @@ if TYPE_CHECKING:
     from rlaif.evaluation.terminal import StageDisplay
 
 FIGURES, RESPONSES, JUDGED, RELIABILITY = "figures.json", "responses.parquet", "judged.parquet", "reliability.json"
-HUMAN = "human labels of the data"
 PEOPLE = ("human", SIMULATED)
 """Sources of labels that are not held against people: they are people's."""
 KL_BATCH = 64
@@ -184,7 +183,13 @@ def _people(context: Context, comparisons: Sequence[Comparison]) -> tuple[Votes,
         return annotator_votes(context.data.annotators, comparisons, context.cfg.evaluation.num_raters), SIMULATED
     known = {label.comparison.id: label for label in context.data.preferences}
     found = [known.get(comparison.id) for comparison in comparisons]
-    return [() if label is None or label.p_first is None else (label.p_first,) for label in found], HUMAN
+    votes: Votes = [() if label is None or label.p_first is None else (label.p_first,) for label in found]
+    return votes, givers(context.data.preferences)
+
+
+def givers(labels: Sequence[Preference]) -> str:
+    """Who gave the labels that came with the data, in words."""
+    return f"{' and '.join(sorted({label.source for label in labels if label.source})) or 'unnamed'} labels of the data"
 
 
 def _reward_model(context: Context, confidence: float) -> tuple[list[Figure], list[Reliability]]:
@@ -201,7 +206,7 @@ def _reward_model(context: Context, confidence: float) -> tuple[list[Figure], li
     first = reward.raw_scores(prompts, [comparison.first for comparison in comparisons]).tolist()
     second = reward.raw_scores(prompts, [comparison.second for comparison in comparisons]).tolist()
     p_first = p_first_from_scores(first, second)
-    judge = SIMULATED if context.data.annotators is not None else HUMAN
+    judge = SIMULATED if context.data.annotators is not None else givers(held_out)
     votes = label_votes(held_out)
     figures = alignment_figures(comparisons, p_first, votes, judge, name="reward_model/accuracy", confidence=confidence)
     figures += calibration_figures(comparisons, p_first, votes, judge, group="reward_model", confidence=confidence)

@@ -30,7 +30,7 @@ from rlaif.labelers.base import Labeler
 from rlaif.labelers.file import HumanLabeler
 from rlaif.stages.asking import ask
 from rlaif.stages.context import Context, annotators_code, preferences_id, write_json
-from rlaif.stages.evaluation import FIGURES, HUMAN, RELIABILITY, read_figures, read_reliability
+from rlaif.stages.evaluation import FIGURES, RELIABILITY, givers, read_figures, read_reliability
 from rlaif.stages.labels import LABELS, build_labeler, labeler_options
 from rlaif.stages.policy import rewards_by_labeler
 from rlaif.stages.report import provenance
@@ -56,7 +56,7 @@ def held_out_pairs(context: Context, limit: int | None) -> list[Preference]:
 def people_votes(context: Context, held_out: Sequence[Preference], labeler: Labeler) -> tuple[Votes, str]:
     """Several simulated annotators, none of them the labeler, where there are any; else the data's own labels."""
     if context.data.annotators is None:
-        return label_votes(held_out), HUMAN
+        return label_votes(held_out), givers(held_out)
     first = labeler.rater + 1 if isinstance(labeler, HumanLabeler) else 0
     pairs = [label.comparison for label in held_out]
     num_raters = int(context.cfg.evaluation.num_raters)
