@@ -34,8 +34,8 @@ SCORES = tuple(str(score) for score in range(1, 11))
 VERDICTS = ("bad", "good")
 
 
-class RatingPrompt(Protocol):
-    """What a scorer needs from a prompt strategy (group ``rlaif.prompts``)."""
+class PointwisePrompt(Protocol):
+    """What these labelers need from a prompt strategy (group ``rlaif.prompts``), each of them its own methods."""
 
     @property
     def identity(self) -> str:
@@ -48,15 +48,6 @@ class RatingPrompt(Protocol):
 
     def rating_rationale_request(self, task: Task, prompt_text: str, response: str) -> StructuredPrompt:
         """The prompt of the first step, which a model continues with a rationale."""
-        ...
-
-
-class BinaryPrompt(Protocol):
-    """What a good-or-bad labeler needs from a prompt strategy (group ``rlaif.prompts``)."""
-
-    @property
-    def identity(self) -> str:
-        """Content hash of templates and options."""
         ...
 
     def binary(self, task: Task, prompt_text: str, response: str) -> StructuredPrompt:
@@ -76,8 +67,13 @@ class Single(NamedTuple):
         return get_task(self.prompt.task), self.prompt.text, self.completion.text
 
 
-class _PointwiseLabeler:
-    """Scores the options of a scale after each response; two ratings make a preference."""
+class PointwiseLabeler:
+    """Scores the options of a scale after each response; two ratings make a preference.
+
+    Args:
+        prompt: Builds the judge prompts.
+        engine: The language model that judges.
+    """
 
     name: ClassVar[str]
     source = "ai"
@@ -85,11 +81,14 @@ class _PointwiseLabeler:
     """Answers, worst first."""
     lowest: ClassVar[float]
     highest: ClassVar[float]
-    engine: Engine
+
+    def __init__(self, prompt: PointwisePrompt, engine: Engine) -> None:
+        self.prompt = prompt
+        self.engine = engine
 
     @property
     def identity(self) -> str:
-        raise NotImplementedError
+        return content_id(type(self).__qualname__, self.prompt.identity, self.engine.identity)
 
     def rate(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Rating]:
         """Judge every response on its own.
@@ -117,6 +116,9 @@ class _PointwiseLabeler:
         return [preference_from_ratings(pair, next(ratings), next(ratings)) for pair in comparisons]
 
     def _judge(self, singles: Sequence[Single]) -> list[Judgment]:
+        return self._score([self._question(single) for single in singles])
+
+    def _question(self, single: Single) -> StructuredPrompt:
         raise NotImplementedError
 
     def _score(self, prompts: Sequence[StructuredPrompt]) -> list[Judgment]:
@@ -142,28 +144,15 @@ class _PointwiseLabeler:
         )
 
 
-class ScoreLabeler(_PointwiseLabeler):
-    """Expected score from 1 to 10 (direct RLAIF, arXiv 2309.00267, section 2.2.2).
-
-    Args:
-        prompt: Builds the judge prompts.
-        engine: The language model that judges.
-    """
+class ScoreLabeler(PointwiseLabeler):
+    """Expected score from 1 to 10 (direct RLAIF, arXiv 2309.00267, section 2.2.2); arguments as its base."""
 
     name = "scorer"
     options = SCORES
     lowest, highest = 1.0, 10.0
 
-    def __init__(self, prompt: RatingPrompt, engine: Engine) -> None:
-        self.prompt = prompt
-        self.engine = engine
-
-    @property
-    def identity(self) -> str:
-        return content_id(type(self).__qualname__, self.prompt.identity, self.engine.identity)
-
-    def _judge(self, singles: Sequence[Single]) -> list[Judgment]:
-        return self._score([self.prompt.rating(*single.arguments) for single in singles])
+    def _question(self, single: Single) -> StructuredPrompt:
+        return self.prompt.rating(*single.arguments)
 
 
 class ChainOfThoughtScoreLabeler(ScoreLabeler):
@@ -180,7 +169,7 @@ class ChainOfThoughtScoreLabeler(ScoreLabeler):
 
     name = "cot_scorer"
 
-    def __init__(self, prompt: RatingPrompt, engine: Engine, *, max_rationale_tokens: int = 512) -> None:
+    def __init__(self, prompt: PointwisePrompt, engine: Engine, *, max_rationale_tokens: int = 512) -> None:
         super().__init__(prompt, engine)
         self.rationales = Rationales(max_rationale_tokens)
         self.max_rationale_tokens = max_rationale_tokens
@@ -198,28 +187,15 @@ class ChainOfThoughtScoreLabeler(ScoreLabeler):
         return [thought if thought.missing else after(thought, next(scored)) for thought in thoughts]
 
 
-class BinaryLabeler(_PointwiseLabeler):
-    """Probability that a response is good rather than bad.
-
-    Args:
-        prompt: Builds the judge prompts.
-        engine: The language model that judges.
-    """
+class BinaryLabeler(PointwiseLabeler):
+    """Probability that a response is good rather than bad; arguments as its base."""
 
     name = "binary"
     options = VERDICTS
     lowest, highest = 0.0, 1.0
 
-    def __init__(self, prompt: BinaryPrompt, engine: Engine) -> None:
-        self.prompt = prompt
-        self.engine = engine
-
-    @property
-    def identity(self) -> str:
-        return content_id(type(self).__qualname__, self.prompt.identity, self.engine.identity)
-
-    def _judge(self, singles: Sequence[Single]) -> list[Judgment]:
-        return self._score([self.prompt.binary(*single.arguments) for single in singles])
+    def _question(self, single: Single) -> StructuredPrompt:
+        return self.prompt.binary(*single.arguments)
 
 
 def preference_from_ratings(comparison: Comparison, first: Rating, second: Rating) -> Preference:
