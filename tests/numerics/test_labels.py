@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -63,6 +65,25 @@ def test_logit_debias_recovers_quality_under_a_planted_slot_bias(cases: list[tup
     slot1_swapped = torch.from_numpy(expit(-quality + bias))
     recovered = debias(*p_first_by_order(slot1_given, slot1_swapped), "logit")
     np.testing.assert_allclose(recovered, expit(quality), atol=1e-9)
+
+
+@pytest.mark.parametrize("bias", [0.0, 1.0, 2.0, 4.0])
+def test_probability_debias_shrinks_towards_one_half_by_a_known_factor(bias: float) -> None:
+    """½[σ(q + b) + σ(q - b)] - ½ = (σ(q) - ½)(cosh q + 1)/(cosh q + cosh b), from tanh's addition theorem."""
+    quality = double(0.0, 0.5, 1.0, -3.0)
+    slot1_given, slot1_swapped = torch.sigmoid(quality + bias), torch.sigmoid(-quality + bias)
+    label = debias(*p_first_by_order(slot1_given, slot1_swapped))
+    factor = (torch.cosh(quality) + 1) / (torch.cosh(quality) + math.cosh(bias))
+    assert torch.allclose(label - 0.5, (torch.sigmoid(quality) - 0.5) * factor, atol=1e-12)
+
+
+def test_the_documented_share_of_a_close_label_that_a_bias_leaves() -> None:
+    quality = double(1e-4)
+    shares = []
+    for bias in (1.0, 2.0, 4.0):
+        label = debias(*p_first_by_order(torch.sigmoid(quality + bias), torch.sigmoid(-quality + bias)))
+        shares.append(((label - 0.5) / (torch.sigmoid(quality) - 0.5)).item())
+    assert shares == pytest.approx([0.79, 0.42, 0.07], abs=0.006)
 
 
 def test_probability_debias_keeps_the_sign_of_quality_under_a_planted_slot_bias() -> None:
