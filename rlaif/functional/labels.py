@@ -1,8 +1,8 @@
 """From the log-probabilities of a judge's answers to a soft label.
 
-Shapes: B comparisons, K answer options, N sampled rationales. A missing label is NaN in every
+Shapes: B comparisons, K answer options, R rankings. A missing label is NaN in every
 function here, never a number. Source: arXiv 2309.00267, sections 2.1.1 (position bias), 2.1.2
-(chain of thought), 2.2.2 (scores 1-10), appendix M (self-consistency).
+(chain of thought), 2.2.2 (scores 1-10).
 """
 
 from __future__ import annotations
@@ -126,48 +126,6 @@ def same_slot(p_first_given_B: Tensor, p_first_swapped_B: Tensor) -> Tensor:
     tensor([1.0000, 0.0000, 0.5000])
     """
     return 0.5 - 0.5 * preference_sign(p_first_given_B) * preference_sign(p_first_swapped_B)
-
-
-def expected_score(probs_BK: Tensor, lowest: int = 1) -> Tensor:
-    """Expectation of a score whose options are ``lowest, lowest + 1, ...``: paper 1's s(y|x) for 1..10.
-
-    Args:
-        probs_BK: Distribution over the K scores, rows sum to 1.
-
-    Returns:
-        Expected score [B] in [lowest, lowest + K - 1].
-
-    >>> expected_score(torch.full((1, 10), 0.1))
-    tensor([5.5000])
-    """
-    scores_K = torch.arange(lowest, lowest + probs_BK.shape[-1], dtype=probs_BK.dtype, device=probs_BK.device)
-    return (probs_BK * scores_K).sum(-1)
-
-
-def score_to_reward(score_B: Tensor, lowest: float = 1.0, highest: float = 10.0) -> Tensor:
-    """Map a score linearly to [-1, 1]; the paper names the range, the linear map is our reading.
-
-    >>> score_to_reward(torch.tensor([1.0, 5.5, 10.0]))
-    tensor([-1.,  0.,  1.])
-    """
-    return 2.0 * (score_B - lowest) / (highest - lowest) - 1.0
-
-
-def mean_distribution(probs_NBK: Tensor) -> Tensor:
-    """Average the distributions of N sampled rationales (self-consistency, paper 1, appendix M).
-
-    Args:
-        probs_NBK: One distribution per sample; a sample with NaN is missing and left out.
-
-    Returns:
-        Mean [B, K] over the samples that exist; NaN where none does.
-
-    >>> mean_distribution(torch.tensor([[[0.9, 0.1]], [[0.5, 0.5]], [[torch.nan, torch.nan]]]))
-    tensor([[0.7000, 0.3000]])
-    """
-    present_NB1 = ~torch.isnan(probs_NBK).any(-1, keepdim=True)
-    total_BK = torch.where(present_NB1, probs_NBK, 0.0).sum(0)
-    return total_BK / present_NB1.sum(0)
 
 
 def probability_greater(probs_a_BK: Tensor, probs_b_BK: Tensor) -> Tensor:

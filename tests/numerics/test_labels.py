@@ -13,16 +13,14 @@ from scipy.special import expit, softmax
 
 from rlaif.functional.labels import (
     debias,
-    expected_score,
     invert,
     is_missing,
-    mean_distribution,
     option_distribution,
     p_first_by_order,
     preference_sign,
     same_slot,
-    score_to_reward,
 )
+from rlaif.types import Completion, Prompt, Rating
 
 PROBABILITY = st.floats(0.0, 1.0, allow_subnormal=False)
 NAN = float("nan")
@@ -137,14 +135,11 @@ def test_preference_sign_by_cases() -> None:
 
 
 @given(st.lists(st.floats(-20, 0), min_size=10, max_size=10))
-def test_expected_score_is_the_weighted_average_of_1_to_10(logprobs: list[float]) -> None:
+def test_a_rating_is_the_weighted_average_of_1_to_10(logprobs: list[float]) -> None:
     weights = np.exp(logprobs)
-    score = expected_score(option_distribution(double(*logprobs)[None]))
-    assert score.item() == pytest.approx(np.average(np.arange(1, 11), weights=weights), rel=1e-9)
-    assert -1 <= score_to_reward(score).item() <= 1
-
-
-def test_mean_distribution_leaves_missing_samples_out() -> None:
-    probs = double(0.9, 0.1, 0.5, 0.5, NAN, NAN).view(3, 1, 2)
-    np.testing.assert_allclose(mean_distribution(probs), np.nanmean(probs.numpy(), axis=0))
-    assert is_missing(mean_distribution(probs[2:])).all()
+    distribution = tuple(option_distribution(double(*logprobs)[None])[0].tolist())
+    prompt, completion = Prompt(task="dialogue", text="x"), Completion(text="y")
+    rating = Rating(prompt=prompt, completion=completion, distribution=distribution)
+    average = np.average(np.arange(1, 11), weights=weights)
+    assert rating.score == pytest.approx(average, rel=1e-9)
+    assert rating.reward == pytest.approx(np.interp(average, [1, 10], [-1, 1]), abs=1e-9)
