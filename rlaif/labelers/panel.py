@@ -116,7 +116,10 @@ class PanelLabeler:
             ConfigError: Weights were to be learned and :meth:`fit` was not called.
         """
         if self.learns:
-            raise ConfigError("labeler.weights=learned: the weights are not learned yet; call fit(known) first")
+            raise ConfigError(
+                "labeler.weights=learned: a run learns them that labels pairs of its own (pipeline=rlaif, label); others "
+                "take labeler.weights=equal or a weight for each member (in Python: call fit(known) first)"
+            )
         votes = self._votes(comparisons)
         p_MB = _probabilities(list(votes.values()))
         pooled_B = self._pool(p_MB)

@@ -185,7 +185,7 @@ def test_learned_weights_favour_the_member_that_agrees_with_people() -> None:
     people = [Preference(comparison=item, p_first=float(item.first.text > item.second.text)) for item in pairs]
     members = {"good": ByText("good", 0.7, 0.9), "random": ByText("random", 0.9, 0.5)}
     labeler = PanelLabeler(members, weights="learned")
-    with pytest.raises(ConfigError, match="not learned yet"):
+    with pytest.raises(ConfigError, match="a run learns them that labels pairs of its own"):
         labeler.label(pairs)
     fitted = labeler.fit(people)
     agree = [(label.p_first or 0.0) > 0.5 for label in fitted.label(pairs)]
