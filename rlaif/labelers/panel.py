@@ -117,8 +117,8 @@ class PanelLabeler:
         """
         if self.learns:
             raise ConfigError(
-                "labeler.weights=learned: a run learns them that labels pairs of its own (pipeline=rlaif, label); others "
-                "take labeler.weights=equal or a weight for each member (in Python: call fit(known) first)"
+                "labeler.weights=learned: a run learns them that labels pairs of its own (pipeline=rlaif, label); "
+                "others take labeler.weights=equal or a weight for each member (in Python: call fit(known) first)"
             )
         votes = self._votes(comparisons)
         p_MB = _probabilities(list(votes.values()))
