@@ -102,7 +102,7 @@ class LocalAnswerCache:
 class FolderAnswerCache:
     """A folder on a network file system with one database file per process.
 
-    A file is written by the process that made it and read by those that start later, so no two processes ever write
+    A file is filled by the process that made it and read by those that start later, so no two processes ever fill
     one file and no shared memory is needed. What other processes add after the start is not seen.
 
     Args:
@@ -134,9 +134,10 @@ class FolderAnswerCache:
             known = sqlite3.connect("", check_same_thread=False)  # a temporary file that SQLite deletes
             known.execute(_TABLE)
             for path in sorted(self.folder.glob("*.sqlite")):
+                # Not read-only: what a process left that was killed in a commit, SQLite undoes before it reads.
                 with (
                     _explained(path),
-                    closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_WAIT_S)) as other,
+                    closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_WAIT_S)) as other,
                 ):
                     rows = other.execute("SELECT key, answer FROM answers")
                     for some in iter(partial(rows.fetchmany, _ROWS_AT_ONCE), []):

@@ -355,6 +355,25 @@ def test_a_network_cache_does_not_share_a_file_and_leaves_none_empty(tmp_path: P
     assert len({FolderAnswerCache(tmp_path).get([b"a"])[b"a"] for _ in range(3)}) == 1
 
 
+KILLED_IN_A_COMMIT = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("PRAGMA cache_size = 1")  # pages go to the file before the commit, the old ones to the journal
+connection.executemany("INSERT INTO answers VALUES (?, ?)", [(bytes([n]) * 20, b"half" * 500) for n in range(100)])
+os._exit(9)
+"""
+
+
+def test_a_network_cache_reads_what_a_process_had_kept_that_was_killed_in_a_commit(tmp_path: Path) -> None:
+    key, value = b"k" * 20, pack(Generation(text="kept"))
+    FolderAnswerCache(tmp_path).put({key: value})
+    (file,) = tmp_path.glob("*.sqlite")
+    subprocess.run([sys.executable, "-c", KILLED_IN_A_COMMIT, str(file)], check=False)
+    assert file.with_name(f"{file.name}-journal").stat().st_size > 0, "the kill left a journal to roll back"
+
+    assert FolderAnswerCache(tmp_path).get([key, bytes([1]) * 20]) == {key: value}
+
+
 def test_the_engines_keep_their_protocol() -> None:
     engine: Engine = CachedEngine(ScriptedEngine())
     assert engine.num_tokens("two words") == 2
