@@ -35,6 +35,15 @@ def content_id(*parts: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def as_unicode(text: str) -> str:
+    """A text that UTF-8 can carry: a lone surrogate (half a character, which JSON can write) becomes a question mark.
+
+    >>> as_unicode("half \\ud83d")
+    'half ?'
+    """
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
     """What a policy answers: a post to summarize, or a dialogue up to the assistant's turn."""

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from rlaif.artifacts import atomic_file
 from rlaif.errors import DataError
-from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt
+from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt, as_unicode
 
 _TOKENS = pa.list_(pa.int32())
 _COMPLETION = pa.struct(
@@ -190,11 +190,17 @@ def _preference_row(preference: Preference) -> dict[str, Any]:
         "p_first_by_order": preference.p_first_by_order,
         "labeler": preference.labeler,
         "source": preference.source,
-        "missing": preference.missing,
+        "missing": None if preference.missing is None else as_unicode(preference.missing),
         "confidence": preference.confidence,
         "weight": preference.weight,
-        "judgments": [asdict(judgment) for judgment in preference.judgments],
+        "judgments": [_evidence(judgment) for judgment in preference.judgments],
     }
+
+
+def _evidence(judgment: Judgment) -> dict[str, Any]:
+    """What models wrote may hold half a character."""
+    fields = asdict(judgment)
+    return fields | {name: as_unicode(value) for name, value in fields.items() if isinstance(value, str)}
 
 
 def _preference(row: Mapping[str, Any]) -> Preference:

@@ -12,7 +12,7 @@ from rlaif.engines.openai_client import Body
 from rlaif.engines.openai_options import load_prompt_tokenizer
 from rlaif.engines.openai_scores import Target, terminated
 from rlaif.functional.seeds import derive_seed
-from rlaif.types import Sampling, StructuredPrompt
+from rlaif.types import Sampling, StructuredPrompt, as_unicode
 
 if TYPE_CHECKING:
     from rlaif.models.tokenizers import PromptTokenizer
@@ -73,7 +73,7 @@ class Asking:
         """What is sent of a prompt; a lone surrogate, which UTF-8 cannot carry, becomes a question mark."""
         if self.tokenizer is not None:
             return self.prompts.prompt_ids(prompt)
-        return prompt.text.encode("utf-8", "replace").decode()
+        return as_unicode(prompt.text)
 
     def question(self, prompt: Prompt, read: Target = "") -> Body:
         """The field that holds the prompt, with a beginning of an option after it."""

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from rlaif.engines.openai_failures import RequestFailed
+from rlaif.types import as_unicode
 
 NO_LOGPROBS = "no log-probs in the reply"
 _TOLERANCE = 1e-3
@@ -16,6 +17,8 @@ _TOLERANCE = 1e-3
 _NEVER = -9999.0
 """What the OpenAI API writes for a token whose log-prob it does not tell."""
 _MAX_NAME = 60
+_MOST_TOKENS = 10_000_000
+"""No model reads or writes more in one request: a larger count is a mistake, and counts as none told."""
 
 
 class Alternative(NamedTuple):
@@ -52,9 +55,10 @@ def read_reply(payload: object, *, model: str, accept_model: str | None) -> Repl
     """
     answer = _object(payload, "the reply")
     named = answer.get("model")
-    expected = named == model if accept_model is None else fnmatchcase(str(named), accept_model)
+    name = as_unicode(named) if isinstance(named, str) else "(none)"
+    expected = name == model if accept_model is None else fnmatchcase(name, accept_model)
     if not expected:
-        raise RequestFailed(f"wrong model {str(named)[:_MAX_NAME]}")
+        raise RequestFailed(f"wrong model {name[:_MAX_NAME]}")
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices:
         raise RequestFailed("wrong shape: no choices")
@@ -71,7 +75,7 @@ def read_reply(payload: object, *, model: str, accept_model: str | None) -> Repl
         raise RequestFailed("wrong shape: no text")
     usage = answer.get("usage")
     return Reply(
-        text=text or "",
+        text=as_unicode(text or ""),
         finish_reason=finish_reason,
         refused=refused,
         logprobs=choice.get("logprobs"),
@@ -160,13 +164,17 @@ def _alternatives(top: object) -> list[Alternative]:
 def _logprob(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise RequestFailed("wrong shape: a log-prob")
-    if math.isnan(value):
+    try:
+        logprob = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        raise RequestFailed("infinite log-prob") from None
+    if math.isnan(logprob):
         raise RequestFailed("nan log-prob")
-    if math.isinf(value):
+    if math.isinf(logprob):
         raise RequestFailed("infinite log-prob")
-    if value > _TOLERANCE:
+    if logprob > _TOLERANCE:
         raise RequestFailed("positive log-prob")
-    return min(float(value), 0.0)
+    return min(logprob, 0.0)
 
 
 def _object(value: object, what: str) -> Mapping[str, Any]:
@@ -176,5 +184,7 @@ def _object(value: object, what: str) -> Mapping[str, Any]:
 
 
 def _count(usage: object, name: str) -> int:
+    """Tokens by the server's account; 0 where it holds no number that can be one."""
     value = usage.get(name) if isinstance(usage, dict) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
+    return value if is_count else 0

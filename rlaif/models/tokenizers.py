@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from rlaif.errors import EngineError
-from rlaif.types import Segment, StructuredPrompt
+from rlaif.types import Segment, StructuredPrompt, as_unicode
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -78,7 +78,7 @@ class PromptTokenizer:
 
     def _encode(self, text: str, *, is_data: bool, opens: bool = False) -> list[int]:
         if is_data:
-            text = text.encode("utf-8", "replace").decode("utf-8").replace(_UNREACHABLE, "?")
+            text = as_unicode(text).replace(_UNREACHABLE, "?")
         return list(self._backends[is_data, opens].encode(text, add_special_tokens=False).ids) if text else []
 
 

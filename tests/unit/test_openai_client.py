@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 import httpx2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rlaif.engines.openai_client import Client, Connection
 from rlaif.engines.openai_failures import RequestFailed, redacted, status_failure
@@ -224,17 +226,40 @@ def test_retry_after_is_waited_for(header: str, monkeypatch: pytest.MonkeyPatch)
     run(scenario())
 
 
-def test_a_wait_longer_than_allowed_is_not_waited_for() -> None:
+@pytest.mark.parametrize("header", ["3600", "9" * 400], ids=["an hour", "400 digits"])
+def test_a_wait_longer_than_allowed_is_not_waited_for(header: str) -> None:
     async def scenario() -> None:
-        asked = client(answers(reply(429, retry_after="3600"), GOOD))
+        asked = client(answers(reply(429, retry_after=header), GOOD))
         assert await outcome(asked) == "http 429"
         assert now() < 1.0
 
     run(scenario())
 
 
-def test_an_unreadable_retry_after_is_no_wait() -> None:
-    assert status_failure(429, {"retry-after": "soon"}, "").retry_after_s is None
+@pytest.mark.parametrize(
+    "header",
+    [
+        "soon",
+        "-5",
+        "inf",
+        "nan",
+        "1e400",
+        "\u00b2",
+        "Fri, 31 Dec 9999 23:59:59 -2359",
+        f"Mon, 01 Jan {'9' * 20} 00:00:00 GMT",
+        f"Mon, 01 Jan 2026 {'9' * 20}:00:00 GMT",
+        "Mon, 31 Feb 2026 00:00:00 GMT",
+        "Mon, 01 Jan 2026 00:00:00 +999999999999",
+    ],
+)
+def test_an_unreadable_retry_after_is_no_wait(header: str) -> None:
+    assert status_failure(429, {"retry-after": header}, "").retry_after_s is None
+
+
+@given(st.text(max_size=40) | st.from_regex(r"[A-Z][a-z]{2}, [0-9]{1,5} Jan [0-9]{1,12} [0-9:]{1,12} [+-][0-9]{1,6}"))
+def test_no_retry_after_breaks_the_run(header: str) -> None:
+    wait_s = status_failure(429, {"retry-after": header}, "").retry_after_s
+    assert wait_s is None or wait_s >= 0.0
 
 
 def test_requests_per_minute_are_spaced_evenly() -> None:

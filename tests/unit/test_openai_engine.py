@@ -16,16 +16,20 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from rlaif.config.paths import conf_dir
+from rlaif.data.preferences_io import read_preferences, write_preferences
+from rlaif.engines.answer_cache import LocalAnswerCache
 from rlaif.engines.base import AnswersOneByOne, LimitsRequests
 from rlaif.engines.openai import OpenAIEngine
+from rlaif.engines.spending import Ledger
 from rlaif.errors import ConfigError, GateStopped
-from rlaif.labelers.pairwise import PairwiseLabeler
+from rlaif.labelers.pairwise import ChainOfThoughtLabeler, PairwiseLabeler
+from rlaif.labelers.wrapping import wrap_engines
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.testing.conformance import check_labeler
 from rlaif.testing.engine_contract import check_engine
 from rlaif.testing.samples import sample_comparisons
 from rlaif.testing.tiny import make_tiny_model
-from rlaif.types import Sampling, Segment, StructuredPrompt
+from rlaif.types import Comparison, Completion, Prompt, Sampling, Segment, StructuredPrompt
 
 KEY = "sk-planted-0123456789"
 Answer = Callable[[dict[str, Any]], tuple[int, object]]
@@ -293,6 +297,31 @@ class TestMissing:
         asked = OpenAIEngine("m", url="http://127.0.0.1:9/v1", max_retries=0)
         (score,) = asked.score([prompt()], ("1", "2"))
         assert score.missing == "cannot connect"
+
+    def test_a_hostile_reply_is_kept_and_written_or_missing(self, server: Server, tmp_path: Path) -> None:
+        """From the wire to the label table, with an answer cache between."""
+
+        def answer(body: Any) -> tuple[int, object]:
+            if body["max_tokens"] > 1:
+                return 200, completion({}, text="half \ud83d") | {"usage": {"prompt_tokens": 10**12}}
+            logprob = -(10**400) if "odd" in body["prompt"] else -0.7
+            top = [{"1": logprob, "2": -0.8, "\ud800": -9.0}]
+            return 200, completion({}, logprobs={"top_logprobs": top}) | {"usage": {"prompt_tokens": -1}}
+
+        server.answer = answer
+        pairs = [
+            Comparison(
+                prompt=Prompt(task="summarization", text=text), first=Completion(text="a"), second=Completion(text="b")
+            )
+            for text in ("A post.", "An odd post.")
+        ]
+        labeler = ChainOfThoughtLabeler(JudgePrompts(), engine(server), max_rationale_tokens=9)
+        cached = wrap_engines(labeler, cache=LocalAnswerCache(tmp_path / "answers.sqlite"), ledger=Ledger(tmp_path))
+        labels = [cached.label(pairs) for _ in range(2)][1]
+        assert [label.missing for label in labels] == [None, "infinite log-prob"]
+        assert labels[0].judgments[0].reply == "half ?"
+        write_preferences(tmp_path / "labels.parquet", labels)
+        assert read_preferences(tmp_path / "labels.parquet") == labels
 
 
 class TestContract:

@@ -272,7 +272,9 @@ class TestReplies:
         ("path", "value", "reason"),
         [
             ("model", "other", "wrong model other"),
-            ("model", None, "wrong model None"),
+            ("model", None, "wrong model (none)"),
+            ("model", {"m": 1}, "wrong model (none)"),
+            ("model", "half \ud83d", "wrong model half ?"),
             ("choices", [], "wrong shape: no choices"),
             ("choices", {"text": "1"}, "wrong shape: no choices"),
             ("choices.0", "text", "wrong shape: a choice"),
@@ -302,6 +304,18 @@ class TestReplies:
             read(payload)
         assert failure.value.reason == reason
 
+    @pytest.mark.parametrize("count", [10**12, 10**400, -1, "12", 12.0, True, None, [12]])
+    def test_numbers_that_are_no_token_counts_are_none_told(self, count: object) -> None:
+        payload = changed(changed(COMPLETION, "usage.prompt_tokens", count), "usage.completion_tokens", count)
+        reply = read_reply(payload, model="m", accept_model=None)
+        assert (reply.num_prompt_tokens, reply.num_reply_tokens) == (0, 0)
+        assert next_tokens(reply.logprobs) == TOP
+
+    @pytest.mark.parametrize("payload", [COMPLETION, CHAT], ids=["completions", "chat"])
+    def test_half_a_character_is_a_question_mark(self, payload: dict[str, Any]) -> None:
+        place = "choices.0.text" if payload is COMPLETION else "choices.0.message.content"
+        assert read_reply(changed(payload, place, "cut \ud83d"), model="m", accept_model=None).text == "cut ?"
+
     @pytest.mark.parametrize("payload", [None, [], "text", 1, {}, {"error": {"message": "x"}}])
     def test_no_reply_at_all(self, payload: object) -> None:
         with pytest.raises(RequestFailed, match=r"wrong shape|wrong model"):
@@ -313,6 +327,7 @@ class TestReplies:
             (math.nan, "nan log-prob"),
             (math.inf, "infinite log-prob"),
             (-math.inf, "infinite log-prob"),
+            (-(10**400), "infinite log-prob"),
             (0.5, "positive log-prob"),
             (True, "wrong shape: a log-prob"),
             (-0.01, "log-probs add up to more than 1"),

@@ -112,6 +112,18 @@ def test_any_text_and_probability_survive(tmp_path_factory, text, p_first):
     assert read_preferences(path) == [Preference(comparison=pair, p_first=p_first)]
 
 
+def test_half_a_character_in_what_a_model_wrote_is_written_as_a_question_mark(tmp_path):
+    path = tmp_path / "labels.parquet"
+    judgment = Judgment(order="given", prompt="p\ud83d", reply="r\ud83d", missing="m\ud83d")
+    comparison = Comparison(
+        prompt=Prompt(task="summarization", text="x"), first=Completion(text="a"), second=Completion(text="b")
+    )
+    label = Preference(comparison=comparison, p_first=None, missing="m\ud83d", judgments=(judgment,))
+    write_preferences(path, [label])
+    (read,) = read_preferences(path)
+    assert (read.missing, read.judgments) == ("m?", (Judgment(order="given", prompt="p?", reply="r?", missing="m?"),))
+
+
 def test_what_is_no_table_is_explained(tmp_path):
     (tmp_path / "text.parquet").write_text("hello")
     with pytest.raises(DataError, match=r"text\.parquet: is not a readable Parquet file"):
