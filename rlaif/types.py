@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Order = Literal["given", "swapped"]
-View = Literal["given", "swapped", "first", "second"]
-"""What a judge saw: both candidates in one order, or one of them alone."""
+View = Literal["given", "swapped", "first", "second", "verdict"]
+"""What a judge saw: both candidates in one order, or one of them alone; or its verdict over all it saw."""
 
 
 def content_id(*parts: str) -> str:
@@ -176,7 +176,8 @@ class Judgment:
 
     order: View
     """``given``: the first candidate stood in slot 1; ``swapped``: in slot 2; ``first``, ``second``: that
-    candidate was judged on its own, and there is no ``p_slot1``."""
+    candidate was judged on its own, and there is no ``p_slot1``; ``verdict``: a panel member's label, whose
+    ``p_slot1`` is P(first)."""
     prompt: str
     """The final prompt, exactly as the engine read it."""
     reply: str = ""
@@ -198,9 +199,9 @@ class Judgment:
     @property
     def p_first(self) -> float | None:
         """Probability that the comparison's first candidate is better, re-indexed from the slot."""
-        if self.p_slot1 is None or self.order not in ("given", "swapped"):
+        if self.p_slot1 is None or self.order in ("first", "second"):
             return None
-        return self.p_slot1 if self.order == "given" else 1.0 - self.p_slot1
+        return 1.0 - self.p_slot1 if self.order == "swapped" else self.p_slot1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,12 +234,13 @@ class Preference:
     def p_first_by_order(self) -> tuple[float | None, float | None]:
         """P(first) of the given and of the swapped order, None where that order is missing.
 
-        The mean over the judgments of an order that have a verdict, where several were drawn.
+        The mean over the judgments of an order that have a verdict, where several were drawn; those of a panel's
+        members (``Judgment.judge``) are evidence for the panel's own and do not count.
         """
         return self._p_first_in("given"), self._p_first_in("swapped")
 
     def _p_first_in(self, order: Order) -> float | None:
-        drawn = [judgment.p_first for judgment in self.judgments if judgment.order == order]
+        drawn = [item.p_first for item in self.judgments if item.order == order and not item.judge]
         present = [p_first for p_first in drawn if p_first is not None]
         return sum(present) / len(present) if present else None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from rlaif.types import Comparison, Completion, Preference, Prompt, Rating
@@ -63,6 +63,15 @@ class LearnsFromPeople(Protocol):
         """True while it has yet to learn."""
         ...
 
-    def fit(self, known: Sequence[Preference]) -> Labeler:
+    @property
+    def learned(self) -> Mapping[str, float] | None:
+        """What it has learned, to be kept; None before :meth:`fit`."""
+        ...
+
+    def fit(self, known: Sequence[Preference]) -> LearnsFromPeople:
         """A copy that has learned from people's labels."""
+        ...
+
+    def restore(self, learned: Mapping[str, float]) -> Labeler:
+        """A copy with what was learned before, so that a run that goes on has the same labeler."""
         ...

@@ -135,19 +135,21 @@ class HumanLabeler:
     def bind(
         self, known: Sequence[Preference], annotators: Annotators | None = None, *, data_identity: str = ""
     ) -> HumanLabeler:
-        """A copy that answers from these labels, and else from simulated annotators.
+        """Answer from these labels, and else from simulated annotators.
 
         Args:
             known: Labels that came with the data; either order of a pair finds them.
             annotators: Simulated people for pairs that nobody has labeled; None leaves those missing.
             data_identity: ``DataSource.identity`` of where both come from, part of this labeler's own.
+
+        Returns:
+            This labeler.
         """
-        bound = HumanLabeler(self.rater, prompt=self.prompt, engine=self.engine)
-        bound._known = {preference.comparison.id: preference for preference in known}
-        bound._annotators = annotators
-        answers = (f"{key}={preference.p_first!r}" for key, preference in sorted(bound._known.items()))
-        bound._bound_to = content_id(data_identity, *answers)
-        return bound
+        self._known = {preference.comparison.id: preference for preference in known}
+        self._annotators = annotators
+        answers = (f"{key}={preference.p_first!r}" for key, preference in sorted(self._known.items()))
+        self._bound_to = content_id(data_identity, *answers)
+        return self
 
     @property
     def source(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from copy import copy as shallow_copy
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from rlaif.engines.base import Engine
-from rlaif.errors import ConfigError
+from rlaif.errors import ConfigError, GateStopped
 from rlaif.functional.pooling import linear_pool, log_odds_pool, log_odds_weights
 from rlaif.labelers.base import Labeler, PlansAhead
 from rlaif.types import Comparison, Judgment, Preference, content_id
@@ -94,19 +95,37 @@ class PanelLabeler:
         """A copy whose weights are learned on pairs that people labeled.
 
         Raises:
-            ConfigError: People labeled none of them, or all members are missing everywhere.
+            ConfigError: People labeled none of them.
+            GateStopped: No member has a verdict on any of them.
         """
         labeled = [label for label in known if label.p_first is not None]
+        if not labeled:
+            raise ConfigError(
+                f"labeler.weights=learned: people labeled none of the plan's first {len(known)} pairs, so there is "
+                "nothing to learn from; take labeler.weights=equal, or a weight for each member"
+            )
         votes = self._votes([label.comparison for label in labeled])
         p_MB = _probabilities(list(votes.values()))
-        if not labeled or bool(p_MB.isnan().all()):
-            raise ConfigError(
-                "labeler.weights=learned: there are no pairs with both a label by people and a verdict of a member; "
-                "take labeler.weights=equal"
+        if bool(p_MB.isnan().all()):
+            reasons = "; ".join(f"{name}: {labels[0].missing}" for name, labels in votes.items())
+            raise GateStopped(
+                f"labeler.weights=learned: no member has a verdict on any of the {len(labeled)} pairs that people "
+                f"labeled ({reasons}). Mend the cause and start again: they are asked again"
             )
         chosen_B = torch.tensor([label.p_first for label in labeled], dtype=torch.float64)
         copy = shallow_copy(self)
         copy._fitted = dict(zip(votes, log_odds_weights(p_MB, chosen_B).tolist(), strict=True))
+        return copy
+
+    @property
+    def learned(self) -> dict[str, float] | None:
+        """Learned weights by member; None before :meth:`fit`."""
+        return self._fitted
+
+    def restore(self, learned: Mapping[str, float]) -> PanelLabeler:
+        """A copy with weights that :meth:`fit` has learned before."""
+        copy = shallow_copy(self)
+        copy._fitted = dict(learned)
         return copy
 
     def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
@@ -122,14 +141,13 @@ class PanelLabeler:
             )
         votes = self._votes(comparisons)
         p_MB = _probabilities(list(votes.values()))
-        pooled_B = self._pool(p_MB)
+        pooled_B, by_order = self._pool(p_MB).tolist(), self._orders(list(votes.values()))
         num_verdicts_B = (~p_MB.isnan()).sum(0).tolist()
         author, source = f"{self.name}:{self.identity}", self.source
+        rows = zip(comparisons, zip(*votes.values(), strict=True), pooled_B, by_order, num_verdicts_B, strict=True)
         return [
-            self._label(comparison, {name: row[index] for name, row in votes.items()}, p, num, author, source)
-            for index, (comparison, p, num) in enumerate(
-                zip(comparisons, pooled_B.tolist(), num_verdicts_B, strict=True)
-            )
+            self._label(comparison, dict(zip(votes, own, strict=True)), p_first, orders, num, author, source)
+            for comparison, own, p_first, orders, num in rows
         ]
 
     def _votes(self, comparisons: Sequence[Comparison]) -> dict[str, list[Preference]]:
@@ -141,11 +159,30 @@ class PanelLabeler:
         given = {} if isinstance(self.weights, str) else self.weights
         return linear_pool(p_MB, torch.tensor([float(given.get(name, 1.0)) for name in self.labelers]).double())
 
+    def _orders(self, votes: Sequence[Sequence[Preference]]) -> list[tuple[Judgment, ...]]:
+        """The panel's own judgement of each order, where a member has seen both; members without slots say the same."""
+        by_order = [
+            self._pool(
+                torch.tensor([[_by_order(vote)[order] for vote in member] for member in votes]).double()
+            ).tolist()
+            for order in (0, 1)
+        ]
+        return [
+            (
+                Judgment(order="given", prompt="", p_slot1=given),
+                Judgment(order="swapped", prompt="", p_slot1=1.0 - swapped),
+            )
+            if any(_has_orders(vote) for vote in of_pair)
+            else ()
+            for of_pair, given, swapped in zip(zip(*votes, strict=True), *by_order, strict=True)
+        ]
+
     def _label(
         self,
         comparison: Comparison,
         votes: Mapping[str, Preference],
         p_first: float,
+        own: tuple[Judgment, ...],
         num_verdicts: int,
         author: str,
         source: str,
@@ -154,11 +191,12 @@ class PanelLabeler:
         if num_verdicts < self.min_verdicts:
             reasons = [f"{name}: {vote.missing}" for name, vote in votes.items() if vote.missing is not None]
             missing = f"{num_verdicts} of {len(votes)} members have a verdict ({'; '.join(reasons)})"
+        members = (judgment for name, vote in votes.items() for judgment in _evidence(name, vote))
         return Preference(
             comparison=comparison,
             p_first=None if missing else p_first,
             missing=missing,
-            judgments=tuple(judgment for name, vote in votes.items() for judgment in _evidence(name, vote)),
+            judgments=(*(() if missing else own), *members),
             labeler=author,
             source=source,
         )
@@ -169,22 +207,34 @@ def disagreement(preference: Preference) -> float | None:
 
     None with fewer than two verdicts.
     """
-    names = dict.fromkeys(judgment.judge for judgment in preference.judgments if judgment.judge)
-    verdicts = []
-    for name in names:
-        own = replace(preference, judgments=tuple(item for item in preference.judgments if item.judge == name))
-        both = [p_first for p_first in own.p_first_by_order if p_first is not None]
-        if both:
-            verdicts.append(sum(both) / len(both))
+    members = [item for item in preference.judgments if item.order == "verdict" and "/" not in item.judge]
+    verdicts = [judgment.p_first for judgment in members if judgment.p_first is not None]
     return max(verdicts) - min(verdicts) if len(verdicts) > 1 else None
 
 
 def _evidence(name: str, vote: Preference) -> list[Judgment]:
-    """A member's judgements under its name; its verdict as one more where they do not hold it."""
-    kept = [replace(judgment, judge=name) for judgment in vote.judgments]
-    if vote.p_first_by_order == (None, None):
-        kept.append(Judgment(order="given", prompt="", p_slot1=vote.p_first, missing=vote.missing, judge=name))
-    return kept
+    """A member's verdict and its judgements, under its name."""
+    # Whether it is worth asking again is said by the judgements.
+    verdict = Judgment(
+        order="verdict", prompt="", p_slot1=vote.p_first, missing=vote.missing, unreadable=vote.missing is not None
+    )
+    return [
+        replace(judgment, judge=f"{name}/{judgment.judge}" if judgment.judge else name)
+        for judgment in (verdict, *vote.judgments)
+    ]
+
+
+def _has_orders(vote: Preference) -> bool:
+    return vote.p_first is not None and None not in vote.p_first_by_order
+
+
+def _by_order(vote: Preference) -> tuple[float, float]:
+    """P(first) in the given and in the swapped order, NaN where the vote is missing."""
+    given, swapped = vote.p_first_by_order
+    if vote.p_first is None or given is None or swapped is None:
+        only = math.nan if vote.p_first is None else vote.p_first
+        return only, only
+    return given, swapped
 
 
 def _probabilities(votes: Sequence[Sequence[Preference]]) -> torch.Tensor:

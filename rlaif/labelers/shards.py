@@ -26,7 +26,7 @@ class BatchOutcome:
     missing: dict[str, int]
     """Labels that were not obtained, by reason."""
     num_failed: int
-    """Of those, the ones without any answer: they are asked again at the next start."""
+    """Labels with a question that got no answer: they are asked again at the next start."""
 
     @classmethod
     def of(cls, preferences: Sequence[Preference]) -> BatchOutcome:
@@ -37,9 +37,12 @@ class BatchOutcome:
 
 
 def failed_without_answer(preference: Preference) -> bool:
-    """True when missing because nothing was obtained in some order: worth asking again."""
-    unread = [judgment for judgment in preference.judgments if judgment.missing is not None]
-    return preference.missing is not None and not (unread and all(judgment.unreadable for judgment in unread))
+    """True when a question got no answer, so that asking again may give another label.
+
+    Such a label may exist all the same: a panel goes on without a member, self-consistency without a sample.
+    """
+    failed = any(judgment.missing is not None and not judgment.unreadable for judgment in preference.judgments)
+    return failed or (preference.missing is not None and not preference.judgments)
 
 
 def write_shard(path: Path, plan: str, preferences: Sequence[Preference]) -> BatchOutcome:

@@ -21,6 +21,8 @@ class LabelerSummary:
     """Comparisons that were to be judged."""
     missing: dict[str, int] = field(default_factory=dict)
     """Labels that were not obtained, by reason, the most frequent first."""
+    failed_judgments: dict[str, int] = field(default_factory=dict)
+    """Judgements that got no answer, by reason; their labels may exist (a panel goes on without a member)."""
     num_both_orders: int = 0
     """Pairs with a verdict in both orders and two different texts: what ``same_slot_share`` rests on."""
     same_slot_share: float | None = None
@@ -44,12 +46,14 @@ class LabelerSummary:
 def summarize_labels(preferences: Iterable[Preference]) -> LabelerSummary:
     """Count missing labels, same-slot answers and tokens; labels are read one by one and not kept."""
     missing: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
     n = num_both_orders = num_prompt_tokens = num_reply_tokens = 0
     num_same_slot = 0.0
     for preference in preferences:
         n += 1
         if preference.missing is not None:
             missing[preference.missing] += 1
+        failed.update(item.missing for item in preference.judgments if item.missing and not item.unreadable)
         share = _same_slot(preference)
         if share is not None:
             num_both_orders += 1
@@ -59,6 +63,7 @@ def summarize_labels(preferences: Iterable[Preference]) -> LabelerSummary:
     return LabelerSummary(
         n=n,
         missing=most_frequent_first(missing),
+        failed_judgments=most_frequent_first(failed),
         num_both_orders=num_both_orders,
         same_slot_share=num_same_slot / num_both_orders if num_both_orders else None,
         num_prompt_tokens=num_prompt_tokens,

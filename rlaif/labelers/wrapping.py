@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 from rlaif.engines.answer_cache import AnswerCache
@@ -57,20 +57,21 @@ def replace_engines(labeler: L, replacement: Callable[[Engine], Engine]) -> L:
         The same labeler.
     """
     replaced: dict[int, Engine] = {}
-
-    def visit(part: object) -> None:
+    for part in parts_of(labeler):
         attributes = getattr(part, "__dict__", {})
         engine: Engine | None = attributes.get("engine")
         if engine is not None:
             if id(engine) not in replaced:
                 replaced[id(engine)] = replacement(engine)
             attributes["engine"] = replaced[id(engine)]
-        for name in _PARTS:
-            inner = attributes.get(name, ())
-            if isinstance(inner, Mapping):
-                inner = list(inner.values())
-            for member in inner if isinstance(inner, list | tuple) else [inner]:
-                visit(member)
-
-    visit(labeler)
     return labeler
+
+
+def parts_of(labeler: object) -> Iterator[object]:
+    """A labeler and the members in its attributes ``labelers`` and ``labeler``, however deep."""
+    yield labeler
+    for name in _PARTS:
+        inner = getattr(labeler, "__dict__", {}).get(name, ())
+        members = list(inner.values()) if isinstance(inner, Mapping) else inner
+        for member in members if isinstance(members, list | tuple) else [members]:
+            yield from parts_of(member)

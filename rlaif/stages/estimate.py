@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import cast
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
 from rlaif.engines.answer_cache import AnswerCache
@@ -22,7 +22,8 @@ from rlaif.labelers.base import Labeler
 from rlaif.labelers.cost import Prices
 from rlaif.labelers.wrapping import replace_engines
 from rlaif.stages.context import Context, num_devices
-from rlaif.stages.labels import LABEL, answer_cache, build_labeler, comparisons_to_label, prepare, prices_and_budget
+from rlaif.stages.labelers import asks_own_model, build_labeler, prepare, with_own_model
+from rlaif.stages.labels import LABEL, answer_cache, comparisons_to_label, prices_and_budget
 from rlaif.stages.samples import SAMPLE
 from rlaif.types import Comparison, Completion
 
@@ -70,10 +71,11 @@ def estimate_labels(context: Context) -> Estimate:
     labeler, more = _labeler(context)
     engines = _Engines(labeler)
     if not engines.wrapped:
-        nothing = f"labeler {labeler.name} asks no language model: its labels cost nothing"
-        return Estimate(num_pairs=len(pairs), expected=Spending(), at_most=Spending(), notes=(*notes, nothing))
+        free = f"labeler {labeler.name} asks no language model: its labels cost nothing"
+        return Estimate(num_pairs=len(pairs), expected=Spending(), at_most=Spending(), notes=(*notes, free))
     engines.ask_nobody(None)
-    labeler = prepare(context, labeler, pairs)  # what is asked to learn from is a part of the plan
+    with TemporaryDirectory() as nothing_to_keep:
+        labeler = prepare(context, labeler, pairs, Path(nothing_to_keep))  # what it learns from is a part of the plan
     counted = _spread(pairs, MAX_COUNTED)
     notes += more
     if len(counted) < len(pairs):
@@ -200,12 +202,10 @@ def _pairs(context: Context) -> tuple[list[Comparison], list[str]]:
 def _labeler(context: Context) -> tuple[Labeler, list[str]]:
     """The run's labeler; a model that is still to be trained is stood in for by what it starts from."""
     node, notes = context.cfg.labeler, []
-    model = OmegaConf.select(node, "engine.model")
     trained = context.store.complete("sft", context.fingerprint(context.stages["sft"])) is not None
-    if str(model).startswith("stage:") and not trained:
-        node = cast(DictConfig, OmegaConf.create(OmegaConf.to_container(node, resolve=True)))
-        node.engine.model = context.model_spec.name
-        notes.append(f"{model} is not trained yet: {context.model_spec.name} stands in for it")
+    if asks_own_model(node) and not trained:
+        node = with_own_model(node, context.model_spec.name)
+        notes.append(f"stage:sft is not trained yet: {context.model_spec.name} stands in for it")
     return build_labeler(context, node), notes
 
 

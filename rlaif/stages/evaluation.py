@@ -51,7 +51,8 @@ from rlaif.stages.context import (
     texts,
     write_json,
 )
-from rlaif.stages.labels import build_labeler, read_labels
+from rlaif.stages.labelers import build_labeler
+from rlaif.stages.labels import read_labels
 from rlaif.stages.samples import draw_completions, sampling_options
 from rlaif.stages.stage import Stage
 from rlaif.types import Comparison, Completion, Figure, Preference, Prompt

@@ -5,28 +5,25 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
 
 from rlaif.data.preferences_io import read_preferences, write_preferences
 from rlaif.engines.answer_cache import AnswerCache, CachePlace, open_cache
 from rlaif.engines.spending import Ledger
 from rlaif.errors import ConfigError, GateStopped
-from rlaif.labelers.base import Labeler, LearnsFromPeople, PlansAhead
 from rlaif.labelers.cost import Budget, Prices, cost_figures
-from rlaif.labelers.file import HumanLabeler
 from rlaif.labelers.plan import Plan
 from rlaif.labelers.run import check_options, finished_run, label_part, too_many_missing
 from rlaif.labelers.summary import summarize_labels
 from rlaif.labelers.team import Team
 from rlaif.labelers.wrapping import wrap_engines
-from rlaif.stages.context import Context, annotators_code, component_code, preferences_id, write_json
+from rlaif.stages.context import Context, preferences_id, write_json
 from rlaif.stages.label_card import write_card
+from rlaif.stages.labelers import build_labeler, labeler_options, prepare
 from rlaif.stages.samples import sampled_pairs
 from rlaif.stages.stage import Parts, Stage
 from rlaif.types import Comparison, Preference
@@ -36,34 +33,6 @@ if TYPE_CHECKING:
 
 LABELS, SUMMARY, COST, BATCHES = "labels.parquet", "summary.json", "cost.json", "batches"
 """``cost.json`` holds seconds and money, which depend on clock and machine; the others depend on the input alone."""
-_STAGE_MODEL = "stage:"
-
-
-def build_labeler(context: Context, node: DictConfig) -> Labeler:
-    """Instantiate a labeler; ``stage:sft`` as its engine's model means this run's own SFT policy."""
-    node = cast(DictConfig, OmegaConf.create(OmegaConf.to_container(node, resolve=True)))
-    model = OmegaConf.select(node, "engine.model")
-    if isinstance(model, str) and model.startswith(_STAGE_MODEL):
-        name = model.removeprefix(_STAGE_MODEL)
-        if name != "sft":
-            raise ConfigError(f"labeler.engine.model={model}: of the stages only stage:sft can label")
-        node.engine.model = str(context.result(name))
-    labeler = instantiate(node)
-    if isinstance(labeler, HumanLabeler):
-        data = context.data
-        labeler = labeler.bind(data.preferences, data.annotators, data_identity=context.source.identity)
-    return cast(Labeler, labeler)
-
-
-def prepare(context: Context, labeler: Labeler, comparisons: Sequence[Comparison]) -> Labeler:
-    """Let a labeler see the whole plan, and learn from people's labels of some of its pairs where it wants to."""
-    if isinstance(labeler, PlansAhead):
-        labeler = labeler.for_plan(comparisons)
-    if isinstance(labeler, LearnsFromPeople) and labeler.learns:
-        data = context.data
-        people = HumanLabeler().bind(data.preferences, data.annotators, data_identity=context.source.identity)
-        labeler = labeler.fit(people.label(comparisons[: labeler.num_known]))
-    return labeler
 
 
 def comparisons_to_label(context: Context) -> list[Comparison]:
@@ -71,21 +40,6 @@ def comparisons_to_label(context: Context) -> list[Comparison]:
     if context.cfg.data.pairs == "dataset":
         return [preference.comparison for preference in context.data.preferences]
     return sampled_pairs(context.result("samples"))
-
-
-def labeler_options(context: Context) -> dict[str, object]:
-    """What the judgements of this run's labeler depend on."""
-    options: dict[str, object] = {"code": component_code(context.cfg.labeler)}
-    model = OmegaConf.select(context.cfg.labeler, "engine.model")
-    if str(model).startswith(_STAGE_MODEL):  # not there yet; the input fingerprints stand for its weights
-        options["labeler"] = context.options_of("labeler")
-    else:
-        labeler = build_labeler(context, context.cfg.labeler)
-        options["labeler"] = labeler.identity
-        if isinstance(labeler, HumanLabeler) or (isinstance(labeler, LearnsFromPeople) and labeler.learns):
-            options["annotators"] = annotators_code(context)
-            options["people"] = context.source.identity
-    return options
 
 
 def _options(context: Context) -> dict[str, object]:
@@ -161,7 +115,7 @@ class _Work:
         self.ledger = Ledger(team.directory, rank=team.rank)
         labeler = build_labeler(context, context.cfg.labeler)
         labeler = wrap_engines(labeler, cache=answer_cache(context), ledger=self.ledger)
-        self.labeler = prepare(context, labeler, comparisons)
+        self.labeler = prepare(context, labeler, comparisons, team.directory, self._check_budget)
 
     def label(self, display: StageDisplay) -> None:
         label_part(
@@ -170,8 +124,11 @@ class _Work:
             self.team,
             max_missing_rate=self.options.max_missing_rate,
             progress=display.progress(self.plan.num_distinct, unit="pairs"),
-            before_asking=lambda: self.budget.check(self.ledger, self.prices, self.team.directory),
+            before_asking=self._check_budget,
         )
+
+    def _check_budget(self) -> None:
+        self.budget.check(self.ledger, self.prices, self.team.directory)
 
     def write_results(self, context: Context) -> None:
         run = finished_run(self.labeler.identity, self.plan, self.team.directory, self.options.max_missing_rate)
@@ -220,8 +177,9 @@ def read_labels(directory: Path) -> list[Preference]:
 
 def _summary(context: Context, directory: Path) -> str:
     summary = json.loads((directory / SUMMARY).read_text())
-    missing = sum(summary["missing"].values())
-    return f"{summary['n']:,} pairs by {summary['labeler'].split(':')[0] or summary['source']}, {missing} missing"
+    missing, failed = sum(summary["missing"].values()), sum(summary["failed_judgments"].values())
+    line = f"{summary['n']:,} pairs by {summary['labeler'].split(':')[0] or summary['source']}, {missing} missing"
+    return f"{line}, {failed} questions without an answer" if failed else line
 
 
 LABEL = Stage(

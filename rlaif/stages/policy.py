@@ -24,7 +24,8 @@ from rlaif.rewards.base import Reward
 from rlaif.rewards.labeler import LabelerReward
 from rlaif.rewards.reward_model import RewardModelReward
 from rlaif.stages.context import Context, component_code, num_devices, num_machines, prompts_id, write_json
-from rlaif.stages.labels import COST, build_labeler, labeler_options, prices_and_budget
+from rlaif.stages.labelers import build_labeler, labeler_options
+from rlaif.stages.labels import COST, prices_and_budget
 from rlaif.stages.samples import SAMPLES, draw_completions
 from rlaif.stages.stage import Stage
 from rlaif.stages.training import CURVE, save_model, train

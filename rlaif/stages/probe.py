@@ -32,7 +32,8 @@ from rlaif.models.load import ModelSpec, load_tokenizer, model_identity
 from rlaif.stages.asking import ask
 from rlaif.stages.context import Context, annotators_code, preferences_id, prompts_id, texts, write_json
 from rlaif.stages.evaluation import FIGURES, read_figures
-from rlaif.stages.labels import LABELS, build_labeler, labeler_options
+from rlaif.stages.labelers import build_labeler, labeler_options
+from rlaif.stages.labels import LABELS
 from rlaif.stages.report import provenance
 from rlaif.stages.samples import draw_completions, sampling_options
 from rlaif.stages.scorecard import held_out_pairs, people_votes

@@ -24,6 +24,7 @@ from rlaif.stages.context import Context
 from rlaif.stages.estimate import show_estimate
 from rlaif.stages.evaluation import EVALUATION, build_judge, opponents
 from rlaif.stages.gate import GATE, show_gate
+from rlaif.stages.labelers import asks_own_model
 from rlaif.stages.labels import LABEL, check_label_options
 from rlaif.stages.mixing import check_mix
 from rlaif.stages.policy import POLICY, rewards_by_labeler
@@ -172,7 +173,7 @@ def _check_evaluation(context: Context, names: Sequence[str]) -> None:
             problems.append(f"evaluation.limits.{name}: there is no such limit; allowed are {', '.join(known)}")
     if problems:
         raise ConfigError(problems)
-    if not str(OmegaConf.select(options, "judge.engine.model")).startswith("stage:"):
+    if options.judge is None or not asks_own_model(options.judge):
         build_judge(context)
     opponents(context)
 

@@ -27,11 +27,11 @@ from rlaif.evaluation.scorecard import (
 )
 from rlaif.evaluation.votes import SIMULATED, Votes, annotator_votes, label_votes
 from rlaif.labelers.base import Labeler
-from rlaif.labelers.file import HumanLabeler
 from rlaif.stages.asking import ask
 from rlaif.stages.context import Context, annotators_code, preferences_id, write_json
 from rlaif.stages.evaluation import FIGURES, RELIABILITY, givers, read_figures, read_reliability
-from rlaif.stages.labels import LABELS, build_labeler, labeler_options
+from rlaif.stages.labelers import asks_own_model, build_labeler, composed_labeler, labeler_options, raters_among
+from rlaif.stages.labels import LABELS
 from rlaif.stages.policy import rewards_by_labeler
 from rlaif.stages.report import provenance
 from rlaif.stages.stage import Stage
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 NUM_LABELS = 8
 """Labels with their raw replies on the page."""
-OWN_MODEL = "stage:sft"
 ASKED = "asked.json"
 """Time and money of a label: apart from the figures, which are the same in every equal run."""
 
@@ -57,10 +56,9 @@ def people_votes(context: Context, held_out: Sequence[Preference], labeler: Labe
     """Several simulated annotators, none of them the labeler, where there are any; else the data's own labels."""
     if context.data.annotators is None:
         return label_votes(held_out), givers(held_out)
-    first = labeler.rater + 1 if isinstance(labeler, HumanLabeler) else 0
     pairs = [label.comparison for label in held_out]
     num_raters = int(context.cfg.evaluation.num_raters)
-    return annotator_votes(context.data.annotators, pairs, num_raters, first_rater=first), SIMULATED
+    return annotator_votes(context.data.annotators, pairs, num_raters, first_rater=raters_among(labeler)), SIMULATED
 
 
 def _options(context: Context) -> dict[str, object]:
@@ -72,13 +70,9 @@ def _options(context: Context) -> dict[str, object]:
         "batch_size": context.cfg.label.batch_size,
         **labeler_options(context),
     }
-    if _asks_own_model(context):
+    if asks_own_model(context.cfg.labeler):
         options["sft"] = context.fingerprint(context.stages["sft"])
     return options
-
-
-def _asks_own_model(context: Context) -> bool:
-    return OmegaConf.select(context.cfg.labeler, "engine.model") == OWN_MODEL
 
 
 def _build(context: Context, directory: Path, display: StageDisplay) -> None:
@@ -124,7 +118,7 @@ def with_gate(context: Context, names: Sequence[str]) -> list[str]:
     asks = "labels" in names or ("policy" in names and rewards_by_labeler(context))
     if context.cfg.label.min_alignment is None or not asks or "scorecard" in names or measures_people(context):
         return list(names)
-    place = names.index("sft" if _asks_own_model(context) else "data") + 1
+    place = names.index("sft" if asks_own_model(context.cfg.labeler) else "data") + 1
     return [*names[:place], "scorecard", *names[place:]]
 
 
@@ -159,9 +153,8 @@ def check_scorecard(context: Context, names: Sequence[str]) -> None:
 
 
 def measures_people(context: Context) -> bool:
-    """True where the labeler is the people themselves and there is nobody else to hold them against."""
-    is_human = str(context.cfg.labeler.get("_target_")).endswith(f".{HumanLabeler.__name__}")
-    return is_human and context.data.annotators is None
+    """True where the people themselves label, alone or on a panel, and there is nobody else to hold them against."""
+    return context.data.annotators is None and raters_among(composed_labeler(context)) > 0
 
 
 def check_gate(context: Context, run_directory: Path) -> None:

@@ -20,7 +20,11 @@ LABELERS = {
     "cot_scorer": ("labeler.max_rationale_tokens=96",),
     "binary": (),
     "ranking": ("label.samples_per_prompt=3",),
-    "panel": ("labeler.weights=learned", "labeler.num_known=16"),
+    "panel": (
+        "labeler.weights=learned",
+        "labeler.num_known=16",
+        "+labeler.labelers.people={_target_: rlaif.labelers.file.HumanLabeler, rater: 1}",
+    ),
     "human": (),
 }
 
@@ -47,7 +51,7 @@ def test_labels_are_probabilities_or_missing_with_a_reason(command: Command, lab
         )
     if labeler == "panel":
         judges = {judgment["judge"] for row in rows for judgment in row["judgments"]}
-        assert judges == {"pairwise", "scorer", "binary"}
+        assert judges == {"", "pairwise", "scorer", "binary", "people"}
 
 
 def test_a_reward_model_of_one_run_labels_another(command: Command) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from rlaif.errors import ConfigError, GateStopped, PluginError, StoreError
 from rlaif.labelers.base import Labeler
 from rlaif.labelers.plan import Plan
 from rlaif.labelers.run import finished_run, label_comparisons, label_part
+from rlaif.labelers.summary import summarize_labels
 from rlaif.labelers.team import Team
 from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt, content_id
 
@@ -115,6 +116,26 @@ def test_failures_are_missing_in_their_attempt_and_asked_again_in_the_next(tmp_p
     assert up.answered == ["1", "5"]
     assert all(label.missing is None for label in again)
     assert [again[number] for number in (0, 2, 3, 4, 6, 7)] == [labels[number] for number in (0, 2, 3, 4, 6, 7)]
+
+
+def test_a_label_that_lacks_a_failed_judgement_is_asked_for_again(tmp_path: Path) -> None:
+    """A panel goes on without a member whose server was down; at the next start that member is asked."""
+
+    class WithoutOne(Counting):
+        def _label(self, comparison: Comparison, batch: str) -> Preference:
+            label = super()._label(comparison, batch)
+            failed = Judgment(order="given", prompt="", missing="timeout", judge="b")
+            broken = self.fails(comparison.first.text) is None and comparison.first.text in down
+            return replace(label, judgments=(*label.judgments, failed)) if broken else label
+
+    down = {"1", "4"}
+    labeled(WithoutOne(), plan(6), tmp_path, batch_size=3)
+    down.clear()
+    again = WithoutOne()
+    labels = labeled(again, plan(6), tmp_path, batch_size=3)
+    assert again.answered == ["1", "4"]
+    assert all(len(label.judgments) == 1 for label in labels)
+    assert summarize_labels(labels).failed_judgments == {}
 
 
 def test_an_unreadable_answer_is_an_outcome_and_is_not_paid_for_again(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from rlaif.engines.scripted import ScriptedEngine
-from rlaif.errors import ConfigError, EngineError
+from rlaif.errors import ConfigError, EngineError, GateStopped
 from rlaif.labelers.pairwise import PairwiseLabeler
 from rlaif.labelers.panel import PanelLabeler, disagreement
 from rlaif.labelers.pointwise import ScoreLabeler
@@ -192,8 +192,43 @@ def test_learned_weights_favour_the_member_that_agrees_with_people() -> None:
     share = sum(a == bool(b.p_first) for a, b in zip(agree, people, strict=True)) / len(pairs)
     assert share > 0.85
     assert fitted.identity != labeler.identity
-    with pytest.raises(ConfigError, match="no pairs with both a label by people"):
+    restored = labeler.restore(fitted.learned or {})
+    assert restored.identity == fitted.identity and not restored.learns
+    assert restored.label(pairs) == fitted.label(pairs)
+    with pytest.raises(ConfigError, match="people labeled none of the plan's first 0 pairs"):
         labeler.fit([])
+    with pytest.raises(GateStopped, match=r"no member has a verdict on any of the 299 pairs .* \(a: no answer\)"):
+        panel(Fixed("a", None), weights="learned").fit(people)
+
+
+def test_a_panels_orders_are_pooled_from_its_members_orders() -> None:
+    """A member twice as heavy with both orders, a member that sees responses alone: their orders, pooled."""
+    engine = ScriptedEngine({"Score=": {"7": 1.0}, "Better Response=": {"1": 0.9, "2": 0.1}})
+    labeler = PanelLabeler(
+        {"pairs": partial(PairwiseLabeler), "scores": partial(ScoreLabeler)},
+        weights={"pairs": 2.0, "scores": 1.0},
+        prompt=JudgePrompts(),
+        engine=engine,
+    )
+    (label,) = labeler.label([pair("x", "y")])
+    # In slot 1 "x" gets 0.9, in slot 2 it gets 0.1; the scores are equal and see no slot.
+    assert label.p_first_by_order == pytest.approx(((2 * 0.9 + 0.5) / 3, (2 * 0.1 + 0.5) / 3))
+    assert label.p_first == pytest.approx(0.5)
+    verdicts = {item.judge: item.p_first for item in label.judgments if item.order == "verdict"}
+    assert verdicts == pytest.approx({"pairs": 0.5, "scores": 0.5})
+
+
+def test_a_panel_of_members_that_saw_no_orders_has_none() -> None:
+    (label,) = panel(Fixed("a", 0.9), Fixed("b", None)).label([pair("x", "y")])
+    assert label.p_first_by_order == (None, None)
+
+
+def test_a_panel_on_a_panel_keeps_all_names_and_its_own_members_disagreement() -> None:
+    inner = panel(Fixed("a", 0.9), Fixed("b", 0.1))
+    (label,) = PanelLabeler({"inner": inner, "c": Fixed("c", 0.7)}).label([pair("x", "y")])
+    assert [item.judge for item in label.judgments] == ["inner", "inner/a", "inner/b", "c"]
+    assert label.p_first == pytest.approx(0.6)
+    assert disagreement(label) == pytest.approx(0.2)
 
 
 def test_members_composed_as_partial_share_the_panels_prompt_and_engine() -> None:

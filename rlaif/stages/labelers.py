@@ -1,0 +1,143 @@
+"""A run's labeler: composed from its configuration, bound to people's labels, and taught by them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from filelock import FileLock
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from rlaif.errors import ConfigError
+from rlaif.labelers.base import Labeler, LearnsFromPeople, PlansAhead
+from rlaif.labelers.file import HumanLabeler
+from rlaif.labelers.wrapping import parts_of
+from rlaif.stages.context import Context, annotators_code, component_code, write_json
+from rlaif.types import Comparison
+
+LEARNED = "learned.json"
+_STAGE_MODEL = "stage:"
+_OWN_MODEL = "stage:sft"
+
+
+def build_labeler(context: Context, node: DictConfig) -> Labeler:
+    """Instantiate a labeler and its members.
+
+    ``stage:sft`` as the model of an engine means this run's own SFT policy; people among the members answer from the
+    data's own labels, and where there are simulated annotators from these.
+
+    Raises:
+        ConfigError: An option is wrong, or another stage than ``sft`` is to label.
+    """
+    if asks_own_model(node):
+        node = with_own_model(node, str(context.result("sft")))
+    labeler = cast(Labeler, instantiate(node))
+    for part in parts_of(labeler):
+        if isinstance(part, HumanLabeler):
+            _bind(context, part)
+    return labeler
+
+
+def asks_own_model(node: DictConfig) -> bool:
+    """True when the labeler, or a member of it, asks the run's own SFT policy.
+
+    Raises:
+        ConfigError: Another stage is named.
+    """
+    models = {engine["model"] for engine in _stage_engines(OmegaConf.to_container(node, resolve=True))}
+    if models - {_OWN_MODEL}:
+        raise ConfigError(f"labeler.engine.model={min(models - {_OWN_MODEL})}: of the stages only stage:sft can label")
+    return bool(models)
+
+
+def with_own_model(node: DictConfig, model: str) -> DictConfig:
+    """A copy of a labeler's configuration with a model in the place of ``stage:sft``, however deep."""
+    container = OmegaConf.to_container(node, resolve=True)
+    for engine in _stage_engines(container):
+        engine["model"] = model
+    return cast(DictConfig, OmegaConf.create(container))
+
+
+def labeler_options(context: Context) -> dict[str, object]:
+    """What the judgements of this run's labeler depend on."""
+    node = context.cfg.labeler
+    options: dict[str, object] = {"code": component_code(node)}
+    if asks_own_model(node):  # not there yet; the input fingerprints stand for its weights
+        options["labeler"] = context.options_of("labeler")
+    else:
+        options["labeler"] = build_labeler(context, node).identity
+    if any(isinstance(part, HumanLabeler) or _learns(part) for part in parts_of(composed_labeler(context))):
+        options["annotators"] = annotators_code(context)
+        options["people"] = context.source.identity
+    return options
+
+
+def composed_labeler(context: Context) -> Labeler:
+    """The run's labeler as composed, to look at: it may name a model that is still to be trained."""
+    return cast(Labeler, instantiate(context.cfg.labeler))
+
+
+def raters_among(labeler: Labeler) -> int:
+    """How many simulated annotators, counted from rater 0, take part in a labeler's labels.
+
+    They are not to judge it: those from this number on are free.
+    """
+    return max((part.rater + 1 for part in parts_of(labeler) if isinstance(part, HumanLabeler)), default=0)
+
+
+def prepare(
+    context: Context,
+    labeler: Labeler,
+    comparisons: Sequence[Comparison],
+    directory: Path,
+    before_asking: Callable[[], None] | None = None,
+) -> Labeler:
+    """Let a labeler see the whole plan, and learn from people's labels of some of its pairs where it wants to.
+
+    Args:
+        context: The run.
+        labeler: Who is to label.
+        comparisons: The whole plan.
+        directory: Where what it learns is kept: it learns once, and all processes and later starts go on with it.
+        before_asking: Called before it asks its members about the pairs that it learns from; raises to stop.
+    """
+    if isinstance(labeler, PlansAhead):
+        labeler = labeler.for_plan(comparisons)
+    if not isinstance(labeler, LearnsFromPeople) or not labeler.learns:
+        return labeler
+    directory.mkdir(parents=True, exist_ok=True)
+    file = directory / LEARNED
+    with FileLock(f"{file}.lock"):
+        if file.exists():
+            return labeler.restore(json.loads(file.read_text()))
+        if before_asking is not None:
+            before_asking()
+        people = HumanLabeler()
+        _bind(context, people)
+        taught = labeler.fit(people.label(comparisons[: labeler.num_known]))
+        write_json(file, taught.learned)
+        return cast(Labeler, taught)
+
+
+def _bind(context: Context, people: HumanLabeler) -> None:
+    people.bind(context.data.preferences, context.data.annotators, data_identity=context.source.identity)
+
+
+def _learns(part: object) -> bool:
+    return isinstance(part, LearnsFromPeople) and part.learns
+
+
+def _stage_engines(node: Any) -> Iterator[dict[str, Any]]:
+    """The ``engine`` nodes whose model is a stage's, however deep in a labeler's configuration."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _stage_engines(item)
+    if isinstance(node, dict):
+        engine = node.get("engine")
+        if isinstance(engine, dict) and str(engine.get("model")).startswith(_STAGE_MODEL):
+            yield engine
+        for item in node.values():
+            yield from _stage_engines(item)
