@@ -9,6 +9,8 @@ from email.utils import parsedate_to_datetime
 CIRCUIT_OPEN = "circuit open"
 _RETRIED_STATUSES = frozenset({408, 409, 425, 429})
 _MAX_DETAIL = 300
+LEAST_SECRET = 8
+"""Characters of the shortest key that is taken for a secret."""
 
 
 class RequestFailed(Exception):
@@ -58,24 +60,29 @@ def status_failure(status: int, headers: Mapping[str, str], detail: str) -> Requ
     )
 
 
-def redacted(value: object, secret: str | None) -> object:
-    """JSON with a secret taken out of every string and key, also where the server echoes it.
+def redacted(value: object, key: str | None) -> object:
+    """JSON with a key taken out of every text, where the server echoes it.
+
+    Names of fields are left alone, or two could become one: no field's name is kept anywhere.
 
     Args:
         value: What ``json.loads`` gave, or a text.
-        secret: None or empty leaves the value as it is.
+        key: Below ``LEAST_SECRET`` characters it is no secret (``EMPTY``, ``none``: what servers take that ask for no
+            key) but a word that any text may hold, and stays; None is no key.
 
-    >>> redacted({"error": "bad key s3cret!"}, "s3cret!")
-    {'error': 'bad key [key]'}
+    >>> redacted({"error": "bad key s3cret-key!"}, "s3cret-key")
+    {'error': 'bad key [key]!'}
+    >>> redacted({"text": "EMPTY"}, "EMPTY")
+    {'text': 'EMPTY'}
     """
-    if not secret:
+    if key is None or len(key) < LEAST_SECRET:
         return value
     if isinstance(value, str):
-        return value.replace(secret, "[key]")
+        return value.replace(key, "[key]")
     if isinstance(value, list):
-        return [redacted(item, secret) for item in value]
+        return [redacted(item, key) for item in value]
     if isinstance(value, dict):
-        return {str(redacted(key, secret)): redacted(item, secret) for key, item in value.items()}
+        return {name: redacted(item, key) for name, item in value.items()}
     return value
 
 

@@ -186,5 +186,6 @@ def _object(value: object, what: str) -> Mapping[str, Any]:
 def _count(usage: object, name: str) -> int:
     """Tokens by the server's account; 0 where it holds no number that can be one."""
     value = usage.get(name) if isinstance(usage, dict) else None
-    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
-    return value if is_count else 0
+    if not isinstance(value, int) or isinstance(value, bool):
+        return 0
+    return value if 0 <= value <= _MOST_TOKENS else 0

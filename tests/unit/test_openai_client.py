@@ -414,7 +414,7 @@ class TestKey:
     def test_an_echo_in_an_answer_is_redacted(self) -> None:
         echo = reply(200, {"model": KEY, "choices": [{"text": f"say {KEY}", KEY: 1}]})
         found = run(ask(client(answers(echo), key_env="A_KEY")))
-        assert found == {"model": "[key]", "choices": [{"text": "say [key]", "[key]": 1}]}
+        assert found == {"model": "[key]", "choices": [{"text": "say [key]", KEY: 1}]}
 
     def test_a_missing_variable_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("A_KEY")
@@ -426,6 +426,27 @@ class TestKey:
         with pytest.raises(ConfigError, match="one line") as error:
             connection(key_env="A_KEY").key()
         assert KEY not in str(error.value)
+
+    def test_fields_that_hold_it_in_their_names_stay_apart(self) -> None:
+        top = {f"a{KEY}": -1.0, f"{KEY}": -2.0, "[key]": -3.0}
+        assert redacted({"top_logprobs": [top]}, KEY) == {"top_logprobs": [top]}
+
+    @pytest.mark.parametrize("key", ["a", "1", "sk", "none", "EMPTY"])
+    def test_a_word_is_no_secret(self, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("A_KEY", key)
+        good = {"choices": [{"text": "1", "logprobs": {"top_logprobs": [{"1": -0.1}]}}], "task": "EMPTY, none, sk"}
+        assert run(ask(client(answers(reply(200, good)), key_env="A_KEY"))) == good
+        failure = RequestFailed("")
+
+        async def scenario() -> None:
+            nonlocal failure
+            asked = client(answers(reply(400, b"task a1: none of sk is EMPTY")), key_env="A_KEY")
+            with pytest.raises(RequestFailed) as raised:
+                await ask(asked)
+            failure = raised.value
+
+        run(scenario())
+        assert failure.detail == "task a1: none of sk is EMPTY"
 
     def test_nothing_to_redact(self) -> None:
         assert redacted({"a": [1, None, "x"]}, None) == {"a": [1, None, "x"]}
