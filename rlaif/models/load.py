@@ -224,25 +224,25 @@ def load_reward_model(spec: ModelSpec | str, *, seed: int = 0, head_std: float =
         ConfigError: The name leads nowhere.
         EngineError: It cannot be read, or a saved classifier has more than one label.
     """
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoConfig
 
     spec = ModelSpec(spec) if isinstance(spec, str) else spec
     config = _from_pretrained(AutoConfig, spec)
     if any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):
         if config.num_labels != 1:
             raise EngineError(f"model.name={spec.name}: a reward model has one label, this one has {config.num_labels}")
-        return _load_weights(AutoModelForSequenceClassification, spec)
+        return _load_classifier(spec)
     return reward_model_from(load_causal_lm(spec), load_tokenizer(spec).pad_token_id, seed=seed, head_std=head_std)
 
 
 def load_classifier(spec: ModelSpec | str) -> PreTrainedModel:
-    """Any saved ``AutoModelForSequenceClassification``, in evaluation mode, on the CPU.
+    """Any saved ``AutoModelForSequenceClassification``, in evaluation mode, on the CPU, with a padding token.
 
     Raises:
         ConfigError: The name leads nowhere.
         EngineError: It cannot be read, or it is no sequence classifier.
     """
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoConfig
 
     spec = ModelSpec(spec) if isinstance(spec, str) else spec
     architectures = _from_pretrained(AutoConfig, spec).architectures or ()
@@ -251,7 +251,20 @@ def load_classifier(spec: ModelSpec | str) -> PreTrainedModel:
             f"model.name={spec.name}: a {', '.join(architectures) or 'model without architecture'}, where a sequence "
             "classifier is expected; rlaif's own are the reward_model/ of a run directory"
         )
-    return _load_weights(AutoModelForSequenceClassification, spec)
+    return _load_classifier(spec)
+
+
+def _load_classifier(spec: ModelSpec) -> PreTrainedModel:
+    """A saved classifier; one without a padding token gets an id that ends no text, which its forward looks for."""
+    from transformers import AutoModelForSequenceClassification
+
+    model = _load_weights(AutoModelForSequenceClassification, spec)
+    config = model.config.get_text_config()
+    if config.pad_token_id is None:
+        tokenizer = load_tokenizer(spec)
+        candidates = (tokenizer.pad_token_id, tokenizer.bos_token_id, 0, 1)
+        config.pad_token_id = next(one for one in candidates if one not in (None, tokenizer.eos_token_id))
+    return model
 
 
 def reward_model_from(

@@ -7,24 +7,30 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_layers import GenericForSequenceClassification
 
-from rlaif.data.examples import completion_ids, pad_id, pad_right, prompt_ids
+from rlaif.data.examples import completion_ids, pad_right, prompt_ids
 from rlaif.models.tokenizers import PromptTokenizer
 from rlaif.tasks.base import Task, get_task
 from rlaif.types import Completion, Prompt
 
 
-def classifier_logits(model: PreTrainedModel, input_ids_BT: Tensor) -> Tensor:
-    """The model's own outputs at the last token of each row.
+def classifier_logits(model: PreTrainedModel, input_ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
+    """The model's own outputs for each row, whatever the rows beside it are.
 
     Args:
         model: ``AutoModelForSequenceClassification`` with ``config.pad_token_id``.
-        input_ids_BT: Right-padded with that id; causal models need no mask.
+        input_ids_BT: Right-padded with any id.
+        lengths_B: Tokens per row without padding.
 
     Returns:
         [B, outputs] in float32.
     """
-    logits: Tensor = model(input_ids=input_ids_BT, use_cache=False).logits
+    mask_BT = torch.arange(input_ids_BT.shape[1], device=input_ids_BT.device) < lengths_B[:, None]
+    padded_BT = input_ids_BT.masked_fill(~mask_BT, model.config.get_text_config().pad_token_id)
+    # Attention without a mask is faster, and a decoder's last token sees no padding to its right anyway.
+    attention_mask = None if isinstance(model, GenericForSequenceClassification) else mask_BT.long()
+    logits: Tensor = model(input_ids=padded_BT, attention_mask=attention_mask, use_cache=False).logits
     return logits.float()
 
 
@@ -32,7 +38,8 @@ class ResponseScorer:
     """Scores prompt and response, in batches of similar lengths.
 
     Args:
-        model: A sequence classifier; it is put into evaluation mode and its gradients are switched off.
+        model: A sequence classifier with ``config.pad_token_id``, as :mod:`rlaif.models.load` gives it; it is put into
+            evaluation mode and its gradients are switched off.
         tokenizer: The model's.
         batch_size: Responses per forward pass.
         max_length: Tokens of prompt and response; a longer prompt is cut from the left.
@@ -52,8 +59,6 @@ class ResponseScorer:
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = PromptTokenizer(tokenizer)
-        pad = model.config.get_text_config().pad_token_id
-        self.pad_id = pad_id(tokenizer) if pad is None else pad
         self.batch_size = batch_size
         self.max_length = max_length
         self.output = output
@@ -67,8 +72,9 @@ class ResponseScorer:
         scores_B = torch.empty(len(sequences))
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
-            ids_BT, _ = pad_right([sequences[row] for row in rows], self.pad_id)
-            scores_B[rows] = classifier_logits(self.model, ids_BT.to(self.model.device))[:, self.output].cpu()
+            batch = pad_right([sequences[row] for row in rows], pad_id=0)
+            ids_BT, lengths_B = (part.to(self.model.device) for part in batch)
+            scores_B[rows] = classifier_logits(self.model, ids_BT, lengths_B)[:, self.output].cpu()
         return scores_B
 
     def _sequence(self, prompt: Prompt, response: Completion) -> list[int]:

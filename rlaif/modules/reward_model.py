@@ -53,8 +53,8 @@ class RewardModelModule(SupervisedModule):
 
     def logits(self, batch: PairBatch) -> Tensor:
         """r(first) - r(second) [B]."""
-        first_B = classifier_logits(self.model, batch.first_ids_BT).squeeze(-1)
-        return first_B - classifier_logits(self.model, batch.second_ids_BT).squeeze(-1)
+        first_B = classifier_logits(self.model, batch.first_ids_BT, batch.first_lengths_B).squeeze(-1)
+        return first_B - classifier_logits(self.model, batch.second_ids_BT, batch.second_lengths_B).squeeze(-1)
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
         logit_B = self.logits(batch)
