@@ -19,11 +19,12 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from rlaif.errors import ConfigError, RlaifError
+from rlaif.artifacts import atomic_write
+from rlaif.errors import ConfigError, GateStopped, RlaifError
 from rlaif.evaluation.terminal import Progress, StageDisplay
 from rlaif.stages.context import Context, num_devices, num_machines
 
-CONFIG, PROGRESS = "worker.yaml", "worker-progress.json"
+CONFIG, PROGRESS, STOPPED = "worker.yaml", "worker-progress.json", "worker-stopped.txt"
 """What the processes tell each other through the stage's directory; gone when the stage is done."""
 POLL_S = 0.5
 
@@ -38,6 +39,7 @@ def build_in_workers(cfg: DictConfig, stage: str, directory: Path, display: Stag
 
     Raises:
         ConfigError: Several machines are asked for, or a worker failed.
+        GateStopped: A worker was stopped by a gate, limit or budget; with its message.
     """
     if num_machines(cfg) > 1:
         raise ConfigError(
@@ -59,13 +61,18 @@ def build_in_workers(cfg: DictConfig, stage: str, directory: Path, display: Stag
         f"--directory={directory}",
         f"--parent={os.getpid()}",
     ]
+    (directory / STOPPED).unlink(missing_ok=True)
     process = subprocess.Popen(command)
     bar: Progress | None = None
     while process.poll() is None:
         time.sleep(POLL_S)
         bar = _show_progress(directory / PROGRESS, display, bar)
-    for file in (config, directory / PROGRESS):
+    told = directory / STOPPED
+    stopped_because = told.read_text(encoding="utf-8") if told.exists() else None
+    for file in (config, directory / PROGRESS, told):
         file.unlink(missing_ok=True)
+    if stopped_because is not None:
+        raise GateStopped(stopped_because)
     if process.returncode:
         raise ConfigError(
             f"trainer.devices={cfg.trainer.devices}: stage {stage} failed in a worker process (its message stands"
@@ -160,6 +167,9 @@ def main() -> int:
     try:
         display = _WorkerDisplay(arguments.stage, directory)
         STAGES[arguments.stage].build(Context(cfg, STAGES), directory, display)
+    except GateStopped as stopped:
+        atomic_write(directory / STOPPED, str(stopped))
+        return stopped.exit_code
     except RlaifError as error:
         print(error, file=sys.stderr)
         return error.exit_code

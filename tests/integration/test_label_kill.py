@@ -124,6 +124,19 @@ def test_a_budget_stops_the_command_and_the_next_start_goes_on(command: Command)
     assert spent["num_prompt_tokens"] == num_tokens, "nothing was paid twice"
 
 
+def test_a_worker_that_is_stopped_stops_the_command_as_one_process_does(command: Command) -> None:
+    """What a panel learns from is asked before the first batch: nobody there answers."""
+    labels = ("pipeline=label", "labeler=panel", "labeler.weights=learned", "labeler.num_known=4")
+    nobody = ("labeler/engine=openai", "labeler.engine.url=http://127.0.0.1:9/v1", "labeler.engine.model=m")
+    options = (*labels, *nobody, "labeler.engine.max_retries=0", "data.num_label_prompts=24")
+    two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+    for devices in ((), two):
+        stopped = command.run("stopped", *options, *devices, store="stopped_store")
+        assert stopped.code == 3, stopped.stdout + stopped.stderr
+        told = stopped.stderr[stopped.stderr.rindex("rlaif-run: ") :]
+        assert "labeler.engine.break_after=10" in told and "cannot connect" in told
+
+
 def test_memory_does_not_grow_with_the_plan(tmp_path: Path) -> None:
     benchmark = Path(__file__).parents[1] / "benchmarks" / "labeling.py"
     command = [sys.executable, str(benchmark), "--pairs=12000", f"--directory={tmp_path}"]
