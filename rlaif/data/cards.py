@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rlaif.errors import DataError
 
-if TYPE_CHECKING:
-    from rlaif.data.label_set import SetCounts
-
+SPLITS = ("train", "validation", "test")
 PROVENANCE = "provenance.json"
 SUMMARY = "summary.json"
 META = "meta.json"
@@ -57,6 +56,43 @@ class Card:
         return {
             record["name"]: _figure(record) for record in _read_json(report) if record["name"].startswith("labeler/")
         }
+
+
+@dataclass(kw_only=True)
+class SetCounts:
+    """What stands in a label set."""
+
+    rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
+    """By split."""
+    missing: Counter[str] = field(default_factory=Counter)
+    """Labels that were not obtained, by reason."""
+    sources: Counter[str] = field(default_factory=Counter)
+    labelers: Counter[str] = field(default_factory=Counter)
+    tasks: Counter[str] = field(default_factory=Counter)
+    num_ties: int = 0
+    """Labels of exactly one half."""
+    num_repeated: int = 0
+    """Rows left out: the same source had labeled the pair before, in either order."""
+    sum_p_first: float = 0.0
+
+    @property
+    def num_rows(self) -> int:
+        return sum(self.rows.values())
+
+    @property
+    def num_labels(self) -> int:
+        return self.num_rows - self.missing.total()
+
+    def add(self, row: Mapping[str, Any], split: str) -> None:
+        self.rows[split] += 1
+        self.sources[row["source"]] += 1
+        self.labelers[row["labeler"]] += 1
+        self.tasks[row["task"]] += 1
+        if row["p_first"] is None:
+            self.missing[row["missing"]] += 1
+        else:
+            self.sum_p_first += row["p_first"]
+            self.num_ties += row["p_first"] == 0.5
 
 
 def card_text(card: Card, counts: SetCounts, *, evidence: bool) -> str:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rlaif.artifacts import atomic_file, atomic_write
-from rlaif.data.cards import Card, card_text
+from rlaif.data.cards import SPLITS, Card, SetCounts, card_text
 from rlaif.data.pairs import conversation_start
 from rlaif.data.preferences_io import PREFERENCE_SCHEMA, ROWS_AT_ONCE, open_table
 from rlaif.data.repeated import PairKey
 from rlaif.errors import ConfigError
 from rlaif.types import content_id
 
-SPLITS = ("train", "validation", "test")
 EVIDENCE = "judgments"
 CARD = "README.md"
 DATA = "data"
@@ -57,43 +53,6 @@ class SplitOptions:
         if position < self.test:
             return "test"
         return "validation" if position < self.test + self.validation else "train"
-
-
-@dataclass(kw_only=True)
-class SetCounts:
-    """What stands in a label set."""
-
-    rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
-    """By split."""
-    missing: Counter[str] = field(default_factory=Counter)
-    """Labels that were not obtained, by reason."""
-    sources: Counter[str] = field(default_factory=Counter)
-    labelers: Counter[str] = field(default_factory=Counter)
-    tasks: Counter[str] = field(default_factory=Counter)
-    num_ties: int = 0
-    """Labels of exactly one half."""
-    num_repeated: int = 0
-    """Rows left out: the same source had labeled the pair before, in either order."""
-    sum_p_first: float = 0.0
-
-    @property
-    def num_rows(self) -> int:
-        return sum(self.rows.values())
-
-    @property
-    def num_labels(self) -> int:
-        return self.num_rows - self.missing.total()
-
-    def add(self, row: Mapping[str, Any], split: str) -> None:
-        self.rows[split] += 1
-        self.sources[row["source"]] += 1
-        self.labelers[row["labeler"]] += 1
-        self.tasks[row["task"]] += 1
-        if row["p_first"] is None:
-            self.missing[row["missing"]] += 1
-        else:
-            self.sum_p_first += row["p_first"]
-            self.num_ties += row["p_first"] == 0.5
 
 
 def write_label_set(

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from rlaif.data.label_set import CARD, DATA, SPLITS
+from rlaif.data.cards import SPLITS
+from rlaif.data.label_set import CARD, DATA
 from rlaif.data.repeated import PairKey
 from rlaif.errors import DataError
 from rlaif.types import Judgment, Preference

@@ -18,6 +18,17 @@ LARGE_SCORES = 2**23
 """Scores per key-value head from which they are never held at once."""
 
 
+def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """A bool mask as what attention adds to its scores: 0 where True, the lowest number where False.
+
+    Eager attention silently misreads bool masks, and sdpa converts them again in every layer.
+
+    >>> additive(torch.tensor([True, False]), torch.float32).tolist()[0]
+    0.0
+    """
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, torch.finfo(dtype).min)
+
+
 def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
     """Attention [B, T, heads * D] of queries [B, T, heads, D] over keys and values [B, key-value heads, S, D].
 

@@ -14,7 +14,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from rlaif.errors import EngineError
+from rlaif.inference.attention import additive
 from rlaif.inference.cache import KeyValueCache
+from rlaif.inference.llama import FusedLlama, is_plain_llama
 
 
 class Forward(Protocol):
@@ -36,17 +38,6 @@ class Forward(Protocol):
             keep_K: Positions among the new tokens whose logits are wanted.
         """
         ...
-
-
-def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """A bool mask as what attention adds to its scores: 0 where True, the lowest number where False.
-
-    Eager attention silently misreads bool masks, and sdpa converts them again in every layer.
-
-    >>> additive(torch.tensor([True, False]), torch.float32).tolist()[0]
-    0.0
-    """
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, torch.finfo(dtype).min)
 
 
 class ModelForward:
@@ -92,8 +83,6 @@ class ModelForward:
 
 def forward_for(model: PreTrainedModel) -> Forward:
     """The fastest forward pass that gives this model's own logits."""
-    from rlaif.inference.llama import FusedLlama, is_plain_llama
-
     return FusedLlama(model) if is_plain_llama(model) else ModelForward(model)
 
 

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from transformers import LlamaForCausalLM, PreTrainedModel
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
-from rlaif.inference.attention import attend
+from rlaif.inference.attention import additive, attend
 from rlaif.inference.cache import KeyValueCache
-from rlaif.inference.forward import additive
 from rlaif.inference.linear import FastLinear, linear
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from rlaif.errors import EngineError
-from rlaif.inference.forward import additive
+from rlaif.inference.attention import additive
 from rlaif.inference.prefill import Ids, causal_after, right_padded
 
 
