@@ -1,14 +1,17 @@
-"""Ask a labeler about pairs to measure it: every answer is kept in the store's cache, and nothing stops the asking."""
+"""Ask a labeler about pairs to measure it: every answer is kept in the store's cache, and an outage is no result."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rlaif.engines.spending import Ledger, Spending
 from rlaif.evaluation.scorecard import Asked
 from rlaif.labelers.base import Labeler, PlansAhead
+from rlaif.labelers.run import missing_by_reason, too_many_missing
+from rlaif.labelers.shards import failed_without_answer
 from rlaif.labelers.wrapping import wrap_engines
 from rlaif.stages.context import Context
 from rlaif.stages.labels import answer_cache, prices_and_budget
@@ -17,29 +20,61 @@ from rlaif.types import Comparison, Preference
 if TYPE_CHECKING:
     from rlaif.evaluation.terminal import StageDisplay
 
+_GO_ON = (
+    "They failed without an answer, so nothing is measured: start again to ask for them, answers that came are kept "
+    "where label.cache says."
+)
+
 
 def ask(
-    context: Context, labeler: Labeler, pairs: Sequence[Comparison], display: StageDisplay
-) -> tuple[list[Preference], Asked]:
-    """Label pairs batch by batch; missing labels are part of what is measured.
+    context: Context, labeler: Labeler, plans: Sequence[Sequence[Comparison]], display: StageDisplay
+) -> tuple[list[list[Preference]], Asked]:
+    """Label plans one after the other, batch by batch, each as if there were no other.
 
-    A killed run finds its model's answers in the cache and goes on.
+    An answer that cannot be read is part of what is measured. A killed or stopped run finds its model's answers in the
+    cache and goes on.
+
+    Args:
+        context: The run.
+        labeler: Who is measured.
+        plans: What is judged; a labeler that plans ahead sees one plan at a time.
+        display: Shows how far it is.
 
     Returns:
-        One label per pair, and what one took: of the questions to a model those that were asked and not found, of a
-        labeler without a model the time by the clock.
+        One label per pair of each plan, and what one took: of the questions to a model those that were asked and not
+        found, of a labeler without a model the time by the clock.
+
+    Raises:
+        GateStopped: Of more than ``label.max_missing_rate`` of a plan the labels failed without an answer, so that
+            nothing would be measured but an outage.
     """
-    ledger, batch_size = Ledger(), int(context.cfg.label.batch_size)
-    if isinstance(labeler, PlansAhead):
-        labeler = labeler.for_plan(pairs)
+    ledger = Ledger()
     labeler = wrap_engines(labeler, cache=answer_cache(context), ledger=ledger)
-    progress = display.progress(len(pairs), unit="pairs")
-    labels: list[Preference] = []
+    num_pairs = sum(map(len, plans))
+    progress = display.progress(num_pairs, unit="pairs")
+    labels: list[list[Preference]] = []
     began = time.perf_counter()
-    for start in range(0, len(pairs), batch_size):
-        labels += labeler.label(pairs[start : start + batch_size])
-        progress(len(labels), len(pairs))
-    return labels, _asked(context, ledger.total(), len(pairs), time.perf_counter() - began)
+    for plan in plans:
+        num_before = sum(map(len, labels))
+        labels.append([])
+        for batch in _label(context, labeler, plan):
+            labels[-1] += batch
+            progress(num_before + len(labels[-1]), num_pairs)
+    return labels, _asked(context, ledger.total(), num_pairs, time.perf_counter() - began)
+
+
+def _label(context: Context, labeler: Labeler, plan: Sequence[Comparison]) -> Iterator[list[Preference]]:
+    """The labels of one plan, in batches."""
+    batch_size, limit = int(context.cfg.label.batch_size), float(context.cfg.label.max_missing_rate)
+    if isinstance(labeler, PlansAhead):
+        labeler = labeler.for_plan(plan)
+    failed: Counter[str] = Counter()
+    for start in range(0, len(plan), batch_size):
+        batch = labeler.label(plan[start : start + batch_size])
+        failed += Counter(missing_by_reason(filter(failed_without_answer, batch)))
+        if failed.total() > limit * len(plan):
+            raise too_many_missing(failed, start + len(batch), len(plan), limit, _GO_ON)
+        yield batch
 
 
 def _asked(context: Context, spent: Spending, num_pairs: int, clock_s: float) -> Asked:

@@ -119,6 +119,7 @@ def _options(context: Context) -> dict[str, object]:
         "responses": probe.responses,
         "confidence": context.cfg.evaluation.confidence,
         "batch_size": context.cfg.label.batch_size,
+        "max_missing_rate": context.cfg.label.max_missing_rate,
         **labeler_options(context),
     }
     if probe.responses == "policy":
@@ -150,14 +151,9 @@ def _on_pairs(
     for attack in attacks:
         plans.append([against_good(target, attack, context.task) for target in targets])
         plans.append([against_worse(target, attack, context.task) for target in targets])
-    labels, _ = ask(context, labeler, [pair for plan in plans for pair in plan], display)
-    parts = [labels[start : start + len(targets)] for start in range(0, len(labels), len(targets))]
+    (before, *attacked), _ = ask(context, labeler, plans, display)
     names = [attack.name for attack in attacks]
-    before, good, worse = (
-        parts[0],
-        dict(zip(names, parts[1::2], strict=True)),
-        dict(zip(names, parts[2::2], strict=True)),
-    )
+    good, worse = (dict(zip(names, attacked[part::2], strict=True)) for part in (0, 1))
     confidence = float(context.cfg.evaluation.confidence)
     figures = probe_figures(targets, before, good, worse, confidence=confidence)
     won = [
@@ -189,11 +185,10 @@ def _on_policy(
         for attack in attacks
     ]
     labeler = build_labeler(context, context.cfg.labeler)
-    labels, _ = ask(context, labeler, [pair for plan in plans for pair in plan], display)
-    parts = [labels[start : start + len(prompts)] for start in range(0, len(labels), len(prompts))]
-    given = {attack.name: part for attack, part in zip(attacks, parts, strict=True)}
+    labels, _ = ask(context, labeler, plans, display)
+    given = {attack.name: part for attack, part in zip(attacks, labels, strict=True)}
     figures += policy_figures(prompts, given, confidence=confidence)
-    return figures, [label for label in labels if label.p_first is not None and label.p_first < 0.5]
+    return figures, [label for part in labels for label in part if label.p_first is not None and label.p_first < 0.5]
 
 
 def _summary(context: Context, directory: Path) -> str:

@@ -76,12 +76,13 @@ def run(cfg: DictConfig) -> float | None:
         raise ConfigError(f"pipeline.stages={names}: {unknown[0]} is no stage; allowed are {', '.join(sorted(known))}")
     _check_reward(context, names)
     seconds: dict[str, float] = {}
-    for name in with_gate(context, names):
+    with_scorecard = with_gate(context, names)
+    for name in with_scorecard:
         if name == "data":
             _load_data(context, display)
             _check_batches(context, names)
             _check_evaluation(context, names)
-            if "labels" in names:
+            if not {"labels", "scorecard", "probe"}.isdisjoint(with_scorecard):
                 check_label_options(context)
             check_mix(context, names)
             check_scorecard(context, names)

@@ -68,6 +68,7 @@ def _options(context: Context) -> dict[str, object]:
         "confidence": context.cfg.evaluation.confidence,
         "annotators": annotators_code(context),
         "batch_size": context.cfg.label.batch_size,
+        "max_missing_rate": context.cfg.label.max_missing_rate,
         **labeler_options(context),
     }
     if asks_own_model(context.cfg.labeler):
@@ -79,7 +80,7 @@ def _build(context: Context, directory: Path, display: StageDisplay) -> None:
     held_out = held_out_pairs(context, context.cfg.label.scorecard_pairs)
     pairs = [label.comparison for label in held_out]
     labeler = build_labeler(context, context.cfg.labeler)
-    labels, asked = ask(context, labeler, pairs, display)
+    (labels,), asked = ask(context, labeler, [pairs], display)
     again = _ask_again(context, pairs, display)
     votes, judge = people_votes(context, held_out, labeler)
     confidence = float(context.cfg.evaluation.confidence)
@@ -98,7 +99,8 @@ def _ask_again(context: Context, pairs: Sequence[Comparison], display: StageDisp
         return None
     node = cast(DictConfig, OmegaConf.create(OmegaConf.to_container(context.cfg.labeler, resolve=True)))
     node.seed = seed + 1
-    return ask(context, build_labeler(context, node), pairs, display)[0]
+    (labels,), _ = ask(context, build_labeler(context, node), [pairs], display)
+    return labels
 
 
 def _summary(context: Context, directory: Path) -> str:

@@ -1,22 +1,25 @@
-"""Asking a labeler to measure it: answers from the cache took no time, and still count as what labels cost."""
+"""Asking a labeler to measure it: what is in the cache is not asked again, and an outage is no measurement."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from rlaif.config.check import compose
 from rlaif.engines.scripted import ScriptedEngine
+from rlaif.errors import GateStopped
 from rlaif.evaluation.scorecard import Asked
 from rlaif.evaluation.terminal import RunDisplay
 from rlaif.labelers.base import Labeler
 from rlaif.labelers.pairwise import PairwiseLabeler
+from rlaif.labelers.ranking import RankingLabeler
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.stages.asking import ask
 from rlaif.stages.context import Context
 from rlaif.stages.run import STAGES
-from rlaif.types import Comparison, Completion, Preference, Prompt
+from rlaif.types import Comparison, Completion, OptionScores, Preference, Prompt, StructuredPrompt
 
 PAIRS = [
     Comparison(
@@ -40,7 +43,8 @@ class AlwaysMissing:
 def asked(tmp_path: Path, labeler: Labeler, *overrides: str) -> tuple[list[Preference], Asked]:
     context = Context(compose([f"store.dir={tmp_path}", "label.batch_size=2", *overrides]), STAGES)
     with RunDisplay().stage("scorecard") as display:
-        return ask(context, labeler, PAIRS, display)
+        (labels,), took = ask(context, labeler, [PAIRS], display)
+    return labels, took
 
 
 def scripted(engine: ScriptedEngine) -> Labeler:
@@ -69,7 +73,64 @@ def test_prices_count_cached_answers_as_if_they_had_been_asked(tmp_path: Path) -
     assert second.usd_per_label == pytest.approx(first.usd_per_label)
 
 
-def test_missing_labels_do_not_stop_a_measurement(tmp_path: Path) -> None:
-    labels, took = asked(tmp_path, AlwaysMissing(), "label.max_missing_rate=0.0")
+def test_answers_that_nobody_can_read_are_measured(tmp_path: Path) -> None:
+    labels, took = asked(tmp_path, scripted(ScriptedEngine(lambda prompt: {})), "label.max_missing_rate=0.0")
+    assert [label.missing for label in labels] == ["no probability on any answer option"] * 5
+    assert took.seconds_per_label is not None
+
+
+def test_an_outage_stops_and_the_next_start_asks_for_the_rest(tmp_path: Path) -> None:
+    answered: list[str] = []
+
+    def respond(prompt: str) -> dict[str, float]:
+        if len(answered) == 4:
+            raise ConnectionError("refused")
+        answered.append(prompt)
+        return {"1": 0.5, "2": 0.5}
+
+    with pytest.raises(GateStopped) as stopped:
+        asked(tmp_path, scripted(ScriptedEngine(respond)))
+    assert stopped.value.exit_code == 3
+    assert "label.max_missing_rate=0.2: 2 of 4 judged comparisons are missing, 5 are planned" in str(stopped.value)
+    assert "2 × ConnectionError: refused" in str(stopped.value)
+    engine = ScriptedEngine(lambda prompt: {"1": 0.5, "2": 0.5})
+    labels, _ = asked(tmp_path, scripted(engine))
+    assert engine.num_prompts == 6 and all(label.p_first == 0.5 for label in labels)
+
+
+def test_an_outage_is_accepted_where_the_limit_says_so(tmp_path: Path) -> None:
+    labels, took = asked(tmp_path, AlwaysMissing(), "label.max_missing_rate=1.0")
     assert [label.missing for label in labels] == ["down"] * 5
     assert took.seconds_per_label is not None and took.usd_per_label is None
+
+
+def context_of(tmp_path: Path, *overrides: str) -> Context:
+    sizes = ("data.num_eval_preferences=40", "probe.num_pairs=6", "probe.attacks=[empty,choose_1,echo]")
+    return Context(compose(["pipeline=probe", f"store.dir={tmp_path}", *sizes, *overrides]), STAGES)
+
+
+@pytest.mark.parametrize("stage", ["scorecard", "probe"])
+def test_no_stage_is_finished_by_an_outage(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    down: Labeler = AlwaysMissing()
+    monkeypatch.setattr(f"rlaif.stages.{stage}.build_labeler", lambda *_: down)
+    with RunDisplay().stage(stage) as display, pytest.raises(GateStopped, match="start again to ask"):
+        STAGES[stage].build(context_of(tmp_path), tmp_path, display)
+    limits = [context_of(tmp_path, f"label.max_missing_rate={limit}") for limit in (0.2, 0.9)]
+    strict, lax = (STAGES[stage].options(context) for context in limits)
+    assert strict != lax
+
+
+def test_each_attack_is_judged_on_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ranking labeler ranks a prompt's candidates of one plan together."""
+    num_rankings: set[int] = set()
+
+    class Engine(ScriptedEngine):
+        def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
+            num_rankings.update([len(options)])
+            return super().score(prompts, options)
+
+    labeler = RankingLabeler(JudgePrompts(), Engine(lambda prompt: {"1 2": 0.6, "2 1": 0.4}))
+    monkeypatch.setattr("rlaif.stages.probe.build_labeler", lambda *_: labeler)
+    with RunDisplay().stage("probe") as display:
+        STAGES["probe"].build(context_of(tmp_path), tmp_path, display)
+    assert num_rankings == {2}  # of two candidates; four have 24
