@@ -1,4 +1,4 @@
-"""Pairs that stand in data more than once, in either order: one pair with the mean of its labels."""
+"""Pairs that stand in data more than once, in either order: one pair with the weighted mean of its labels."""
 
 from __future__ import annotations
 
@@ -46,20 +46,31 @@ class Votes:
     labels: list[float] = field(default_factory=list)
     """P(first is better), one per row that has a label."""
     weights: list[float] = field(default_factory=list)
+    """Of the labels, each at least 0."""
     confidence: float | None = None
     """Of the first row."""
 
     def p_first(self, turned: bool) -> float | None:
-        """Mean of the labels, for a pair in this order; None without a label."""
+        """Mean of the labels by their weights, for a pair in this order; None without a label.
+
+        A label of weight 0 is left out where another counts.
+        """
         if not self.labels:
             return None
-        equal = _agree(min(self.labels), max(self.labels))
-        mean = self.labels[0] if equal else sum(self.labels) / len(self.labels)
+        weights = self.weights if any(self.weights) else [1.0] * len(self.labels)
+        counted = [(label, weight) for label, weight in zip(self.labels, weights, strict=True) if weight]
+        equal = _agree(min(counted)[0], max(counted)[0])
+        total = sum(weight for _, weight in counted)
+        mean = counted[0][0] if equal else sum(label * weight for label, weight in counted) / total
         return mean if turned == self.turned else 1.0 - mean
 
     @property
     def weight(self) -> float:
-        return sum(self.weights) / len(self.weights) if self.weights else 1.0
+        """Mean of the weights above 0; 0 where there is none, 1 without a label."""
+        counted = [weight for weight in self.weights if weight]
+        if not counted:
+            return 0.0 if self.weights else 1.0
+        return sum(counted) / len(counted)
 
 
 @dataclass

@@ -198,6 +198,6 @@ def test_repeated_pairs_are_merged_and_not_held_against_the_data(tmp_path):
         write(tmp_path / "a.jsonl", [*votes, turned]), format="table", eval_fraction=0.0, max_skipped=0.0
     ).load(Summarization())
     [label] = data.preferences
-    assert (label.comparison.first.text, label.p_first, label.weight) == ("x", pytest.approx(0.85), 1.75)
+    assert (label.comparison.first.text, label.p_first, label.weight) == ("x", pytest.approx(5.8 / 7), 1.75)
     assert data.skipped.counts == {"repeated pair, same label": 2, "repeated pair, other label": 1}
     assert len(data.demonstrations) == 1

@@ -172,6 +172,30 @@ def test_repeated_pairs_are_merged_and_contradictions_become_their_mean(tmp_path
     assert "2 rows repeat a pair with the same label, 1 with another (the mean counts)" in reading.lines()
 
 
+@pytest.mark.parametrize(
+    ("weights", "p_first", "weight"),
+    [
+        ((1, 1, 1), 2 / 3, 1.0),
+        ((2, 1, 1), 3 / 4, 4 / 3),
+        ((1, 6, 2), 3 / 9, 3.0),
+        ((1, 0, 3), 1.0, 2.0),
+        ((0, 5, 0), 0.0, 5.0),
+        ((0, 0, 0), 2 / 3, 0.0),
+    ],
+)
+def test_labels_of_one_pair_count_by_their_weights(
+    weights: tuple[int, ...], p_first: float, weight: float, tmp_path: Path
+) -> None:
+    """First, second, first, say three people; one of weight 0 is as if not asked."""
+    rows = [row("x", "y", 1.0), row("y", "x", 1.0), row("x", "y", 1.0)]
+    weighted = [values | {"weight": weight} for values, weight in zip(rows, weights, strict=True)]
+    (given, swapped) = FileLabeler(write(tmp_path / "a.jsonl", weighted), source="crowd").label(
+        [pair("x", "y"), pair("y", "x")]
+    )
+    assert (given.p_first, given.weight) == (pytest.approx(p_first), pytest.approx(weight))
+    assert (swapped.p_first, swapped.weight) == (pytest.approx(1 - p_first), pytest.approx(weight))
+
+
 def test_rows_that_cannot_be_used_are_counted_and_the_first_three_shown(tmp_path: Path) -> None:
     rows = [
         row("x", "x ", 1.0),
