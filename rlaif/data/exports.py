@@ -20,6 +20,7 @@ from rlaif.types import Preference
 ExportName = Literal["trl", "distilabel", "alpaca_eval"]
 MISSING = "missing label"
 TIE = "tie"
+WEIGHTLESS = "weight 0"
 LOW_MARGIN = "margin below --min-margin"
 ENDINGS = (".jsonl", ".json", ".parquet")
 
@@ -60,7 +61,7 @@ class ExportCounts:
 def export_rows(labels: Iterable[Preference], options: ExportOptions, counts: ExportCounts) -> Iterator[dict[str, Any]]:
     """One row per label that the format can say.
 
-    A missing label is left out, and a tie too, except in AlpacaEval's format, which has a value for it.
+    A missing label is left out, one of weight 0, and a tie too, except in AlpacaEval's format, which has a value for it.
 
     Args:
         labels: Soft labels.
@@ -99,6 +100,8 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def _reason_to_leave_out(label: Preference, options: ExportOptions) -> str | None:
     if label.p_first is None:
         return MISSING
+    if label.weight == 0.0:
+        return WEIGHTLESS
     if label.p_first == 0.5 and options.format != "alpaca_eval":
         return TIE
     return LOW_MARGIN if abs(2.0 * label.p_first - 1.0) < options.min_margin else None

@@ -197,6 +197,18 @@ def test_trl_gets_chosen_and_rejected_and_neither_ties_nor_missing_ones() -> Non
     assert counts.left_out["margin below --min-margin"] == 2
 
 
+@pytest.mark.parametrize("format", ["trl", "distilabel", "alpaca_eval"])
+def test_a_label_that_does_not_count_is_left_out_and_told(
+    format: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "labels.parquet"
+    write_preferences(path, [label(0.75), label(0.25, LONGER, weight=0.0), label(None, "A post.", weight=0.0)])
+    assert run("export", path, tmp_path / "out.json", "--format", format) == 0
+    printed = capsys.readouterr().out
+    assert "1 labels written" in printed and "1 × weight 0" in printed and "1 × missing label" in printed
+    assert len(json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))) == 1
+
+
 def test_trl_gets_messages() -> None:
     rows, _ = exported(LABELS, format="trl", conversational=True)
     assert rows[1]["prompt"] == [
