@@ -61,7 +61,7 @@ class ExportCounts:
 def export_rows(labels: Iterable[Preference], options: ExportOptions, counts: ExportCounts) -> Iterator[dict[str, Any]]:
     """One row per label that the format can say.
 
-    A missing label is left out, one of weight 0, and a tie too, except in AlpacaEval's format, which has a value for it.
+    A missing label is left out, one of weight 0 too, and a tie except in AlpacaEval's format, which has a value for it.
 
     Args:
         labels: Soft labels.
