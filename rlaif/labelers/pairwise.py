@@ -6,8 +6,8 @@ Source: RLAIF, arXiv 2309.00267, sections 2.1 (preamble to ending), 2.1.1 and ap
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from copy import copy as shallow_copy
 from dataclasses import replace
 from itertools import islice
@@ -178,24 +178,26 @@ class ChainOfThoughtLabeler(PairwiseLabeler):
         self.rationales = Rationales(max_rationale_tokens)
         self.max_rationale_tokens = max_rationale_tokens
         self.rationale: RationaleFrom = rationale
-        self._partners: tuple[Comparison, ...] = ()
+        self._partners: Mapping[str, Comparison] = {}
+        self._plan_id = content_id()
 
     def for_plan(self, comparisons: Sequence[Comparison]) -> ChainOfThoughtLabeler:
         """With ``rationale=other``, a copy that takes rationales written for these pairs; else itself.
 
-        A pair's partner is the next one in the order of ids that has another prompt, so it depends
-        on these pairs and never on the batch in which a pair is judged.
+        A pair's partner is the next one in the order of ids that has another prompt of the same task, so it
+        depends on these pairs and never on the batch in which a pair is judged.
         """
         if self.rationale != "other":
             return self
         copy = shallow_copy(self)
-        copy._partners = tuple(sorted(comparisons, key=lambda comparison: comparison.id))
+        plan = {comparison.id: comparison for comparison in comparisons}
+        copy._partners = _partners(plan)
+        copy._plan_id = content_id(*sorted(plan))
         return copy
 
     def _options(self) -> tuple[str, ...]:
-        partners = content_id(*(comparison.id for comparison in self._partners))
         limit = f"max_rationale_tokens={self.max_rationale_tokens}"
-        return (*super()._options(), limit, f"rationale={self.rationale}", partners)
+        return (*super()._options(), limit, f"rationale={self.rationale}", self._plan_id)
 
     def _judge(self, cases: Sequence[Case]) -> list[Judgment]:
         rationales = self._rationales(cases)
@@ -213,15 +215,31 @@ class ChainOfThoughtLabeler(PairwiseLabeler):
         return self.rationales.write(self.engine, prompts, [case.order for case in cases])
 
     def _partner(self, case: Case) -> Case:
-        prompt_id = case.comparison.prompt.id
-        start = bisect_right([partner.id for partner in self._partners], case.comparison.id)
-        for partner in (*self._partners[start:], *self._partners[:start]):
-            if partner.prompt.id != prompt_id and partner.prompt.task == case.comparison.prompt.task:
-                return Case(partner, case.order)
-        raise ConfigError(
-            "labeler.rationale=other: takes rationales of other pairs of the same task and knows none; "
-            "give it the pairs with for_plan(comparisons)"
-        )
+        partner = self._partners.get(case.comparison.id)
+        if partner is None:
+            raise ConfigError(
+                "labeler.rationale=other: takes rationales of other pairs of the same task and knows none; "
+                "give it the pairs with for_plan(comparisons)"
+            )
+        return Case(partner, case.order)
+
+
+def _partners(plan: Mapping[str, Comparison]) -> dict[str, Comparison]:
+    """By id, the next pair in the cyclic order of ids that has another prompt of the same task, where there is one."""
+    tasks: defaultdict[str, list[str]] = defaultdict(list)
+    for key in sorted(plan):
+        tasks[plan[key].prompt.task].append(key)
+    partners: dict[str, Comparison] = {}
+    for keys in tasks.values():
+        following = partner = plan[keys[-1]]
+        # Backwards and twice round, so that the last pairs find theirs at the beginning.
+        for key in reversed(2 * keys):
+            if plan[key].prompt.id != following.prompt.id:
+                partner = following
+            if plan[key].prompt.id != partner.prompt.id:
+                partners[key] = partner
+            following = plan[key]
+    return partners
 
 
 def _read(case: Case, prompt: StructuredPrompt, scores: OptionScores) -> Judgment:

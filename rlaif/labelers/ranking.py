@@ -87,12 +87,12 @@ class RankingLabeler:
         self.max_candidates = max_candidates
         self.orders: Orders = orders
         self._slates: Mapping[str, Slate] = {}
+        self._plan_id = content_id()
 
     @property
     def identity(self) -> str:
-        slates = (f"{key} {slate.responses}" for key, slate in sorted(self._slates.items()))
-        options = (str(self.max_candidates), self.orders)
-        return content_id("RankingLabeler", self.prompt.identity, self.engine.identity, *options, *slates)
+        options = (str(self.max_candidates), self.orders, self._plan_id)
+        return content_id("RankingLabeler", self.prompt.identity, self.engine.identity, *options)
 
     def for_plan(self, comparisons: Sequence[Comparison]) -> RankingLabeler:
         """A copy that ranks the candidates of one prompt together, wherever in the plan their pairs stand.
@@ -118,6 +118,7 @@ class RankingLabeler:
             for slate in [slate_of[pair.prompt.id, pair.first.text]]
             if pair.second.text in slate.responses and pair.first.text != pair.second.text
         }
+        copy._plan_id = content_id(*(f"{key} {slate.responses}" for key, slate in sorted(copy._slates.items())))
         return copy
 
     def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
