@@ -22,8 +22,8 @@ from rlaif.engines.openai_scores import (
     Target,
     echoed_option,
     match_options,
+    num_beginnings,
     reported,
-    terminated,
     walk_options,
 )
 from rlaif.engines.openai_votes import read_vote, vote_logprobs
@@ -180,9 +180,13 @@ class OpenAIEngine:
 
     def num_reads(self, options: Sequence[str]) -> int:
         """As :meth:`rlaif.engines.base.ReadsRepeatedly.num_reads`: once per vote or echoed option; for the likeliest
-        tokens once, and once more per option where one begins another."""
-        follow_ups = len(options) if self.asking.api == "completions" and terminated(options) != list(options) else 0
-        return {"votes": self.num_votes, "echo": len(options)}.get(self.scoring, 1 + follow_ups)
+        tokens of a chat once, else once per beginning of an option, see
+        :func:`rlaif.engines.openai_scores.num_beginnings`."""
+        if self.scoring == "votes":
+            return self.num_votes
+        if self.scoring == "echo":
+            return len(options)
+        return 1 if self.asking.api == "chat" else num_beginnings(self.asking.targets(options))
 
     def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
         """As :meth:`rlaif.engines.base.Engine.score`; see :mod:`rlaif.engines.openai_scores` for what is bounded.

@@ -8,6 +8,7 @@ A server tells the k likeliest next tokens only. A token outside them has a prob
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ _ROUNDING = 1e-9
 _HALF = math.log(2.0)
 _LOG_LOWEST = math.log(LOWEST)
 _TOKEN_ID = "token_id:"
+_WORD = re.compile(r" ?\w+|\s|[^\w\s]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,22 @@ async def walk_options(ask: Ask, targets: Sequence[Target], decode: Callable[[in
                 longer.setdefault(targets[index][: len(read) + length], (logprob + step, []))[1].append(index)
         open_ends += [(piece, total, group) for piece, (total, group) in longer.items()]
     return [estimates[index] for index in range(len(targets))]
+
+
+def num_beginnings(targets: Sequence[Target]) -> int:
+    """How often :func:`walk_options` asks where every token is among the likeliest: once per beginning of an option.
+
+    Args:
+        targets: The options; one that is a text is taken to be written word by word, each with the space before it,
+            as most tokenizers write short words and numbers.
+
+    >>> num_beginnings(["1", "2"]), num_beginnings(["1\\n", "10\\n"]), num_beginnings(["1 2", "2 1"])
+    (1, 3, 3)
+    >>> num_beginnings([(5, 6), (5, 7)])
+    2
+    """
+    written = [tuple(_WORD.findall(target)) if isinstance(target, str) else target for target in targets]
+    return len({tokens[:length] for tokens in written for length in range(len(tokens))})
 
 
 def match_options(alternatives: Sequence[Alternative], options: Sequence[str]) -> list[Estimate]:

@@ -23,6 +23,7 @@ from rlaif.engines.openai import OpenAIEngine
 from rlaif.engines.spending import Ledger
 from rlaif.errors import ConfigError, GateStopped
 from rlaif.labelers.pairwise import ChainOfThoughtLabeler, PairwiseLabeler
+from rlaif.labelers.ranking import answers
 from rlaif.labelers.wrapping import wrap_engines
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.testing.conformance import check_labeler
@@ -337,7 +338,10 @@ class TestContract:
         [
             ({}, ("1", "2"), 1),
             ({}, ("1", "2", "10"), 4),
+            ({}, answers(2), 1 + 2),
+            ({}, answers(4), 1 + 4 + 4 * 3 + 4 * 3 * 2),
             ({"api": "chat"}, ("1", "2", "10"), 1),
+            ({"scoring": "echo"}, answers(3), 6),
             ({"scoring": "echo"}, ("1", "2"), 2),
             ({"scoring": "votes", "num_votes": 5}, ("1", "2"), 5),
         ],

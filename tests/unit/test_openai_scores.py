@@ -21,11 +21,13 @@ from rlaif.engines.openai_scores import (
     Target,
     echoed_option,
     match_options,
+    num_beginnings,
     reported,
     terminated,
     walk_options,
 )
 from rlaif.engines.openai_votes import read_vote, vote_logprobs
+from rlaif.labelers.ranking import answers
 
 LN2 = math.log(2.0)
 
@@ -69,6 +71,17 @@ class TestWalk:
         estimates, _ = walk({"": {"1": 1.0}}, ["1", "2"])
         (sure, outside), bounded = reported(estimates)
         assert sure == 0.0 and outside >= math.log(LOWEST) and bounded == (1,)
+
+    @pytest.mark.parametrize("options", [["1", "2"], terminated(["1", "2", "10"]), answers(2), answers(3), answers(4)])
+    def test_it_asks_as_often_as_it_is_estimated_to(self, options: list[str]) -> None:
+        """By a server whose tokens are words, each with the space before it."""
+        tables: dict[Target, dict[str, float]] = {}
+        for option in options:
+            words = [" " * bool(index) + word for index, word in enumerate(option.split())] + ["\n"] * ("\n" in option)
+            for index, word in enumerate(words):
+                tables.setdefault("".join(words[:index]), {})[word] = 0.01
+        _, asked = walk(tables, list(options))
+        assert len(asked) == num_beginnings(options)
 
     def test_options_of_several_tokens_share_their_beginning(self) -> None:
         tables = {
