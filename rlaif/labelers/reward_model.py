@@ -74,7 +74,11 @@ class RewardModelLabeler:
     @property
     def identity(self) -> str:
         options = (self.source, repr(self.temperature), str(self.output), str(self.max_length))
-        return content_id("RewardModelLabeler", model_identity(self.spec), *options)
+        return content_id("RewardModelLabeler", self._model_identity, *options)
+
+    @cached_property
+    def _model_identity(self) -> str:
+        return model_identity(self.spec)
 
     @cached_property
     def _scorer(self) -> ResponseScorer:

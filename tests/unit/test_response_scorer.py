@@ -93,3 +93,11 @@ def test_whatever_a_batch_is_padded_with_the_model_does_not_see_it(
     with torch.no_grad():
         logits_BT = classifier_logits(load(folder), *pad_right(sequences, padding))
     assert logits_BT[:, 0].tolist() == pytest.approx(own_scores(folder, sequences), abs=1e-5)
+
+
+def test_the_model_is_hashed_once_not_with_every_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labeler, hashed = RewardModelLabeler(publish(llama(PAD), tmp_path, tokenizer_pads=True)), []
+    monkeypatch.setattr("rlaif.labelers.reward_model.model_identity", lambda spec: hashed.append(spec) or "weights")
+    for pair in sample_comparisons():
+        labeler.label([pair])
+    assert len(hashed) == 1
