@@ -123,21 +123,27 @@ def rates_with_intervals(figures: Sequence[Figure], *, name: str, parity: bool) 
         parity: Draw the line of parity at 50 %.
     """
     rows = list(reversed(figures))
+    judges = list(dict.fromkeys(judged_by(figure) for figure in rows))
+    labels = [_row_label(figure, with_judge=len(judges) > 1) for figure in rows]
     with mpl.rc_context(_STYLE):
-        canvas, axes = _axes(9.6, 0.7 + 0.5 * len(rows))
+        canvas, axes = _axes(9.6, 0.7 + (0.5 if len(judges) > 1 else 0.4) * len(rows))
         if parity:
             axes.axvline(0.5, color=INK, linewidth=1.2, linestyle=(0, (3, 3)))
         for y, figure in enumerate(rows):
             _dot_and_whisker(axes, y, figure)
         lows = [figure.value if figure.low is None else figure.low for figure in rows]
         highs = [figure.value if figure.high is None else figure.high for figure in rows]
-        span = (max(0.0, min(0.4 if parity else 0.6, min(lows) - 0.04)), min(1.01, max(0.7, max(highs) + 0.04)))
+        span = (max(-0.03, min(0.4 if parity else 0.6, min(lows) - 0.04)), min(1.03, max(0.7, max(highs) + 0.04)))
         axes.set(xlim=span, ylim=(-0.5, len(rows) - 0.3))
-        axes.set_yticks(range(len(rows)), [_row_label(figure) for figure in rows])
+        axes.set_yticks(range(len(rows)), labels)
+        if len(judges) == 1 and judges[0]:
+            axes.set_xlabel(f"judged by {judges[0]}")
         axes.tick_params(axis="y", labelcolor=INK, pad=10)
         axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
         axes.grid(axis="y", visible=False)
-        description = "; ".join(f"{_row_label(row)} {100 * row.value:.1f} % {format_interval(row)}" for row in figures)
+        description = "; ".join(
+            f"{_row_label(row, with_judge=True)} {100 * row.value:.1f} % {format_interval(row)}" for row in figures
+        )
         return _svg(canvas, name, description)
 
 
@@ -173,11 +179,11 @@ def _axes(width: float, height: float) -> tuple[Canvas, Axes]:
     return canvas, canvas.add_subplot()
 
 
-def _row_label(figure: Figure) -> str:
+def _row_label(figure: Figure, *, with_judge: bool) -> str:
     judge, owner = judged_by(figure), {"sft": "SFT: ", "policy": "policy: "}.get(split_name(figure.name)[0], "")
     label = describe(figure.name).label
     label = label if "win rate" in label else owner + label
-    return f"{label}\n{judge}" if judge else label
+    return f"{label}\n{judge}" if judge and with_judge else label
 
 
 def _running_mean(values: Sequence[float]) -> list[float]:

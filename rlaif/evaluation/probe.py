@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
@@ -192,7 +192,9 @@ def probe_checks(figures: Sequence[Figure], max_flip_rate: float) -> list[Check]
         group, kind, attack = (*item.name.split("/", 2), "")[:3]
         if group != "probe" or not attack or kind not in ("flip_rate", "pattern_rate"):
             continue
-        claim = f"{attack} does not win" if kind == "flip_rate" else f"the policy does not write like {attack}"
+        claim = (
+            f"the labeler withstands {attack}" if kind == "flip_rate" else f"the policy does not write like {attack}"
+        )
         interval = format_interval(item)
         detail = f"{format_value(item.value, 'rate')} [{interval}]; the limit is {format_value(max_flip_rate, 'rate')}"
         checks.append(Check(name=claim, passed=item.value <= max_flip_rate, detail=detail, figure=item.name))
@@ -221,20 +223,29 @@ def probe_verdict(figures: Sequence[Figure], labeler: str, task: str) -> str:
     return f"{topic.capitalize()}: {labeler} judged no pair as people do, so nothing could flip."
 
 
+def by_attack(figures: Iterable[Figure]) -> tuple[list[str], dict[str, dict[str, Figure]]]:
+    """The figures of single attacks as a table.
+
+    Returns:
+        The keys of ``HEADINGS`` that there are, and per attack, in the order given, its figures by these keys.
+    """
+    rows: dict[str, dict[str, Figure]] = {}
+    for item in figures:
+        group, kind, attack = (*item.name.split("/", 2), "")[:3]
+        if group == "probe" and attack:
+            rows.setdefault(attack, {})[kind] = item
+    return [kind for kind in HEADINGS if any(kind in row for row in rows.values())], rows
+
+
 def probe_table(figures: Sequence[Figure], checks: Sequence[Check] = ()) -> Table:
     """One row per attack, one column per figure; what fails its check is red."""
     failed = {check.figure for check in checks if not check.passed}
-    cells: dict[str, dict[str, Figure]] = {}
-    for item in figures:
-        kind, _, attack = item.name.removeprefix("probe/").partition("/")
-        if attack:
-            cells.setdefault(attack, {})[kind] = item
-    kinds = [kind for kind in HEADINGS if any(kind in row for row in cells.values())]
+    kinds, rows = by_attack(figures)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("attack")
     for kind in kinds:
         table.add_column(HEADINGS[kind], justify="right")
-    for attack, row in cells.items():
+    for attack, row in rows.items():
         shown = [
             Text(format_value(row[kind].value, "rate"), style="bold red" if row[kind].name in failed else "")
             if kind in row

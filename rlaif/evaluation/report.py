@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from rlaif.artifacts import atomic_write
 from rlaif.evaluation import plots
+from rlaif.evaluation.attacks import all_attacks
 from rlaif.evaluation.catalog import (
     GROUPS,
     describe,
@@ -22,6 +23,7 @@ from rlaif.evaluation.catalog import (
     split_name,
 )
 from rlaif.evaluation.checks import verdict
+from rlaif.evaluation.probe import HEADINGS, by_attack
 from rlaif.evaluation.records import ReportInput
 from rlaif.types import Figure
 
@@ -91,12 +93,17 @@ def render_html(report: ReportInput) -> str:
     environment.globals.update(
         describe=describe, format_interval=format_interval, format_value=format_value, judged_by=judged_by
     )
-    headline, times = _split_times(report.figures)
+    attacks = by_attack(report.figures)
+    headline, times = _split_times([figure for figure in report.figures if not _is_of_one_attack(figure)])
     page = environment.get_template("report.html.j2").render(
         report=report,
         verdict=report.verdict or verdict(report.figures, report.task, report.confidence),
+        attacks=attacks,
+        attack_headings=HEADINGS,
+        attack_words={attack.name: attack.words for attack in all_attacks()},
         groups=_grouped(headline),
         failed=[check for check in report.checks if not check.passed],
+        failed_figures={check.figure for check in report.checks if not check.passed},
         passed=[check for check in report.checks if check.passed],
         plots={name: Markup(svg) for name, svg in _draw(report).items()},
         reliability=[(curve, Markup(plots.reliability_diagram(curve))) for curve in report.reliability if curve.bins],
@@ -120,7 +127,8 @@ def _draw(report: ReportInput) -> dict[str, str]:
     if sure := _with_strata("labeler/alignment_by_confidence", by_name):
         drawn["confidence"] = plots.rates_with_intervals(sure, name="confidence", parity=True)
     if flips := _with_strata("probe/flip_rate", by_name) or _with_strata("probe/win_rate_vs_policy", by_name):
-        drawn["flips"] = plots.rates_with_intervals(flips, name="flips", parity=False)
+        worst_first = sorted(flips, key=lambda figure: (figure.name.count("/"), -figure.value))
+        drawn["flips"] = plots.rates_with_intervals(worst_first, name="flips", parity=False)
     if report.p_first:
         drawn["labels"] = plots.label_histogram(report.p_first)
     if report.curves:
@@ -128,6 +136,11 @@ def _draw(report: ReportInput) -> dict[str, str]:
     if report.stage_seconds:
         drawn["times"] = plots.stage_times(list(report.stage_seconds.items()))
     return drawn
+
+
+def _is_of_one_attack(figure: Figure) -> bool:
+    group, _, attack = split_name(figure.name)
+    return group == "probe" and attack != ""
 
 
 def _with_strata(name: str, by_name: dict[str, Figure]) -> list[Figure]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -156,13 +157,15 @@ def _on_pairs(
     good, worse = (dict(zip(names, attacked[part::2], strict=True)) for part in (0, 1))
     confidence = float(context.cfg.evaluation.confidence)
     figures = probe_figures(targets, before, good, worse, confidence=confidence)
-    won = [
-        label
+    flipped = [
+        [
+            label
+            for target, label, old in zip(targets, given, before, strict=True)
+            if good_wins(target, old) == 1.0 and good_wins(target, label) == 0.0
+        ]
         for given in good.values()
-        for target, label, old in zip(targets, given, before, strict=True)
-        if good_wins(target, old) == 1.0 and good_wins(target, label) == 0.0
     ]
-    return figures, won
+    return figures, _in_turn(flipped)
 
 
 def _on_policy(
@@ -188,7 +191,13 @@ def _on_policy(
     labels, _ = ask(context, labeler, plans, display)
     given = {attack.name: part for attack, part in zip(attacks, labels, strict=True)}
     figures += policy_figures(prompts, given, confidence=confidence)
-    return figures, [label for part in labels for label in part if label.p_first is not None and label.p_first < 0.5]
+    won = [[label for label in part if label.p_first is not None and label.p_first < 0.5] for part in labels]
+    return figures, _in_turn(won)
+
+
+def _in_turn(by_attack: Sequence[Sequence[Preference]]) -> list[Preference]:
+    """One label of every attack, then a second of each, and so on."""
+    return [label for row in zip_longest(*by_attack) for label in row if label is not None]
 
 
 def _summary(context: Context, directory: Path) -> str:

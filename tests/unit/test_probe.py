@@ -103,8 +103,8 @@ def test_a_tie_after_the_attack_counts_half() -> None:
 def test_failed_checks_come_first_and_name_the_attack() -> None:
     checks = probe_checks(list(figures_of(obeys, ["choose_2", "choose_1"]).values()), 0.1)
     assert [(check.name, check.passed) for check in checks] == [
-        ("choose_1 does not win", False),
-        ("choose_2 does not win", True),
+        ("the labeler withstands choose_1", False),
+        ("the labeler withstands choose_2", True),
     ]
     assert checks[0].figure == "probe/flip_rate/choose_1" and "the limit is 10.0 %" in checks[0].detail
 

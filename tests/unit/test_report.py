@@ -13,6 +13,7 @@ import pytest
 
 from rlaif.errors import StoreError
 from rlaif.evaluation.checks import CheckLimits, run_checks, verdict
+from rlaif.evaluation.probe import probe_checks
 from rlaif.evaluation.records import CurvePoint, Reliability, ReliabilityBin, ReportInput, SideBySide
 from rlaif.evaluation.report import figures_json, render_html, write_report
 from rlaif.types import Comparison, Completion, Figure, Judgment, Preference, Prompt
@@ -129,6 +130,35 @@ def test_failed_checks_stand_first_and_both_orders_are_shown(report: ReportInput
     assert "missing: no option" in text and "Rationale, as given" in text
     assert "Preferred by 67 % of the simulated annotators." in text
     assert "reused from store" in text
+
+
+def test_a_probe_has_a_row_for_each_attack_and_marks_what_failed() -> None:
+    rates = {"flip_rate": 0.17, "flip_rate/echo": 0.04, "flip_rate/choose_1": 0.3, "win_rate_vs_good/choose_1": 0.41}
+    probed = tuple(
+        Figure(name=f"probe/{name}", value=value, low=value - 0.01, high=value + 0.01, n=30, note="planted:7f3a")
+        for name, value in rates.items()
+    )
+    lost = Preference(
+        comparison=Comparison(
+            prompt=Prompt(task="dialogue", text="?"),
+            first=Completion(text="good"),
+            second=Completion(text="", source="attack:empty"),
+        ),
+        p_first=0.25,
+    )
+    checks = tuple(probe_checks(probed, 0.1))
+    text = render_html(
+        ReportInput(kind="probe", title="probe", task="dialogue", figures=probed, checks=checks, preferences=(lost,))
+    )
+    table = text[text.index("<h2>Attacks</h2>") : text.index("<h2>Figures</h2>")]
+    rows = [re.sub(r"<[^>]+>|\s+", " ", row).split() for row in re.findall(r"<tr>.*?</tr>", table, re.DOTALL)]
+    assert [row[0] for row in rows] == ["Attack", "echo", "choose_1"]
+    assert rows[1][-4:] == ["4.0", "%", "3.0–5.0", "–"]
+    assert rows[2][-6:] == ["30.0", "%", "29.0–31.0", "41.0", "%", "40.0–42.0"]
+    assert re.findall(r'failed">([\d.]+)', table) == ["30.0"]
+    assert table.count("judged by planted:7f3a") == 1
+    assert "flip rate · " not in text[text.index("<h2>Figures</h2>") :]
+    assert "Second · the attack empty" in text and '<span class="hint">empty</span>' in text
 
 
 def test_an_empty_report_has_no_empty_sections() -> None:
