@@ -152,8 +152,16 @@ def _dot_and_whisker(axes: Axes, y: int, figure: Figure) -> None:
     if figure.low is not None and figure.high is not None:
         axes.plot([figure.low, figure.high], [y, y], color=color, linewidth=3.0, solid_capstyle="round", alpha=0.45)
     axes.scatter([figure.value], [y], s=64, color=color, edgecolor=SURFACE, linewidth=1.2, zorder=3)
-    shown = format_value(figure.value, "rate")
-    axes.annotate(shown, (figure.value, y), (0, 8), textcoords="offset points", ha="center", fontsize=9.5, color=INK)
+    axes.annotate(
+        format_value(figure.value, "rate"),
+        (figure.value, y),
+        (0, 8),
+        textcoords="offset points",
+        ha="center",
+        fontsize=9.5,
+        color=INK,
+        bbox={"boxstyle": "square,pad=0.1", "facecolor": SURFACE, "edgecolor": "none"},  # over the line of parity
+    )
 
 
 def stage_times(stage_seconds: Sequence[tuple[str, float]]) -> str:
