@@ -166,8 +166,15 @@ class OptionScores:
     """Options whose probability is only known to lie in an interval (a server tells the likeliest tokens alone):
     ``logprobs`` holds the interval's middle."""
     num_prompt_tokens: int = 0
+    num_counted_tokens: int = 0
+    """Tokens written, as a server counts them over all requests (votes)."""
     missing: str | None = None
     """Reason why nothing was obtained; None when ``logprobs`` counts."""
+
+    @property
+    def num_reply_tokens(self) -> int:
+        """Tokens written: as a server counts them, else one for a verdict."""
+        return self.num_counted_tokens or int(self.logprobs is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,8 +38,31 @@ class AnswerCache(Protocol):
         ...
 
     def put(self, answers: Mapping[bytes, bytes]) -> None:
-        """Keep answers; they are on their way to the disk when this returns, and survive ``kill -9``."""
+        """Keep answers; those of a file are on their way to the disk when this returns, and survive ``kill -9``."""
         ...
+
+    def close(self) -> None:
+        """Let go of the files; the next call opens them again."""
+        ...
+
+
+class MemoryAnswerCache:
+    """A table that ends with the process."""
+
+    def __init__(self) -> None:
+        self._answers: dict[bytes, bytes] = {}
+
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """As :meth:`AnswerCache.get`."""
+        return {key: self._answers[key] for key in keys if key in self._answers}
+
+    def put(self, answers: Mapping[bytes, bytes]) -> None:
+        """As :meth:`AnswerCache.put`."""
+        for key, answer in answers.items():
+            self._answers.setdefault(key, answer)
+
+    def close(self) -> None:
+        """Has no files."""
 
 
 class LocalAnswerCache:
@@ -72,7 +95,7 @@ class LocalAnswerCache:
             return int(self._open().execute("SELECT count(*) FROM answers").fetchone()[0])
 
     def close(self) -> None:
-        """Let go of the file; the next call opens it again."""
+        """As :meth:`AnswerCache.close`."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
@@ -128,6 +151,14 @@ class FolderAnswerCache:
             for connection in (self._own, self._read_all()):
                 with connection:
                     connection.executemany(_INSERT, answers.items())
+
+    def close(self) -> None:
+        """As :meth:`AnswerCache.close`."""
+        with self._lock:
+            for connection in (self._own, self._known):
+                if connection is not None:
+                    connection.close()
+            self._own = self._known = None
 
     def _read_all(self) -> sqlite3.Connection:
         if self._known is None:

@@ -12,12 +12,12 @@ import numpy as np
 from rlaif.engines.base import Answer
 from rlaif.types import Generation, OptionScores, Sampling
 
-ANSWER_FORMAT = 1
+ANSWER_FORMAT = 2
 """Raised when the bytes of an answer, or what a key stands for, change their meaning."""
 KEY_BYTES = 20
 
 _SCORES, _GENERATION = 1, 2
-_SCORES_HEAD = struct.Struct("<BIH")
+_SCORES_HEAD = struct.Struct("<BIIH")
 _GENERATION_HEAD = struct.Struct("<BBIII")
 
 
@@ -65,7 +65,7 @@ def pack(answer: Answer) -> bytes:
     assert answer.missing is None, "a failure is no answer"
     if isinstance(answer, OptionScores):
         assert answer.logprobs is not None
-        head = _SCORES_HEAD.pack(_SCORES, answer.num_prompt_tokens, len(answer.bounded))
+        head = _SCORES_HEAD.pack(_SCORES, answer.num_prompt_tokens, answer.num_counted_tokens, len(answer.bounded))
         bounded = np.asarray(answer.bounded, dtype="<u2").tobytes()
         return head + bounded + np.asarray(answer.logprobs, dtype="<f8").tobytes()
     num_tokens = (answer.num_prompt_tokens, answer.num_counted_tokens, len(answer.token_ids))
@@ -82,7 +82,7 @@ def unpack(data: bytes) -> Answer:
     """
     try:
         if data[0] == _SCORES:
-            _, num_prompt_tokens, num_bounded = _SCORES_HEAD.unpack_from(data)
+            _, num_prompt_tokens, num_counted_tokens, num_bounded = _SCORES_HEAD.unpack_from(data)
             start = _SCORES_HEAD.size
             bounded = np.frombuffer(data, dtype="<u2", count=num_bounded, offset=start)
             logprobs = np.frombuffer(data, dtype="<f8", offset=start + bounded.nbytes)
@@ -90,6 +90,7 @@ def unpack(data: bytes) -> Answer:
                 logprobs=tuple(logprobs.tolist()),
                 bounded=tuple(bounded.tolist()),
                 num_prompt_tokens=num_prompt_tokens,
+                num_counted_tokens=num_counted_tokens,
             )
         _, finished, num_prompt_tokens, num_counted_tokens, num_tokens = _GENERATION_HEAD.unpack_from(data)
         content = zlib.decompress(data[_GENERATION_HEAD.size :])

@@ -79,8 +79,9 @@ class CachedEngine:
             call = _Call(self, unknown)
             fresh = call.run(lambda: ask([by_key[key] for key in unknown]))
             answers |= dict(zip(unknown, fresh, strict=True))
-        if self.ledger is not None and len(unknown) < len(keys):
-            self._count_known([answers[key] for key in keys], [answers[key] for key in unknown])
+        if self.ledger is not None and len(unknown) < len(by_key):
+            known = self.ledger.first_time([key for key in by_key if key not in set(unknown)])
+            self._count_known([answers[key] for key in known])
         return [answers[key] for key in keys]
 
     def _known(self, keys: Sequence[bytes]) -> dict[bytes, Answer]:
@@ -93,27 +94,25 @@ class CachedEngine:
                 f"label cache: holds {error}; delete the answer cache in the store, or set label.cache=none"
             ) from error
 
-    def _count_known(self, all_answers: Sequence[Answer], asked: Sequence[Answer]) -> None:
-        """What stood in the cache or was asked by an equal prompt of the same call."""
+    def _count_known(self, answers: Sequence[Answer]) -> None:
+        """What stood in the cache before this run."""
         assert self.ledger is not None
-        wanted, paid = self.spent_on(all_answers), self.spent_on(asked)
-        self.ledger.add(
-            Spending(
-                num_cached=wanted.num_questions - paid.num_questions,
-                num_cached_prompt_tokens=wanted.num_prompt_tokens - paid.num_prompt_tokens,
-                num_cached_reply_tokens=wanted.num_reply_tokens - paid.num_reply_tokens,
+        if answers:
+            saved = self.spent_on(answers)
+            self.ledger.add(
+                Spending(
+                    num_cached=saved.num_questions,
+                    num_cached_prompt_tokens=saved.num_prompt_tokens,
+                    num_cached_reply_tokens=saved.num_reply_tokens,
+                )
             )
-        )
 
     def spent_on(self, answers: Sequence[Answer]) -> Spending:
-        """Questions and tokens of answers; a failed question counts without tokens, nobody knows what it read."""
-        given = [answer for answer in answers if answer.missing is None]
+        """Questions and tokens of answers; one that failed counts with the tokens that its engine tells of it."""
         return Spending(
             num_questions=len(answers),
-            num_prompt_tokens=sum(answer.num_prompt_tokens for answer in given),
-            num_reply_tokens=sum(
-                1 if isinstance(answer, OptionScores) else answer.num_reply_tokens for answer in given
-            ),
+            num_prompt_tokens=sum(answer.num_prompt_tokens for answer in answers),
+            num_reply_tokens=sum(answer.num_reply_tokens for answer in answers),
         )
 
     def keep(self, answers: dict[bytes, Answer]) -> None:
@@ -130,7 +129,7 @@ class _Call:
         self.owner = owner
         self.keys = keys
         self._kept: set[int] = set()
-        self._uncounted: list[Answer] = []
+        self._uncounted: dict[bytes, Answer] = {}
         self._counted_at = time.perf_counter()
         self._lock = threading.Lock()
 
@@ -153,7 +152,7 @@ class _Call:
         with self._lock:
             self._kept.add(position)
             self.owner.keep({self.keys[position]: answer})
-            self._uncounted.append(answer)
+            self._uncounted[self.keys[position]] = answer
             if time.perf_counter() - self._counted_at >= _LEDGER_EVERY_S:
                 self._count()
 
@@ -161,13 +160,15 @@ class _Call:
         assert len(answers) == len(self.keys), "an engine answers every prompt"
         rest = [position for position in range(len(answers)) if position not in self._kept]
         self.owner.keep({self.keys[position]: answers[position] for position in rest})
-        self._uncounted += [answers[position] for position in rest]
+        self._uncounted |= {self.keys[position]: answers[position] for position in rest}
         self._count()
 
     def _count(self) -> None:
         now = time.perf_counter()
         if self.owner.ledger is not None and self._uncounted:
             seconds = Spending(seconds=now - self._counted_at)
-            self.owner.ledger.add(self.owner.spent_on(self._uncounted) + seconds)
+            self.owner.ledger.add(self.owner.spent_on(list(self._uncounted.values())) + seconds)
+            if self.owner.cache is not None:
+                self.owner.ledger.first_time(list(self._uncounted))
         self._counted_at = now
-        self._uncounted = []
+        self._uncounted = {}

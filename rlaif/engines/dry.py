@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 from rlaif.engines.base import Engine, ReadsRepeatedly
-from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt
+from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt, content_id
 
 _FILLER, _FILLER_WORDS = " and", 64
+_MARK = re.compile(" <reply [0-9a-f]{16}>")
 
 
 class DryEngine:
@@ -36,8 +38,8 @@ class DryEngine:
         return self.engine.rendered(prompt)
 
     def num_tokens(self, text: str) -> int:
-        """As the engine's."""
-        return self.engine.num_tokens(text)
+        """As the engine's, of all but the marks of placeholders."""
+        return self.engine.num_tokens(_MARK.sub("", text))
 
     def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
         """Every option equally likely."""
@@ -45,19 +47,31 @@ class DryEngine:
         num_reads = self.engine.num_reads(options) if isinstance(self.engine, ReadsRepeatedly) else 1
         self.num_requests += num_reads * len(prompts)
         return [
-            OptionScores(logprobs=logprobs, num_prompt_tokens=num_reads * self.num_tokens(prompt.text))
+            OptionScores(
+                logprobs=logprobs,
+                num_prompt_tokens=num_reads * self.num_tokens(prompt.text),
+                num_counted_tokens=num_reads,
+            )
             for prompt in prompts
         ]
 
     def generate(self, prompts: Sequence[StructuredPrompt], sampling: Sampling) -> list[Generation]:
-        """Filler of the expected length; a labeler that looks for a verdict in it finds none."""
+        """Filler of the expected length; a labeler that looks for a verdict in it finds none.
+
+        A mark that is not counted tells the replies to different questions apart, so that what is asked about each is
+        another question, as it would be about real ones.
+        """
         self.num_requests += len(prompts)
         limit = sampling.max_new_tokens
         length = limit if self.reply_tokens is None else min(self.reply_tokens, limit)
         text = _FILLER * max(1, round(length / self._per_word()))
         token_ids = tuple(range(length))
         return [
-            Generation(text=text, token_ids=token_ids, num_prompt_tokens=self.num_tokens(prompt.text))
+            Generation(
+                text=text + _mark(prompt, sampling),
+                token_ids=token_ids,
+                num_prompt_tokens=self.num_tokens(prompt.text),
+            )
             for prompt in prompts
         ]
 
@@ -65,6 +79,10 @@ class DryEngine:
         if self._tokens_per_word is None:
             self._tokens_per_word = max(1, self.num_tokens(_FILLER * _FILLER_WORDS)) / _FILLER_WORDS
         return self._tokens_per_word
+
+
+def _mark(prompt: StructuredPrompt, sampling: Sampling) -> str:
+    return f" <reply {content_id(prompt.text, repr(sampling))}>"
 
 
 class MeasuringEngine:

@@ -16,7 +16,7 @@ from rlaif.engines.openai_client import Body, Client, Connection
 from rlaif.engines.openai_failures import RequestFailed
 from rlaif.engines.openai_loop import LoopThread
 from rlaif.engines.openai_options import TokenLimitKey, check_options
-from rlaif.engines.openai_replies import Alternative, Reply, echoed_tokens, next_tokens, read_reply
+from rlaif.engines.openai_replies import Alternative, Reply, echoed_tokens, next_tokens, read_reply, told_usage
 from rlaif.engines.openai_scores import (
     Estimate,
     Target,
@@ -38,9 +38,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Usage:
-    """Prompt tokens that the server counted for one prompt, over all its requests."""
+    """Tokens that the server counted for one prompt, over all its requests."""
 
     num_prompt_tokens: int = 0
+    num_reply_tokens: int = 0
 
 
 class OpenAIEngine:
@@ -246,11 +247,20 @@ class OpenAIEngine:
     async def _score(self, structured: StructuredPrompt, options: Sequence[str]) -> OptionScores:
         usage = _Usage()
         score = {"top_logprobs": self._score_top, "echo": self._score_echo, "votes": self._score_votes}[self.scoring]
+        logprobs: tuple[float, ...] | None = None
+        bounded: tuple[int, ...] = ()
+        missing = None
         try:
             logprobs, bounded = reported(await score(self.asking.prompt(structured), options, usage))
         except RequestFailed as failure:
-            return OptionScores(logprobs=None, missing=failure.reason, num_prompt_tokens=usage.num_prompt_tokens)
-        return OptionScores(logprobs=logprobs, bounded=bounded, num_prompt_tokens=usage.num_prompt_tokens)
+            missing = failure.reason
+        return OptionScores(
+            logprobs=logprobs,
+            bounded=bounded,
+            num_prompt_tokens=usage.num_prompt_tokens,
+            num_counted_tokens=usage.num_reply_tokens,
+            missing=missing,
+        )
 
     async def _score_top(self, prompt: Prompt, options: Sequence[str], usage: _Usage) -> list[Estimate]:
         async def ask(read: Target) -> list[Alternative]:
@@ -292,7 +302,12 @@ class OpenAIEngine:
         try:
             reply = await self._post(question, sampling.max_new_tokens, _written, usage)
         except RequestFailed as failure:
-            return Generation(missing=failure.reason, finished=False, num_prompt_tokens=usage.num_prompt_tokens)
+            return Generation(
+                missing=failure.reason,
+                finished=False,
+                num_prompt_tokens=usage.num_prompt_tokens,
+                num_counted_tokens=usage.num_reply_tokens,
+            )
         text = reply.text
         for stop in sampling.stop:
             text = text.split(stop)[0]
@@ -300,16 +315,17 @@ class OpenAIEngine:
             text=text,
             finished=reply.finish_reason != "length",
             num_prompt_tokens=usage.num_prompt_tokens,
-            num_counted_tokens=reply.num_reply_tokens,
+            num_counted_tokens=usage.num_reply_tokens,
         )
 
     async def _post(self, question: Body, max_tokens: int, read: Callable[[Reply], Found], usage: _Usage) -> Found:
-        """One request; the tokens that it read count even where its answer is of no use."""
+        """One request; its tokens count even where its answer is of no use."""
 
         def count_and_read(payload: object) -> Found:
-            reply = read_reply(payload, model=self.asking.model, accept_model=self.accept_model)
-            usage.num_prompt_tokens += reply.num_prompt_tokens
-            return read(reply)
+            num_read, num_written = told_usage(payload)
+            usage.num_prompt_tokens += num_read
+            usage.num_reply_tokens += num_written
+            return read(read_reply(payload, model=self.asking.model, accept_model=self.accept_model))
 
         assert self._client is not None
         body, num_tokens = self.asking.body(question, max_tokens), self.asking.num_read(question) + max_tokens

@@ -73,15 +73,21 @@ def read_reply(payload: object, *, model: str, accept_model: str | None) -> Repl
     refused = finish_reason == "content_filter" or bool(refusal)
     if not isinstance(text, str) and not (text is None and "message" in choice):
         raise RequestFailed("wrong shape: no text")
-    usage = answer.get("usage")
+    num_read, num_written = told_usage(payload)
     return Reply(
         text=as_unicode(text or ""),
         finish_reason=finish_reason,
         refused=refused,
         logprobs=choice.get("logprobs"),
-        num_prompt_tokens=_count(usage, "prompt_tokens"),
-        num_reply_tokens=_count(usage, "completion_tokens"),
+        num_prompt_tokens=num_read,
+        num_reply_tokens=num_written,
     )
+
+
+def told_usage(payload: object) -> tuple[int, int]:
+    """Tokens read and written by the server's account, of any reply; 0 where it tells no number that can be one."""
+    usage = payload.get("usage") if isinstance(payload, dict) else None
+    return _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
 
 
 def next_tokens(logprobs: object) -> list[Alternative]:
@@ -184,7 +190,6 @@ def _object(value: object, what: str) -> Mapping[str, Any]:
 
 
 def _count(usage: object, name: str) -> int:
-    """Tokens by the server's account; 0 where it holds no number that can be one."""
     value = usage.get(name) if isinstance(usage, dict) else None
     if not isinstance(value, int) or isinstance(value, bool):
         return 0

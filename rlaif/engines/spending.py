@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from rlaif.engines.answer_cache import AnswerCache, MemoryAnswerCache
 from rlaif.errors import StoreError
 
 _FILES = "spent-*.jsonl"
@@ -19,11 +21,11 @@ class Spending:
     num_questions: int = 0
     """Questions that an engine was asked, failed ones included."""
     num_prompt_tokens: int = 0
-    """Tokens that it read to give an answer."""
+    """Tokens that it read, also for answers that are of no use (a server bills its refusals)."""
     num_reply_tokens: int = 0
-    """Tokens that it wrote; one for a scored verdict."""
+    """Tokens that it wrote; one for a scored verdict where it does not tell."""
     num_cached: int = 0
-    """Questions that the answer cache knew: they cost nothing."""
+    """Questions that the answer cache knew before they were asked here, each once: they cost nothing."""
     num_cached_prompt_tokens: int = 0
     num_cached_reply_tokens: int = 0
     seconds: float = 0.0
@@ -45,14 +47,17 @@ class Ledger:
     Args:
         directory: The folder, made when missing; None keeps the sum in memory alone.
         rank: Names this process's file in the folder, ``spent-<rank>.jsonl``: a line per call.
+        counted: Remembers which questions were counted, also across starts where it is a file; None remembers them in
+            memory.
 
     Raises:
         StoreError: From every method, when the folder cannot be read or written.
     """
 
-    def __init__(self, directory: Path | None = None, *, rank: int = 0) -> None:
+    def __init__(self, directory: Path | None = None, *, rank: int = 0, counted: AnswerCache | None = None) -> None:
         self.directory = directory
         self.rank = rank
+        self.counted = MemoryAnswerCache() if counted is None else counted
         self._by_file: dict[str, Spending] = {}
         self._read_to: dict[str, int] = {}
         self._own = f"spent-{rank}.jsonl"
@@ -76,6 +81,16 @@ class Ledger:
                 self._read_to[self._own] = file.tell()
         except OSError as error:
             raise self._unusable(error) from error
+
+    def first_time(self, keys: Sequence[bytes]) -> set[bytes]:
+        """Which of these questions were not counted before; they are from now on."""
+        new = set(keys) - self.counted.get(keys).keys()
+        self.counted.put(dict.fromkeys(new, b""))
+        return new
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self.counted.close()
 
     def total(self) -> Spending:
         """Everything spent so far, by all processes and starts."""

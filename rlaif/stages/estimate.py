@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rich.table import Table
 
-from rlaif.engines.answer_cache import AnswerCache
+from rlaif.engines.answer_cache import AnswerCache, MemoryAnswerCache
 from rlaif.engines.base import Engine, LimitsRequests
 from rlaif.engines.cached import CachedEngine
 from rlaif.engines.dry import DryEngine, MeasuringEngine
@@ -20,6 +22,7 @@ from rlaif.evaluation.catalog import format_seconds
 from rlaif.evaluation.terminal import RunDisplay
 from rlaif.labelers.base import Labeler
 from rlaif.labelers.cost import Prices
+from rlaif.labelers.plan import Plan
 from rlaif.labelers.wrapping import replace_engines
 from rlaif.stages.context import Context, num_devices
 from rlaif.stages.labelers import asks_own_model, build_labeler, prepare, with_own_model
@@ -88,9 +91,9 @@ def estimate_labels(context: Context) -> Estimate:
         notes.append(f"time and length of replies are measured on {len(measured)} pairs on this machine")
     elif reply_tokens is None:
         notes.append("estimate_reply_tokens is not set: replies are taken as long as the labeler allows")
-    cache, scale = answer_cache(context), len(pairs) / len(counted)
+    cache, batch_size, scale = answer_cache(context), context.cfg.label.batch_size, len(pairs) / len(counted)
     expected, at_most = (
-        _scaled(engines.count(labeler, counted, length, cache, seconds_per_question), scale)
+        _scaled(engines.count(labeler, counted, batch_size, length, cache, seconds_per_question), scale)
         for length in (reply_tokens, None)
     )
     if expected.num_cached:
@@ -142,15 +145,19 @@ class _Engines:
         self,
         labeler: Labeler,
         pairs: Sequence[Comparison],
+        batch_size: int,
         reply_tokens: int | None,
         cache: AnswerCache | None,
         seconds_per_question: float | None,
     ) -> Spending:
         """What these pairs take; the time of servers by their limits, 0 where one has none."""
         ledger, dry = Ledger(), self.ask_nobody(reply_tokens)
+        above = None if cache is None else _Above(cache)
         for wrapped in self.wrapped:
-            wrapped.ledger, wrapped.cache = ledger, None if cache is None else _ReadOnly(cache)
-        labeler.label(pairs)
+            wrapped.ledger, wrapped.cache = ledger, above
+        plan = Plan(pairs, batch_size)
+        for number in range(plan.num_batches):
+            labeler.label(plan.batch(number))
         total = ledger.total()
         if seconds_per_question is not None:
             return replace(total, seconds=seconds_per_question * total.num_questions)
@@ -163,14 +170,15 @@ class _Engines:
         return replace(total, seconds=sum(times) if None not in limits else 0.0)
 
 
-class _ReadOnly:
-    """A cache that keeps nothing: placeholders are no answers."""
+class _Above(MemoryAnswerCache):
+    """Placeholders stand above a cache, not in it: they are no answers, and still a question is asked once."""
 
     def __init__(self, cache: AnswerCache) -> None:
-        self.get = cache.get
+        super().__init__()
+        self.cache = cache
 
-    def put(self, answers: object) -> None:
-        """Keeps nothing."""
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        return self.cache.get(keys) | super().get(keys)
 
 
 def _pairs(context: Context) -> tuple[list[Comparison], list[str]]:
@@ -184,19 +192,21 @@ def _pairs(context: Context) -> tuple[list[Comparison], list[str]]:
             notes.append("these labels are finished in the store: this run would ask nothing")
     else:
         responses = [Completion(text=item.response) for item in context.data.demonstrations]
+        num_samples = context.cfg.label.samples_per_prompt
         pairs = [
-            Comparison(
-                prompt=prompt,
-                first=responses[2 * number % len(responses)],
-                second=responses[(2 * number + 1) % len(responses)],
-            )
+            Comparison(prompt=prompt, first=first, second=second)
             for number, prompt in enumerate(context.data.label_prompts)
-            if responses
+            for first, second in combinations(_stand_ins(responses, number, num_samples), 2)
         ]
         notes = ["the SFT policy has not sampled yet: pairs of demonstrations' responses stand in for its samples"]
     if not pairs:
         raise ConfigError("estimate=true: there is no pair to label, and no demonstration to stand in for one")
     return pairs, notes
+
+
+def _stand_ins(responses: Sequence[Completion], number: int, count: int) -> list[Completion]:
+    """The next so many responses for a prompt, round and round; none where there are none."""
+    return [responses[(count * number + index) % len(responses)] for index in range(count) if responses]
 
 
 def _labeler(context: Context) -> tuple[Labeler, list[str]]:
@@ -210,9 +220,13 @@ def _labeler(context: Context) -> tuple[Labeler, list[str]]:
 
 
 def _spread(pairs: Sequence[Comparison], count: int) -> list[Comparison]:
-    """At most so many of the pairs, evenly from the whole plan."""
-    count = min(count, len(pairs))
-    return [pairs[number * len(pairs) // count] for number in range(count)]
+    """About so many of the pairs, evenly from the whole plan; all of a prompt's, which may share questions."""
+    by_prompt: defaultdict[str, list[Comparison]] = defaultdict(list)
+    for pair in pairs:
+        by_prompt[pair.prompt.id].append(pair)
+    groups = list(by_prompt.values())
+    num_groups = max(1, min(len(groups), count * len(groups) // len(pairs)))
+    return [pair for number in range(num_groups) for pair in groups[number * len(groups) // num_groups]]
 
 
 def _scaled(spending: Spending, factor: float) -> Spending:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rlaif.evaluation.terminal import StageDisplay
 
 LABELS, SUMMARY, COST, BATCHES = "labels.parquet", "summary.json", "cost.json", "batches"
+COUNTED = "counted"
 """``cost.json`` holds seconds and money, which depend on clock and machine; the others depend on the input alone."""
 
 
@@ -112,7 +113,8 @@ class _Work:
         self.directory = directory
         self.team = team
         self.plan = Plan(comparisons, self.options.batch_size)
-        self.ledger = Ledger(team.directory, rank=team.rank)
+        counted = open_cache(self.options.cache, team.directory / COUNTED)
+        self.ledger = Ledger(team.directory, rank=team.rank, counted=counted)
         labeler = build_labeler(context, context.cfg.labeler)
         labeler = wrap_engines(labeler, cache=answer_cache(context), ledger=self.ledger)
         self.labeler = prepare(context, labeler, comparisons, team.directory, self._check_budget)
@@ -141,6 +143,7 @@ class _Work:
         cost = cost_figures(self.ledger, self.prices, summary.n - summary.num_missing)
         write_json(self.directory / COST, cost)
         write_card(context, self.directory / LABELS)
+        self.ledger.close()
         shutil.rmtree(self.team.directory)
 
 

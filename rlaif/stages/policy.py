@@ -25,7 +25,7 @@ from rlaif.rewards.labeler import LabelerReward
 from rlaif.rewards.reward_model import RewardModelReward
 from rlaif.stages.context import Context, component_code, num_devices, num_machines, prompts_id, write_json
 from rlaif.stages.labelers import build_labeler, labeler_options
-from rlaif.stages.labels import COST, prices_and_budget
+from rlaif.stages.labels import COST, COUNTED, prices_and_budget
 from rlaif.stages.samples import SAMPLES, draw_completions
 from rlaif.stages.stage import Stage
 from rlaif.stages.training import CURVE, save_model, train
@@ -73,8 +73,10 @@ def load_reward(context: Context, directory: Path, display: StageDisplay) -> Rew
     if isinstance(reward, LabelerReward):
         prices, budget = prices_and_budget(context)
         scores = directory / SCORES
-        ledger = Ledger(scores, rank=int(os.environ.get("RANK", "0")))
-        rater = wrap_engines(_rater(context, display), cache=open_cache(context.cfg.label.cache, scores), ledger=ledger)
+        place = context.cfg.label.cache
+        counted = open_cache(place, scores / COUNTED)
+        ledger = Ledger(scores, rank=int(os.environ.get("RANK", "0")), counted=counted)
+        rater = wrap_engines(_rater(context, display), cache=open_cache(place, scores), ledger=ledger)
         reward.use(rater, before_asking=lambda: budget.check(ledger, prices, directory))
         return reward.standardize(*_sft_samples(context, display)) if reward.standardized else reward
     return reward

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -108,7 +109,12 @@ def test_answers_come_back_bit_for_bit(
     logprobs: list[float], num_tokens: int, text: str, token_ids: list[int], finished: bool
 ) -> None:
     answers: list[Answer] = [
-        OptionScores(logprobs=tuple(logprobs), bounded=tuple(range(len(logprobs))), num_prompt_tokens=num_tokens),
+        OptionScores(
+            logprobs=tuple(logprobs),
+            bounded=tuple(range(len(logprobs))),
+            num_prompt_tokens=num_tokens,
+            num_counted_tokens=num_tokens,
+        ),
         Generation(
             text=text,
             token_ids=tuple(token_ids),
@@ -120,12 +126,12 @@ def test_answers_come_back_bit_for_bit(
     for answer in answers:
         back = unpack(pack(answer))
         assert back == answer and repr(back) == repr(answer)
-    assert len(pack(answers[0])) == 7 + 10 * len(logprobs)
+    assert len(pack(answers[0])) == 11 + 10 * len(logprobs)
 
 
 def test_no_field_of_an_answer_is_forgotten() -> None:
     full: list[Answer] = [
-        OptionScores(logprobs=(-1.0,), bounded=(0,), num_prompt_tokens=3),
+        OptionScores(logprobs=(-1.0,), bounded=(0,), num_prompt_tokens=3, num_counted_tokens=4),
         Generation(text="a", token_ids=(1,), finished=False, num_prompt_tokens=2, num_counted_tokens=4),
     ]
     for answer in full:
@@ -208,27 +214,49 @@ def test_answers_that_arrive_one_by_one_are_kept_when_the_call_dies(cache: Answe
     answers = CachedEngine(engine, cache, ledger=ledger).score([question(text) for text in "abcdef"], ("1",))
     assert engine.calls == [["d"], ["e"], ["f"]]
     assert answers == Asked().score([question(text) for text in "abcdef"], ("1",))
-    assert ledger.total().num_questions == 6 and ledger.total().num_cached == 3
+    assert ledger.total().num_questions == 6
+    assert ledger.total().num_cached == 0, "what this run paid for is not known from before"
 
 
 def test_the_ledger_tells_paid_from_known(tmp_path: Path) -> None:
-    ledger, cache = Ledger(tmp_path / "spent"), LocalAnswerCache(tmp_path / "a.sqlite")
+    cache = LocalAnswerCache(tmp_path / "a.sqlite")
+    earlier = CachedEngine(Asked(), cache)
+    earlier.score([question("a")], ("1", "2"))
+    earlier.generate([question("b")], Sampling(max_new_tokens=4))
+    ledger = Ledger(tmp_path / "spent")
     cached = CachedEngine(Asked(fails="z"), cache, ledger=ledger)
     cached.score([question("a"), question("b"), question("a"), question("z")], ("1", "2"))
-    cached.generate([question("b")], Sampling(max_new_tokens=4))
-    cached.generate([question("b")], Sampling(max_new_tokens=4))
+    cached.generate([question("b"), question("c")], Sampling(max_new_tokens=4))
     spent = ledger.total()
     assert spent.seconds > 0
     assert spent == Spending(
-        num_questions=4,
-        num_prompt_tokens=7 + 7 + 5,
-        num_reply_tokens=1 + 1 + 3,
+        num_questions=3,
+        num_prompt_tokens=7 + 5,
+        num_reply_tokens=1 + 3,
         num_cached=2,
         num_cached_prompt_tokens=7 + 5,
         num_cached_reply_tokens=1 + 3,
         seconds=spent.seconds,
     )
     assert Ledger(tmp_path / "spent").total() == spent
+    for _ in range(2):
+        cached.score([question("a"), question("b")], ("1", "2"))
+        cached.generate([question("b"), question("c")], Sampling(max_new_tokens=4))
+    assert ledger.total() == spent, "what was counted is not counted again"
+
+
+def test_a_killed_run_counts_every_question_once(cache: AnswerCache, tmp_path: Path) -> None:
+    """Half of a batch is paid, then the process dies; the next start finds that half in the cache."""
+    questions, spent, counted = [question(text) for text in "abcdef"], tmp_path / "spent", tmp_path / "counted"
+    CachedEngine(Asked(), cache).score(questions[:1], ("1",))  # an earlier run
+    for dies_at in (3, 1, -1):
+        ledger = Ledger(spent, counted=LocalAnswerCache(counted))
+        asked = CachedEngine(OneByOne(dies_at=dies_at), cache, ledger=ledger)
+        with nullcontext() if dies_at < 0 else pytest.raises(KeyboardInterrupt):
+            asked.score(questions, ("1",))
+    total = Ledger(spent).total()
+    assert (total.num_questions, total.num_prompt_tokens) == (5, 5 * 7)
+    assert (total.num_cached, total.num_cached_prompt_tokens) == (1, 7)
 
 
 def test_the_ledger_survives_a_torn_line_and_adds_other_processes(tmp_path: Path) -> None:

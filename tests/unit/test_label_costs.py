@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -20,10 +21,10 @@ from rlaif.errors import ConfigError, GateStopped
 from rlaif.evaluation.terminal import RunDisplay
 from rlaif.labelers.cost import Budget, Prices, cost_figures
 from rlaif.stages.context import Context
-from rlaif.stages.estimate import estimate_labels, show_estimate
+from rlaif.stages.estimate import _spread, estimate_labels, show_estimate
 from rlaif.stages.labels import LABEL, answer_cache, build_labeler, check_label_options
 from rlaif.stages.run import STAGES
-from rlaif.types import Comparison, Completion, Sampling, Segment, StructuredPrompt
+from rlaif.types import Comparison, Completion, Prompt, Sampling, Segment, StructuredPrompt
 
 PAPER = Prices(usd_per_million_input_tokens=30.0, usd_per_million_output_tokens=60.0)
 """arXiv 2309.00267, appendix L: $0.03 and $0.06 per thousand tokens."""
@@ -180,6 +181,57 @@ def test_a_server_is_not_asked_and_its_time_follows_from_its_limit(tmp_path: Pat
     assert estimate.at_most.num_reply_tokens == 10 * (200 + 1)
     assert estimate.expected.num_prompt_tokens < estimate.at_most.num_prompt_tokens
     assert estimate.expected.seconds == 20 * 60 / 30
+
+
+@pytest.mark.parametrize("num_samples", [2, 3, 4])
+def test_every_pair_of_a_prompts_samples_is_counted(num_samples: int, tmp_path: Path) -> None:
+    samples = f"label.samples_per_prompt={num_samples}"
+    num_pairs = 5 * num_samples * (num_samples - 1) // 2
+    estimate = estimate_labels(context(tmp_path, "labeler=pairwise", *SERVER, samples))
+    assert (estimate.num_pairs, estimate.expected.num_questions) == (num_pairs, 2 * num_pairs)
+    # Each response is rated once, for whatever number of pairs.
+    rated = estimate_labels(context(tmp_path, "labeler=scorer", *SERVER, samples))
+    assert (rated.num_pairs, rated.expected.num_questions) == (num_pairs, 5 * num_samples)
+    assert rated.expected.num_cached == 0 and not any("label cache" in note for note in rated.notes)
+
+
+def test_a_sample_of_a_plan_takes_whole_prompts() -> None:
+    pairs = [
+        Comparison(
+            prompt=Prompt(task="summarization", text=f"Post {number}."),
+            first=Completion(text=first),
+            second=Completion(text=second),
+        )
+        for number in range(300)
+        for first, second in (("a", "b"), ("a", "c"), ("b", "c"))
+    ]
+    spread = _spread(pairs, 200)
+    by_prompt = Counter(pair.prompt.id for pair in spread)
+    assert len(by_prompt) == 66 and set(by_prompt.values()) == {3}
+    assert spread[0] == pairs[0] and pairs.index(spread[-1]) > 880
+    assert _spread(pairs[:3], 2) == pairs[:3] and _spread(pairs, 10**6) == pairs
+
+
+def test_a_ranking_is_read_once_per_beginning_of_it(tmp_path: Path) -> None:
+    three = ("label.samples_per_prompt=3", "labeler.engine.requests_per_minute=60")
+    estimate = estimate_labels(context(tmp_path, "labeler=ranking", *SERVER, *three))
+    assert estimate.expected.num_questions == 5 * 2
+    assert estimate.expected.seconds == 5 * 2 * (1 + 3 + 3 * 2)
+
+
+def test_a_question_is_paid_once_in_whatever_batch_it_repeats(tmp_path: Path) -> None:
+    """Five prompts, three responses each, one pair per batch."""
+    rated = ("labeler=scorer", "label.samples_per_prompt=3", "label.batch_size=1")
+    estimate = estimate_labels(context(tmp_path, *rated, *SERVER))
+    assert (estimate.expected.num_questions, estimate.expected.num_cached) == (15, 0)
+    without = estimate_labels(context(tmp_path, *rated, *SERVER, "label.cache=none"))
+    assert without.expected.num_questions == 30, "without a cache each batch asks for itself"
+
+
+def test_every_sampled_rationale_is_followed_by_a_question_of_its_own(tmp_path: Path) -> None:
+    estimate = estimate_labels(context(tmp_path, "labeler=self_consistency", "labeler.num_samples=3", *SERVER))
+    assert estimate.expected.num_questions == 5 * 2 * (3 + 3)
+    assert estimate.expected.num_cached == 0
 
 
 def test_votes_read_a_prompt_once_each(tmp_path: Path) -> None:

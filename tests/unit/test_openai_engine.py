@@ -19,9 +19,11 @@ from rlaif.config.paths import conf_dir
 from rlaif.data.preferences_io import read_preferences, write_preferences
 from rlaif.engines.answer_cache import LocalAnswerCache
 from rlaif.engines.base import AnswersOneByOne, LimitsRequests
+from rlaif.engines.cached import CachedEngine
 from rlaif.engines.openai import OpenAIEngine
 from rlaif.engines.spending import Ledger
 from rlaif.errors import ConfigError, GateStopped
+from rlaif.labelers.cost import Budget, Prices
 from rlaif.labelers.pairwise import ChainOfThoughtLabeler, PairwiseLabeler
 from rlaif.labelers.ranking import answers
 from rlaif.labelers.wrapping import wrap_engines
@@ -298,6 +300,36 @@ class TestMissing:
         asked = OpenAIEngine("m", url="http://127.0.0.1:9/v1", max_retries=0)
         (score,) = asked.score([prompt()], ("1", "2"))
         assert score.missing == "cannot connect"
+
+    @pytest.mark.parametrize(
+        ("choice", "reason"),
+        [
+            ({"finish_reason": "content_filter"}, "refused: content filter"),
+            ({"logprobs": None}, "no log-probs in the reply"),
+            ({"finish_reason": None}, "wrong shape: no finish_reason"),
+        ],
+    )
+    def test_a_budget_ends_a_server_that_bills_and_gives_nothing(
+        self, server: Server, choice: dict[str, Any], reason: str, tmp_path: Path
+    ) -> None:
+        server.answer = lambda body: (200, completion({"1": 0.5}, **choice))
+        ledger, budget = Ledger(tmp_path / "spent"), Budget(max_tokens=2 * (11 + 3) + 1)
+        asked = CachedEngine(engine(server), LocalAnswerCache(tmp_path / "a.sqlite"), ledger=ledger)
+        for number in range(2):
+            budget.check(ledger, Prices(), tmp_path)
+            assert asked.score([prompt(str(number))], ("1", "2"))[0].missing == reason
+        assert asked.generate([prompt("2")], Sampling(max_new_tokens=5))[0].missing in (reason, None)
+        total = ledger.total()
+        assert (total.num_questions, total.num_prompt_tokens, total.num_reply_tokens) == (3, 3 * 11, 3 * 3)
+        with pytest.raises(GateStopped, match=r"budget\.max_tokens=29"):
+            budget.check(ledger, Prices(), tmp_path)
+
+    def test_every_vote_counts_with_what_it_wrote(self, server: Server) -> None:
+        server.answer = lambda body: (200, completion({}, text="1", logprobs=None))
+        ledger = Ledger()
+        asked = CachedEngine(engine(server, scoring="votes", num_votes=3), ledger=ledger)
+        asked.score([prompt()], ("1", "2"))
+        assert (ledger.total().num_prompt_tokens, ledger.total().num_reply_tokens) == (3 * 11, 3 * 3)
 
     def test_a_hostile_reply_is_kept_and_written_or_missing(self, server: Server, tmp_path: Path) -> None:
         """From the wire to the label table, with an answer cache between."""
