@@ -86,7 +86,8 @@ class PeakMemory:
 
 def label(comparisons: list[Comparison], directory: Path) -> tuple[list[float], list[float]]:
     """Label a plan and write its table; when each thousand was done, by the clock and in processor time."""
-    cache, ledger = LocalAnswerCache(directory / "answers.sqlite"), Ledger(directory / "batches")
+    cache, counted = LocalAnswerCache(directory / "answers.sqlite"), LocalAnswerCache(directory / "counted.sqlite")
+    ledger = Ledger(directory / "batches", counted=counted)
     labeler = wrap_engines(PairwiseLabeler(JudgePrompts(), ScriptedEngine(answer)), cache=cache, ledger=ledger)
     moments, processor = [time.perf_counter()], [time.process_time()]
 
