@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import get_args
 
 import torch
 
 from rlaif.engines.base import Engine
 from rlaif.errors import ConfigError, EngineError
 from rlaif.labelers.pairwise import PairwisePrompt
+from rlaif.models.classifier_text import ClassifierText, TextFormat
 from rlaif.models.load import ModelSpec, load_classifier, load_tokenizer, model_identity
 from rlaif.models.response_scorer import ResponseScorer
 from rlaif.types import Comparison, Completion, Preference, content_id
@@ -26,7 +28,10 @@ class RewardModelLabeler:
         temperature: Above 0; 1 is the Bradley-Terry model that reward models are trained by.
         label: Which output is the score, from 0, for classifiers that have several (their logits).
         batch_size: Responses per forward pass.
-        max_length: Tokens of prompt and response; a longer prompt is cut from the left.
+        max_length: Tokens of prompt and response, at most what the tokenizer allows; a longer prompt is cut from the
+            left.
+        text_format: What it reads, by :class:`rlaif.models.classifier_text.ClassifierText`: ``plain`` for rlaif's own
+            reward models, ``pair`` for encoders, ``chat`` for most published reward models.
         revision: Branch, tag or commit on the hub.
         prompt: Accepted from a composed configuration and not used: a classifier is not prompted.
         engine: Likewise.
@@ -47,6 +52,7 @@ class RewardModelLabeler:
         label: int = 0,
         batch_size: int = 32,
         max_length: int = 2048,
+        text_format: TextFormat = "plain",
         revision: str | None = None,
         prompt: PairwisePrompt | None = None,
         engine: Engine | None = None,
@@ -60,6 +66,8 @@ class RewardModelLabeler:
             problems.append(f"labeler.temperature={temperature}: must be above 0")
         if label < 0:
             problems.append(f"labeler.label={label}: must be 0 or above")
+        if text_format not in get_args(TextFormat):
+            problems.append(f"labeler.text_format={text_format}: must be one of {', '.join(get_args(TextFormat))}")
         if problems:
             raise ConfigError(problems)
         self.spec = ModelSpec(model, revision=revision)
@@ -68,12 +76,13 @@ class RewardModelLabeler:
         self.output = label
         self.batch_size = batch_size
         self.max_length = max_length
+        self.text_format = text_format
         self.prompt = prompt
         self.engine = engine
 
     @property
     def identity(self) -> str:
-        options = (self.source, repr(self.temperature), str(self.output), str(self.max_length))
+        options = (self.source, repr(self.temperature), str(self.output), str(self.max_length), self.text_format)
         return content_id("RewardModelLabeler", self._model_identity, *options)
 
     @cached_property
@@ -88,13 +97,10 @@ class RewardModelLabeler:
             raise EngineError(
                 f"labeler.label={self.output}: {self.spec.name} has {num_outputs} outputs, numbered from 0"
             )
-        return ResponseScorer(
-            model,
-            load_tokenizer(self.spec),
-            batch_size=self.batch_size,
-            max_length=self.max_length,
-            output=self.output,
-        )
+        tokenizer = load_tokenizer(self.spec, needs_end=False)
+        max_length = min(self.max_length, tokenizer.model_max_length)
+        text = ClassifierText(tokenizer, self.text_format, max_length=max_length)
+        return ResponseScorer(model, text, batch_size=self.batch_size, output=self.output)
 
     def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
         """Score both candidates of every pair; a score that is not finite makes the label missing."""

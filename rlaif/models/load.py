@@ -172,19 +172,23 @@ def _load_weights(auto: Any, spec: ModelSpec, device_map: str | None = None) -> 
     return fast_linear(model.eval())
 
 
-def load_tokenizer(spec: ModelSpec | str) -> PreTrainedTokenizerBase:
+def load_tokenizer(spec: ModelSpec | str, *, needs_end: bool = True) -> PreTrainedTokenizerBase:
     """The model's tokenizer, padding on the right, with its own pad token or else the end token as pad.
+
+    Args:
+        spec: A specification, or just its name.
+        needs_end: False for models that end no text, such as encoders.
 
     Raises:
         ConfigError: The name leads nowhere.
-        EngineError: It cannot be read, or it has no end token.
+        EngineError: It cannot be read, or it has no end token and needs one.
     """
     from transformers import AutoTokenizer
 
     spec = ModelSpec(spec) if isinstance(spec, str) else spec
     tokenizer: PreTrainedTokenizerBase = _from_pretrained(AutoTokenizer, spec)
     tokenizer.padding_side = "right"
-    if tokenizer.eos_token_id is None:
+    if tokenizer.eos_token_id is None and needs_end:
         raise EngineError(f"model.name={spec.name}: its tokenizer has no end token (eos_token); set one and save it")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -261,7 +265,7 @@ def _load_classifier(spec: ModelSpec) -> PreTrainedModel:
     model = _load_weights(AutoModelForSequenceClassification, spec)
     config = model.config.get_text_config()
     if config.pad_token_id is None:
-        tokenizer = load_tokenizer(spec)
+        tokenizer = load_tokenizer(spec, needs_end=False)
         candidates = (tokenizer.pad_token_id, tokenizer.bos_token_id, 0, 1)
         config.pad_token_id = next(one for one in candidates if one not in (None, tokenizer.eos_token_id))
     return model

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 from transformers.modeling_layers import GenericForSequenceClassification
 
-from rlaif.data.examples import completion_ids, pad_right, prompt_ids
-from rlaif.models.tokenizers import PromptTokenizer
-from rlaif.tasks.base import Task, get_task
+from rlaif.data.examples import pad_right
+from rlaif.models.classifier_text import ClassifierInput, ClassifierText
 from rlaif.types import Completion, Prompt
 
 
-def classifier_logits(model: PreTrainedModel, input_ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
+def classifier_logits(
+    model: PreTrainedModel, input_ids_BT: Tensor, lengths_B: Tensor, *, type_ids_BT: Tensor | None = None
+) -> Tensor:
     """The model's own outputs for each row, whatever the rows beside it are.
 
     Args:
         model: ``AutoModelForSequenceClassification`` with ``config.pad_token_id``.
         input_ids_BT: Right-padded with any id.
         lengths_B: Tokens per row without padding.
+        type_ids_BT: Which of two texts each token belongs to, for a model that asks for it.
 
     Returns:
         [B, outputs] in float32.
@@ -30,7 +33,8 @@ def classifier_logits(model: PreTrainedModel, input_ids_BT: Tensor, lengths_B: T
     padded_BT = input_ids_BT.masked_fill(~mask_BT, model.config.get_text_config().pad_token_id)
     # Attention without a mask is faster, and a decoder's last token sees no padding to its right anyway.
     attention_mask = None if isinstance(model, GenericForSequenceClassification) else mask_BT.long()
-    logits: Tensor = model(input_ids=padded_BT, attention_mask=attention_mask, use_cache=False).logits
+    more = {} if type_ids_BT is None else {"token_type_ids": type_ids_BT}
+    logits: Tensor = model(input_ids=padded_BT, attention_mask=attention_mask, use_cache=False, **more).logits
     return logits.float()
 
 
@@ -40,44 +44,35 @@ class ResponseScorer:
     Args:
         model: A sequence classifier with ``config.pad_token_id``, as :mod:`rlaif.models.load` gives it; it is put into
             evaluation mode and its gradients are switched off.
-        tokenizer: The model's.
+        text: Writes what it reads.
         batch_size: Responses per forward pass.
-        max_length: Tokens of prompt and response; a longer prompt is cut from the left.
         output: Which of the classifier's outputs is the score.
-        task: Says how a prompt is written; None takes each prompt's own.
     """
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        *,
-        batch_size: int,
-        max_length: int,
-        output: int = 0,
-        task: Task | None = None,
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, text: ClassifierText, *, batch_size: int, output: int = 0) -> None:
         self.model = model.eval().requires_grad_(False)
-        self.tokenizer = PromptTokenizer(tokenizer)
+        self.text = text
         self.batch_size = batch_size
-        self.max_length = max_length
         self.output = output
-        self.task = task
+        self._takes_types = (
+            text.text_format == "pair"
+            and "token_type_ids" in text.tokenizer.tokenizer.model_input_names
+            and "token_type_ids" in signature(model.forward).parameters
+        )
 
     @torch.no_grad()
     def __call__(self, prompts: Sequence[Prompt], responses: Sequence[Completion]) -> Tensor:
         """Scores [B] as the model gives them, float32 on the CPU."""
-        sequences = [self._sequence(prompt, response) for prompt, response in zip(prompts, responses, strict=True)]
-        order = sorted(range(len(sequences)), key=lambda row: (len(sequences[row]), row))
-        scores_B = torch.empty(len(sequences))
+        read = [self.text(prompt, response) for prompt, response in zip(prompts, responses, strict=True)]
+        order = sorted(range(len(read)), key=lambda row: (len(read[row].ids), row))
+        scores_B = torch.empty(len(read))
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
-            batch = pad_right([sequences[row] for row in rows], pad_id=0)
-            ids_BT, lengths_B = (part.to(self.model.device) for part in batch)
-            scores_B[rows] = classifier_logits(self.model, ids_BT, lengths_B)[:, self.output].cpu()
+            scores_B[rows] = self._scores([read[row] for row in rows])
         return scores_B
 
-    def _sequence(self, prompt: Prompt, response: Completion) -> list[int]:
-        (prompt_row,) = prompt_ids(self.tokenizer, self.task or get_task(prompt.task), [prompt])
-        response_row = completion_ids(self.tokenizer, response)
-        return prompt_row[-max(1, self.max_length - len(response_row)) :] + response_row
+    def _scores(self, batch: Sequence[ClassifierInput]) -> Tensor:
+        device = self.model.device
+        ids_BT, lengths_B = (part.to(device) for part in pad_right([row.ids for row in batch], pad_id=0))
+        types_BT = pad_right([row.type_ids for row in batch], pad_id=0)[0].to(device) if self._takes_types else None
+        return classifier_logits(self.model, ids_BT, lengths_B, type_ids_BT=types_BT)[:, self.output].cpu()

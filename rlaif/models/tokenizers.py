@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+from jinja2 import TemplateError
 
 from rlaif.errors import EngineError
 from rlaif.types import Segment, StructuredPrompt, as_unicode
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
     from transformers import PreTrainedTokenizerBase
 
 _PLACEHOLDER = "⟦rlaif⟧"
@@ -71,6 +75,28 @@ class PromptTokenizer:
     def policy_ids(self, text: str) -> list[int]:
         """Ids of a policy's prompt: the begin token, if the tokenizer uses one, and the text as data."""
         return [*self.before_ids, *self._encode(text, is_data=True, opens=self._opens), *self.after_ids]
+
+    def pair(self, first: str, second: str, *, max_length: int) -> Encoding:
+        """Two texts of data as the tokenizer puts them together, e.g. ``[CLS] first [SEP] second [SEP]``.
+
+        Args:
+            first: Cut from the left when both are too long.
+            second: Cut from the right when it is too long alone.
+            max_length: Tokens of both with the special ones around them.
+        """
+        room = max_length - self._joining.num_special_tokens_to_add(is_pair=True)
+        texts = [as_unicode(text).replace(_UNREACHABLE, "?") for text in (first, second)]
+        one, two = (self._backends[True, True].encode(text, add_special_tokens=False) for text in texts)
+        two.truncate(max(1, room - 1))
+        one.truncate(max(1, room - len(two)), direction="left")
+        return self._joining.post_process(one, two)
+
+    @cached_property
+    def _joining(self) -> Tokenizer:
+        from tokenizers import Tokenizer
+
+        backend = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        return Tokenizer.from_str(json.dumps(backend | {"truncation": None, "padding": None}))
 
     def decode(self, ids: list[int] | tuple[int, ...]) -> str:
         """Text of token ids without special tokens."""
@@ -146,7 +172,8 @@ def _spell_out_bytes(backend: dict[str, Any]) -> None:
 def _frame(tokenizer: PreTrainedTokenizerBase, chat_template: str) -> tuple[list[int], list[int]]:
     """Ids before and after the prompt, made once."""
     if chat_template == "model":
-        before, after = _chat_frame(tokenizer)
+        option = "labeler.engine.chat_template=model"
+        before, after = chat_pieces(tokenizer, ["user"], option=option, add_generation_prompt=True)
         return (
             list(tokenizer(before, add_special_tokens=False)["input_ids"]),
             list(tokenizer(after, add_special_tokens=False)["input_ids"]),
@@ -155,22 +182,35 @@ def _frame(tokenizer: PreTrainedTokenizerBase, chat_template: str) -> tuple[list
     return ([tokenizer.bos_token_id] if begins else []), []
 
 
-def _chat_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
+def chat_pieces(
+    tokenizer: PreTrainedTokenizerBase, roles: Sequence[str], *, option: str, add_generation_prompt: bool = False
+) -> list[str]:
+    """What the tokenizer's chat template writes around the texts of these turns: one piece more than there are turns.
+
+    Args:
+        tokenizer: A chat model's.
+        roles: ``user``, ``assistant`` or ``system`` for each turn.
+        option: What the user typed to get here, for the errors.
+        add_generation_prompt: Begin the assistant's next turn.
+
+    Raises:
+        EngineError: There is no template, it refuses these turns, or it does not keep their texts as they are.
+    """
     if not tokenizer.chat_template:
-        raise EngineError(
-            "labeler.engine.chat_template=model: this model's tokenizer has no chat template; "
-            "take chat_template=none, or a model that was tuned for chat"
+        raise EngineError(f"{option}: this model's tokenizer has no chat template, so it was not made for chats")
+    try:
+        chat = tokenizer.apply_chat_template(
+            [{"role": role, "content": _PLACEHOLDER} for role in roles],
+            add_generation_prompt=add_generation_prompt,
+            tokenize=False,
+            chat_template=_FIXED_DATE + tokenizer.get_chat_template(),
         )
-    chat = tokenizer.apply_chat_template(
-        [{"role": "user", "content": _PLACEHOLDER}],
-        add_generation_prompt=True,
-        tokenize=False,
-        chat_template=_FIXED_DATE + tokenizer.get_chat_template(),
-    )
+    except TemplateError as error:
+        raise EngineError(f"{option}: the template refuses the turns {', '.join(roles)}: {error}") from error
     pieces = str(chat).split(_PLACEHOLDER)
-    if len(pieces) != 2:
+    if len(pieces) != len(roles) + 1:
         raise EngineError(
-            f"labeler.engine.chat_template=model: this model's template writes the user's text {len(pieces) - 1} times "
-            "where it must write it once, unchanged; take chat_template=none"
+            f"{option}: this model's template writes {len(pieces) - 1} texts where there are {len(roles)}; it must "
+            "write each once, unchanged"
         )
-    return pieces[0], pieces[1]
+    return pieces

@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlaif.errors import ConfigError
+from rlaif.models.classifier_text import ClassifierText
 from rlaif.models.load import ModelSpec, load_reward_model, load_tokenizer
 from rlaif.models.response_scorer import ResponseScorer
 from rlaif.rewards.base import RewardBatch
@@ -46,9 +47,8 @@ class RewardModelReward:
 
     def use(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, task: Task) -> RewardModelReward:
         """Score with a model that is already in memory; returns itself."""
-        self.raw_scores = ResponseScorer(
-            model, tokenizer, batch_size=self.batch_size, max_length=self.max_length, task=task
-        )
+        text = ClassifierText(tokenizer, max_length=self.max_length, task=task)
+        self.raw_scores = ResponseScorer(model, text, batch_size=self.batch_size)
         return self
 
     def to(self, device: torch.device | str) -> RewardModelReward:

@@ -170,8 +170,8 @@ def test_a_chat_frame_is_the_template_around_the_prompt() -> None:
     ("template", "message"),
     [
         (None, "no chat template"),
-        ("{% for m in messages %}{{ m.content }} {{ m.content }}{% endfor %}", "2 times"),
-        ("hello", "0 times"),
+        ("{% for m in messages %}{{ m.content }} {{ m.content }}{% endfor %}", "2 texts where there are 1"),
+        ("hello", "0 texts where there are 1"),
     ],
 )
 def test_a_template_that_cannot_frame_a_prompt_is_an_error(template: str | None, message: str) -> None:

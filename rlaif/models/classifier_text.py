@@ -1,0 +1,89 @@
+"""What a sequence classifier reads of a prompt and a response, in the form that it was trained on."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Literal, NamedTuple
+
+from transformers import PreTrainedTokenizerBase
+
+from rlaif.data.examples import completion_ids, prompt_ids
+from rlaif.data.transcripts import instruction_of, messages
+from rlaif.errors import EngineError
+from rlaif.models.tokenizers import PromptTokenizer, chat_pieces
+from rlaif.tasks.base import Task, get_task
+from rlaif.types import Completion, Prompt
+
+TextFormat = Literal["plain", "pair", "chat"]
+
+
+class ClassifierInput(NamedTuple):
+    """One row."""
+
+    ids: list[int]
+    type_ids: list[int]
+    """0, and 1 for the second text of a pair."""
+
+
+class ClassifierText:
+    """Writes prompt and response as a classifier reads them; both are data, which never becomes a special token.
+
+    Args:
+        tokenizer: The classifier's.
+        text_format: ``plain``: the response follows the prompt, then the end token, as a policy writes it;
+            ``pair``: the tokenizer's form for two texts (``[CLS] prompt [SEP] response [SEP]``), a dialogue of one turn
+            without its turn marks; ``chat``: the turns of user and assistant in the tokenizer's chat template.
+        max_length: Tokens of prompt and response; a longer prompt is cut from the left.
+        task: Says how a prompt is written; None takes each prompt's own.
+
+    Raises:
+        EngineError: The tokenizer has no end token (``plain``) or no chat template (``chat``).
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        text_format: TextFormat = "plain",
+        *,
+        max_length: int,
+        task: Task | None = None,
+    ) -> None:
+        if text_format == "plain" and tokenizer.eos_token_id is None:
+            raise EngineError(
+                "labeler.text_format=plain: the classifier's tokenizer has no end token (eos_token), so it was trained "
+                "on another form; most encoders take labeler.text_format=pair"
+            )
+        self.tokenizer = PromptTokenizer(tokenizer)
+        self.text_format = text_format
+        self.max_length = max_length
+        self.task = task
+        self._frame = cache(self._chat_frame)
+
+    def __call__(self, prompt: Prompt, response: Completion) -> ClassifierInput:
+        """Token ids of one response to one prompt."""
+        task = self.task or get_task(prompt.task)
+        if self.text_format == "plain":
+            (prompt_row,) = prompt_ids(self.tokenizer, task, [prompt])
+            return self._cut(prompt_row, completion_ids(self.tokenizer, response))
+        text = task.policy_text(prompt.text)
+        if self.text_format == "chat":
+            return self._chat(text, response.text.strip())
+        pair = self.tokenizer.pair(instruction_of(text), response.text.strip(), max_length=self.max_length)
+        return ClassifierInput(pair.ids, pair.type_ids)
+
+    def _chat(self, prompt: str, response: str) -> ClassifierInput:
+        turns = messages(prompt)
+        *frame, before_response, after = self._frame(tuple(turn["role"] for turn in turns))
+        ids: list[int] = []
+        for piece, turn in zip(frame, turns, strict=True):
+            ids += [*piece, *self.tokenizer.data_ids(turn["content"])]
+        return self._cut(ids + list(before_response), [*self.tokenizer.data_ids(response), *after])
+
+    def _chat_frame(self, roles: tuple[str, ...]) -> list[list[int]]:
+        """Ids around the turns' texts and the response."""
+        pieces = chat_pieces(self.tokenizer.tokenizer, [*roles, "assistant"], option="labeler.text_format=chat")
+        return [self.tokenizer.trusted_ids(piece) for piece in pieces]
+
+    def _cut(self, prompt_row: list[int], response_row: list[int]) -> ClassifierInput:
+        ids = prompt_row[-max(1, self.max_length - len(response_row)) :] + response_row
+        return ClassifierInput(ids, [0] * len(ids))
