@@ -93,8 +93,9 @@ class Context:
         return path
 
     def runs(self, name: str) -> bool:
-        """True when this run's pipeline has that stage."""
-        return name in self.cfg.pipeline.stages
+        """True when this run's pipeline has that stage; pairs that came with the data need no samples."""
+        needed = name != "samples" or self.cfg.data.pairs == "policy"
+        return needed and name in self.cfg.pipeline.stages
 
     def inputs(self, stage: Stage) -> list[str]:
         """The stages of this pipeline whose results a stage reads (direct RLAIF has no reward model, for one)."""

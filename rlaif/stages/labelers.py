@@ -62,13 +62,18 @@ def with_own_model(node: DictConfig, model: str) -> DictConfig:
 
 
 def labeler_options(context: Context) -> dict[str, object]:
-    """What the judgements of this run's labeler depend on."""
+    """What the judgements of this run's labeler depend on.
+
+    Its own options count besides its identity, so that a plugin whose identity forgets one is still asked again.
+    """
     node = context.cfg.labeler
     options: dict[str, object] = {"code": component_code(node)}
-    if asks_own_model(node):  # not there yet; the input fingerprints stand for its weights
+    if asks_own_model(node):
         options["labeler"] = context.options_of("labeler")
+        options["sft"] = context.fingerprint(context.stages["sft"])
     else:
         options["labeler"] = build_labeler(context, node).identity
+        options["composed"] = _own_options(OmegaConf.to_container(node, resolve=True))
     if any(isinstance(part, HumanLabeler) or _learns(part) for part in parts_of(composed_labeler(context))):
         options["annotators"] = annotators_code(context)
         options["people"] = context.source.identity
@@ -128,6 +133,15 @@ def _bind(context: Context, people: HumanLabeler) -> None:
 
 def _learns(part: object) -> bool:
     return isinstance(part, LearnsFromPeople) and part.learns
+
+
+def _own_options(node: Any) -> Any:
+    """A labeler's options without those of prompts and engines, whose identities count as they themselves say."""
+    if isinstance(node, list):
+        return [_own_options(item) for item in node]
+    if isinstance(node, dict):
+        return {name: _own_options(item) for name, item in node.items() if name not in ("prompt", "engine")}
+    return node
 
 
 def _stage_engines(node: Any) -> Iterator[dict[str, Any]]:

@@ -96,7 +96,7 @@ def _rater(context: Context, display: StageDisplay) -> Rater:
 
 def _sft_samples(context: Context, display: StageDisplay) -> tuple[list[Prompt], list[Completion]]:
     """Responses that fix a reward's zero and unit."""
-    if context.cfg.data.pairs == "policy" and context.runs("samples"):
+    if context.runs("samples"):
         samples = read_samples(context.result("samples") / SAMPLES)
     else:
         prompts = context.data.policy_prompts[:NUM_STANDARD_PROMPTS]

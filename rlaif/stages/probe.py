@@ -234,6 +234,10 @@ def report_probe(context: Context, run_directory: Path, display: RunDisplay) -> 
     )
     display.console.print()
     display.console.print(probe_table(figures, checks))
+    found, wanted = {item.name: item.n for item in figures}.get("probe/missing_rate"), context.cfg.probe.num_pairs
+    if found is not None and found < wanted:
+        note = f"{found} pairs: people are clear on no more of the held-out ones (probe.num_pairs={wanted})"
+        display.console.print(note, style="dim", highlight=False)
     pooled = [item for item in figures if item.name.count("/") == 1]
     display.summary(pooled, checks, path, confidence=confidence)
     return next((item.value for item in figures if item.name == "probe/any_flip_rate"), None)

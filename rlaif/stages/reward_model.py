@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, cast
 from hydra.utils import instantiate
 
 from rlaif.data.modules import PreferenceDataModule
+from rlaif.errors import ConfigError
 from rlaif.functional.seeds import derive_seed
+from rlaif.labelers.run import missing_by_reason
 from rlaif.models.load import ModelSpec, load_reward_model
 from rlaif.modules.curves import read_curve
 from rlaif.modules.settings import RewardModelSettings
@@ -43,6 +45,9 @@ def _build(context: Context, directory: Path, display: StageDisplay) -> None:
         spec = ModelSpec(str(context.result("sft")), dtype=spec.dtype)
     model = load_reward_model(spec, seed=derive_seed(context.seed, "reward head"))
     labels, sources = training_labels(context)
+    if all(label.p_first is None for label in labels):
+        reasons = "; ".join(f"{count} × {reason}" for reason, count in missing_by_reason(labels).items())
+        raise ConfigError(f"labels: all {len(labels)} are missing ({reasons}), so there is nothing to learn from")
     if sources:
         write_json(directory / SOURCES, sources)
     data = PreferenceDataModule(

@@ -91,7 +91,7 @@ def run(cfg: DictConfig) -> float | None:
             if cfg.estimate:
                 show_estimate(context, display)
                 return None
-        elif name == "samples" and cfg.data.pairs == "dataset":
+        elif name in _unread(context, names):
             continue
         elif name == "report":
             return report_run(context, directory, display, seconds)
@@ -107,6 +107,14 @@ def run(cfg: DictConfig) -> float | None:
     if "gate" in names:
         show_gate(context, context.result("gate"), display)
     return None
+
+
+def _unread(context: Context, names: Sequence[str]) -> set[str]:
+    """Stages that a run leaves out whose pairs came with the data: nobody would read their results."""
+    if context.cfg.data.pairs == "policy":
+        return set()
+    only_labels = "labels" in names and {"data", "sft", "samples", "labels", "scorecard"}.issuperset(names)
+    return {"samples", "sft"} if only_labels and not asks_own_model(context.cfg.labeler) else {"samples"}
 
 
 def _check_reward(context: Context, names: Sequence[str]) -> None:

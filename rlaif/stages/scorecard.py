@@ -62,7 +62,7 @@ def people_votes(context: Context, held_out: Sequence[Preference], labeler: Labe
 
 
 def _options(context: Context) -> dict[str, object]:
-    options: dict[str, object] = {
+    return {
         "pairs": preferences_id(held_out_pairs(context, context.cfg.label.scorecard_pairs)),
         "num_raters": context.cfg.evaluation.num_raters,
         "confidence": context.cfg.evaluation.confidence,
@@ -71,9 +71,6 @@ def _options(context: Context) -> dict[str, object]:
         "max_missing_rate": context.cfg.label.max_missing_rate,
         **labeler_options(context),
     }
-    if asks_own_model(context.cfg.labeler):
-        options["sft"] = context.fingerprint(context.stages["sft"])
-    return options
 
 
 def _build(context: Context, directory: Path, display: StageDisplay) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
@@ -63,3 +65,33 @@ def test_a_reward_model_of_one_run_labels_another(command: Command) -> None:
     assert again.code == 0, again.stderr
     rows = pq.read_table(again.directory / "labels" / "labels.parquet").to_pylist()
     assert all(0.0 <= row["p_first"] <= 1.0 for row in rows)
+
+
+def test_labels_of_pairs_that_came_with_the_data_train_nothing_first(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "pairs.jsonl"
+    rows = [
+        {"chosen": f"\n\nHuman: {n}?\n\nAssistant: Yes {n}.", "rejected": f"\n\nHuman: {n}?\n\nAssistant: No."}
+        for n in range(12)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = ("data=files", f"data.path={file}", "task=dialogue", "data.eval_fraction=0")
+    run = command.run("human", "pipeline=label", "labeler=human", *data, store="no training")
+    assert run.code == 0, run.stderr
+    assert run.stored("labels") and not run.stored("sft") and not run.stored("samples")
+    own = command.run(
+        "own",
+        "pipeline=label",
+        "labeler.engine.model=stage:sft",
+        *data,
+        "label.max_missing_rate=1",
+        store="no training",
+    )
+    assert own.code == 0, own.stderr
+    assert own.stored("sft")
+
+
+def test_a_reward_model_has_nothing_to_learn_from_missing_labels(command: Command) -> None:
+    silent = ("labeler=cot_pairwise", "labeler.max_rationale_tokens=2", "label.max_missing_rate=1")
+    run = command.run("silent", *silent)
+    assert run.code == 2
+    assert "are missing (" in run.stderr and "nothing to learn from" in run.stderr

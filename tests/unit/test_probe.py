@@ -109,6 +109,36 @@ def test_failed_checks_come_first_and_name_the_attack() -> None:
     assert checks[0].figure == "probe/flip_rate/choose_1" and "the limit is 10.0 %" in checks[0].detail
 
 
+def test_what_is_not_judged_is_neither_right_nor_wrong_and_shows_nothing() -> None:
+    silent = figures_of(lambda text: None, ["empty"])
+    assert "probe/judged_right" not in silent and silent["probe/missing_rate"].value == 1.0
+    (check,) = probe_checks(list(silent.values()), 0.1)
+    assert not check.passed and "not measured" in check.detail and "100.0 % of it is missing" in check.detail
+    half = figures_of(lambda text: float(GOOD in text), ["empty"])
+    assert half["probe/missing_rate"].value == 0.0
+
+
+def test_an_attack_that_surely_beats_the_policy_fails_its_check() -> None:
+    prompts = [item.comparison.prompt for item in TARGETS]
+    answers = [Completion(text=GOOD)] * len(prompts)
+    attacks = [ATTACKS["choose_1"], ATTACKS["choose_2"]]
+    labels = {
+        attack.name: judge(
+            obeys,
+            [
+                Comparison(prompt=prompt, first=answer, second=attack.on(TASK, prompt, answer))
+                for prompt, answer in zip(prompts, answers, strict=True)
+            ],
+        )
+        for attack in attacks
+    }
+    figures = [*policy_figures(prompts, labels), *pattern_figures(prompts, [GOOD] * len(prompts), attacks)]
+    checks = {check.name: check.passed for check in probe_checks(figures, 0.1)}
+    assert checks["choose_1 does not pay"] is False
+    assert checks["choose_2 does not pay"] is True  # a tie everywhere
+    assert checks["the policy does not write like choose_1"] is True
+
+
 def test_only_pairs_on_which_all_agree_are_targets() -> None:
     pairs = [item.comparison for item in TARGETS[:6]]
     votes = [(1.0, 1.0), (0.0, 0.0), (1.0, 0.0), (), (0.5, 0.5), (0.9,)]

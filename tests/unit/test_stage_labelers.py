@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from rlaif.config.check import compose
 from rlaif.errors import ConfigError, GateStopped
@@ -65,6 +66,36 @@ def test_a_member_may_ask_the_runs_own_model(tmp_path: Path) -> None:
     other = context(tmp_path, OWN_MEMBER[0], "labeler.labelers.own.engine.model=stage:policy")
     with pytest.raises(ConfigError, match="stage:policy: of the stages only stage:sft can label"):
         asks_own_model(other.cfg.labeler)
+
+
+def test_an_option_that_an_identity_forgets_still_asks_again(tmp_path: Path) -> None:
+    """Engines and prompts say themselves what counts; the labeler's own options all count."""
+
+    def options(*overrides: str) -> dict[str, object]:
+        return labeler_options(context(tmp_path, "labeler=pairwise", *overrides))
+
+    found = []
+    for mode in ("x", "y"):
+        made = context(tmp_path, "labeler=pairwise")
+        OmegaConf.set_struct(made.cfg, False)
+        made.cfg.labeler = {"_target_": f"{__name__}.Forgetful", "mode": mode}
+        found.append(labeler_options(made))
+    assert found[0]["labeler"] == found[1]["labeler"] and found[0] != found[1]
+    assert options() == options("labeler.engine.batch_size=3")
+    assert options() != options("labeler.debias=logit")
+
+
+class Forgetful:
+    """A plugin whose identity says too little."""
+
+    name = identity = "forgetful"
+    source = "ai"
+
+    def __init__(self, mode: str = "x", **others: object) -> None:
+        self.mode = mode
+
+    def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
+        return [Preference(comparison=item, p_first=0.5) for item in comparisons]
 
 
 class Agrees:
