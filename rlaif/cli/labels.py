@@ -6,7 +6,8 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -14,13 +15,13 @@ from typing import NoReturn
 from rlaif.cli.messages import report_error
 from rlaif.data.cards import Card
 from rlaif.data.exports import ExportCounts, ExportOptions, export_rows, write_rows
-from rlaif.data.label_set import SplitOptions, write_label_set
+from rlaif.data.label_set import SplitOptions, check_replaceable, write_label_set
 from rlaif.data.label_table import LabelTable, preferences_of
 from rlaif.data.mixing import mix_labels
 from rlaif.data.pair_files import FORMATS, PairFile
-from rlaif.data.preferences_io import iterate_preferences, write_preferences
+from rlaif.data.preferences_io import is_label_table, iterate_preferences, write_preferences
 from rlaif.data.show import find_tables, label_lines, summary_lines
-from rlaif.errors import ConfigError, RlaifError
+from rlaif.errors import ConfigError, RlaifError, StoreError
 from rlaif.tasks.base import get_task
 from rlaif.types import Preference
 
@@ -83,7 +84,8 @@ def export(arguments: argparse.Namespace) -> None:
     )
     counts = ExportCounts()
     labels = (label for table in tables for label in iterate_preferences(table))
-    write_rows(arguments.out, export_rows(labels, options, counts))
+    with _writing(arguments.out, tables):
+        write_rows(arguments.out, export_rows(labels, options, counts))
     print(f"{counts.written:,} labels written to {arguments.out}")
     _print_counts("left out", counts.left_out)
 
@@ -93,7 +95,9 @@ def import_labels(arguments: argparse.Namespace) -> None:
     if not arguments.source:
         raise ConfigError("--source: say who gave the labels, e.g. --source human")
     table = _read(arguments, arguments.path)
-    write_preferences(arguments.out, preferences_of(table, get_task(arguments.task), arguments.source))
+    labels = preferences_of(table, get_task(arguments.task), arguments.source)
+    with _writing(arguments.out, [arguments.path]):
+        write_preferences(arguments.out, labels)
     print("\n".join([*table.reading.lines(), f"written to {arguments.out}"]))
 
 
@@ -109,7 +113,8 @@ def mix(arguments: argparse.Namespace) -> None:
         for path, weight in zip(arguments.tables, weights, strict=True)
     ]
     labels, num_repeated = mix_labels(parts)
-    write_preferences(arguments.out, labels)
+    with _writing(arguments.out, [path for path in arguments.tables if path.is_file()]):
+        write_preferences(arguments.out, labels)
     print(f"{len(labels):,} labels written to {arguments.out}, {num_repeated:,} left out: same source and pair")
     print("\n".join(summary_lines(labels)))
 
@@ -121,11 +126,28 @@ def _export_dataset(arguments: argparse.Namespace, tables: Sequence[Path]) -> No
     if arguments.scorecard is not None:
         card = replace(card, scorecard=Card.figures(arguments.scorecard))
     options = SplitOptions(validation=arguments.validation, test=arguments.test)
-    counts = write_label_set(tables[0], arguments.out, card, options=options, with_evidence=arguments.evidence)
+    check_replaceable(arguments.out, tables[0])
+    with _writing(arguments.out, tables):
+        counts = write_label_set(tables[0], arguments.out, card, options=options, with_evidence=arguments.evidence)
     rows = ", ".join(f"{count:,} {split}" for split, count in counts.rows.items())
     print(f"{counts.num_rows:,} rows written to {arguments.out}: {rows}")
     _print_counts("left out", Counter({"same source and pair": counts.num_repeated}))
     _print_counts("kept without a label", counts.missing)
+
+
+@contextmanager
+def _writing(out: Path, read: Sequence[Path]) -> Iterator[None]:
+    """Never replace labels, and say in this command's words why OUT cannot be written."""
+    if out.is_file() and any(out.samefile(path) for path in read):
+        raise ConfigError(f"{out}: is what is read; give OUT another name")
+    if is_label_table(out):
+        raise ConfigError(f"{out}: is a label table already, which stays as it is; give OUT another name")
+    try:
+        yield
+    except (StoreError, OSError) as error:
+        cause = error.__cause__ if isinstance(error, StoreError) else error
+        reason = cause.strerror if isinstance(cause, OSError) else error
+        raise ConfigError(f"{out}: cannot be written ({reason}); give OUT another place") from error
 
 
 def _read(arguments: argparse.Namespace, path: Path) -> LabelTable:

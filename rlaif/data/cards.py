@@ -18,6 +18,8 @@ META = "meta.json"
 COST = "cost.json"
 REPORT = "report.json"
 SCORECARD = "scorecard.json"
+TITLE = "# Preference labels: "
+TAG = "- rlaif"
 
 LOAD = """```python
 from datasets import load_dataset
@@ -106,7 +108,7 @@ def card_text(card: Card, counts: SetCounts, *, evidence: bool) -> str:
     tasks = ", ".join(sorted(counts.tasks)) or "no task"
     sections = [
         _front_matter(counts),
-        f"# Preference labels: {tasks}",
+        f"{TITLE}{tasks}",
         "Soft preferences over pairs of responses: `p_first` is the probability that `first` is the better one, null"
         " where no label was obtained, with the reason in `missing`. A missing label is never filled in.",
         _section("Rows", _rows(counts)),
@@ -128,11 +130,19 @@ def card_text(card: Card, counts: SetCounts, *, evidence: bool) -> str:
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
+def is_card(path: Path) -> bool:
+    """Whether a file is a card that :func:`card_text` wrote, edited since or not: its tag and its title are there."""
+    if not path.is_file():
+        return False
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return TAG in lines and any(line.startswith(TITLE) for line in lines)
+
+
 def _front_matter(counts: SetCounts) -> str:
     files = [
         f"  - split: {split}\n    path: data/{split}.parquet" for split, num_rows in counts.rows.items() if num_rows
     ]
-    lines = ["---", "configs:", "- config_name: default", "  data_files:", *files, "tags:", "- preference", "- rlaif"]
+    lines = ["---", "configs:", "- config_name: default", "  data_files:", *files, "tags:", "- preference", TAG]
     return "\n".join([*lines, "---"])
 
 

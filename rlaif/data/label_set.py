@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rlaif.artifacts import atomic_file, atomic_write
-from rlaif.data.cards import SPLITS, Card, SetCounts, card_text
+from rlaif.data.cards import SPLITS, Card, SetCounts, card_text, is_card
 from rlaif.data.pairs import conversation_start
-from rlaif.data.preferences_io import PREFERENCE_SCHEMA, ROWS_AT_ONCE, open_table
+from rlaif.data.preferences_io import PREFERENCE_SCHEMA, ROWS_AT_ONCE, batches_of, open_table
 from rlaif.data.repeated import PairKey
 from rlaif.errors import ConfigError
 from rlaif.types import content_id
@@ -20,6 +20,8 @@ from rlaif.types import content_id
 EVIDENCE = "judgments"
 CARD = "README.md"
 DATA = "data"
+TABLE = "labels.parquet"
+NUM_NAMES_SHOWN = 3
 COUNTED = ["prompt", "task", "source", "labeler", "p_first", "missing"]
 
 
@@ -55,6 +57,33 @@ class SplitOptions:
         return "validation" if position < self.test + self.validation else "train"
 
 
+def check_replaceable(folder: Path, table: Path) -> None:
+    """Refuse a folder where a label set would replace what is not a label set of ours.
+
+    Args:
+        folder: Where the set would be written. It may be absent, hold no file, or hold an earlier set: a card that
+            :func:`~rlaif.data.cards.card_text` wrote.
+        table: The label table that the set would be made from.
+
+    Raises:
+        ConfigError: The folder holds other files, a run's own label table, or ``table`` itself.
+    """
+    if not folder.is_dir() or not any(path.is_file() for path in folder.rglob("*")):
+        return
+    todo = "name a folder that does not exist yet"
+    if table.resolve().parent in (folder.resolve(), (folder / DATA).resolve()):
+        raise ConfigError(f"{folder}: {table} lies in it, which a new set would replace; {todo}")
+    if (folder / TABLE).exists():
+        raise ConfigError(f"{folder}: is a run's result ({TABLE} lies in it), which stays as it is; {todo}")
+    if not is_card(folder / CARD):
+        names = sorted(path.name for path in folder.iterdir())
+        shown = ", ".join(names[:NUM_NAMES_SHOWN]) + (", …" if len(names) > NUM_NAMES_SHOWN else "")
+        raise ConfigError(
+            f"{folder}: holds files ({shown}) and no label set that rlaif wrote, so nothing was written there; {todo},"
+            " or an empty one"
+        )
+
+
 def write_label_set(
     table: Path, folder: Path, card: Card, *, options: SplitOptions | None = None, with_evidence: bool = False
 ) -> SetCounts:
@@ -65,7 +94,8 @@ def write_label_set(
 
     Args:
         table: A label table.
-        folder: Made when missing; its ``data`` and card are replaced.
+        folder: Made when missing; its card and the three files are replaced, so look with
+            :func:`check_replaceable` first where a person names it. Other files in it stay as they are.
         card: What the card tells besides the counts.
         options: Shares of the splits; None takes the defaults.
         with_evidence: Whether the column ``judgments`` (the judge prompts as they were read) stays.
@@ -86,7 +116,7 @@ def write_label_set(
         names = [name for name in PREFERENCE_SCHEMA.names if name in present and (with_evidence or name != EVIDENCE)]
         schema = pa.schema([PREFERENCE_SCHEMA.field(name) for name in names])
         parts = {split: _Part(folder / DATA / f"{split}.parquet", schema, stack) for split in SPLITS}
-        for batch in source.iter_batches(ROWS_AT_ONCE, columns=names):
+        for batch in batches_of(source, table, names):
             rows = batch.select(COUNTED).to_pylist()
             chosen = [options.split_of(row["prompt"]) if next(keeps) else "" for row in rows]
             counts.num_repeated += chosen.count("")
@@ -131,7 +161,7 @@ def _rows_to_keep(table: Path) -> bytearray:
     best: dict[int, int] = {}
     has_label = bytearray()
     with open_table(table, PREFERENCE_SCHEMA) as source:
-        for batch in source.iter_batches(ROWS_AT_ONCE, columns=["prompt", "first", "second", "source", "p_first"]):
+        for batch in batches_of(source, table, ["prompt", "first", "second", "source", "p_first"]):
             for row in batch.to_pylist():
                 pair = PairKey.of(row["prompt"], row["first"], row["second"])
                 key = int(content_id(pair.id, row["source"]), 16)

@@ -97,7 +97,7 @@ def iterate_preferences(path: str | Path) -> Iterator[Preference]:
         DataError: The file is no such table.
     """
     with open_table(path, PREFERENCE_SCHEMA) as table:
-        for batch in table.iter_batches(ROWS_AT_ONCE):
+        for batch in batches_of(table, path):
             for row in batch.to_pylist():
                 yield _preference(row)
 
@@ -149,6 +149,41 @@ def open_table(path: str | Path, schema: pa.Schema) -> pq.ParquetFile:
             f"{path}: the columns {', '.join(absent)} are missing; expected a table written by this version of rlaif"
         )
     return table
+
+
+def batches_of(
+    table: pq.ParquetFile, path: str | Path, columns: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of an open table, a thousand at a time.
+
+    Args:
+        table: From :func:`open_table`.
+        path: Where it lies, for messages.
+        columns: Which to read; None reads all.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    rows = table.iter_batches(ROWS_AT_ONCE, columns=columns)
+    while True:
+        try:
+            batch = next(rows, None)
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{path}: the table is damaged ({error}); get it again") from error
+        if batch is None:
+            return
+        yield batch
+
+
+def is_label_table(path: Path) -> bool:
+    """Whether a file is a label table."""
+    if not path.is_file():
+        return False
+    try:
+        open_table(path, PREFERENCE_SCHEMA).close()
+    except DataError:
+        return False
+    return True
 
 
 def _write(path: str | Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> None:

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rlaif.data.cards import SPLITS
-from rlaif.data.label_set import CARD, DATA
+from rlaif.data.label_set import CARD, DATA, TABLE
 from rlaif.data.repeated import PairKey
 from rlaif.errors import DataError
 from rlaif.types import Judgment, Preference
 
-TABLE = "labels.parquet"
 NUM_LABELERS_SHOWN = 5
 
 

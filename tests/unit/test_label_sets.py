@@ -290,10 +290,11 @@ def test_posts_come_back_without_turns_where_the_task_has_none(tmp_path: Path) -
     post = replace(label(0.8).comparison, prompt=Prompt(task="summarization", text="A post."))
     write_preferences(tmp_path / "labels.parquet", [Preference(comparison=post, p_first=0.8, source="ai")])
     for export, format in ((["trl", "--conversational"], "chosen_rejected"), (["alpaca_eval"], "alpaca_eval")):
+        back = tmp_path / f"{format}.parquet"
         assert run("export", tmp_path / "labels.parquet", tmp_path / "a.json", "--format", *export) == 0
         options = ("--format", format, "--source", "ai", "--task", "summarization")
-        assert run("import", tmp_path / "a.json", tmp_path / "back.parquet", *options) == 0
-        assert read_preferences(tmp_path / "back.parquet")[0].comparison.prompt == post.prompt
+        assert run("import", tmp_path / "a.json", back, *options) == 0
+        assert read_preferences(back)[0].comparison.prompt == post.prompt
 
 
 # Mixing
@@ -387,6 +388,110 @@ def test_export_mix_and_errors_name_the_option(table: Path, tmp_path: Path, caps
     assert "--source: say who gave the labels" in capsys.readouterr().err
     with pytest.raises(DataError):
         read_preferences(tmp_path / "set" / "README.md")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file under a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_set_never_replaces_what_is_no_set(table: Path, tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+    thesis = tmp_path / "thesis"
+    (thesis / "data").mkdir(parents=True)
+    (thesis / "README.md").write_text("---\ntags:\n- preference\n- rlaif\n---\n\n# My thesis\n")
+    (thesis / "data" / "validation.parquet").write_text("mine")
+    before = contents(thesis)
+    assert run("export", table, thesis, "--format", "dataset") == 2
+    assert f"{thesis}: holds files (README.md, data) and no label set that rlaif wrote" in capsys.readouterr().err
+    monkeypatch.chdir(thesis)
+    assert run("export", table, ".", "--format", "dataset") == 2
+    assert "name a folder that does not exist yet" in capsys.readouterr().err
+    assert contents(thesis) == before
+    write_label_set(table, table.parent, Card())
+    before = contents(table.parent)
+    for beside in (table, table.parent / "data" / "train.parquet"):
+        assert run("export", beside, table.parent, "--format", "dataset") == 2
+        assert "lies in it, which a new set would replace" in capsys.readouterr().err
+    write_preferences(tmp_path / "other.parquet", LABELS)
+    assert run("export", tmp_path / "other.parquet", table.parent, "--format", "dataset") == 2
+    assert "is a run's result (labels.parquet lies in it)" in capsys.readouterr().err
+    assert contents(table.parent) == before
+
+
+def test_a_set_replaces_an_earlier_one_and_leaves_no_split_of_it(table: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    labels = [label(0.7, f"\n\nHuman: Question {i}\n\nAssistant:") for i in range(100)]
+    write_preferences(tmp_path / "many.parquet", labels)
+    (folder / "data").mkdir(parents=True)  # empty, as a disk that was full leaves it
+    assert run("export", tmp_path / "many.parquet", folder, "--format", "dataset") == 0
+    assert sorted(contents(folder)) == [
+        "README.md",
+        *(f"data/{name}.parquet" for name in ("test", "train", "validation")),
+    ]
+    (folder / "LICENSE").write_text("mine")
+    (folder / "data" / "notes.txt").write_text("mine")
+    (folder / "README.md").write_text((folder / "README.md").read_text().replace("tags:", "license: mit\ntags:"))
+    assert run("export", table, folder, "--format", "dataset", "--validation", "0", "--test", "0") == 0
+    assert sorted(contents(folder)) == ["LICENSE", "README.md", "data/notes.txt", "data/train.parquet"]
+    assert len(read_preferences(folder / "data" / "train.parquet")) == len(LABELS)
+
+
+@pytest.mark.parametrize("words", [["--format", "dataset"], ["--format", "trl"]])
+def test_a_damaged_table_replaces_nothing(table: Path, tmp_path: Path, words: list[str], capsys: Any) -> None:
+    out = tmp_path / ("set" if "dataset" in words else "pairs.jsonl")
+    assert run("export", table, out, *words) == 0
+    before = contents(tmp_path)
+    content = bytearray(table.read_bytes())
+    content[4:100] = bytes(96)  # the first column, not what stands at the end
+    (tmp_path / "damaged.parquet").write_bytes(content)
+    capsys.readouterr()
+    assert run("export", tmp_path / "damaged.parquet", out, *words) == 2
+    assert f"{tmp_path / 'damaged.parquet'}: the table is damaged" in capsys.readouterr().err
+    assert contents(tmp_path) == before | {"damaged.parquet": bytes(content)}
+
+
+def test_labels_are_never_written_over(table: Path, tmp_path: Path, capsys: Any) -> None:
+    other, votes = tmp_path / "other.parquet", tmp_path / "votes.csv"
+    write_preferences(other, LABELS[:1])
+    votes.write_text("prompt,first,second,p_first\nQ,x,y,1\n")
+    before = contents(tmp_path)
+    for words in (
+        ("mix", other, table),
+        ("import", votes, other, "--format", "table", "--source", "human"),
+        ("export", table, other, "--format", "trl"),
+    ):
+        assert run(*words) == 2
+        assert f"{other}: is a label table already" in capsys.readouterr().err.replace("\n", "")
+    for words in (
+        ("import", votes, votes, "--format", "table", "--source", "human"),
+        ("mix", table, table, other),
+        ("export", table, table, "--format", "trl"),
+    ):
+        assert run(*words) == 2
+        assert ": is what is read; give OUT another name" in capsys.readouterr().err
+    assert contents(tmp_path) == before
+
+
+def test_an_out_that_cannot_be_written_is_one_clear_line(table: Path, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "votes.csv").write_text("prompt,first,second,p_first\nQ,x,y,1\n")
+    for words, out in (
+        (("export", table), "/proc/foo"),
+        (("export", table), tmp_path / "file"),
+        (("export", table), tmp_path / "file" / "below"),
+    ):
+        assert run(*words, out, "--format", "dataset") == 2
+        assert f"{out}: cannot be written (" in (printed := capsys.readouterr().err) and "OUT" in printed
+    for words in (
+        ("export", table, "/proc/foo.jsonl", "--format", "trl"),
+        ("mix", "/proc/foo.jsonl", table),
+        ("import", tmp_path / "votes.csv", "/proc/foo.jsonl", "--format", "table", "--source", "human"),
+    ):
+        assert run(*words) == 2
+        printed = capsys.readouterr().err
+        assert "/proc/foo.jsonl: cannot be written (No such file or directory)" in printed
+        assert "store.dir" not in printed and "start again" not in printed
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_the_command_starts_without_torch() -> None:
