@@ -28,6 +28,7 @@ from rlaif.config import search_path
 from rlaif.config.overrides import OptionCheck, key_problem
 from rlaif.config.paths import conf_dir
 from rlaif.config.places import directory_problems, place_problems
+from rlaif.config.ranges import range_problems
 from rlaif.config.values import value_problems
 from rlaif.errors import ConfigError
 
@@ -198,6 +199,7 @@ def _check_variant(checker: _Checker, options: OptionCheck, groups: list[Overrid
     with open_dict(cfg):
         del cfg["hydra"]
     checker.report(value_problems(cfg))
+    checker.report(range_problems(cfg))
     if checker.places:
         checker.report(place_problems(cfg))
         for option, value in ((run_option, run_dir), ("store.dir", _resolved(cfg, "store.dir"))):

@@ -30,6 +30,8 @@ def place_problems(cfg: DictConfig) -> list[str]:
         values = {str(key): OmegaConf.select(node, str(key), throw_on_missing=False) for key in node}
         if isinstance(file := values.get("path"), str) and not str(target).endswith("HubSource"):
             problems += _input_problems(f"{path}.path", file)
+        if isinstance(folder := values.get("templates"), str):
+            problems += _input_problems(f"{path}.templates", folder)
         if isinstance(variable := values.get("key_env"), str) and variable not in os.environ:
             problems.append(f"{path}.key_env={variable}: this environment variable is not set; export it")
         is_local = target in engines and "url" not in values

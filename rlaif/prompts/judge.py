@@ -37,15 +37,21 @@ class JudgePrompts:
         exemplar_seed: int = 0,
         templates: str | None = None,
     ) -> None:
+        problems = []
         if preamble not in ("base", "detailed"):
-            raise ConfigError(f"labeler.prompt.preamble={preamble}: must be base or detailed")
+            problems.append(f"labeler.prompt.preamble={preamble}: must be base or detailed")
         if not 0 <= num_exemplars <= 8:
-            raise ConfigError(f"labeler.prompt.num_exemplars={num_exemplars}: must be between 0 and 8")
+            problems.append(f"labeler.prompt.num_exemplars={num_exemplars}: must be between 0 and 8")
+        try:
+            template_folder(templates)
+        except ConfigError as error:
+            problems += error.problems
+        if problems:
+            raise ConfigError(problems)
         self.preamble = preamble
         self.num_exemplars = num_exemplars
         self.exemplar_seed = exemplar_seed
         self.templates = templates
-        template_folder(templates)
 
     @property
     def identity(self) -> str:

@@ -7,17 +7,17 @@ import os
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, cast
 
 from hydra.utils import instantiate
 
 from rlaif.data.preferences_io import read_preferences, write_preferences
-from rlaif.engines.answer_cache import AnswerCache, CachePlace, open_cache
+from rlaif.engines.answer_cache import AnswerCache, open_cache
 from rlaif.engines.spending import Ledger
 from rlaif.errors import ConfigError, GateStopped
 from rlaif.labelers.cost import Budget, Prices, cost_figures
 from rlaif.labelers.plan import Plan
-from rlaif.labelers.run import check_options, finished_run, label_part, too_many_missing
+from rlaif.labelers.run import finished_run, label_part, too_many_missing
 from rlaif.labelers.summary import summarize_labels
 from rlaif.labelers.team import Team
 from rlaif.labelers.wrapping import wrap_engines
@@ -55,35 +55,19 @@ def _options(context: Context) -> dict[str, object]:
 
 
 def answer_cache(context: Context) -> AnswerCache | None:
-    """The store's answers of engines, where ``label.cache`` says.
-
-    Raises:
-        ConfigError: ``label.cache`` is none of its values.
-    """
-    place = context.cfg.label.cache
-    if place not in get_args(CachePlace):
-        raise ConfigError(f"label.cache={place}: must be one of {', '.join(get_args(CachePlace))}")
-    return open_cache(place, context.store.root)
+    """The store's answers of engines, where ``label.cache`` says."""
+    return open_cache(context.cfg.label.cache, context.store.root)
 
 
 def prices_and_budget(context: Context) -> tuple[Prices, Budget]:
-    """The config nodes ``cost`` and ``budget``, checked against each other."""
+    """The config nodes ``cost`` and ``budget``, checked against each other.
+
+    Raises:
+        ConfigError: An option of theirs is out of range.
+    """
     prices, budget = cast(Prices, instantiate(context.cfg.cost)), cast(Budget, instantiate(context.cfg.budget))
     budget.check_prices(prices)
     return prices, budget
-
-
-def check_label_options(context: Context) -> None:
-    """Find what labeling could not work with before anything is trained.
-
-    Raises:
-        ConfigError: An option of ``label``, ``cost`` or ``budget`` is out of range.
-    """
-    check_options(context.cfg.label.batch_size, context.cfg.label.max_missing_rate)
-    if context.cfg.label.samples_per_prompt < 2:
-        raise ConfigError(f"label.samples_per_prompt={context.cfg.label.samples_per_prompt}: a pair takes at least 2")
-    answer_cache(context)
-    prices_and_budget(context)
 
 
 def _build(context: Context, directory: Path, display: StageDisplay) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
@@ -44,7 +44,6 @@ from rlaif.types import Comparison, Completion, Figure, Preference, Prompt
 if TYPE_CHECKING:
     from rlaif.evaluation.terminal import RunDisplay, StageDisplay
 
-ProbeResponses = Literal["pairs", "policy"]
 NUM_LABELS = 8
 """Labels that an attack won, with their raw replies, on the page."""
 
@@ -53,15 +52,10 @@ def check_probe(context: Context) -> None:
     """Find what a probe could not work with before anything is asked.
 
     Raises:
-        ConfigError: Every option that is out of range, and data or a policy that is not there.
+        ConfigError: Attacks that do not exist, and data or a policy that is not there.
     """
-    options, problems = context.cfg.probe, []
-    if options.responses not in get_args(ProbeResponses):
-        problems.append(f"probe.responses={options.responses}: must be one of {', '.join(get_args(ProbeResponses))}")
-    if options.num_pairs < 1:
-        problems.append(f"probe.num_pairs={options.num_pairs}: must be at least 1")
-    if not 0.0 <= options.max_flip_rate <= 1.0:
-        problems.append(f"probe.max_flip_rate={options.max_flip_rate:g}: must be between 0 and 1")
+    options = context.cfg.probe
+    problems: list[str] = []
     for find in (lambda: chosen_attacks(options.attacks), lambda: _policy_folders(context)):
         try:
             find()

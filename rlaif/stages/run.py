@@ -5,27 +5,28 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from transformers.utils.logging import disable_progress_bar
 
 from rlaif.artifacts import atomic_write, link
 from rlaif.data.base import SkippedRows
 from rlaif.errors import ConfigError
-from rlaif.evaluation.checks import CheckLimits
 from rlaif.evaluation.terminal import RunDisplay
 from rlaif.modules.trainer import quiet_lightning
+from rlaif.stages.checks import check_labeler, problems_of
 from rlaif.stages.context import Context
 from rlaif.stages.estimate import show_estimate
 from rlaif.stages.evaluation import EVALUATION, build_judge, opponents
 from rlaif.stages.gate import GATE, show_gate
 from rlaif.stages.labelers import asks_own_model
-from rlaif.stages.labels import LABEL, check_label_options
+from rlaif.stages.labels import LABEL, prices_and_budget
 from rlaif.stages.mixing import check_mix
 from rlaif.stages.policy import POLICY, rewards_by_labeler
 from rlaif.stages.pretraining import pretrain_pocket_models
@@ -80,14 +81,7 @@ def run(cfg: DictConfig) -> float | None:
     for name in with_scorecard:
         if name == "data":
             _load_data(context, display)
-            _check_batches(context, names)
-            _check_evaluation(context, names)
-            if not {"labels", "scorecard", "probe"}.isdisjoint(with_scorecard):
-                check_label_options(context)
-            check_mix(context, names)
-            check_scorecard(context, names)
-            if "probe" in names:
-                check_probe(context)
+            _check_all(context, names, with_scorecard)
             if cfg.estimate:
                 show_estimate(context, display)
                 return None
@@ -115,6 +109,30 @@ def _unread(context: Context, names: Sequence[str]) -> set[str]:
         return set()
     only_labels = "labels" in names and {"data", "sft", "samples", "labels", "scorecard"}.issuperset(names)
     return {"samples", "sft"} if only_labels and not asks_own_model(context.cfg.labeler) else {"samples"}
+
+
+def _check_all(context: Context, names: Sequence[str], with_scorecard: Sequence[str]) -> None:
+    """Find what could not work before anything is trained or labeled: all of it at once.
+
+    Raises:
+        ConfigError: With every problem.
+    """
+    checks: list[Callable[[], object]] = [
+        partial(instantiate, context.cfg[name]) for name in ("sft", "reward_model", "policy") if name in names
+    ]
+    checks += [partial(check, context, names) for check in (_check_batches, _check_evaluation)]
+    asks_labeler = not {"labels", "scorecard", "probe"}.isdisjoint(with_scorecard)
+    if "policy" in names:
+        checks.append(partial(instantiate, context.cfg.reward))
+        asks_labeler = asks_labeler or rewards_by_labeler(context)
+    if asks_labeler:
+        checks += [partial(instantiate, context.cfg[name]) for name in ("cost", "budget")]
+        checks += [partial(prices_and_budget, context), partial(check_labeler, context, "labeler")]
+    checks += [partial(check_mix, context, names), partial(check_scorecard, context, names)]
+    if "probe" in names:
+        checks.append(partial(check_probe, context))
+    if problems := list(dict.fromkeys(problems_of(*checks))):
+        raise ConfigError(problems)
 
 
 def _check_reward(context: Context, names: Sequence[str]) -> None:
@@ -168,23 +186,13 @@ def _check_evaluation(context: Context, names: Sequence[str]) -> None:
     """Find what the evaluation could not work with before anything is trained or labeled."""
     if "evaluation" not in names:
         return
-    options = context.cfg.evaluation
-    problems = [
-        f"evaluation.{name}={options[name]}: must be at least 1"
-        for name in ("num_prompts", "num_raters")
-        if options[name] < 1
-    ]
-    if not 0 < options.confidence < 1:
-        problems.append(f"evaluation.confidence={options.confidence}: must be above 0 and below 1")
-    known = [field.name for field in fields(CheckLimits)]
-    for name in options.get("limits") or {}:
-        if name not in known:
-            problems.append(f"evaluation.limits.{name}: there is no such limit; allowed are {', '.join(known)}")
-    if problems:
+    checks: list[Callable[[], object]] = [partial(opponents, context)]
+    if (judge := context.cfg.evaluation.judge) is not None:
+        checks.append(partial(check_labeler, context, "evaluation.judge"))
+    if problems := problems_of(*checks):
         raise ConfigError(problems)
-    if options.judge is None or not asks_own_model(options.judge):
+    if judge is None or not asks_own_model(judge):
         build_judge(context)
-    opponents(context)
 
 
 def _skipped(skipped: SkippedRows) -> str:

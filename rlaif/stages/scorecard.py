@@ -125,19 +125,10 @@ def check_scorecard(context: Context, names: Sequence[str]) -> None:
     """Find what a scorecard could not work with before anything is asked.
 
     Raises:
-        ConfigError: An option is out of range, or there is nothing to measure the labeler against.
+        ConfigError: There is nothing to measure the labeler against.
     """
-    options = context.cfg.label
     problems = []
-    if options.scorecard_pairs is not None and options.scorecard_pairs < 1:
-        problems.append(f"label.scorecard_pairs={options.scorecard_pairs}: must be at least 1, or null for all")
-    if options.min_alignment is not None and not 0.0 < options.min_alignment <= 1.0:
-        problems.append(
-            f"label.min_alignment={options.min_alignment:g}: must be above 0 and at most 1, or null for none"
-        )
     if "scorecard" in with_gate(context, names):
-        if context.cfg.evaluation.num_raters < 1:
-            problems.append(f"evaluation.num_raters={context.cfg.evaluation.num_raters}: must be at least 1")
         if "scorecard" in names and measures_people(context):
             problems.append(
                 "labeler=human: here people's labels are what others are measured against; choose another labeler"

@@ -171,3 +171,39 @@ def test_checking_imports_nothing_heavy() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_options_out_of_range_are_reported_together_with_all_else() -> None:
+    wrong = {
+        "label.batch_size=0": "must be at least 1",
+        "label.max_missing_rate=2": "must be between 0 and 1",
+        "label.scorecard_pairs=-1": "must be at least 1, or null for all",
+        "label.samples_per_prompt=1": "a pair takes at least 2",
+        "label.cache=disk": "must be one of local, network, none",
+        "label.min_alignment=70": "must be above 0 and at most 1, or null for none",
+        "evaluation.confidence=1.0": "must be above 0 and below 1",
+        "evaluation.num_raters=0": "must be at least 1",
+        "labeler.debias=foo": "must be one of",
+    }
+    found = check(list(wrong))
+    for option, said in wrong.items():
+        assert any(line.startswith(f"{option}: {said}") for line in found), (option, found)
+    assert len(found) == len(wrong)
+    assert check(["+evaluation.limits.min_alignmnt=1"])[0].startswith(
+        "evaluation.limits.min_alignmnt: there is no such limit; did you mean min_alignment?"
+    )
+    edges = ("label.max_missing_rate=0", "label.min_alignment=1", "label.scorecard_pairs=null")
+    assert check([*edges, "+evaluation.limits.min_alignment=0.7"]) == []
+    assert check(["pipeline=probe", "probe.responses=both", "probe.max_flip_rate=-0.1", "probe.num_pairs=0"]) == [
+        "probe.num_pairs=0: must be at least 1",
+        "probe.max_flip_rate=-0.1: must be between 0 and 1",
+        "probe.responses=both: must be one of pairs, policy",
+    ]
+
+
+def test_a_wrong_value_hides_no_folder_that_is_not_there() -> None:
+    found = check(["labeler.prompt.preamble=fancy", "labeler.prompt.templates=/nonexist/words"])
+    assert [line.partition(":")[0] for line in found] == [
+        "labeler.prompt.preamble=fancy",
+        "labeler.prompt.templates=/nonexist/words",
+    ]

@@ -22,7 +22,7 @@ from rlaif.evaluation.terminal import RunDisplay
 from rlaif.labelers.cost import Budget, Prices, cost_figures
 from rlaif.stages.context import Context
 from rlaif.stages.estimate import _spread, estimate_labels, show_estimate
-from rlaif.stages.labels import LABEL, answer_cache, build_labeler, check_label_options
+from rlaif.stages.labels import LABEL, answer_cache, build_labeler, prices_and_budget
 from rlaif.stages.run import STAGES
 from rlaif.types import Comparison, Completion, Prompt, Sampling, Segment, StructuredPrompt
 
@@ -137,14 +137,10 @@ def context(tmp_path: Path, *overrides: str) -> Context:
     return Context(cfg, STAGES)
 
 
-def test_wrong_values_are_found_before_anything_is_trained(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"label\.cache=disk: must be one of local, network, none"):
-        check_label_options(context(tmp_path, "label.cache=disk"))
-    with pytest.raises(ConfigError, match=r"label\.batch_size=0"):
-        check_label_options(context(tmp_path, "label.batch_size=0"))
+def test_a_limit_on_money_needs_a_price(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"budget\.max_usd"):
-        check_label_options(context(tmp_path, "budget.max_usd=3"))
-    check_label_options(context(tmp_path, "budget.max_usd=3", "cost.usd_per_hour=0.5"))
+        prices_and_budget(context(tmp_path, "budget.max_usd=3"))
+    prices_and_budget(context(tmp_path, "budget.max_usd=3", "cost.usd_per_hour=0.5"))
 
 
 def test_a_local_estimate_counts_the_tokens_that_labeling_then_reads(tmp_path: Path) -> None:
