@@ -18,10 +18,17 @@ from rlaif.data.exports import ExportCounts, ExportOptions, export_rows, write_r
 from rlaif.data.label_set import SplitOptions, check_replaceable, write_label_set
 from rlaif.data.label_table import LabelTable, preferences_of
 from rlaif.data.mixing import mix_labels
-from rlaif.data.pair_files import FORMATS, PairFile
-from rlaif.data.preferences_io import is_label_table, iterate_preferences, write_preferences
+from rlaif.data.pair_files import FORMATS, PairFile, guess_format
+from rlaif.data.preferences_io import (
+    PREFERENCE_SCHEMA,
+    is_label_table,
+    iterate_preferences,
+    open_table,
+    write_preferences,
+)
 from rlaif.data.show import find_tables, label_lines, summary_lines
-from rlaif.errors import ConfigError, RlaifError, StoreError
+from rlaif.data.tables import TableFile
+from rlaif.errors import ConfigError, DataError, RlaifError, StoreError
 from rlaif.tasks.base import get_task
 from rlaif.types import Preference
 
@@ -51,7 +58,7 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
 def show(arguments: argparse.Namespace) -> None:
     """Print one label with everything that is known of it, the exact judge prompts first of all."""
     wanted = arguments.row
-    labels = (label for table in find_tables(arguments.path) for label in iterate_preferences(table))
+    labels = (label for table in _tables(arguments.path) for label in iterate_preferences(table))
     row = -1
     for row, label in enumerate(labels):
         if label.comparison.id.startswith(arguments.id) if arguments.id else row == wanted:
@@ -64,7 +71,7 @@ def show(arguments: argparse.Namespace) -> None:
 def summary(arguments: argparse.Namespace) -> None:
     """Print what a label table, or a file in another format, holds."""
     if arguments.format is None:
-        for table in find_tables(arguments.path):
+        for table in _tables(arguments.path, reads_formats=True):
             print("\n".join([f"{table}", *summary_lines(iterate_preferences(table))]))
         return
     print("\n".join(_read(arguments, arguments.path).reading.lines()))
@@ -72,7 +79,7 @@ def summary(arguments: argparse.Namespace) -> None:
 
 def export(arguments: argparse.Namespace) -> None:
     """Write labels as another tool reads them, or as a data set with a card."""
-    tables = find_tables(arguments.path)
+    tables = _tables(arguments.path)
     if arguments.format == "dataset":
         _export_dataset(arguments, tables)
         return
@@ -109,7 +116,7 @@ def mix(arguments: argparse.Namespace) -> None:
             f"--weights: {len(weights)} numbers for {len(arguments.tables)} tables; give one for each, in their order"
         )
     parts: list[tuple[Sequence[Preference], float]] = [
-        ([label for table in find_tables(path) for label in iterate_preferences(table)], weight)
+        ([label for table in _tables(path) for label in iterate_preferences(table)], weight)
         for path, weight in zip(arguments.tables, weights, strict=True)
     ]
     labels, num_repeated = mix_labels(parts)
@@ -117,6 +124,35 @@ def mix(arguments: argparse.Namespace) -> None:
         write_preferences(arguments.out, labels)
     print(f"{len(labels):,} labels written to {arguments.out}, {num_repeated:,} left out: same source and pair")
     print("\n".join(summary_lines(labels)))
+
+
+def _tables(path: Path, *, reads_formats: bool = False) -> list[Path]:
+    """The label tables that a path means; a file in another format is told from them, with what to type."""
+    tables = find_tables(path)
+    try:
+        open_table(tables[0], PREFERENCE_SCHEMA).close()
+    except DataError as error:
+        if path.is_file():
+            _refuse_other_format(path, error, reads_formats)
+        raise
+    return tables
+
+
+def _refuse_other_format(path: Path, error: DataError, reads_formats: bool) -> None:
+    try:
+        guess = guess_format(path)
+    except DataError:
+        if TableFile(path).kind == "parquet":
+            return  # a damaged table
+        guess = None
+    hint = f" (its first row reads as {guess})" if guess else ""
+    todo = f"there are {', '.join(FORMATS)}{hint}"
+    if reads_formats:
+        raise ConfigError(
+            f"--format: {path} is no label table, so --format must say how its rows read; {todo}"
+        ) from error
+    command = f"{COMMAND} import {path} LABELS.parquet --format {guess or 'FORMAT'} --source WHO"
+    raise ConfigError(f"{path}: is no label table; make one with {command}; of formats {todo}") from error
 
 
 def _export_dataset(arguments: argparse.Namespace, tables: Sequence[Path]) -> None:

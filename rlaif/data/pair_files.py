@@ -174,6 +174,30 @@ class PairFile:
             raise ConfigError(problems)
 
 
+def guess_format(path: Path) -> str | None:
+    """The format in which a file's first row reads; None where it has the columns of none.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    values = next(TableFile(path).rows()).values
+    fits = {
+        name: max(map(len, fitting))
+        for name, format in FORMATS.items()
+        if (fitting := [keys for keys in format.keys if all(key in values for key in keys)])
+    }
+    names = sorted(fits, key=lambda name: -fits[name])
+    return next((name for name in names if _reads(name, values)), names[0] if names else None)
+
+
+def _reads(name: str, values: Mapping[str, object]) -> bool:
+    try:
+        FORMATS[name].parse(values)
+    except (OddRowError, DataError):
+        return False
+    return True
+
+
 def check_pair(pair: LabeledPair) -> None:
     """What no reader can use.
 

@@ -141,7 +141,8 @@ def open_table(path: str | Path, schema: pa.Schema) -> pq.ParquetFile:
         table = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(
-            f"{path}: is not a readable Parquet file ({error}): delete it or give another, and start again"
+            f"{path}: is not a readable Parquet file ({error}); give a table that rlaif wrote whole"
+            " (a run makes its own again when the folder around it is moved away)"
         ) from error
     absent = [name for name in schema.names if name not in (*table.schema_arrow.names, *ADDED_COLUMNS)]
     if absent:

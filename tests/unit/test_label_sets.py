@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import subprocess
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import datasets
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
@@ -24,6 +26,7 @@ from rlaif.data.mixing import mix_labels
 from rlaif.data.preferences_io import read_preferences, write_preferences
 from rlaif.data.repeated import PairKey
 from rlaif.data.show import label_lines
+from rlaif.data.transcripts import messages
 from rlaif.errors import ConfigError, DataError
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.stages.label_card import write_card
@@ -372,6 +375,48 @@ def test_summary_of_tables_and_of_files(table: Path, tmp_path: Path, capsys: Any
     assert "3 rows read, 1 left out" in printed and "votes.csv:4: equal responses" in printed
     assert "0 rows repeat a pair with the same label, 1 with another" in printed
     assert "1 pairs, 1 with a label, mean p_first 0.500000" in printed
+
+
+@pytest.mark.parametrize(
+    ("name", "first_row", "guess"),
+    [
+        ("a.jsonl.gz", {"chosen": f"{HI} Hello.", "rejected": f"{HI} No."}, "hh"),
+        ("a.jsonl", {"prompt": "Q", "chosen": "x", "rejected": "y"}, "chosen_rejected"),
+        ("a.jsonl", {"chosen": messages(f"{HI} Hello."), "rejected": messages(f"{HI} No.")}, "chosen_rejected"),
+        ("a.json", {"instruction": "Q", "output_1": "x", "output_2": "y", "preference": 1}, "alpaca_eval"),
+        ("a.csv", {"prompt": "Q", "first": "x", "second": "y", "p_first": "1"}, "table"),
+        ("a.parquet", {"post": "Q", "a": "x"}, None),
+        ("a.jsonl", "no row", None),
+    ],
+)
+def test_a_file_in_another_format_is_told_how_to_be_read(
+    name: str, first_row: Any, guess: str | None, tmp_path: Path, capsys: Any
+) -> None:
+    path = tmp_path / name
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist([first_row]), path)
+    elif path.suffix == ".csv":
+        path.write_text(",".join(first_row) + "\n" + ",".join(first_row.values()) + "\n")
+    else:
+        text = json.dumps([first_row] if path.suffix == ".json" else first_row)
+        path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    assert run("summary", path) == 2
+    printed = capsys.readouterr().err
+    assert "--format must say how its rows read; there are hh, table, chosen_rejected, alpaca_eval" in printed
+    assert "delete" not in printed
+    told = printed.partition("its first row reads as ")[2].partition(")")[0]
+    assert told == (guess or "")
+    assert run("show", path) == 2
+    command = f"rlaif-labels import {path} LABELS.parquet --format {told or 'FORMAT'} --source WHO"
+    assert command in capsys.readouterr().err
+
+
+def test_a_damaged_table_is_not_told_to_be_deleted(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "labels.parquet").write_bytes(b"PAR1 and nothing more")
+    for path in (tmp_path, tmp_path / "labels.parquet"):
+        assert run("summary", path) == 2
+        printed = capsys.readouterr().err
+        assert "labels.parquet: is not a readable Parquet file" in printed and "delete" not in printed
 
 
 def test_export_mix_and_errors_name_the_option(table: Path, tmp_path: Path, capsys: Any) -> None:
