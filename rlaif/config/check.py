@@ -29,6 +29,7 @@ from rlaif.config.overrides import OptionCheck, key_problem
 from rlaif.config.paths import conf_dir
 from rlaif.config.places import directory_problems, place_problems
 from rlaif.config.ranges import range_problems
+from rlaif.config.secrets import secret_problems, without_secrets
 from rlaif.config.values import value_problems
 from rlaif.errors import ConfigError
 
@@ -48,7 +49,7 @@ class _Checker:
     composed: dict[tuple[str, ...], DictConfig] = field(default_factory=dict)
 
     def report(self, lines: Sequence[str]) -> None:
-        self.problems.update(dict.fromkeys(lines))
+        self.problems.update(dict.fromkeys(map(without_secrets, lines)))
 
 
 def check(
@@ -200,6 +201,7 @@ def _check_variant(checker: _Checker, options: OptionCheck, groups: list[Overrid
         del cfg["hydra"]
     checker.report(value_problems(cfg))
     checker.report(range_problems(cfg))
+    checker.report(secret_problems(cfg))
     if checker.places:
         checker.report(place_problems(cfg))
         for option, value in ((run_option, run_dir), ("store.dir", _resolved(cfg, "store.dir"))):

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from rlaif import registry
 from rlaif.config.paths import near_miss
 from rlaif.config.values import component_nodes
+from rlaif.engines.openai_options import KEY_ENV
 
 POCKET_MODELS = ("XS", "S", "L", "judge")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -32,7 +33,8 @@ def place_problems(cfg: DictConfig) -> list[str]:
             problems += _input_problems(f"{path}.path", file)
         if isinstance(folder := values.get("templates"), str):
             problems += _input_problems(f"{path}.templates", folder)
-        if isinstance(variable := values.get("key_env"), str) and variable not in os.environ:
+        variable = values.get("key_env")
+        if isinstance(variable, str) and KEY_ENV.fullmatch(variable) and variable not in os.environ:
             problems.append(f"{path}.key_env={variable}: this environment variable is not set; export it")
         is_local = target in engines and "url" not in values
         key = "name" if str(target).endswith(".ModelSpec") else "model" if is_local else None

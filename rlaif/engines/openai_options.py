@@ -40,7 +40,8 @@ _ABOVE_0 = (
     "first_backoff_s",
     "max_backoff_s",
 )
-_KEY_ENV = re.compile(r"[A-Z_][A-Z0-9_]*")
+KEY_ENV = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
+"""Names of environment variables; many keys would pass for one in small letters, or longer."""
 _OURS = frozenset({"model", "prompt", "messages", "stream", "n", "echo", "logprobs", "top_logprobs", "temperature"})
 
 
@@ -88,7 +89,7 @@ def _problems(options: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}={options[name]:g}: must be above 0"
     yield from _combination_problems(options)
     # What stands here may be a key that was typed by mistake: it is not repeated.
-    if options["key_env"] is not None and not _KEY_ENV.fullmatch(options["key_env"]):
+    if options["key_env"] is not None and not KEY_ENV.fullmatch(options["key_env"]):
         yield "key_env: must be the name of an environment variable, in capitals, never the key itself"
     yield from _extra_problems(options["extra"] or {})
 

@@ -207,3 +207,45 @@ def test_a_wrong_value_hides_no_folder_that_is_not_there() -> None:
         "labeler.prompt.preamble=fancy",
         "labeler.prompt.templates=/nonexist/words",
     ]
+
+
+OPENAI = ("labeler/engine=openai", "labeler.engine.model=m")
+SECRETS = ("sesame", "sk-proj-abcdef0123", "aiza0123456789", "A" * 65)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "labeler.engine.url=http://user:sesame@host/v1",
+        "labeler.engine.url=http://sesame@host/v1",
+        "labeler.engine.url='http://us:er/sesame@host/v1'",
+        "labeler.engine.url='http://host/v1?api_key=sesame'",
+        *(f"labeler.engine.key_env={secret}" for secret in SECRETS),
+    ],
+)
+def test_a_secret_in_an_option_is_refused_and_not_repeated(wrong: str) -> None:
+    option = wrong.partition("=")[0]
+    for overrides in ([*OPENAI, wrong], [*OPENAI, "evaluation/judge=nowhere", wrong], ["labeler=human", wrong]):
+        for places in (True, False):
+            found = check(overrides, places=places)
+            assert any(line.startswith(option) for line in found), found
+            assert not any(secret in line for line in found for secret in SECRETS), found
+    assert len(check([*OPENAI, wrong])) == 1
+
+
+def test_a_secret_is_refused_wherever_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHERE", "http://user:sesame@host/v1")
+    monkeypatch.setenv("A_KEY", "sesame")
+    (found,) = check([*OPENAI, "labeler.engine.url=${oc.env:WHERE}"])
+    assert found.startswith("labeler.engine.url: takes no user, password or query") and "sesame" not in found
+    (swept,) = check([*OPENAI, "labeler.engine.key_env=A_KEY,sesame-open"], multirun=True)
+    assert swept.startswith("labeler.engine.key_env: must be the name") and "sesame" not in swept
+    assert check([*OPENAI, "labeler.engine.key_env=A_KEY", "labeler.engine.url=https://host:8000/v1"]) == []
+
+
+def test_a_refused_password_is_written_nowhere(tmp_path: Path) -> None:
+    wrong = ("labeler.engine.url=http://user:sesame@host/v1", "labeler.engine.key_env=sesame-open")
+    run = subprocess.run([RLAIF_RUN, *OPENAI, *wrong], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 2 and "2 problems" in run.stderr
+    assert "sesame" not in run.stdout + run.stderr
+    assert list(tmp_path.iterdir()) == []
