@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 from rlaif.engines.base import Answer
 from rlaif.engines.openai_asking import Api, Asking, Prompt
 from rlaif.engines.openai_client import Body, Client, Connection
-from rlaif.engines.openai_failures import RequestFailed
+from rlaif.engines.openai_failures import CIRCUIT_OPEN, RequestFailed
 from rlaif.engines.openai_loop import LoopThread
 from rlaif.engines.openai_options import TokenLimitKey, check_options
 from rlaif.engines.openai_replies import Alternative, Reply, echoed_tokens, next_tokens, read_reply, told_usage
@@ -195,7 +195,7 @@ class OpenAIEngine:
         A chat scores one token of the reply, and a vote one sampled reply: there options get no closing newline.
 
         Raises:
-            GateStopped: An earlier call found that the server fails every request.
+            GateStopped: ``break_after`` requests in a row failed; answers that came before went to ``on_answer``.
             ConfigError: The key is not in the environment.
         """
         return self._all([partial(self._score, prompt, options) for prompt in prompts])
@@ -233,16 +233,19 @@ class OpenAIEngine:
 
         async def hand_over(position: int, question: Callable[[], Awaitable[Reading]]) -> Reading:
             answer = await question()
-            if self.on_answer is not None:
+            was_asked = answer.missing != CIRCUIT_OPEN or answer.num_prompt_tokens > 0
+            if self.on_answer is not None and was_asked:
                 self.on_answer(position, answer)
             return answer
 
         tasks = [asyncio.create_task(hand_over(*numbered)) for numbered in enumerate(questions)]
         try:
-            return await asyncio.gather(*tasks)
+            answers = await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
+        self._client.breaker.stop_if_open()
+        return answers
 
     async def _score(self, structured: StructuredPrompt, options: Sequence[str]) -> OptionScores:
         usage = _Usage()

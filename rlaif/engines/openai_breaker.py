@@ -57,16 +57,15 @@ class CircuitBreaker:
             return
 
     def stop_if_open(self) -> None:
-        """Stop the run where the server was given up in an earlier call.
+        """Stop the run where the server was given up.
 
         Raises:
             GateStopped: The circuit is open.
         """
         if not self.is_open or self.last is None:
             return
-        detail = f" ({self.last.detail})" if self.last.detail else ""
         raise GateStopped(
             f"labeler.engine.break_after={self.break_after}: that many requests in a row to {self.url} failed, the "
-            f"last one with: {self.last.reason}{detail}. Answers so far are kept: mend the server or the options and "
-            "start again to go on."
+            f"last one with: {self.last.in_words}. Answers so far are kept: mend the server or the options and start "
+            "again to go on."
         )

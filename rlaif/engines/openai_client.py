@@ -98,10 +98,11 @@ class Client:
             num_tokens: Estimated tokens of question and answer, for ``tokens_per_minute``.
 
         Raises:
-            RequestFailed: There is no answer; with the reason of the last attempt.
+            RequestFailed: There is no answer; with the reason of the last attempt, or ``circuit open``.
             ConfigError: The key is not in the environment.
         """
         async with self._slots:
+            self.breaker.check()
             try:
                 answer = await self._with_retries(path, body, read, num_tokens)
             except RequestFailed as failure:
@@ -112,10 +113,18 @@ class Client:
             return answer
 
     async def _with_retries(self, path: str, body: Body, read: Callable[[object], T], num_tokens: int) -> T:
+        last: RequestFailed | None = None
+
         async def attempt() -> T:
-            self.breaker.check()
+            nonlocal last
+            if last is not None and self.breaker.is_open:
+                raise last
             await self._wait_for_rate(num_tokens)
-            return read(await self._ask(path, body))
+            try:
+                return read(await self._ask(path, body))
+            except RequestFailed as failure:
+                last = failure
+                raise
 
         retrying = AsyncRetrying(
             stop=stop_after_attempt(self.connection.max_retries + 1),
@@ -162,7 +171,7 @@ class Client:
             raise RequestFailed("invalid json", retryable=True) from None
 
     def _may_help(self, error: BaseException) -> bool:
-        if not isinstance(error, RequestFailed) or not error.retryable:
+        if not isinstance(error, RequestFailed) or not error.retryable or self.breaker.is_open:
             return False
         return error.retry_after_s is None or error.retry_after_s <= self.connection.max_backoff_s
 
@@ -179,7 +188,7 @@ class Client:
         """The first failure of each kind goes to the log."""
         if failure.reason not in self._seen and failure.of_server:
             self._seen.add(failure.reason)
-            log.warning("%s: %s (%s)", self.connection.url, failure.reason, failure.detail or "no details")
+            log.warning("%s: %s", self.connection.url, failure.in_words)
 
 
 def _failure(state: RetryCallState) -> RequestFailed:

@@ -7,6 +7,13 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 CIRCUIT_OPEN = "circuit open"
+NO_LOGPROBS = "no log-probs in the reply"
+_KEY_HINT = "labeler.engine.key_env must name the environment variable that holds a key of this server"
+_HINTS = {
+    "http 401": _KEY_HINT,
+    "http 403": _KEY_HINT,
+    NO_LOGPROBS: "labeler.engine.scoring=votes does without them",
+}
 _RETRIED_STATUSES = frozenset({408, 409, 425, 429})
 _MAX_DETAIL = 300
 LEAST_SECRET = 8
@@ -43,6 +50,17 @@ class RequestFailed(Exception):
         self.retryable = retryable
         self.retry_after_s = retry_after_s
         self.of_server = of_server
+
+    @property
+    def in_words(self) -> str:
+        """The reason with what the server said and, where one is known, what to do.
+
+        >>> RequestFailed("http 500").in_words, RequestFailed("wrong shape: tokens", detail="a b").in_words
+        ('http 500', 'wrong shape: tokens (a b)')
+        """
+        detail = f" ({self.detail})" if self.detail else ""
+        hint = f": {_HINTS[self.reason]}" if self.reason in _HINTS else ""
+        return f"{self.reason}{detail}{hint}"
 
 
 def status_failure(status: int, headers: Mapping[str, str], detail: str) -> RequestFailed:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from rlaif.engines.openai_failures import RequestFailed
+from rlaif.engines.openai_failures import NO_LOGPROBS, RequestFailed
 from rlaif.types import as_unicode
 
-NO_LOGPROBS = "no log-probs in the reply"
 _TOLERANCE = 1e-3
 """Rounding of float32 log-probs, and of their sum as probabilities."""
 _NEVER = -9999.0

@@ -352,8 +352,10 @@ class TestBreaker:
             await asyncio.sleep(1.0)
             for _ in range(3):
                 await outcome(asked)
-            with pytest.raises(RequestFailed, match="circuit open"):
+            with pytest.raises(RequestFailed, match="http 503"):
                 await waiting
+            with pytest.raises(RequestFailed, match="circuit open"):
+                await asked.post("/x", {}, lambda payload: payload)
             assert now() < 5.0
 
         run(scenario())

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from rlaif.config.paths import conf_dir
 from rlaif.data.preferences_io import read_preferences, write_preferences
-from rlaif.engines.answer_cache import LocalAnswerCache
+from rlaif.engines.answer_cache import LocalAnswerCache, MemoryAnswerCache
 from rlaif.engines.base import AnswersOneByOne, LimitsRequests
 from rlaif.engines.cached import CachedEngine
 from rlaif.engines.openai import OpenAIEngine
@@ -287,14 +287,33 @@ class TestMissing:
         (score,) = engine(server, scoring="votes", num_votes=3).score([prompt()], ("1", "2"))
         assert score.missing == "http 503"
 
-    def test_after_failures_in_a_row_the_next_call_stops_the_run(self, server: Server) -> None:
+    def test_after_failures_in_a_row_the_call_stops_the_run(self, server: Server) -> None:
         server.answer = lambda body: (404, {"error": {"message": "no model m"}})
         asked = engine(server, break_after=3, max_concurrency=1)
-        scores = asked.score([prompt(str(number)) for number in range(5)], ("1", "2"))
-        assert [score.missing for score in scores] == ["http 404"] * 3 + ["circuit open"] * 2
-        with pytest.raises(GateStopped, match=r"break_after=3.*127\.0\.0\.1.*http 404.*no model m"):
-            asked.score([prompt()], ("1", "2"))
+        for _ in range(2):
+            with pytest.raises(GateStopped, match=r"break_after=3.*127\.0\.0\.1.*http 404 .*no model m"):
+                asked.score([prompt(str(number)) for number in range(5)], ("1", "2"))
         assert len(server.asked) == 3
+
+    @pytest.mark.parametrize(
+        ("status", "option"), [(401, "labeler.engine.key_env"), (403, "labeler.engine.key_env"), (200, "scoring=votes")]
+    )
+    def test_the_message_names_the_option_to_set(self, server: Server, status: int, option: str) -> None:
+        server.answer = lambda body: (status, completion({}, text="1", logprobs=None))
+        with pytest.raises(GateStopped, match=option):
+            engine(server, break_after=1).score([prompt()], ("1", "2"))
+
+    def test_what_was_not_sent_is_not_counted_and_what_came_before_is_kept(self, server: Server) -> None:
+        statuses = iter([200, 500, 500, 500])
+        server.answer = lambda body: (next(statuses), completion({"1": 0.6, "2": 0.4}))
+        ledger, cache = Ledger(), MemoryAnswerCache()
+        asked = CachedEngine(engine(server, break_after=3, max_retries=0, max_concurrency=1), cache, ledger=ledger)
+        with pytest.raises(GateStopped, match="break_after=3"):
+            asked.score([prompt(str(number)) for number in range(64)], ("1", "2"))
+        assert ledger.total().num_questions == len(server.asked) == 4
+        server.answer, later = lambda body: (200, completion({"1": 0.6, "2": 0.4})), Ledger()
+        CachedEngine(engine(server), cache, ledger=later).score([prompt("0"), prompt("1")], ("1", "2"))
+        assert (later.total().num_cached, later.total().num_questions) == (1, 1)
 
     def test_nobody_listens(self) -> None:
         asked = OpenAIEngine("m", url="http://127.0.0.1:9/v1", max_retries=0)
