@@ -202,6 +202,10 @@ class Judgment:
     """Tokens written in this order: the rationale, and one for the scored verdict."""
     judge: str = ""
     """Which member of a panel judged; empty where there is one judge."""
+    options: tuple[str, ...] = ()
+    """The answers that ``option_logprobs`` are of, in its order; empty in tables of an earlier version."""
+    asks_for_worse: bool = False
+    """True when the prompt asks which response is *worse*: ``p_slot1`` is then 1 - P(the answer names slot 1)."""
 
     @property
     def p_first(self) -> float | None:

@@ -31,6 +31,8 @@ _JUDGMENT = pa.struct(
         ("num_prompt_tokens", pa.int32()),
         ("num_reply_tokens", pa.int32()),
         ("judge", pa.string()),
+        ("options", pa.list_(pa.string())),
+        ("asks_for_worse", pa.bool_()),
     ]
 )
 _PROMPT_COLUMNS = [("prompt_id", pa.string()), ("task", pa.string()), ("stratum", pa.string()), ("prompt", pa.string())]
@@ -262,5 +264,7 @@ def _preference(row: Mapping[str, Any]) -> Preference:
 
 
 def _judgment(fields: Mapping[str, Any]) -> Judgment:
-    logprobs = fields["option_logprobs"]
-    return Judgment(**{**fields, "option_logprobs": None if logprobs is None else tuple(logprobs)})
+    """The evidence of a row; a table of an earlier version has not all fields."""
+    known = {name: value for name, value in fields.items() if value is not None}
+    known |= {name: tuple(known[name]) for name in ("option_logprobs", "options") if name in known}
+    return Judgment(**known)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 
 from rlaif.data.cards import SPLITS
@@ -13,6 +15,8 @@ from rlaif.errors import DataError
 from rlaif.types import Judgment, Preference
 
 NUM_LABELERS_SHOWN = 5
+ALONE, VERDICT = ("first", "second"), "verdict"
+NESTED = "/"
 
 
 def find_tables(path: Path) -> list[Path]:
@@ -55,8 +59,11 @@ def label_lines(label: Preference, row: int) -> Iterator[str]:
     yield from _text("prompt", comparison.prompt.text)
     yield from _text(f"first, by {comparison.first.source or '-'}", comparison.first.text)
     yield from _text(f"second, by {comparison.second.source or '-'}", comparison.second.text)
-    for number, judgment in enumerate(label.judgments, 1):
-        yield from _judgment(judgment, f"{number} of {len(label.judgments)}")
+    if verdicts := [item for item in label.judgments if item.order == VERDICT and NESTED not in item.judge]:
+        present = sum(verdict.p_first is not None for verdict in verdicts)
+        yield f"panel: {present} of {len(verdicts)} members have a verdict; their own judgements follow"
+    for judge, judgments in groupby(label.judgments, key=lambda judgment: judgment.judge):
+        yield from _judged(judge, list(judgments))
     if not label.judgments:
         yield "no judge prompts: the label came without evidence, or the table was written without it"
 
@@ -94,19 +101,67 @@ def summary_lines(labels: Iterable[Preference]) -> list[str]:
     return lines
 
 
+def _judged(judge: str, judgments: list[Judgment]) -> Iterator[str]:
+    """What one judge said: a member's verdict, what a panel pooled, and what was asked."""
+    if judge:
+        yield f"##### member {judge} #####"
+    asked = [judgment for judgment in judgments if not _is_pooled(judgment)]
+    for judgment in judgments:
+        if judgment.order == VERDICT:
+            yield f"verdict: p_first {_number(judgment.p_first)}" + _missing(judgment)
+        elif judge and _is_pooled(judgment):
+            yield f"pooled from its members, order {judgment.order}: p_first {_number(judgment.p_first)}"
+    for number, judgment in enumerate(asked, 1):
+        yield from _judgment(judgment, f"{number} of {len(asked)}")
+    if judge and not asked:
+        yield "no judge prompts of its own"
+
+
+def _is_pooled(judgment: Judgment) -> bool:
+    """A panel's own entries: it asked nobody, its members did."""
+    return judgment.order == VERDICT or not (judgment.prompt or judgment.reply or judgment.missing)
+
+
 def _judgment(judgment: Judgment, number: str) -> Iterator[str]:
-    yield f"=== judgement {number}, order: {judgment.order} ==="
-    yield from _text("judge prompt, as it was read", judgment.prompt)
+    by = f", by {judgment.judge}" if judgment.judge else ""
+    yield f"=== judgement {number}{by}, order: {judgment.order} ==="
+    if judgment.prompt:
+        yield from _text("judge prompt, as it was read", judgment.prompt)
     if judgment.reply:
         yield from _text("reply", judgment.reply)
         if (start := judgment.prompt.find(judgment.reply)) >= 0:
             yield f"the reply stands in the judge prompt from character {start + 1:,} on: what precedes it asked for it"
     if judgment.option_logprobs is not None:
-        yield "option log-probabilities: " + ", ".join(map(repr, judgment.option_logprobs))
-    yield f"p_slot1 {_number(judgment.p_slot1)}, p_first {_number(judgment.p_first)}"
+        yield from _options(judgment.options, judgment.option_logprobs, alone=judgment.order in ALONE)
+    if judgment.order not in ALONE:
+        inverted = ' (the prompt asks for the worse response: p_slot1 is 1 - P("1"))' if judgment.asks_for_worse else ""
+        yield f"p_slot1 {_number(judgment.p_slot1)}{inverted}, p_first {_number(judgment.p_first)}"
     if judgment.missing is not None:
-        yield f"missing: {judgment.missing}" + (" (the answer held no verdict)" if judgment.unreadable else "")
-    yield f"{judgment.num_prompt_tokens:,} tokens read, {judgment.num_reply_tokens:,} written"
+        yield _missing(judgment).strip() + (" (the answer held no verdict)" if judgment.unreadable else "")
+    if judgment.num_prompt_tokens or judgment.num_reply_tokens:
+        yield f"{judgment.num_prompt_tokens:,} tokens read, {judgment.num_reply_tokens:,} written"
+
+
+def _options(options: tuple[str, ...], logprobs: tuple[float, ...], *, alone: bool) -> Iterator[str]:
+    """Which answer each number is of; for a response judged alone, what the scale says."""
+    if not options:
+        yield "option log-probabilities: " + ", ".join(map(repr, logprobs)) + " (the table names no answers)"
+        return
+    named = zip(options, logprobs, strict=True)
+    yield "option log-probabilities: " + ", ".join(f'"{option}" {logprob!r}' for option, logprob in named)
+    top = max(logprobs)
+    if not alone or not math.isfinite(top):
+        return
+    odds = [math.exp(logprob - top) for logprob in logprobs]
+    if all(option.isdecimal() for option in options):
+        score = sum(odd * int(option) for odd, option in zip(odds, options, strict=True)) / sum(odds)
+        yield f"expected score {score:.4f} of {options[0]} to {options[-1]}"
+    else:
+        yield f'P("{options[-1]}") {odds[-1] / sum(odds):.4f}'
+
+
+def _missing(judgment: Judgment) -> str:
+    return "" if judgment.missing is None else f"  missing: {judgment.missing}"
 
 
 def _text(title: str, text: str) -> Iterator[str]:

@@ -257,6 +257,8 @@ def _read(case: Case, prompt: StructuredPrompt, scores: OptionScores) -> Judgmen
         unreadable=missing is not None and scores.missing is None,
         num_prompt_tokens=scores.num_prompt_tokens,
         num_reply_tokens=1 if missing is None else 0,
+        options=OPTIONS,
+        asks_for_worse=prompt.asks_for_worse,
     )
 
 

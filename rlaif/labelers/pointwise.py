@@ -123,7 +123,7 @@ class PointwiseLabeler:
 
     def _score(self, prompts: Sequence[StructuredPrompt]) -> list[Judgment]:
         scores = self.engine.score(prompts, self.options) if prompts else []
-        return [_read(*answered) for answered in zip(prompts, scores, strict=True)]
+        return [_read(*answered, self.options) for answered in zip(prompts, scores, strict=True)]
 
     def _rating(self, single: Single, judgment: Judgment, author: str) -> Rating:
         distribution, missing = None, judgment.missing
@@ -228,7 +228,7 @@ def seen_as(judgment: Judgment, view: View) -> Judgment:
     return replace(judgment, order=view)
 
 
-def _read(prompt: StructuredPrompt, scores: OptionScores) -> Judgment:
+def _read(prompt: StructuredPrompt, scores: OptionScores, options: tuple[str, ...]) -> Judgment:
     """One scored prompt as evidence; it is unreadable when no option has any probability."""
     missing = scores.missing
     if missing is None:
@@ -243,4 +243,5 @@ def _read(prompt: StructuredPrompt, scores: OptionScores) -> Judgment:
         unreadable=missing is not None and scores.missing is None,
         num_prompt_tokens=scores.num_prompt_tokens,
         num_reply_tokens=1 if missing is None else 0,
+        options=options,
     )

@@ -167,7 +167,7 @@ class RankingLabeler:
     ) -> Preference:
         first, second = slate.responses.index(pair.first.text), slate.responses.index(pair.second.text)
         judgments = tuple(
-            _read(prompt, scores, places.index(first), places.index(second))
+            _read(prompt, scores, answers(len(places)), places.index(first), places.index(second))
             for places, (prompt, scores) in zip(self._orders(slate), judged, strict=True)
         )
         reasons = dict.fromkeys(judgment.missing for judgment in judgments if judgment.missing is not None)
@@ -195,7 +195,9 @@ def _alone(pair: Comparison) -> Slate:
     return Slate(pair.prompt, tuple(sorted((pair.first.text, pair.second.text))))
 
 
-def _read(prompt: StructuredPrompt, scores: OptionScores, first_slot: int, second_slot: int) -> Judgment:
+def _read(
+    prompt: StructuredPrompt, scores: OptionScores, options: tuple[str, ...], first_slot: int, second_slot: int
+) -> Judgment:
     """What one shown order says of a pair; ``p_slot1`` is that of whichever of the two stands earlier."""
     p_first, missing = None, scores.missing
     if scores.logprobs is not None and missing is None:
@@ -212,6 +214,7 @@ def _read(prompt: StructuredPrompt, scores: OptionScores, first_slot: int, secon
         unreadable=missing is not None and scores.missing is None,
         num_prompt_tokens=scores.num_prompt_tokens,
         num_reply_tokens=0 if scores.logprobs is None else 1,
+        options=options,
     )
 
 

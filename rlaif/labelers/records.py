@@ -43,5 +43,5 @@ def preference_from_json(comparison: Comparison, text: str) -> Preference:
 
 
 def _judgment(item: dict[str, Any]) -> Judgment:
-    logprobs = item["option_logprobs"]
-    return Judgment(**{**item, "option_logprobs": None if logprobs is None else tuple(logprobs)})
+    tuples = {name: tuple(item[name]) for name in ("option_logprobs", "options") if item.get(name) is not None}
+    return Judgment(**{**item, **tuples})
