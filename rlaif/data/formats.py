@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from rlaif.data.encodings import UnknownPreferenceError, decoder
@@ -31,7 +32,19 @@ class OddRowError(Exception):
 
     def __init__(self, reason: str, detail: str = "") -> None:
         self.reason = reason
+        self.pair: tuple[str, str, str] | None = None
+        """Prompt and both responses, where they could be read and the rest of the row is odd."""
         super().__init__(f"{reason} ({detail})" if detail else reason)
+
+
+@contextmanager
+def label_of(prompt: str, first: str, second: str) -> Iterator[None]:
+    """Read what a row says of a pair: an :class:`OddRowError` on the way gets to know whose label is lost."""
+    try:
+        yield
+    except OddRowError as odd:
+        odd.pair = (prompt, first, second)
+        raise
 
 
 class OtherTaskError(OddRowError):
@@ -112,15 +125,16 @@ def parse_table(
     prompt, first, second = (text_of(values, columns[name]) for name in ("prompt", "first", "second"))
     if not prompt.strip():
         raise OddRowError("empty prompt")
-    return LabeledPair(
-        prompt=prompt,
-        first=first.strip(),
-        second=second.strip(),
-        p_first=_decoded(decode, values, columns["preference"]),
-        confidence=_number_of(values, columns["confidence"]),
-        weight=_weight_of(values, columns["weight"]),
-        is_instruction=not prompt.startswith(HUMAN_TURN),
-    )
+    with label_of(prompt, first, second):
+        return LabeledPair(
+            prompt=prompt,
+            first=first.strip(),
+            second=second.strip(),
+            p_first=_decoded(decode, values, columns["preference"]),
+            confidence=_number_of(values, columns["confidence"]),
+            weight=_weight_of(values, columns["weight"]),
+            is_instruction=not prompt.startswith(HUMAN_TURN),
+        )
 
 
 def parse_chosen_rejected(values: Mapping[str, object]) -> LabeledPair:
@@ -140,12 +154,14 @@ def parse_chosen_rejected(values: Mapping[str, object]) -> LabeledPair:
         raise OddRowError("empty prompt")
     chosen, rejected = (side.removeprefix(ASSISTANT_TURN).strip() for side in (chosen, rejected))
     pair = chosen_and_rejected(prompt, chosen, rejected)
-    p_chosen = _decoded(_PROBABILITY, values, "p_chosen") if "p_chosen" in values else 1.0
+    with label_of(prompt, chosen, rejected):
+        p_chosen = _decoded(_PROBABILITY, values, "p_chosen") if "p_chosen" in values else 1.0
+        weight = _weight_of(values, "weight")
     p_first = p_chosen if p_chosen is None or pair.p_first == 1.0 else 1.0 - p_chosen
     return replace(
         pair,
         p_first=p_first,
-        weight=_weight_of(values, "weight"),
+        weight=weight,
         is_instruction=not prompt.startswith(HUMAN_TURN),
     )
 
@@ -161,11 +177,14 @@ def parse_alpaca_eval(values: Mapping[str, object]) -> LabeledPair:
     key, encoding = (
         ("p_output_2_preferred", "p_second") if "p_output_2_preferred" in values else ("preference", "index1")
     )
+    first, second = (text_of(values, name).strip() for name in ("output_1", "output_2"))
+    with label_of(instruction, first, second):
+        p_first = _decoded(decoder(encoding, key), values, key)
     return LabeledPair(
         prompt=instruction,
-        first=text_of(values, "output_1").strip(),
-        second=text_of(values, "output_2").strip(),
-        p_first=_decoded(decoder(encoding, key), values, key),
+        first=first,
+        second=second,
+        p_first=p_first,
         is_instruction=not instruction.startswith(HUMAN_TURN),
         first_source=str(values.get("generator_1") or "dataset"),
         second_source=str(values.get("generator_2") or "dataset"),
@@ -187,15 +206,17 @@ def parse_distilabel(values: Mapping[str, object]) -> LabeledPair:
         raise OddRowError("not two generations", f"{len(generations)} with {len(ratings)} ratings")
     models = values.get("generation_models")
     first_model, second_model = models if isinstance(models, list) and len(models) == 2 else ("dataset", "dataset")
-    if values.get("p_first") is not None:
-        p_first = _decoded(_PROBABILITY, values, "p_first")
-    else:
-        worth = [_number_of({"ratings": rating}, "ratings") for rating in ratings]
-        p_first = None if worth[0] is None or worth[1] is None else _winner(worth[0], worth[1])
+    first, second = (text_of({"generations": text}, "generations").strip() for text in generations)
+    with label_of(instruction, first, second):
+        if values.get("p_first") is not None:
+            p_first = _decoded(_PROBABILITY, values, "p_first")
+        else:
+            worth = [_number_of({"ratings": rating}, "ratings") for rating in ratings]
+            p_first = None if worth[0] is None or worth[1] is None else _winner(worth[0], worth[1])
     return LabeledPair(
         prompt=instruction,
-        first=text_of({"generations": generations[0]}, "generations").strip(),
-        second=text_of({"generations": generations[1]}, "generations").strip(),
+        first=first,
+        second=second,
         p_first=p_first,
         is_instruction=not instruction.startswith(HUMAN_TURN),
         first_source=str(first_model),
@@ -221,11 +242,12 @@ def parse_tldr(values: Mapping[str, object]) -> LabeledPair:
     if not info.get("post"):
         raise OddRowError("empty prompt")
     prompt = f"SUBREDDIT: r/{info.get('subreddit')}\n\nTITLE: {info.get('title')}\n\nPOST: {info['post']}"
-    choice = values["choice"]
-    if choice not in (0, 1):
-        raise OddRowError("no choice", str(choice))
     texts = [text_of(_fields({"summaries": summary}, "summaries"), "text").strip() for summary in summaries]
-    confidence = _number_of(_fields(values, "extra"), "confidence") if values.get("extra") else None
+    choice = values["choice"]
+    with label_of(prompt, *texts):
+        if choice not in (0, 1):
+            raise OddRowError("no choice", str(choice))
+        confidence = _number_of(_fields(values, "extra"), "confidence") if values.get("extra") else None
     return chosen_and_rejected(prompt, texts[choice], texts[1 - choice], confidence)
 
 

@@ -74,6 +74,8 @@ class LabelTable:
         self.table = VoteTable()
         self.pairs: list[LabeledPair] = []
         """One per pair, as its first row gives it."""
+        self.unusable: dict[str, str] = {}
+        """By :attr:`PairKey.id`, what is wrong with the first row of a pair whose label cannot be used."""
         skipped: Counter[str] = Counter()
         shown: list[str] = []
         num_rows = 0
@@ -84,6 +86,8 @@ class LabelTable:
                     raise OddRowError("other confidence")
             except OddRowError as odd:
                 skipped[odd.reason] += 1
+                if odd.pair is not None:
+                    self.unusable.setdefault(PairKey.of(*odd.pair).id, str(odd))
                 if len(shown) < NUM_SHOWN:
                     shown.append(f"{row.place}: {odd}")
                 continue

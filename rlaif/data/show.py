@@ -61,7 +61,10 @@ def label_lines(label: Preference, row: int) -> Iterator[str]:
     yield from _text(f"second, by {comparison.second.source or '-'}", comparison.second.text)
     if verdicts := [item for item in label.judgments if item.order == VERDICT and NESTED not in item.judge]:
         present = sum(verdict.p_first is not None for verdict in verdicts)
-        yield f"panel: {present} of {len(verdicts)} members have a verdict; their own judgements follow"
+        pooled = (
+            f"p_first {_number(label.p_first)}, pooled from {present} of {len(verdicts)} members that have a verdict"
+        )
+        yield f"panel: {pooled}"
     for judge, judgments in groupby(label.judgments, key=lambda judgment: judgment.judge):
         yield from _judged(judge, list(judgments))
     if not label.judgments:

@@ -19,6 +19,7 @@ from rlaif.types import Comparison, Preference, content_id
 
 NOT_IN_FILE = "not in file"
 NULL_IN_FILE = "null in file"
+UNUSABLE_IN_FILE = "unusable label in file"
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,8 @@ class FileLabeler:
     """Looks labels up in a file, by the texts of prompt and both responses.
 
     A pair that stands in the file with its responses swapped gets the inverted label; one that does not
-    stand there is missing ("not in file"), as is one whose label is null there. A pair in several rows gets
+    stand there is missing ("not in file"), as is one whose label is null there, or cannot be used ("unusable label in
+    file", with what is wrong). A pair in several rows gets
     the mean of their labels. A dialogue of one turn is found under its bare instruction too.
 
     Args:
@@ -90,7 +92,10 @@ class FileLabeler:
         key = PairKey.of(comparison.prompt.text, comparison.first.text, comparison.second.text)
         votes = self._labels.table.find(key)
         p_first = None if votes is None else votes.p_first(key.turned)
-        reason = NOT_IN_FILE if votes is None else NULL_IN_FILE
+        reason = NULL_IN_FILE
+        if votes is None:
+            odd = self._labels.unusable.get(key.id)
+            reason = NOT_IN_FILE if odd is None else f"{UNUSABLE_IN_FILE}: {odd}"
         return Preference(
             comparison=comparison,
             p_first=p_first,
@@ -107,7 +112,8 @@ class FileLabeler:
         for line in table.reading.lines():
             log.info("%s: %s", self.file.name, line)
         if table.reading.skipped:
-            log.warning("%s: %s", self.file.name, "; ".join(table.reading.lines()[: 1 + len(table.reading.skipped)]))
+            counts = table.reading.lines()[: 1 + len(table.reading.skipped)]
+            log.warning("%s: %s; the first: %s", self.file.name, "; ".join(counts), table.reading.examples[0])
         return table
 
 

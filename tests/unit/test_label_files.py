@@ -152,7 +152,7 @@ def test_other_columns_weights_and_confidences(tmp_path: Path) -> None:
     labeler = FileLabeler(path, **options)
     labels = labeler.label([pair("x", "y"), pair("z", "x"), pair("y", "z")])
     assert [(label.p_first, label.confidence, label.weight) for label in labels[:2]] == [(0.0, 8, 2.5), (0.0, 4, 1.0)]
-    assert labels[2].missing == "not in file"
+    assert labels[2].missing == "unusable label in file: no weight (weight=-1)"
     assert labeler.reading.skipped == {"no weight": 1}
     assert labeler.reading.examples == ("arena.csv:4: no weight (weight=-1)",)
     sure = FileLabeler(path, confidences=(8, 9), **options)
@@ -220,6 +220,62 @@ def test_rows_that_cannot_be_used_are_counted_and_the_first_three_shown(tmp_path
         "a.jsonl:3: no text (second is null)",
     )
     assert labeler.reading.lines()[0] == "6 rows read, 5 left out"
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        (1.7, "unknown preference (p_first: 1.7 is not between 0 and 1)"),
+        (-0.1, "unknown preference (p_first: -0.1 is not between 0 and 1)"),
+        ("70 %", "unknown preference (p_first: '70 %' is no number)"),
+    ],
+)
+def test_a_pair_with_an_unusable_label_is_not_said_to_be_absent(
+    cell: Any, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [row("a", "b", 1.0), row("x", " y", cell), row("p", "q", cell), row("q", "p", 0.25)]
+    labeler = FileLabeler(write(tmp_path / "a.jsonl", rows), source="human")
+    labels = labeler.label([pair("x", "y"), pair("y", "x"), pair("p", "q"), pair("x", "z")])
+    assert [label.missing for label in labels] == [f"unusable label in file: {reason}"] * 2 + [None, "not in file"]
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "left out: 2 × unknown preference" in warning and f"; the first: a.jsonl:2: {reason}" in warning
+
+
+@pytest.mark.parametrize(
+    ("format", "values", "reason"),
+    [
+        ("chosen_rejected", {"prompt": POST, "chosen": "x", "rejected": "y", "p_chosen": 90}, "90 is not between"),
+        ("chosen_rejected", {"prompt": POST, "chosen": "x", "rejected": "y", "weight": -2}, "no weight (weight=-2)"),
+        ("alpaca_eval", {"instruction": POST, "output_1": "x", "output_2": "y", "preference": 3}, "3 is not between"),
+        (
+            "distilabel",
+            {"instruction": POST, "generations": ["x", "y"], "ratings": ["good", 1]},
+            "ratings is no number",
+        ),
+        (
+            "tldr_comparisons",
+            {"info": {"post": "P"}, "summaries": [{"text": "x"}, {"text": "y"}], "choice": 2},
+            "no choice (2)",
+        ),
+    ],
+)
+def test_every_format_tells_whose_label_is_unusable(
+    format: Any, values: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    usable = (
+        json.loads(json.dumps(values).replace('"x"', '"z"'))
+        | {
+            "chosen_rejected": {"p_chosen": 1, "weight": 1},
+            "alpaca_eval": {"preference": 1},
+            "distilabel": {"ratings": [2, 1]},
+            "tldr_comparisons": {"choice": 1},
+        }[format]
+    )
+    labeler = FileLabeler(write(tmp_path / "a.jsonl", [values, usable]), source="human", format=format)
+    prompt = "SUBREDDIT: r/None\n\nTITLE: None\n\nPOST: P" if format == "tldr_comparisons" else POST
+    bad, good = labeler.label([pair("y", "x", prompt), pair("y", "z", prompt)])
+    assert good.missing is None
+    assert bad.missing is not None and bad.missing.startswith("unusable label in file: ") and reason in bad.missing
 
 
 def test_a_file_of_which_nothing_can_be_used_is_an_error(tmp_path: Path) -> None:

@@ -46,7 +46,8 @@ def test_a_panel_is_shown_member_by_member(tmp_path: Path, capsys: pytest.Captur
         command.main(["show", str(tmp_path / "labels.parquet")])
     lines = capsys.readouterr().out.splitlines()
     assert stopped.value.code == 0
-    assert "panel: 2 of 3 members have a verdict; their own judgements follow" in lines
+    (label,) = read_preferences(tmp_path / "labels.parquet")
+    assert f"panel: p_first {label.p_first!r}, pooled from 2 of 3 members that have a verdict" in lines
     starts = ("#####", "===", "verdict", "pooled", "no judge")
     heads = [re.sub(r"[\d.]{3,}$", lambda p: f"{float(p[0]):.3f}", line) for line in lines if line.startswith(starts)]
     assert heads == [
