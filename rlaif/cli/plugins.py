@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from rlaif import registry
 from rlaif.cli.messages import report_error
@@ -71,18 +72,18 @@ def list_components() -> int:
     table = Table(title="rlaif components")
     for heading in ("group", "name", "package", "version", "target", "status"):
         table.add_column(heading, overflow="fold", no_wrap=heading in ("name", "package", "version"))
-    statuses = []
+    problems = []
     for component in found:
-        problem = _problem(component, claims)
-        statuses.append(problem)
-        group = component.config_group or "configs"
-        status = f"[red]{problem}[/red]" if problem else "[green]ok[/green]"
-        table.add_row(group, component.name, component.package, component.version, component.target, status)
+        kind, status = component.config_group or "configs", "[green]ok[/green]"
+        if problem := _problem(component, claims):
+            problems.append(f"{kind}={component.name} ({component.package} {component.version}): {problem}")
+            status = "[red]broken[/red]"
+        table.add_row(kind, component.name, component.package, component.version, component.target, status)
     _console().print(table)
-    hidden = shadowed_options()
-    for line in hidden:
-        _console().print(f"[red]{line}[/red]", highlight=False)
-    return 1 if hidden or any(statuses) else 0
+    problems += shadowed_options()
+    for line in problems:
+        _console().print(Text(line, style="red"), soft_wrap=True)
+    return 1 if problems else 0
 
 
 def _console() -> Console:
@@ -102,7 +103,7 @@ def _problem(component: registry.Component, claims: dict[tuple[str, str], list[r
         else:
             read_signature(component.dotted_target)
     except (SignatureError, SyntaxError, PluginError) as error:
-        return f"broken: {error}"
+        return str(error)
     return None
 
 
@@ -114,16 +115,21 @@ def check_component(name: str, overrides: Sequence[str] = ()) -> int:
         overrides: Options for it, as ``rlaif-run`` takes them.
 
     Returns:
-        0 when it keeps the contract, 1 when it does not.
+        0 when it keeps the contract, 1 when it does not or cannot be imported.
 
     Raises:
-        PluginError: There is no such component, it is broken, or its kind has no contract tests.
+        PluginError: There is no such component, or its kind has no contract tests.
     """
     kind, _, option = name.rpartition("=")
     kind = kind or "labeler"
     if kind not in CONTRACTS:
         raise PluginError(f"{name}: contract tests exist for {', '.join(f'{known}=…' for known in CONTRACTS)}")
     component = _component(kind, option)
+    try:
+        registry.load_component(component)
+    except PluginError as error:
+        report_error(COMMAND, error)
+        return 1
     config = compose([f"labeler={option}" if kind == "labeler" else "labeler=pairwise", f"{kind}={option}", *overrides])
     node = OmegaConf.select(config, kind.replace("/", "."))
     contract = importlib.import_module(CONTRACTS[kind].module)  # imports torch
@@ -146,9 +152,7 @@ def _component(kind: str, option: str) -> registry.Component:
     if option not in {component.name for component in installed} and option in option_files(conf_dir() / kind):
         node = OmegaConf.select(compose([f"{kind}={option}"]), kind.replace("/", "."))
         return next(component for component in installed if component.dotted_target == node["_target_"])
-    component = registry.find(group, option)
-    registry.load_component(component)
-    return component
+    return registry.find(group, option)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from rlaif.errors import ConfigError
 from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt, content_id
 
 Answer = str | Mapping[str, float]
@@ -21,6 +22,9 @@ class ScriptedEngine:
             An exception raised by the function, or a prompt that no piece matches, is a missing answer.
         name: Goes into ``identity``; give another one when the function changes.
 
+    Raises:
+        ConfigError: An answer of the mapping is neither a text nor probabilities.
+
     >>> from rlaif.types import Segment
     >>> prompt = StructuredPrompt(segments=(Segment(text="Which is better?"),))
     >>> ScriptedEngine({"better": "1"}).generate([prompt], Sampling(max_new_tokens=1))[0].text
@@ -30,6 +34,10 @@ class ScriptedEngine:
     def __init__(
         self, respond: Callable[[str], Answer] | Mapping[str, Answer] | None = None, *, name: str = "scripted"
     ) -> None:
+        if isinstance(respond, Mapping) and not all(isinstance(answer, str | Mapping) for answer in respond.values()):
+            raise ConfigError(
+                'labeler.engine.respond: every answer must be a text in quotes ("1"), or {option: probability}'
+            )
         self.respond = {"": "1"} if respond is None else respond
         self.name = name
         self.num_prompts = 0
