@@ -160,6 +160,8 @@ def _export_dataset(arguments: argparse.Namespace, tables: Sequence[Path]) -> No
         raise ConfigError(f"{arguments.path}: is a data set already; give the label table that it was made from")
     card = Card.beside(tables[0])
     if arguments.scorecard is not None:
+        if not arguments.scorecard.is_file():
+            raise ConfigError(f"--scorecard: {arguments.scorecard} is no file; give a run's scorecard.json")
         card = replace(card, scorecard=Card.figures(arguments.scorecard))
     options = SplitOptions(validation=arguments.validation, test=arguments.test)
     check_replaceable(arguments.out, tables[0])

@@ -194,4 +194,4 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(f"{path}: is not JSON ({error}); delete it and make the card again") from error
+        raise DataError(f"{path}: is not JSON ({error}); get it again, or make the card without it") from error

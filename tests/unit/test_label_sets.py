@@ -411,6 +411,14 @@ def test_a_file_in_another_format_is_told_how_to_be_read(
     assert command in capsys.readouterr().err
 
 
+def test_a_scorecard_that_cannot_be_read_is_told(table: Path, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "cut.json").write_text('[{"name": ')
+    for name, message in (("absent.json", "is no file; give a run's scorecard.json"), ("cut.json", "is not JSON")):
+        words = ("--format", "dataset", "--scorecard", tmp_path / name)
+        assert run("export", table, tmp_path / "set", *words) == 2
+        assert message in capsys.readouterr().err and not (tmp_path / "set").exists()
+
+
 def test_a_damaged_table_is_not_told_to_be_deleted(tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "labels.parquet").write_bytes(b"PAR1 and nothing more")
     for path in (tmp_path, tmp_path / "labels.parquet"):
