@@ -89,7 +89,7 @@ class PairwiseLabeler:
         engine: The language model that judges.
         debias: How the two orders become one label. ``probability`` averages P(first) (the paper's);
             ``logit`` averages the log-odds, which recovers P exactly under an additive slot bias;
-            ``none`` takes the given order alone and keeps the other as evidence (to show the bias).
+            ``none`` takes the given order alone and keeps the other as evidence (to show the bias): it asks as much.
             One order missing makes the label missing, whichever is chosen.
 
     Raises:

@@ -23,7 +23,8 @@ class JudgePrompts:
         preamble: ``base`` is one sentence of role; ``detailed`` names the axes first.
         num_exemplars: Solved examples in front of the sample, 0 to 8.
         exemplar_seed: 0 takes the first ones of the file, another number draws them at random.
-        templates: A folder with a TOML file per task, written like the built-in ones; None takes those.
+        templates: A folder with a TOML file per task; keys that a file leaves out are the built-in ones. None takes
+            those alone.
 
     Raises:
         ConfigError: An option is out of range, or the folder holds no templates.

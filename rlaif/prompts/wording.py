@@ -9,6 +9,7 @@ from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
 from rlaif.errors import ConfigError
 from rlaif.types import content_id
@@ -31,20 +32,32 @@ class TaskTemplates:
     """All judge wording of one task."""
 
     asks_for_worse: bool
+    """True where ``choose`` asks which response is worse."""
     base: str
+    """Preamble of one sentence."""
     detailed: str
+    """Preamble that names the axes, a line each; its last line says the role."""
     choose: str
+    """Follows the preamble where the answer comes at once."""
     explain: str
+    """Follows the preamble where a rationale comes first."""
     rationale: str
+    """Beginning of the rationale, after the sample."""
     ending: str
+    """Beginning of the answer, "1" or "2"."""
     rating: str
+    """Asks for a score of one response."""
     rating_explain: str
+    """Asks for a rationale about one response, and then its score."""
     rating_rationale: str
+    """Beginning of that rationale."""
     binary: str
+    """Asks whether one response is good or bad."""
     ranking: str
+    """Asks for the order of several responses."""
     exemplars: tuple[Exemplar, ...]
     template_id: str
-    """Content hash of the file: one changed byte is another prompt."""
+    """Content hash of the file, and of the built-in one where it gives the rest: one changed byte is another prompt."""
 
     @property
     def axes(self) -> str:
@@ -53,6 +66,9 @@ class TaskTemplates:
 
 
 BUILT_IN = "templates"
+_FLAG = "asks_for_worse"
+_ASKING = ("choose", "explain", "ending")
+"""Words that say which response the answer names."""
 
 
 def template_folder(folder: str | None) -> Traversable:
@@ -80,7 +96,8 @@ def load_templates(task_name: str, folder: str | None = None) -> TaskTemplates:
 
     Args:
         task_name: The file's name without ``.toml``.
-        folder: A folder of one's own; None takes the built-in one.
+        folder: A folder of one's own, whose file may leave out keys that the built-in one of that task has; None takes
+            the built-in one.
 
     Raises:
         ConfigError: There is no file for this task, or it is not TOML, or it lacks a template or has an unknown one.
@@ -94,16 +111,42 @@ def load_templates(task_name: str, folder: str | None = None) -> TaskTemplates:
         )
     raw = path.read_text("utf-8")
     try:
-        values: Mapping[str, object] = tomllib.loads(raw)
+        given: dict[str, Any] = tomllib.loads(raw)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"labeler.prompt.templates: {path} is not TOML ({error})") from error
-    words = {key: value.strip("\n") if isinstance(value, str) else value for key, value in values.items()}
+    built_in = template_folder(None) / path.name
+    raws, inherited = [raw], {}
+    if folder is not None and built_in.is_file():
+        rest = built_in.read_text("utf-8")
+        inherited = _inherited(str(path), given, tomllib.loads(rest))
+        raws += [rest] if inherited else []
+    words: dict[str, Any] = inherited | given
+    words |= {key: value.strip("\n") for key, value in words.items() if isinstance(value, str)}
     entries = words.pop("exemplars", ())
     _check_keys(str(path), words, TaskTemplates, besides=("exemplars", "template_id"))
-    for number, entry in enumerate(entries, start=1):  # type: ignore[arg-type, var-annotated]
+    for number, entry in enumerate(entries, start=1):
         _check_keys(f"{path}, exemplar {number}", entry, Exemplar)
-    exemplars = tuple(Exemplar(**entry) for entry in entries)  # type: ignore[attr-defined]
-    return TaskTemplates(**words, exemplars=exemplars, template_id=content_id(raw))  # type: ignore[arg-type]
+    return TaskTemplates(
+        **words, exemplars=tuple(Exemplar(**entry) for entry in entries), template_id=content_id(*raws)
+    )
+
+
+def _inherited(place: str, given: Mapping[str, Any], built_in: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file leaves to the built-in one. Words that ask for the other response do not go with it.
+
+    Raises:
+        ConfigError: The file asks in words of its own, and it is not told for which response.
+    """
+    asked = [key for key in _ASKING if key in given]
+    if built_in[_FLAG] and _FLAG not in given and asked:
+        raise ConfigError(
+            f"labeler.prompt.templates: {place} changes {', '.join(asked)}, where the built-in words ask for the worse "
+            "response; add asks_for_worse = true if yours do too, else asks_for_worse = false"
+        )
+    rest = {key: value for key, value in built_in.items() if key not in given}
+    if given.get(_FLAG, built_in[_FLAG]) != built_in[_FLAG]:
+        rest = {key: value for key, value in rest.items() if key not in (*_ASKING, "exemplars")}
+    return rest
 
 
 def _check_keys(place: str, given: Mapping[str, object], record: type, *, besides: Sequence[str] = ()) -> None:
@@ -113,6 +156,11 @@ def _check_keys(place: str, given: Mapping[str, object], record: type, *, beside
         f"labeler.prompt.templates: {place} has an unknown key {name}; there are {', '.join(wanted)}"
         for name in given
         if name not in wanted
+    ]
+    problems += [
+        f"labeler.prompt.templates: {place}: {name} must be {'true or false' if name == _FLAG else 'a text'}"
+        for name, value in given.items()
+        if name in wanted and not isinstance(value, bool if name == _FLAG else str)
     ]
     if problems:
         raise ConfigError(problems)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,10 +13,10 @@ import pytest
 from rlaif.errors import ConfigError
 from rlaif.models.tokenizers import PromptTokenizer
 from rlaif.prompts.judge import JudgePrompts
-from rlaif.prompts.wording import load_templates
+from rlaif.prompts.wording import Exemplar, TaskTemplates, load_templates
 from rlaif.tasks.base import Task, get_task
 from rlaif.testing.tiny import tiny_tokenizer
-from rlaif.types import StructuredPrompt
+from rlaif.types import StructuredPrompt, content_id
 
 TASKS = ("summarization", "dialogue", "harmless_dialogue")
 SNAPSHOTS = Path(__file__).resolve().parents[1] / "snapshots"
@@ -207,14 +208,18 @@ def test_one_byte_of_a_template_is_another_prompt(templates_in: Path, old: str) 
     assert before[0] != after[0] and before[1] != after[1]
 
 
-def test_templates_of_ones_own_are_checked_for_what_they_lack(templates_in: Path, tmp_path: Path) -> None:
+def test_templates_of_ones_own_are_checked(templates_in: Path, tmp_path: Path) -> None:
     path = templates_in / "dialogue.toml"
-    text = path.read_text("utf-8")
-    path.write_text(text.replace("choose = ", "chose = ", 1), "utf-8")
+    path.write_text('chose = "1 or 2?"\nbase = 3\nasks_for_worse = "no"\n[[exemplars]]\ncontext = "x"\n', "utf-8")
     with pytest.raises(ConfigError) as error:
         direct(JudgePrompts(templates=str(templates_in)), get_task("dialogue"), "x")
-    assert f"{path} lacks choose" in error.value.problems[0]
-    assert "unknown key chose" in error.value.problems[1]
+    said = "\n".join(error.value.problems)
+    assert (
+        "unknown key chose" in said and "base must be a text" in said and "asks_for_worse must be true or false" in said
+    )
+    path.write_text('[[exemplars]]\ncontext = "x"\n', "utf-8")
+    with pytest.raises(ConfigError, match="exemplar 1 lacks first"):
+        direct(JudgePrompts(templates=str(templates_in)), get_task("dialogue"), "x")
     path.write_text("base = ", "utf-8")
     with pytest.raises(ConfigError, match="is not TOML"):
         direct(JudgePrompts(templates=str(templates_in)), get_task("dialogue"), "x")
@@ -223,6 +228,54 @@ def test_templates_of_ones_own_are_checked_for_what_they_lack(templates_in: Path
         direct(JudgePrompts(templates=str(templates_in)), get_task("dialogue"), "x")
     with pytest.raises(ConfigError, match="must be a folder with a TOML file per task"):
         JudgePrompts(templates=str(tmp_path / "nowhere"))
+
+
+def test_a_file_changes_what_it_names_and_leaves_the_rest(tmp_path: Path) -> None:
+    raw = 'choose = "Which would you rather read, 1 or 2?"\n'
+    (tmp_path / "dialogue.toml").write_text(raw, "utf-8")
+    own, built_in = load_templates("dialogue", str(tmp_path)), load_templates("dialogue")
+    assert own.choose == "Which would you rather read, 1 or 2?"
+    assert replace(own, choose=built_in.choose, template_id=built_in.template_id) == built_in
+    assert own.template_id not in (
+        built_in.template_id,
+        content_id('choose = "Which would you rather read, 1 or 2?"\n'),
+    )
+    load_templates.cache_clear()
+    with pytest.raises(ConfigError, match="no judge templates for task 'summarization'"):
+        load_templates("summarization", str(tmp_path))
+
+
+def test_a_task_without_built_in_words_needs_them_all(tmp_path: Path) -> None:
+    (tmp_path / "poetry.toml").write_text('choose = "1 or 2?"\n', "utf-8")
+    with pytest.raises(ConfigError) as error:
+        load_templates("poetry", str(tmp_path))
+    assert [line.rpartition(" ")[2] for line in error.value.problems] == [
+        field.name for field in fields(TaskTemplates) if field.name not in ("choose", "exemplars", "template_id")
+    ]
+
+
+def test_words_that_ask_for_the_better_response_are_not_mixed_with_those_that_ask_for_the_worse(tmp_path: Path) -> None:
+    path = tmp_path / "harmless_dialogue.toml"
+    own = 'choose = "Which is better?"\nexplain = "Explain."\nending = "Better="\n'
+    path.write_text('ending = "Better="\n', "utf-8")
+    with pytest.raises(ConfigError, match="changes ending, where the built-in words ask for the worse"):
+        load_templates("harmless_dialogue", str(tmp_path))
+    path.write_text("asks_for_worse = false\n", "utf-8")
+    with pytest.raises(ConfigError) as error:
+        load_templates("harmless_dialogue", str(tmp_path))
+    assert [line.rpartition(" ")[2] for line in error.value.problems] == ["choose", "explain", "ending"]
+    path.write_text(f"asks_for_worse = false\n{own}", "utf-8")
+    words = load_templates("harmless_dialogue", str(tmp_path))
+    assert not words.asks_for_worse and words.exemplars == () and words.binary
+    path.write_text('base = "You are a judge."\n', "utf-8")
+    load_templates.cache_clear()
+    assert load_templates("harmless_dialogue", str(tmp_path)).asks_for_worse
+
+
+def test_every_key_of_a_template_file_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs/pages/reference/configuration.md").read_text("utf-8")
+    keys = [field.name for record in (TaskTemplates, Exemplar) for field in fields(record)]
+    assert [key for key in keys if f"`{key}`" not in page] == ["exemplars", "template_id"]
 
 
 def test_the_template_id_does_not_depend_on_the_texts_judged_and_does_on_the_options() -> None:
