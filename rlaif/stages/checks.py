@@ -100,7 +100,7 @@ def _renamed(problems: Sequence[str], owner: str) -> list[str]:
 def _try(part: object, pairs: Sequence[Comparison]) -> None:
     if isinstance(part, FileLabeler):
         _ = part.reading
-    elif not isinstance(part, _ASK_NO_ENGINE) and vars(part).get("engine") is not None:
+    elif not isinstance(part, _ASK_NO_ENGINE) and getattr(part, "__dict__", {}).get("engine") is not None:
         labeler: Any = part
         (labeler.for_plan(pairs) if isinstance(part, PlansAhead) else labeler).label(pairs)
 
