@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
@@ -12,7 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from rlaif.engines.scripted import ScriptedEngine
-from rlaif.errors import ConfigError, DataError
+from rlaif.errors import ConfigError, DataError, RlaifError
 from rlaif.labelers.base import Labeler, PlansAhead
 from rlaif.labelers.file import FileLabeler, HumanLabeler
 from rlaif.labelers.reward_model import RewardModelLabeler
@@ -21,6 +22,7 @@ from rlaif.stages.context import Context
 from rlaif.stages.labelers import asks_own_model
 from rlaif.types import Comparison, Completion, Prompt
 
+log = logging.getLogger(__name__)
 _ASK_NO_ENGINE = (FileLabeler, HumanLabeler, RewardModelLabeler)
 
 
@@ -102,7 +104,12 @@ def _try(part: object, pairs: Sequence[Comparison]) -> None:
         _ = part.reading
     elif not isinstance(part, _ASK_NO_ENGINE) and getattr(part, "__dict__", {}).get("engine") is not None:
         labeler: Any = part
-        (labeler.for_plan(pairs) if isinstance(part, PlansAhead) else labeler).label(pairs)
+        try:
+            (labeler.for_plan(pairs) if isinstance(part, PlansAhead) else labeler).label(pairs)
+        except RlaifError:
+            raise
+        except Exception as error:  # a plugin may need more of its engine than a script has: the run itself will tell
+            log.debug("%s cannot be tried without its model: %r", type(part).__name__, error)
 
 
 def _two_pairs(context: Context) -> list[Comparison]:

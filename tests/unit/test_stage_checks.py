@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 import rlaif.prompts
 from rlaif.config.check import compose
@@ -14,6 +15,7 @@ from rlaif.errors import ConfigError, DataError
 from rlaif.stages.checks import check_labeler, problems_of
 from rlaif.stages.context import Context
 from rlaif.stages.run import STAGES, _check_all
+from rlaif.types import Comparison, Preference
 
 SMALL = (
     *(f"data.num_{kind}=8" for kind in ("demonstrations", "label_prompts", "policy_prompts", "eval_prompts")),
@@ -134,3 +136,23 @@ def test_an_error_that_is_not_the_users_is_not_hidden() -> None:
     assert problems_of(unreadable) == ["labels.jsonl, line 1: no JSON"]
     with pytest.raises(ZeroDivisionError):
         problems_of(broken)
+
+
+class NeedsItsModel:
+    """A plugin that reads more from its engine than a script has."""
+
+    name = identity = "needs its model"
+    source = "ai"
+
+    def __init__(self) -> None:
+        self.engine: object = object()
+
+    def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
+        return [Preference(comparison=item, p_first=self.engine.temperature) for item in comparisons]  # type: ignore[attr-defined]
+
+
+def test_a_plugin_that_a_script_cannot_stand_in_for_is_left_to_the_run(tmp_path: Path) -> None:
+    made = context(tmp_path, "labeler=pairwise")
+    OmegaConf.set_struct(made.cfg, False)
+    made.cfg.labeler = {"_target_": f"{__name__}.NeedsItsModel"}
+    check_labeler(made, "labeler")
