@@ -22,7 +22,7 @@ CachePlace = Literal["local", "network", "none"]
 _WAIT_S = 60.0
 _KEYS_PER_QUERY = 500
 _ROWS_AT_ONCE = 10_000
-_PAGES_PER_CHECKPOINT, _MEMORY_KB = 8_000, 16_000
+_PAGE_BYTES, _PAGES_PER_CHECKPOINT, _MEMORY_KB = 1024, 32_000, 12_000
 _TABLE = "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, answer BLOB NOT NULL) WITHOUT ROWID"
 _INSERT = "INSERT OR IGNORE INTO answers VALUES (?, ?)"
 
@@ -105,6 +105,7 @@ class LocalAnswerCache:
         if self._connection is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self.path, timeout=_WAIT_S, check_same_thread=False)
+            connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file
             # The switch to WAL does not wait for other processes, so a lock does.
             with FileLock(f"{self.path}.lock"):
                 mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]

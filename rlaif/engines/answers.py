@@ -12,7 +12,7 @@ import numpy as np
 from rlaif.engines.base import Answer
 from rlaif.types import Generation, OptionScores, Sampling
 
-ANSWER_FORMAT = 2
+ANSWER_FORMAT = 3
 """Raised when the bytes of an answer, or what a key stands for, change their meaning."""
 KEY_BYTES = 20
 

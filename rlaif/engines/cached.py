@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 from rlaif.engines.answer_cache import AnswerCache
 from rlaif.engines.answers import generate_key, pack, score_key, unpack
 from rlaif.engines.base import Answer, AnswersOneByOne, Engine
-from rlaif.engines.spending import Ledger, Spending
+from rlaif.engines.spending import RUN_BYTES, Ledger, Spending
 from rlaif.errors import StoreError
 from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt
 
@@ -72,27 +72,35 @@ class CachedEngine:
         keys: Sequence[bytes],
         ask: Callable[[Sequence[StructuredPrompt]], list[A]],
     ) -> list[A]:
-        answers = cast("dict[bytes, A]", self._known(keys))
+        known, paid_here = self._known(keys)
+        answers = cast("dict[bytes, A]", dict(known))
         by_key = dict(zip(keys, prompts, strict=True))
         unknown = [key for key in by_key if key not in answers]
         if unknown:
             call = _Call(self, unknown)
             fresh = call.run(lambda: ask([by_key[key] for key in unknown]))
             answers |= dict(zip(unknown, fresh, strict=True))
-        if self.ledger is not None and len(unknown) < len(by_key):
-            known = self.ledger.first_time([key for key in by_key if key not in set(unknown)])
-            self._count_known([answers[key] for key in known])
+        if self.ledger is not None and len(known) > len(paid_here):
+            first = self.ledger.first_time([key for key in known if key not in paid_here])
+            self._count_known([known[key] for key in first])
         return [answers[key] for key in keys]
 
-    def _known(self, keys: Sequence[bytes]) -> dict[bytes, Answer]:
+    def _known(self, keys: Sequence[bytes]) -> tuple[dict[bytes, Answer], set[bytes]]:
+        """What the cache knows, and which of it this run paid for."""
         if self.cache is None:
-            return {}
+            return {}, set()
+        found = self.cache.get(list(dict.fromkeys(keys)))
         try:
-            return {key: unpack(data) for key, data in self.cache.get(list(dict.fromkeys(keys))).items()}
+            answers = {key: unpack(data[RUN_BYTES:]) for key, data in found.items()}
         except ValueError as error:
             raise StoreError(
                 f"label cache: holds {error}; delete the answer cache in the store, or set label.cache=none"
             ) from error
+        return answers, {key for key, data in found.items() if data[:RUN_BYTES] == self._stamp}
+
+    @property
+    def _stamp(self) -> bytes:
+        return bytes(RUN_BYTES) if self.ledger is None else self.ledger.run_id
 
     def _count_known(self, answers: Sequence[Answer]) -> None:
         """What stood in the cache before this run."""
@@ -118,7 +126,7 @@ class CachedEngine:
     def keep(self, answers: dict[bytes, Answer]) -> None:
         """Put answers into the cache, failures left out."""
         if self.cache is not None:
-            given = {key: pack(answer) for key, answer in answers.items() if answer.missing is None}
+            given = {key: self._stamp + pack(answer) for key, answer in answers.items() if answer.missing is None}
             self.cache.put(given)
 
 
@@ -168,7 +176,5 @@ class _Call:
         if self.owner.ledger is not None and self._uncounted:
             seconds = Spending(seconds=now - self._counted_at)
             self.owner.ledger.add(self.owner.spent_on(list(self._uncounted.values())) + seconds)
-            if self.owner.cache is not None:
-                self.owner.ledger.first_time(list(self._uncounted))
         self._counted_at = now
         self._uncounted = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 from rlaif.engines.answer_cache import AnswerCache, MemoryAnswerCache
 from rlaif.errors import StoreError
 
-_FILES = "spent-*.jsonl"
+_FILES, _RUN_FILES = "spent-*.jsonl", "*.run"
+RUN_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +49,8 @@ class Ledger:
     Args:
         directory: The folder, made when missing; None keeps the sum in memory alone.
         rank: Names this process's file in the folder, ``spent-<rank>.jsonl``: a line per call.
-        counted: Remembers which questions were counted, also across starts where it is a file; None remembers them in
-            memory.
+        counted: Remembers which of the answers that were known before were counted, also across starts where it is a
+            file; None remembers them in memory.
 
     Raises:
         StoreError: From every method, when the folder cannot be read or written.
@@ -61,9 +63,12 @@ class Ledger:
         self._by_file: dict[str, Spending] = {}
         self._read_to: dict[str, int] = {}
         self._own = f"spent-{rank}.jsonl"
+        self.run_id = secrets.token_bytes(RUN_BYTES)
+        """Stamps answers that were paid for here; the same in every start and process of one folder."""
         if directory is not None:
             try:
                 directory.mkdir(parents=True, exist_ok=True)
+                self.run_id = _kept_run_id(directory, self.run_id)
                 _cut_torn_line(directory / self._own)
                 self._read()
             except OSError as error:
@@ -83,7 +88,7 @@ class Ledger:
             raise self._unusable(error) from error
 
     def first_time(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Which of these questions were not counted before; they are from now on."""
+        """Which of these answers, known before this run, were not counted before; they are from now on."""
         new = set(keys) - self.counted.get(keys).keys()
         self.counted.put(dict.fromkeys(new, b""))
         return new
@@ -122,6 +127,13 @@ class Ledger:
         return StoreError(
             f"{self.directory}: cannot keep what was spent ({error}); make room or permissions and start again"
         )
+
+
+def _kept_run_id(directory: Path, new: bytes) -> bytes:
+    """The name of an empty file that the first start leaves."""
+    if not any(directory.glob(_RUN_FILES)):
+        (directory / f"{new.hex()}.run").touch()
+    return bytes.fromhex(min(path.stem for path in directory.glob(_RUN_FILES)))
 
 
 def _cut_torn_line(path: Path) -> None:
