@@ -11,11 +11,12 @@ from filelock import FileLock
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from rlaif.artifacts import atomic_write
 from rlaif.errors import ConfigError
 from rlaif.labelers.base import Labeler, LearnsFromPeople, PlansAhead
 from rlaif.labelers.file import HumanLabeler
 from rlaif.labelers.wrapping import parts_of
-from rlaif.stages.context import Context, annotators_code, component_code, write_json
+from rlaif.stages.context import Context, annotators_code, component_code
 from rlaif.types import Comparison
 
 LEARNED = "learned.json"
@@ -123,7 +124,7 @@ def prepare(
         people = HumanLabeler()
         _bind(context, people)
         taught = labeler.fit(people.label(comparisons[: labeler.num_known]))
-        write_json(file, taught.learned)
+        atomic_write(file, json.dumps(taught.learned))
         return cast(Labeler, taught)
 
 
