@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import TemplateError
 
 from rlaif.errors import EngineError
-from rlaif.types import Segment, StructuredPrompt, as_unicode
+from rlaif.types import StructuredPrompt, as_unicode
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -60,10 +60,6 @@ class PromptTokenizer:
         which UTF-8 cannot carry, and the noncharacter U+10FFFF become question marks.
         """
         return self._encode(text, is_data=True)
-
-    def segment_ids(self, segment: Segment) -> list[int]:
-        """Ids of one segment, by its kind."""
-        return self._encode(segment.text, is_data=segment.is_data)
 
     def prompt_ids(self, prompt: StructuredPrompt) -> list[int]:
         """Ids of a whole judge prompt, the begin token or chat frame included."""
