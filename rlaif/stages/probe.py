@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from omegaconf import OmegaConf
 
 from rlaif.data.preferences_io import read_preferences, write_preferences
 from rlaif.errors import ConfigError
@@ -35,7 +32,7 @@ from rlaif.stages.context import Context, annotators_code, preferences_id, promp
 from rlaif.stages.evaluation import FIGURES, read_figures
 from rlaif.stages.labelers import build_labeler, labeler_options
 from rlaif.stages.labels import LABELS
-from rlaif.stages.report import provenance
+from rlaif.stages.report import run_fields
 from rlaif.stages.samples import draw_completions, sampling_options
 from rlaif.stages.scorecard import held_out_pairs, people_votes
 from rlaif.stages.stage import Stage
@@ -208,21 +205,15 @@ def report_probe(context: Context, run_directory: Path, display: RunDisplay) -> 
     figures, won = read_figures(directory), read_preferences(directory / LABELS)
     checks = probe_checks(figures, float(context.cfg.probe.max_flip_rate))
     name = build_labeler(context, context.cfg.labeler).name
-    confidence = float(context.cfg.evaluation.confidence)
     path = write_report(
         ReportInput(
+            **run_fields(context, name, ["probe"]),
             kind="probe",
-            title=f"{name} → {context.task.name.replace('_', ' ')}",
             verdict=probe_verdict(figures, name, context.task.name),
-            task=context.task.name,
             figures=tuple(figures),
             checks=tuple(checks),
             preferences=tuple(won),
             preferences_hint="Pairs that an attack won, with everything the labeler wrote.",
-            command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-            provenance=provenance(context, ["probe"]),
-            config=OmegaConf.to_yaml(context.cfg, resolve=True),
-            confidence=confidence,
         ),
         run_directory,
     )
@@ -233,7 +224,7 @@ def report_probe(context: Context, run_directory: Path, display: RunDisplay) -> 
         note = f"{found} pairs: people are clear on no more of the held-out ones (probe.num_pairs={wanted})"
         display.console.print(note, style="dim", highlight=False)
     pooled = [item for item in figures if item.name.count("/") == 1]
-    display.summary(pooled, checks, path, confidence=confidence)
+    display.summary(pooled, checks, path, confidence=float(context.cfg.evaluation.confidence))
     return next((item.value for item in figures if item.name == "probe/any_flip_rate"), None)
 
 

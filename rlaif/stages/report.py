@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -37,11 +38,9 @@ def report_run(context: Context, directory: Path, display: RunDisplay, seconds: 
     limits = CheckLimits(**(context.cfg.evaluation.get("limits") or {}))
     checks = run_checks(figures, limits)
     labels = read_labels(context.result("labels")) if context.runs("labels") else []
-    confidence = float(context.cfg.evaluation.confidence)
     path = write_report(
         ReportInput(
-            title=f"{_labeler(context, labels)} → {context.task.name.replace('_', ' ')}",
-            task=context.task.name,
+            **run_fields(context, _labeler(context, labels), seconds),
             figures=tuple(figures),
             checks=tuple(checks),
             p_first=tuple(label.p_first for label in labels if label.p_first is not None),
@@ -57,15 +56,11 @@ def report_run(context: Context, directory: Path, display: RunDisplay, seconds: 
             ),
             reliability=tuple(read_reliability(evaluation)),
             samples=tuple(_side_by_side(context, evaluation)),
-            command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-            provenance=provenance(context, seconds),
             stage_seconds=seconds,
-            config=OmegaConf.to_yaml(context.cfg, resolve=True),
-            confidence=confidence,
         ),
         directory,
     )
-    display.summary(figures, checks, path, confidence=confidence)
+    display.summary(figures, checks, path, confidence=float(context.cfg.evaluation.confidence))
     return next((figure.value for figure in figures if figure.name == "policy/win_rate_vs_sft"), None)
 
 
@@ -95,7 +90,25 @@ def _side_by_side(context: Context, evaluation: Path) -> list[SideBySide]:
     ]
 
 
-def provenance(context: Context, ran: Iterable[str]) -> dict[str, str]:
+def run_fields(context: Context, who: str, ran: Iterable[str]) -> dict[str, Any]:
+    """What every page tells of its run: fields of :class:`rlaif.evaluation.records.ReportInput`.
+
+    Args:
+        context: The run.
+        who: Whose page it is, in its title: the labeler.
+        ran: Names of the stages that the page is about.
+    """
+    return {
+        "title": f"{who} → {context.task.name.replace('_', ' ')}",
+        "task": context.task.name,
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "provenance": _provenance(context, ran),
+        "config": OmegaConf.to_yaml(context.cfg, resolve=True),
+        "confidence": float(context.cfg.evaluation.confidence),
+    }
+
+
+def _provenance(context: Context, ran: Iterable[str]) -> dict[str, str]:
     """Fingerprints of the stages that ran, and what they ran with."""
     names = set(ran)
     stages = {f"stage {name}": context.fingerprint(stage) for name, stage in context.stages.items() if name in names}

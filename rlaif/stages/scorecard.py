@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -33,7 +32,7 @@ from rlaif.stages.evaluation import FIGURES, RELIABILITY, givers, read_figures, 
 from rlaif.stages.labelers import asks_own_model, build_labeler, composed_labeler, labeler_options, raters_among
 from rlaif.stages.labels import LABELS
 from rlaif.stages.policy import rewards_by_labeler
-from rlaif.stages.report import provenance
+from rlaif.stages.report import run_fields
 from rlaif.stages.stage import Stage
 from rlaif.types import Comparison, Preference, content_id
 
@@ -194,29 +193,23 @@ def report_scorecard(context: Context, run_directory: Path, display: RunDisplay 
     held_out = held_out_pairs(context, context.cfg.label.scorecard_pairs)
     votes, judge = people_votes(context, held_out, build_labeler(context, context.cfg.labeler))
     checks = run_checks(figures, _limits(context))
-    confidence = float(context.cfg.evaluation.confidence)
     name = _labeler_name(labels)
     path = write_report(
         ReportInput(
+            **run_fields(context, name, ["scorecard"]),
             kind="scorecard",
-            title=f"{name} → {context.task.name.replace('_', ' ')}",
             verdict=scorecard_verdict(figures, name, context.task.name),
-            task=context.task.name,
             figures=tuple(figures),
             checks=tuple(checks),
             p_first=tuple(label.p_first for label in labels if label.p_first is not None),
             preferences=tuple(confident_mistakes(labels, votes, NUM_LABELS)),
             preferences_hint=f"Where the labeler is surest of what most {judge} deny, with everything it wrote.",
             reliability=tuple(read_reliability(directory)),
-            command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-            provenance=provenance(context, ["scorecard"]),
-            config=OmegaConf.to_yaml(context.cfg, resolve=True),
-            confidence=confidence,
         ),
         run_directory,
     )
     if display is not None:
-        display.summary(figures, checks, path, confidence=confidence)
+        display.summary(figures, checks, path, confidence=float(context.cfg.evaluation.confidence))
     return next((figure.value for figure in figures if figure.name == "labeler/alignment"), None)
 
 
