@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from rlaif.cli.messages import report_error
-from rlaif.data.cards import Card
-from rlaif.data.exports import ExportCounts, ExportOptions, export_rows, write_rows
-from rlaif.data.label_set import SplitOptions, check_replaceable, write_label_set
-from rlaif.data.label_table import LabelTable, preferences_of
-from rlaif.data.mixing import mix_labels
-from rlaif.data.pair_files import FORMATS, PairFile, guess_format
+from rlaif.data.formats.pair_files import FORMATS, PairFile, guess_format
+from rlaif.data.formats.tables import TableFile
+from rlaif.data.label_sets.cards import Card
+from rlaif.data.label_sets.data_set import SplitOptions, check_replaceable, write_label_set
+from rlaif.data.label_sets.exports import ExportCounts, ExportOptions, export_rows, write_rows
+from rlaif.data.label_sets.label_table import LabelTable, preferences_of
+from rlaif.data.label_sets.mixing import mix_labels
+from rlaif.data.label_sets.show import find_tables, label_lines, summary_lines
 from rlaif.data.preferences_io import (
     PREFERENCE_SCHEMA,
     is_label_table,
@@ -26,8 +28,6 @@ from rlaif.data.preferences_io import (
     open_table,
     write_preferences,
 )
-from rlaif.data.show import find_tables, label_lines, summary_lines
-from rlaif.data.tables import TableFile
 from rlaif.errors import ConfigError, DataError, RlaifError, StoreError
 from rlaif.tasks.base import get_task
 from rlaif.types import Preference

@@ -10,7 +10,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from rlaif.evaluation.sweep_table import COLUMNS, Job, row_names, terminal_table, write_tables
+from rlaif.reporting.tables import COLUMNS, Job, row_names, terminal_table, write_tables
 from rlaif.types import Figure
 
 ERROR = "error.txt"

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from rlaif.engines.openai_options import KEY_ENV
+from rlaif.engines.openai.options import KEY_ENV
 
 _WITH_USER = re.compile(r"\w[\w+.-]*://[^/?#]*@")
 _HIDDEN = "[hidden]"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rlaif.inference.prefill import PrefixStore
     from rlaif.inference.sample import Rollouts
     from rlaif.inference.stops import StopStrings
-    from rlaif.models.tokenizers import PromptTokenizer
+    from rlaif.tokenization import PromptTokenizer
 
 DEFAULT_ROWS = {"cpu": 16, "cuda": 64}
 """Prompts read at once where ``batch_size`` is None, by kind of device."""
@@ -103,7 +103,7 @@ class TransformersEngine:
         if self._loaded is None:
             from rlaif.inference.forward import forward_for
             from rlaif.inference.prefill import PrefixStore
-            from rlaif.models.tokenizers import PromptTokenizer
+            from rlaif.tokenization import PromptTokenizer
 
             tokenizer = load_tokenizer(self.spec)
             model = self._placed_model()

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 
 from rlaif.evaluation.estimates import figure, flatten, stratified
-from rlaif.evaluation.records import Reliability, ReliabilityBin
 from rlaif.evaluation.votes import Votes
 from rlaif.functional.agreement import PositionBiasEstimate, alignment, position_bias
 from rlaif.functional.calibration import calibration_error_estimate, calibration_sums, reliability
 from rlaif.functional.statistics import Estimate, clustered_rate, undefined
+from rlaif.reporting.records import Reliability, ReliabilityBin
 from rlaif.types import Comparison, Figure, Preference
 
 

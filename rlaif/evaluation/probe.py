@@ -10,11 +10,11 @@ from rich.text import Text
 
 from rlaif.evaluation.alignment import labeler_in_words
 from rlaif.evaluation.attacks import Attack
-from rlaif.evaluation.catalog import format_interval, format_value
-from rlaif.evaluation.checks import Check
 from rlaif.evaluation.estimates import figure
 from rlaif.evaluation.votes import Votes
 from rlaif.functional.statistics import clustered_rate
+from rlaif.reporting.catalog import format_interval, format_value
+from rlaif.reporting.checks import Check
 from rlaif.tasks.base import Task
 from rlaif.types import Comparison, Figure, Preference, Prompt
 

@@ -15,14 +15,14 @@ from rlaif.evaluation.alignment import (
     labeler_in_words,
     position_estimate,
 )
-from rlaif.evaluation.catalog import format_interval, format_value
 from rlaif.evaluation.estimates import figure
 from rlaif.evaluation.votes import Votes
 from rlaif.functional.agreement import agreement_scores, alignment
 from rlaif.functional.length_bias import rate_at_equal_preference
 from rlaif.functional.statistics import Estimate, clustered_rate, clustered_slope
-from rlaif.labelers.run import missing_by_reason
-from rlaif.labelers.summary import summarize_labels
+from rlaif.labeling.run import missing_by_reason
+from rlaif.labeling.summary import summarize_labels
+from rlaif.reporting.catalog import format_interval, format_value
 from rlaif.types import Figure, Preference
 
 CONFIDENCE_EDGES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)

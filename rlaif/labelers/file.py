@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 
 from rlaif.data.base import Annotators
-from rlaif.data.label_table import LabelTable, Reading
-from rlaif.data.pair_files import FormatName, PairFile
-from rlaif.data.repeated import PairKey
+from rlaif.data.formats.pair_files import FormatName, PairFile
+from rlaif.data.formats.repeated import PairKey
+from rlaif.data.label_sets.label_table import LabelTable, Reading
 from rlaif.engines.base import Engine
 from rlaif.errors import ConfigError
 from rlaif.labelers.pairwise import PairwisePrompt
@@ -37,10 +37,10 @@ class FileLabeler:
             this package writes are read as they are.
         source: Who gave the labels, e.g. ``human``; stored with each of them.
         format: ``table``: named columns; or ``hh``, ``chosen_rejected``, ``alpaca_eval``, ``tldr_comparisons``,
-            ``distilabel``. See :mod:`rlaif.data.formats`.
+            ``distilabel``. See :mod:`rlaif.data.formats.layouts`.
         columns: Names of the columns of ``table`` that differ from ``prompt``, ``first``, ``second``, ``preference``
             (by default ``p_first``), ``confidence`` and ``weight``.
-        preference: How the preference of ``table`` is encoded, see :func:`~rlaif.data.encodings.decoder`.
+        preference: How the preference of ``table`` is encoded, see :func:`~rlaif.data.formats.encodings.decoder`.
         confidences: Only rows with one of these confidences; empty takes all. Paper 1 evaluates on TL;DR rows of
             confidence 1, 2, 8 and 9.
         prompt: Accepted from a composed configuration and not used: a file asks nobody.

@@ -7,11 +7,11 @@ from typing import Literal, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from rlaif.data.examples import completion_ids, prompt_ids
-from rlaif.data.transcripts import instruction_of, messages
+from rlaif.data.batches.examples import completion_ids, prompt_ids
+from rlaif.data.formats.transcripts import instruction_of, messages
 from rlaif.errors import EngineError
-from rlaif.models.tokenizers import PromptTokenizer, chat_pieces
 from rlaif.tasks.base import Task, get_task
+from rlaif.tokenization import PromptTokenizer, chat_pieces
 from rlaif.types import Completion, Prompt
 
 TextFormat = Literal["plain", "pair", "chat"]

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GenericForSequenceClassification
 
-from rlaif.data.examples import pad_right
+from rlaif.data.batches.examples import pad_right
 from rlaif.models.classifier_text import ClassifierInput, ClassifierText
 from rlaif.types import Completion, Prompt
 

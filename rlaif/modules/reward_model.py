@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from rlaif.data.examples import PairBatch
+from rlaif.data.batches.examples import PairBatch
 from rlaif.functional.losses import LossSum, preference_cross_entropy
 from rlaif.models.response_scorer import classifier_logits
 from rlaif.modules.distributed import mean_over_processes, pooled_mean

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlaif.data.examples import pad_id, prompt_ids
+from rlaif.data.batches.examples import pad_id, prompt_ids
 from rlaif.errors import ConfigError
 from rlaif.functional.seeds import derive_seed, generator
 from rlaif.inference.sample import sample
-from rlaif.models.tokenizers import PromptTokenizer
 from rlaif.objectives.base import Credit
 from rlaif.tasks.base import Task
+from rlaif.tokenization import PromptTokenizer
 from rlaif.types import Completion, Prompt, Sampling
 
 

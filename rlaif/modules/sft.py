@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from rlaif.data.examples import TokenBatch
+from rlaif.data.batches.examples import TokenBatch
 from rlaif.functional.losses import LossSum, token_cross_entropy
 from rlaif.modules.distributed import mean_over_processes, pooled_mean
 from rlaif.modules.forward import masked_logits

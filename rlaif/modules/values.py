@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from rlaif.data.examples import pad_right
+from rlaif.data.batches.examples import pad_right
 
 
 def _scalar_head(width: int) -> nn.Linear:

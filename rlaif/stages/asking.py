@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 from rlaif.engines.spending import Ledger, Spending
 from rlaif.evaluation.scorecard import Asked
 from rlaif.labelers.base import Labeler, PlansAhead
-from rlaif.labelers.run import missing_by_reason, too_many_missing
-from rlaif.labelers.shards import failed_without_answer
-from rlaif.labelers.wrapping import wrap_engines
+from rlaif.labeling.run import missing_by_reason, too_many_missing
+from rlaif.labeling.shards import failed_without_answer
+from rlaif.labeling.wrapping import wrap_engines
 from rlaif.stages.context import Context
 from rlaif.stages.labels import answer_cache, prices_and_budget
 from rlaif.types import Comparison, Preference
 
 if TYPE_CHECKING:
-    from rlaif.evaluation.terminal import StageDisplay
+    from rlaif.reporting.terminal import StageDisplay
 
 _GO_ON = (
     "They failed without an answer, so nothing is measured: start again to ask for them, answers that came are kept "

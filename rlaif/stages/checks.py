@@ -17,7 +17,7 @@ from rlaif.errors import ConfigError, DataError, RlaifError
 from rlaif.labelers.base import Labeler, PlansAhead
 from rlaif.labelers.file import FileLabeler, HumanLabeler
 from rlaif.labelers.reward_model import RewardModelLabeler
-from rlaif.labelers.wrapping import parts_of, replace_engines
+from rlaif.labeling.wrapping import parts_of, replace_engines
 from rlaif.stages.context import Context
 from rlaif.stages.labelers import asks_own_model
 from rlaif.types import Comparison, Completion, Prompt

@@ -15,9 +15,9 @@ from rlaif.artifacts import Store, code_digest, fingerprint
 from rlaif.data.base import DataSource, TaskData
 from rlaif.errors import ConfigError
 from rlaif.models.load import ModelSpec, load_tokenizer, model_identity
-from rlaif.models.tokenizers import PromptTokenizer
 from rlaif.stages.stage import Stage
 from rlaif.tasks.base import Task
+from rlaif.tokenization import PromptTokenizer
 from rlaif.types import Completion, Demonstration, Preference, Prompt, content_id
 
 if TYPE_CHECKING:

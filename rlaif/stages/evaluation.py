@@ -13,7 +13,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from rlaif.data.examples import pad_right, prompt_ids
+from rlaif.data.batches.examples import pad_right, prompt_ids
 from rlaif.data.preferences_io import read_preferences, read_samples, write_preferences, write_samples
 from rlaif.errors import ConfigError
 from rlaif.evaluation.alignment import (
@@ -24,7 +24,6 @@ from rlaif.evaluation.alignment import (
     reliability_diagram,
 )
 from rlaif.evaluation.harmless import harmless_figures
-from rlaif.evaluation.records import Reliability, ReliabilityBin
 from rlaif.evaluation.responses import kl_figures, response_figures
 from rlaif.evaluation.votes import (
     SIMULATED,
@@ -40,7 +39,7 @@ from rlaif.functional.kl import sampled_sequence_kl
 from rlaif.inference.logprobs import response_logprobs
 from rlaif.labelers.base import Labeler, PlansAhead
 from rlaif.models.load import ModelSpec, load_causal_lm, model_identity
-from rlaif.models.tokenizers import PromptTokenizer
+from rlaif.reporting.records import Reliability, ReliabilityBin
 from rlaif.rewards.reward_model import RewardModelReward
 from rlaif.stages.context import (
     Context,
@@ -55,10 +54,11 @@ from rlaif.stages.labelers import build_labeler
 from rlaif.stages.labels import read_labels
 from rlaif.stages.samples import draw_completions, sampling_options
 from rlaif.stages.stage import Stage
+from rlaif.tokenization import PromptTokenizer
 from rlaif.types import Comparison, Completion, Figure, Preference, Prompt
 
 if TYPE_CHECKING:
-    from rlaif.evaluation.terminal import StageDisplay
+    from rlaif.reporting.terminal import StageDisplay
 
 FIGURES, RESPONSES, JUDGED, RELIABILITY = "figures.json", "responses.parquet", "judged.parquet", "reliability.json"
 PEOPLE = ("human", SIMULATED)

@@ -34,7 +34,7 @@ from rlaif.stages.stage import Stage
 from rlaif.types import Comparison, Completion, Figure, Preference
 
 if TYPE_CHECKING:
-    from rlaif.evaluation.terminal import RunDisplay, StageDisplay
+    from rlaif.reporting.terminal import RunDisplay, StageDisplay
 
 SIZES = ("XS", "S", "L")
 BATCH = 250

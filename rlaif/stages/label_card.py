@@ -9,8 +9,8 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from rlaif.data.cards import PROVENANCE, Card
-from rlaif.data.label_set import write_label_set
+from rlaif.data.label_sets.cards import PROVENANCE, Card
+from rlaif.data.label_sets.data_set import write_label_set
 from rlaif.stages.context import Context, write_json
 
 

@@ -15,7 +15,7 @@ from rlaif.artifacts import atomic_write
 from rlaif.errors import ConfigError
 from rlaif.labelers.base import Labeler, LearnsFromPeople, PlansAhead
 from rlaif.labelers.file import HumanLabeler
-from rlaif.labelers.wrapping import parts_of
+from rlaif.labeling.wrapping import parts_of
 from rlaif.stages.context import Context, annotators_code, component_code
 from rlaif.types import Comparison
 

@@ -15,12 +15,12 @@ from rlaif.data.preferences_io import read_preferences, write_preferences
 from rlaif.engines.answer_cache import AnswerCache, open_cache
 from rlaif.engines.spending import Ledger
 from rlaif.errors import ConfigError, GateStopped
-from rlaif.labelers.cost import Budget, Prices, cost_figures
-from rlaif.labelers.plan import Plan
-from rlaif.labelers.run import finished_run, label_part, too_many_missing
-from rlaif.labelers.summary import summarize_labels
-from rlaif.labelers.team import Team
-from rlaif.labelers.wrapping import wrap_engines
+from rlaif.labeling.cost import Budget, Prices, cost_figures
+from rlaif.labeling.plan import Plan
+from rlaif.labeling.run import finished_run, label_part, too_many_missing
+from rlaif.labeling.summary import summarize_labels
+from rlaif.labeling.team import Team
+from rlaif.labeling.wrapping import wrap_engines
 from rlaif.stages.context import Context, preferences_id, write_json
 from rlaif.stages.label_card import write_card
 from rlaif.stages.labelers import build_labeler, labeler_options, prepare
@@ -29,7 +29,7 @@ from rlaif.stages.stage import Parts, Stage
 from rlaif.types import Comparison, Preference
 
 if TYPE_CHECKING:
-    from rlaif.evaluation.terminal import StageDisplay
+    from rlaif.reporting.terminal import StageDisplay
 
 LABELS, SUMMARY, COST, BATCHES = "labels.parquet", "summary.json", "cost.json", "batches"
 COUNTED = "counted"

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from rlaif.config.paths import near_miss
-from rlaif.data.mixing import MixFile, check_weight, mix_labels
+from rlaif.data.label_sets.mixing import MixFile, check_weight, mix_labels
 from rlaif.errors import ConfigError
 from rlaif.stages.context import Context
 from rlaif.stages.labels import read_labels

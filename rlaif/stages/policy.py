@@ -15,8 +15,8 @@ from rlaif.engines.answer_cache import open_cache
 from rlaif.engines.spending import Ledger
 from rlaif.labelers.base import Rater
 from rlaif.labelers.convert import AgainstReference
-from rlaif.labelers.cost import cost_figures
-from rlaif.labelers.wrapping import wrap_engines
+from rlaif.labeling.cost import cost_figures
+from rlaif.labeling.wrapping import wrap_engines
 from rlaif.models.load import ModelSpec, load_causal_lm
 from rlaif.modules.curves import read_curve
 from rlaif.modules.settings import PolicySettings
@@ -32,7 +32,7 @@ from rlaif.stages.training import CURVE, save_model, train
 from rlaif.types import Completion, Prompt
 
 if TYPE_CHECKING:
-    from rlaif.evaluation.terminal import StageDisplay
+    from rlaif.reporting.terminal import StageDisplay
 
 SCORES = "scores"
 """Answers of the labeler and what they took, while the policy trains."""

@@ -11,8 +11,8 @@ from omegaconf import DictConfig
 from rlaif.artifacts.fingerprints import code_digest, fingerprint
 from rlaif.artifacts.store import link
 from rlaif.errors import ConfigError
-from rlaif.evaluation.terminal import Progress, RunDisplay, StageDisplay
 from rlaif.pocket.pretraining import RECIPES, pretrain
+from rlaif.reporting.terminal import Progress, RunDisplay, StageDisplay
 
 
 def pretrain_pocket_models(cfg: DictConfig, directory: Path, display: RunDisplay) -> None:

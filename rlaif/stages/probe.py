@@ -24,9 +24,9 @@ from rlaif.evaluation.probe import (
     probe_table,
     probe_verdict,
 )
-from rlaif.evaluation.records import ReportInput
-from rlaif.evaluation.report import write_report
 from rlaif.models.load import ModelSpec, load_tokenizer, model_identity
+from rlaif.reporting.page import write_report
+from rlaif.reporting.records import ReportInput
 from rlaif.stages.asking import ask
 from rlaif.stages.context import Context, annotators_code, preferences_id, prompts_id, texts, write_json
 from rlaif.stages.evaluation import FIGURES, read_figures
@@ -39,7 +39,7 @@ from rlaif.stages.stage import Stage
 from rlaif.types import Comparison, Completion, Figure, Preference, Prompt
 
 if TYPE_CHECKING:
-    from rlaif.evaluation.terminal import RunDisplay, StageDisplay
+    from rlaif.reporting.terminal import RunDisplay, StageDisplay
 
 NUM_LABELS = 8
 """Labels that an attack won, with their raw replies, on the page."""

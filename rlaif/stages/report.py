@@ -14,13 +14,13 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from rlaif.evaluation.alignment import labeler_in_words
-from rlaif.evaluation.checks import CheckLimits, run_checks
-from rlaif.evaluation.records import CurvePoint, ReportInput, SideBySide
-from rlaif.evaluation.report import write_report
 from rlaif.evaluation.responses import time_figures
-from rlaif.evaluation.terminal import RunDisplay
 from rlaif.evaluation.votes import Votes, annotator_votes
 from rlaif.modules.curves import read_curve
+from rlaif.reporting.checks import CheckLimits, run_checks
+from rlaif.reporting.page import write_report
+from rlaif.reporting.records import CurvePoint, ReportInput, SideBySide
+from rlaif.reporting.terminal import RunDisplay
 from rlaif.stages.context import Context
 from rlaif.stages.evaluation import read_figures, read_judged, read_reliability, read_responses
 from rlaif.stages.labels import read_labels
@@ -91,7 +91,7 @@ def _side_by_side(context: Context, evaluation: Path) -> list[SideBySide]:
 
 
 def run_fields(context: Context, who: str, ran: Iterable[str]) -> dict[str, Any]:
-    """What every page tells of its run: fields of :class:`rlaif.evaluation.records.ReportInput`.
+    """What every page tells of its run: fields of :class:`rlaif.reporting.records.ReportInput`.
 
     Args:
         context: The run.

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, cast
 
 from hydra.utils import instantiate
 
-from rlaif.data.modules import PreferenceDataModule
+from rlaif.data.batches.modules import PreferenceDataModule
 from rlaif.errors import ConfigError
 from rlaif.functional.seeds import derive_seed
-from rlaif.labelers.run import missing_by_reason
+from rlaif.labeling.run import missing_by_reason
 from rlaif.models.load import ModelSpec, load_reward_model
 from rlaif.modules.curves import read_curve
 from rlaif.modules.settings import RewardModelSettings
@@ -21,7 +21,7 @@ from rlaif.stages.stage import Stage
 from rlaif.stages.training import CURVE, train_supervised
 
 if TYPE_CHECKING:
-    from rlaif.evaluation.terminal import StageDisplay
+    from rlaif.reporting.terminal import StageDisplay
 
 
 SOURCES = "sources.json"

@@ -18,8 +18,8 @@ from transformers.utils.logging import disable_progress_bar
 from rlaif.artifacts import atomic_write, link
 from rlaif.data.base import SkippedRows
 from rlaif.errors import ConfigError
-from rlaif.evaluation.terminal import RunDisplay
 from rlaif.modules.trainer import quiet_lightning
+from rlaif.reporting.terminal import RunDisplay
 from rlaif.stages.checks import check_labeler, problems_of
 from rlaif.stages.context import Context
 from rlaif.stages.estimate import show_estimate

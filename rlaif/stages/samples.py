@@ -7,18 +7,18 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlaif.data.examples import pad_id, prompt_ids
+from rlaif.data.batches.examples import pad_id, prompt_ids
 from rlaif.data.preferences_io import read_samples, write_samples
 from rlaif.functional.seeds import derive_seed
 from rlaif.inference.sample import sample
 from rlaif.models.load import ModelSpec, load_causal_lm
-from rlaif.models.tokenizers import PromptTokenizer
 from rlaif.stages.context import Context, prompts_id
 from rlaif.stages.stage import Stage
+from rlaif.tokenization import PromptTokenizer
 from rlaif.types import Comparison, Completion, Prompt, Sampling
 
 if TYPE_CHECKING:
-    from rlaif.evaluation.terminal import StageDisplay
+    from rlaif.reporting.terminal import StageDisplay
 
 PROMPTS_AT_ONCE = 64
 SAMPLES = "samples.parquet"

@@ -13,10 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 from rlaif.data.preferences_io import read_preferences, write_preferences
 from rlaif.errors import ConfigError, GateStopped
 from rlaif.evaluation.alignment import labeler_in_words, reliability_diagram
-from rlaif.evaluation.catalog import format_interval, format_value
-from rlaif.evaluation.checks import CheckLimits, run_checks
-from rlaif.evaluation.records import ReportInput
-from rlaif.evaluation.report import write_report
 from rlaif.evaluation.scorecard import (
     Asked,
     confident_mistakes,
@@ -26,6 +22,10 @@ from rlaif.evaluation.scorecard import (
 )
 from rlaif.evaluation.votes import SIMULATED, Votes, annotator_votes, label_votes
 from rlaif.labelers.base import Labeler
+from rlaif.reporting.catalog import format_interval, format_value
+from rlaif.reporting.checks import CheckLimits, run_checks
+from rlaif.reporting.page import write_report
+from rlaif.reporting.records import ReportInput
 from rlaif.stages.asking import ask
 from rlaif.stages.context import Context, annotators_code, preferences_id, write_json
 from rlaif.stages.evaluation import FIGURES, RELIABILITY, givers, read_figures, read_reliability
@@ -37,7 +37,7 @@ from rlaif.stages.stage import Stage
 from rlaif.types import Comparison, Preference, content_id
 
 if TYPE_CHECKING:
-    from rlaif.evaluation.terminal import RunDisplay, StageDisplay
+    from rlaif.reporting.terminal import RunDisplay, StageDisplay
 
 NUM_LABELS = 8
 """Labels with their raw replies on the page."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from hydra.utils import instantiate
 
-from rlaif.data.modules import SFTDataModule
+from rlaif.data.batches.modules import SFTDataModule
 from rlaif.models.load import load_causal_lm
 from rlaif.modules.curves import read_curve
 from rlaif.modules.settings import SFTSettings
@@ -16,7 +16,7 @@ from rlaif.stages.stage import Stage
 from rlaif.stages.training import CURVE, train_supervised
 
 if TYPE_CHECKING:
-    from rlaif.evaluation.terminal import StageDisplay
+    from rlaif.reporting.terminal import StageDisplay
 
 
 def _options(context: Context) -> dict[str, object]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rlaif.evaluation.terminal import StageDisplay
+    from rlaif.reporting.terminal import StageDisplay
     from rlaif.stages.context import Context
 
 

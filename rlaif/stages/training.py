@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlaif.data.modules import SplitDataModule
+from rlaif.data.batches.modules import SplitDataModule
 from rlaif.modules.checkpointing import PeriodicCheckpoint
 from rlaif.modules.curves import CurveWriter
 from rlaif.modules.progress import TrainingProgress
@@ -20,7 +20,7 @@ from rlaif.modules.trainer import build_trainer, fit
 from rlaif.stages.context import Context
 
 if TYPE_CHECKING:
-    from rlaif.evaluation.terminal import StageDisplay
+    from rlaif.reporting.terminal import StageDisplay
 
 CURVE = "curve.jsonl"
 

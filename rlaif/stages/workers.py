@@ -21,7 +21,7 @@ from rich.console import Console
 
 from rlaif.artifacts import atomic_write
 from rlaif.errors import ConfigError, GateStopped, RlaifError
-from rlaif.evaluation.terminal import Progress, StageDisplay
+from rlaif.reporting.terminal import Progress, StageDisplay
 from rlaif.stages.context import Context, num_devices, num_machines
 
 CONFIG, PROGRESS, STOPPED = "worker.yaml", "worker-progress.json", "worker-stopped.txt"

@@ -10,7 +10,7 @@ import torch
 from lightning import LightningDataModule, LightningModule, Trainer
 from transformers import AutoTokenizer
 
-from rlaif.data.modules import PreferenceDataModule, SFTDataModule
+from rlaif.data.batches.modules import PreferenceDataModule, SFTDataModule
 from rlaif.models.load import load_causal_lm, reward_model_from
 from rlaif.modules.curves import CurveWriter
 from rlaif.modules.policy import PolicyModule

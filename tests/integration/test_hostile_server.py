@@ -21,7 +21,7 @@ import pytest
 
 from rlaif.data.preferences_io import read_preferences
 from rlaif.engines.base import Answer
-from rlaif.engines.openai import OpenAIEngine
+from rlaif.engines.openai.engine import OpenAIEngine
 from rlaif.types import Sampling, Segment, StructuredPrompt
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from transformers import (
 
 from rlaif.engines.transformers import TransformersEngine
 from rlaif.errors import EngineError
-from rlaif.models.tokenizers import PromptTokenizer
+from rlaif.tokenization import PromptTokenizer
 from rlaif.types import Segment, StructuredPrompt
 
 FAMILIES = ("byte-level BPE", "unigram", "llama BPE", "wordpiece")

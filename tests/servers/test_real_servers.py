@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rlaif.engines.openai import OpenAIEngine
+from rlaif.engines.openai.engine import OpenAIEngine
 from rlaif.engines.transformers import TransformersEngine
 from rlaif.labelers.pairwise import PairwiseLabeler
 from rlaif.prompts.judge import JudgePrompts

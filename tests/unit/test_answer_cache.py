@@ -23,7 +23,7 @@ from rlaif.engines.scripted import ScriptedEngine
 from rlaif.engines.spending import Ledger, Spending
 from rlaif.errors import StoreError
 from rlaif.labelers.pairwise import PairwiseLabeler
-from rlaif.labelers.wrapping import wrap_engines
+from rlaif.labeling.wrapping import wrap_engines
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.types import (
     Comparison,

@@ -11,11 +11,11 @@ from rlaif.config.check import compose
 from rlaif.engines.scripted import ScriptedEngine
 from rlaif.errors import GateStopped
 from rlaif.evaluation.scorecard import Asked
-from rlaif.evaluation.terminal import RunDisplay
 from rlaif.labelers.base import Labeler
 from rlaif.labelers.pairwise import PairwiseLabeler
 from rlaif.labelers.ranking import RankingLabeler
 from rlaif.prompts.judge import JudgePrompts
+from rlaif.reporting.terminal import RunDisplay
 from rlaif.stages.asking import ask
 from rlaif.stages.context import Context
 from rlaif.stages.run import STAGES

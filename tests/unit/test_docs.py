@@ -14,7 +14,7 @@ import yaml
 from rlaif.config.check import check
 from rlaif.config.paths import conf_dir, option_files
 from rlaif.data.preferences_io import PREFERENCE_SCHEMA
-from rlaif.evaluation.catalog import CATALOG
+from rlaif.reporting.catalog import CATALOG
 from rlaif.types import Judgment
 
 REPOSITORY = Path(__file__).resolve().parents[2]

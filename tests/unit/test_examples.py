@@ -7,8 +7,8 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from rlaif.data.examples import collate_pairs, collate_tokens, pair_examples, sft_examples
-from rlaif.data.modules import PreferenceDataModule, SFTDataModule
+from rlaif.data.batches.examples import collate_pairs, collate_tokens, pair_examples, sft_examples
+from rlaif.data.batches.modules import PreferenceDataModule, SFTDataModule
 from rlaif.tasks.base import Dialogue, Summarization
 from rlaif.types import Comparison, Completion, Demonstration, Preference, Prompt
 

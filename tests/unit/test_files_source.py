@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rlaif.data.files import FilesSource
-from rlaif.data.formats import chosen_and_rejected
-from rlaif.data.pairs import conversation_start
+from rlaif.data.formats.layouts import chosen_and_rejected
+from rlaif.data.sources.files import FilesSource
+from rlaif.data.split import conversation_start
 from rlaif.errors import ConfigError, DataError
 from rlaif.tasks.base import HarmlessDialogue, Summarization
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-import rlaif.data.hub as hub
-from rlaif.data.hub import HubSource
+import rlaif.data.sources.hub as hub
+from rlaif.data.sources.hub import HubSource
 from rlaif.errors import ConfigError, DataError
 from rlaif.tasks.base import HarmlessDialogue, Summarization
 

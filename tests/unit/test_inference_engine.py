@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from rlaif.engines.scripted import ScriptedEngine
 from rlaif.engines.transformers import TransformersEngine
 from rlaif.errors import ConfigError, EngineError
-from rlaif.models.tokenizers import PromptTokenizer
 from rlaif.testing.tiny import EOS, make_tiny_model, tiny_tokenizer
+from rlaif.tokenization import PromptTokenizer
 from rlaif.types import Sampling, Segment, StructuredPrompt
 
 TOKENIZER = PromptTokenizer(tiny_tokenizer())

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from rlaif.errors import ConfigError
-from rlaif.models.tokenizers import PromptTokenizer
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.prompts.wording import Exemplar, TaskTemplates, load_templates
 from rlaif.tasks.base import Task, get_task
 from rlaif.testing.tiny import tiny_tokenizer
+from rlaif.tokenization import PromptTokenizer
 from rlaif.types import StructuredPrompt, content_id
 
 TASKS = ("summarization", "dialogue", "harmless_dialogue")

@@ -18,8 +18,8 @@ from rlaif.engines.dry import DryEngine
 from rlaif.engines.scripted import ScriptedEngine
 from rlaif.engines.spending import Ledger, Spending
 from rlaif.errors import ConfigError, GateStopped
-from rlaif.evaluation.terminal import RunDisplay
-from rlaif.labelers.cost import Budget, Prices, cost_figures
+from rlaif.labeling.cost import Budget, Prices, cost_figures
+from rlaif.reporting.terminal import RunDisplay
 from rlaif.stages.context import Context
 from rlaif.stages.estimate import _spread, estimate_labels, show_estimate
 from rlaif.stages.labels import LABEL, answer_cache, build_labeler, prices_and_budget

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rlaif.data.encodings import UnknownPreferenceError, decoder
-from rlaif.data.files import FilesSource
-from rlaif.data.label_table import LabelTable
-from rlaif.data.pair_files import PairFile
-from rlaif.data.transcripts import instruction_of, messages, transcript, with_turns
+from rlaif.data.formats.encodings import UnknownPreferenceError, decoder
+from rlaif.data.formats.pair_files import PairFile
+from rlaif.data.formats.transcripts import instruction_of, messages, transcript, with_turns
+from rlaif.data.label_sets.label_table import LabelTable
+from rlaif.data.sources.files import FilesSource
 from rlaif.errors import ConfigError, DataError
 from rlaif.labelers.file import FileLabeler
 from rlaif.tasks.base import Dialogue, Summarization

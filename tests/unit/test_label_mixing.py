@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from rlaif.config.check import check
 from rlaif.data.base import TaskData
-from rlaif.data.mixing import MixFile
+from rlaif.data.label_sets.mixing import MixFile
 from rlaif.data.preferences_io import write_preferences
 from rlaif.errors import ConfigError, DataError
 from rlaif.stages.mixing import check_mix, mix_options, training_labels

@@ -15,10 +15,10 @@ import pytest
 
 from rlaif.errors import ConfigError, GateStopped, PluginError, StoreError
 from rlaif.labelers.base import Labeler
-from rlaif.labelers.plan import Plan
-from rlaif.labelers.run import finished_run, label_comparisons, label_part
-from rlaif.labelers.summary import summarize_labels
-from rlaif.labelers.team import Team
+from rlaif.labeling.plan import Plan
+from rlaif.labeling.run import finished_run, label_comparisons, label_part
+from rlaif.labeling.summary import summarize_labels
+from rlaif.labeling.team import Team
 from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt, content_id
 
 
@@ -287,7 +287,7 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, {folder!r})
 from test_label_run import Counting, plan
-from rlaif.labelers.run import label_comparisons
+from rlaif.labeling.run import label_comparisons
 
 class Paid(Counting):
     def label(self, comparisons):

@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from rlaif.cli import labels as command
+from rlaif.data.label_sets.show import label_lines
 from rlaif.data.preferences_io import read_preferences, write_preferences
-from rlaif.data.show import label_lines
 from rlaif.engines.scripted import ScriptedEngine
 from rlaif.labelers.pairwise import PairwiseLabeler
 from rlaif.labelers.panel import PanelLabeler
 from rlaif.labelers.pointwise import BinaryLabeler, ScoreLabeler
 from rlaif.labelers.ranking import RankingLabeler
-from rlaif.labelers.records import preference_from_json, preference_to_json
+from rlaif.labeling.records import preference_from_json, preference_to_json
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.types import Comparison, Completion, Preference, Prompt
 

@@ -20,9 +20,9 @@ from rlaif.engines.transformers import TransformersEngine
 from rlaif.errors import ConfigError
 from rlaif.labelers.file import FileLabeler, HumanLabeler
 from rlaif.labelers.pairwise import ChainOfThoughtLabeler, PairwiseLabeler
-from rlaif.labelers.records import preference_from_json, preference_to_json
-from rlaif.labelers.run import Progress, label_comparisons
-from rlaif.labelers.summary import summarize_labels
+from rlaif.labeling.records import preference_from_json, preference_to_json
+from rlaif.labeling.run import Progress, label_comparisons
+from rlaif.labeling.summary import summarize_labels
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.tasks.base import Task
 from rlaif.testing.conformance import CHECKS, check_labeler

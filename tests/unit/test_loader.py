@@ -8,7 +8,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from rlaif.data.loader import BatchPlan, EvaluationLoader, ResumableLoader
+from rlaif.data.batches.loader import BatchPlan, EvaluationLoader, ResumableLoader
 from rlaif.errors import ConfigError
 
 LENGTHS = tuple((7 * i) % 23 + 1 for i in range(50))

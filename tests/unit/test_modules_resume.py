@@ -11,7 +11,7 @@ import torch
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from rlaif.data.modules import PreferenceDataModule, SFTDataModule
+from rlaif.data.batches.modules import PreferenceDataModule, SFTDataModule
 from rlaif.models.load import load_causal_lm, reward_model_from
 from rlaif.modules.checkpointing import PeriodicCheckpoint, list_checkpoints, resume_checkpoint
 from rlaif.modules.curves import CurveWriter, read_curve

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlaif.engines.openai_client import Client, Connection
-from rlaif.engines.openai_failures import RequestFailed, redacted, status_failure
+from rlaif.engines.openai.client import Client, Connection
+from rlaif.engines.openai.failures import RequestFailed, redacted, status_failure
 from rlaif.errors import ConfigError, GateStopped
 
 T = TypeVar("T")
@@ -216,7 +216,7 @@ def test_retry_after_is_waited_for(header: str, monkeypatch: pytest.MonkeyPatch)
         def now(cls, tz: tzinfo | None = None) -> Clock:
             return cls.fromtimestamp(1e9, tz)
 
-    monkeypatch.setattr("rlaif.engines.openai_failures.datetime", Clock)
+    monkeypatch.setattr("rlaif.engines.openai.failures.datetime", Clock)
 
     async def scenario() -> None:
         asked = client(answers(reply(429, retry_after=value), GOOD))

@@ -20,13 +20,13 @@ from rlaif.data.preferences_io import read_preferences, write_preferences
 from rlaif.engines.answer_cache import LocalAnswerCache, MemoryAnswerCache
 from rlaif.engines.base import AnswersOneByOne, LimitsRequests
 from rlaif.engines.cached import CachedEngine
-from rlaif.engines.openai import OpenAIEngine
+from rlaif.engines.openai.engine import OpenAIEngine
 from rlaif.engines.spending import Ledger
 from rlaif.errors import ConfigError, GateStopped
-from rlaif.labelers.cost import Budget, Prices
 from rlaif.labelers.pairwise import ChainOfThoughtLabeler, PairwiseLabeler
 from rlaif.labelers.ranking import answers
-from rlaif.labelers.wrapping import wrap_engines
+from rlaif.labeling.cost import Budget, Prices
+from rlaif.labeling.wrapping import wrap_engines
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.testing.conformance import check_labeler
 from rlaif.testing.engine_contract import check_engine

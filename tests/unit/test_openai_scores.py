@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlaif.engines.openai_failures import RequestFailed
-from rlaif.engines.openai_replies import Alternative, echoed_tokens, next_tokens, read_reply
-from rlaif.engines.openai_scores import (
+from rlaif.engines.openai.failures import RequestFailed
+from rlaif.engines.openai.replies import Alternative, echoed_tokens, next_tokens, read_reply
+from rlaif.engines.openai.scores import (
     LOWEST,
     Estimate,
     Target,
@@ -26,7 +26,7 @@ from rlaif.engines.openai_scores import (
     terminated,
     walk_options,
 )
-from rlaif.engines.openai_votes import read_vote, vote_logprobs
+from rlaif.engines.openai.votes import read_vote, vote_logprobs
 from rlaif.labelers.ranking import answers
 
 LN2 = math.log(2.0)

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from rlaif.errors import StoreError
-from rlaif.evaluation.checks import CheckLimits, run_checks, verdict
 from rlaif.evaluation.probe import probe_checks
-from rlaif.evaluation.records import CurvePoint, Reliability, ReliabilityBin, ReportInput, SideBySide
-from rlaif.evaluation.report import figures_json, render_html, write_report
+from rlaif.reporting.checks import CheckLimits, run_checks, verdict
+from rlaif.reporting.page import figures_json, render_html, write_report
+from rlaif.reporting.records import CurvePoint, Reliability, ReliabilityBin, ReportInput, SideBySide
 from rlaif.types import Comparison, Completion, Figure, Judgment, Preference, Prompt
 
 EVIL = "<script>alert('x')</script> & \"quoted\" {{ 7 * 7 }} \ud800"

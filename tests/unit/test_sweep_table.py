@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from rlaif.cli.sweeps import NO_RESULT, RememberSweep, read_jobs, show_tables
-from rlaif.evaluation.report import figures_json
-from rlaif.evaluation.sweep_table import (
+from rlaif.reporting.page import figures_json
+from rlaif.reporting.tables import (
     SCORECARD_COLUMNS,
     Job,
     csv_text,

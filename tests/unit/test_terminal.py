@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from rlaif.evaluation.checks import run_checks
-from rlaif.evaluation.terminal import RunDisplay
+from rlaif.reporting.checks import run_checks
+from rlaif.reporting.terminal import RunDisplay
 from rlaif.types import Figure
 
 SIMULATED = "simulated annotators"

@@ -1,0 +1,1 @@
+"""Examples and batches for training."""

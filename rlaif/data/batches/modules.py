@@ -1,0 +1,154 @@
+"""Lightning data modules for supervised fine-tuning and reward models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import ceil
+from typing import Any, Generic, TypeVar
+
+from lightning import LightningDataModule
+from transformers import PreTrainedTokenizerBase
+
+from rlaif.data.batches.examples import (
+    PairBatch,
+    PairExample,
+    TokenBatch,
+    TokenExample,
+    Tokenized,
+    collate_pairs,
+    collate_tokens,
+    pad_id,
+    pair_examples,
+    sft_examples,
+)
+from rlaif.data.batches.loader import BatchPlan, EvaluationLoader, ResumableLoader
+from rlaif.data.split import is_held_out
+from rlaif.tasks.base import Task
+from rlaif.types import Demonstration, Preference
+
+ExampleT = TypeVar("ExampleT", bound=TokenExample | PairExample)
+BatchT = TypeVar("BatchT", bound=TokenBatch | PairBatch)
+
+
+class SplitDataModule(LightningDataModule, Generic[ExampleT, BatchT]):
+    """Training batches that resume, and a validation part split off by prompt.
+
+    One Lightning epoch is the whole training: use ``max_epochs=1``, and ``val_check_interval`` in batches.
+
+    Args:
+        tokenized: The examples.
+        collate: Makes a batch of examples.
+        name: Of the config group, whose shuffle this is.
+        batch_size: Examples per batch over all devices (``sft.batch_size``, ``reward_model.batch_size``).
+        seed: The run's seed.
+        epochs: Length of the training in passes over the training part.
+        num_batches: Length of the training in batches; None takes ``epochs``.
+        validation_fraction: Share of the prompts that is held out.
+    """
+
+    def __init__(
+        self,
+        tokenized: Tokenized[ExampleT],
+        collate: Callable[[Sequence[ExampleT]], BatchT],
+        *,
+        name: str,
+        batch_size: int,
+        seed: int,
+        epochs: float = 1.0,
+        num_batches: int | None = None,
+        validation_fraction: float = 0.05,
+    ) -> None:
+        super().__init__()
+        self.tokenized = tokenized
+        self.collate = collate
+        self.batch_size = batch_size
+        held_out = [is_held_out(e.prompt_id, validation_fraction, "validation") for e in tokenized.examples]
+        self.train_examples = [e for e, out in zip(tokenized.examples, held_out, strict=True) if not out]
+        self.validation_examples = [e for e, out in zip(tokenized.examples, held_out, strict=True) if out]
+        lengths = tuple(example.length for example in self.train_examples)
+        self.plan = BatchPlan(lengths=lengths, batch_size=batch_size, seed=seed, name=name)
+        self.num_batches = num_batches or max(1, ceil(epochs * self.plan.batches_per_epoch - 1e-9))
+
+    def train_dataloader(self) -> ResumableLoader[ExampleT, BatchT]:
+        rank, world_size = self._place()
+        return ResumableLoader(
+            examples=self.train_examples,
+            plan=self.plan,
+            collate=self.collate,
+            num_batches=self.num_batches,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    def val_dataloader(self) -> EvaluationLoader[ExampleT, BatchT] | list[object]:
+        rank, world_size = self._place()
+        if not self.validation_examples:
+            return []
+        return EvaluationLoader(
+            examples=self.validation_examples,
+            lengths=[example.length for example in self.validation_examples],
+            collate=self.collate,
+            batch_size=self.batch_size,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    def _place(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+
+class SFTDataModule(SplitDataModule[TokenExample, TokenBatch]):
+    """Demonstrations as batches.
+
+    Args:
+        demonstrations: What to imitate.
+        task: Says what text a policy continues.
+        tokenizer: The policy's.
+        max_length: Tokens of prompt and response together.
+        batching: ``batch_size`` to ``validation_fraction``, as of every data module.
+    """
+
+    def __init__(
+        self,
+        demonstrations: Sequence[Demonstration],
+        *,
+        task: Task,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int,
+        **batching: Any,
+    ) -> None:
+        super().__init__(
+            sft_examples(demonstrations, task, tokenizer, max_length),
+            partial(collate_tokens, pad_id=pad_id(tokenizer)),
+            name="sft",
+            **batching,
+        )
+
+
+class PreferenceDataModule(SplitDataModule[PairExample, PairBatch]):
+    """Labeled pairs as batches; missing labels are left out (``tokenized.num_missing``).
+
+    Args:
+        preferences: Soft labels.
+        task: Says what text a policy continues.
+        tokenizer: The reward model's.
+        max_length: Tokens of prompt and longer candidate together.
+        batching: ``batch_size`` to ``validation_fraction``, as of every data module.
+    """
+
+    def __init__(
+        self,
+        preferences: Sequence[Preference],
+        *,
+        task: Task,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int,
+        **batching: Any,
+    ) -> None:
+        super().__init__(
+            pair_examples(preferences, task, tokenizer, max_length),
+            partial(collate_pairs, pad_id=pad_id(tokenizer)),
+            name="reward_model",
+            **batching,
+        )

@@ -1,0 +1,1 @@
+"""One layout of a file per module."""

@@ -1,0 +1,106 @@
+"""Pairs that stand in data more than once, in either order: one pair with the weighted mean of its labels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from rlaif.data.formats.layouts import LabeledPair
+from rlaif.data.formats.transcripts import instruction_of
+from rlaif.types import content_id
+
+REPEATED = "repeated pair, same label"
+CONTRADICTING = "repeated pair, other label"
+_ROUNDING = 1e-9
+"""What turning a label around rounds away."""
+
+
+class PairKey(NamedTuple):
+    """A pair under the key that it has in either order."""
+
+    id: str
+    """Content hash of prompt and both responses without surrounding white space, the responses sorted; a dialogue of
+    one turn and its bare instruction are the same prompt."""
+    turned: bool
+    """True when the key names the second response first."""
+
+    @classmethod
+    def of(cls, prompt: str, first: str, second: str) -> PairKey:
+        """The key of a pair.
+
+        >>> PairKey.of("p", "a", "b").id == PairKey.of("p", "b", " a ").id
+        True
+        """
+        first, second = first.strip(), second.strip()
+        turned = second < first
+        return cls(content_id(instruction_of(prompt).strip(), *sorted((first, second))), turned)
+
+
+@dataclass(slots=True)
+class Votes:
+    """The labels of one pair, in the order in which its first row names the responses."""
+
+    turned: bool
+    """As :attr:`PairKey.turned` of the first row."""
+    labels: list[float] = field(default_factory=list)
+    """P(first is better), one per row that has a label."""
+    weights: list[float] = field(default_factory=list)
+    """Of the labels, each at least 0."""
+    confidence: float | None = None
+    """Of the first row."""
+
+    def p_first(self, turned: bool) -> float | None:
+        """Mean of the labels by their weights, for a pair in this order; None without a label.
+
+        A label of weight 0 is left out where another counts.
+        """
+        if not self.labels:
+            return None
+        weights = self.weights if any(self.weights) else [1.0] * len(self.labels)
+        counted = [(label, weight) for label, weight in zip(self.labels, weights, strict=True) if weight]
+        equal = _agree(min(counted)[0], max(counted)[0])
+        total = sum(weight for _, weight in counted)
+        mean = counted[0][0] if equal else sum(label * weight for label, weight in counted) / total
+        return mean if turned == self.turned else 1.0 - mean
+
+    @property
+    def weight(self) -> float:
+        """Mean of the weights above 0; 0 where there is none, 1 without a label."""
+        counted = [weight for weight in self.weights if weight]
+        if not counted:
+            return 0.0 if self.weights else 1.0
+        return sum(counted) / len(counted)
+
+
+@dataclass
+class VoteTable:
+    """Votes by pair; several people's hard labels of one pair become one soft label."""
+
+    votes: dict[str, Votes] = field(default_factory=dict)
+    """By :attr:`PairKey.id`."""
+    repeated: Counter[str] = field(default_factory=Counter)
+    """Rows whose pair had stood before, with the same label and with another."""
+
+    def add(self, pair: LabeledPair) -> bool:
+        """Count a row; True when its pair is new."""
+        key = PairKey.of(pair.prompt, pair.first, pair.second)
+        known = self.votes.get(key.id)
+        is_new = known is None
+        if known is None:
+            known = self.votes[key.id] = Votes(key.turned, confidence=pair.confidence)
+        p_first = pair.p_first if pair.p_first is None or key.turned == known.turned else 1.0 - pair.p_first
+        if not is_new:
+            before = known.labels[0] if known.labels else None
+            self.repeated[REPEATED if _agree(before, p_first) else CONTRADICTING] += 1
+        if p_first is not None:
+            known.labels.append(p_first)
+            known.weights.append(pair.weight)
+        return is_new
+
+    def find(self, key: PairKey) -> Votes | None:
+        return self.votes.get(key.id)
+
+
+def _agree(p: float | None, q: float | None) -> bool:
+    return p == q if p is None or q is None else abs(p - q) < _ROUNDING

@@ -1,0 +1,1 @@
+"""Labels as data sets that other tools read."""

@@ -1,0 +1,170 @@
+"""The papers' human preferences, by name, for those who have the network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Literal
+
+from rlaif.data.base import TaskData
+from rlaif.data.formats.layouts import LabeledPair, parse_hh, parse_tldr
+from rlaif.data.formats.pair_files import check_choices
+from rlaif.data.formats.tables import Row
+from rlaif.data.split import PairOptions, PairReader
+from rlaif.errors import DataError
+from rlaif.tasks.base import Task
+from rlaif.types import content_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubTable:
+    """Where a data set lies on the hub and how its rows are read."""
+
+    repo: str
+    revision: str
+    files: str
+    """Path inside the repository, with the split's name in it."""
+    splits: tuple[str, ...]
+    parse: Callable[[Mapping[str, object]], LabeledPair]
+    has_confidence: bool = False
+
+
+HH_REVISION = "09be8c5bbc57cb3887f3a9732ad6aa7ec602a1fa"
+TABLES = {
+    "hh_harmless": HubTable(
+        repo="Anthropic/hh-rlhf",
+        revision=HH_REVISION,
+        files="harmless-base/{split}.jsonl.gz",
+        splits=("train", "test"),
+        parse=parse_hh,
+    ),
+    "hh_helpful": HubTable(
+        repo="Anthropic/hh-rlhf",
+        revision=HH_REVISION,
+        files="helpful-base/{split}.jsonl.gz",
+        splits=("train", "test"),
+        parse=parse_hh,
+    ),
+    "tldr": HubTable(
+        repo="openai/summarize_from_feedback",
+        revision="refs/convert/parquet",
+        files="comparisons/{split}/*.parquet",
+        splits=("train", "validation"),
+        parse=parse_tldr,
+        has_confidence=True,
+    ),
+}
+
+
+def load_rows(table: HubTable, split: str) -> Iterable[Mapping[str, object]]:
+    """Download one split (or find it in the cache of ``datasets``)."""
+    from datasets import load_dataset
+
+    files = {split: table.files.format(split=split)}
+    rows: Iterable[Mapping[str, object]] = load_dataset(
+        table.repo, data_files=files, revision=table.revision, split=split
+    )
+    return rows
+
+
+class HubSource:
+    """``data=hub``: Anthropic HH (arXiv 2204.05862) or OpenAI TL;DR comparisons, through ``datasets``.
+
+    Args:
+        dataset: ``hh_harmless``, ``hh_helpful`` or ``tldr``.
+        split: ``train``, or what the data set calls its other part (HH ``test``, TL;DR ``validation``).
+        pairs: What is labeled: the data set's own pairs, or two samples of the SFT policy.
+        eval_confidences: Held-out TL;DR pairs count only with one of these confidences, from 1, sure of the
+            first, to 9, sure of the second; paper 1 evaluates its labeler on 1, 2, 8 and 9. Empty takes all.
+        eval_fraction: See :class:`~rlaif.data.split.PairOptions`, as for the following ones.
+        num_eval_prompts: Held-out prompts at most.
+        max_prompt_tokens: Longer dialogues lose their oldest turns; longer posts are left out.
+        max_response_tokens: Rows with a longer response are left out.
+        max_skipped: Largest share of rows that may be left out.
+        max_rows: Read only so many rows.
+    """
+
+    def __init__(
+        self,
+        dataset: Literal["hh_harmless", "hh_helpful", "tldr"],
+        *,
+        split: str = "train",
+        pairs: Literal["dataset", "policy"] = "dataset",
+        eval_confidences: tuple[float, ...] = (),
+        eval_fraction: float = 0.1,
+        num_eval_prompts: int | None = 400,
+        max_prompt_tokens: int = 768,
+        max_response_tokens: int = 512,
+        max_skipped: float = 0.2,
+        max_rows: int | None = None,
+    ) -> None:
+        check_choices("data", dataset=(dataset, tuple(TABLES)), pairs=(pairs, ("dataset", "policy")))
+        self.table = TABLES[dataset]
+        check_choices("data", split=(split, self.table.splits))
+        if not self.table.has_confidence:
+            check_choices("data", eval_confidences=(str(list(eval_confidences)), ("[]",)))
+        self.dataset = dataset
+        self.split = split
+        self.pairs: Literal["policy", "dataset"] = pairs
+        self.eval_confidences = tuple(float(confidence) for confidence in eval_confidences)
+        self.options = PairOptions(
+            eval_fraction=eval_fraction,
+            num_eval_prompts=num_eval_prompts,
+            max_prompt_tokens=max_prompt_tokens,
+            max_response_tokens=max_response_tokens,
+            max_skipped=max_skipped,
+            max_rows=max_rows,
+        )
+
+    @cached_property
+    def identity(self) -> str:
+        """Hash of the rows and of every option."""
+        digest = hashlib.sha256()
+        for row in self._rows():
+            digest.update(json.dumps(row.values, sort_keys=True).encode())
+        return content_id("hub", digest.hexdigest(), str(self.eval_confidences), self.options.identity)
+
+    def load(self, task: Task, count_tokens: Callable[[str], int] | None = None) -> TaskData:
+        """Download, check and split the rows.
+
+        Args:
+            task: What the texts are.
+            count_tokens: The policy's tokenizer; None counts words.
+
+        Raises:
+            DataError: The hub cannot be reached, or too many rows cannot be used.
+        """
+        reader = PairReader(
+            parse=self.table.parse,
+            task=task,
+            options=self.options,
+            count_tokens=count_tokens,
+            eval_confidences=self.eval_confidences,
+        )
+        return reader.read(self._rows(), name=self._name)
+
+    @property
+    def _name(self) -> str:
+        return f"data.dataset={self.dataset} ({self.table.repo}, {self.split})"
+
+    def _rows(self) -> Iterator[Row]:
+        rows = (
+            Row(f"{self.dataset}/{self.split}:{number}", values) for number, values in enumerate(self._downloaded, 1)
+        )
+        return islice(rows, self.options.max_rows)
+
+    @cached_property
+    def _downloaded(self) -> Iterable[Mapping[str, object]]:
+        try:
+            return load_rows(self.table, self.split)
+        except Exception as error:  # the hub's client has no common error type
+            raise DataError(
+                f"{self._name}: cannot be loaded from the Hugging Face hub ({type(error).__name__}: {error})."
+                " With a network, start again; without one, bring the file over and use"
+                " data=files data.path=... (HH: the .jsonl.gz as it is; others: rows with prompt, chosen, rejected,"
+                " data.format=chosen_rejected), or use data=pocket"
+            ) from error

@@ -1,0 +1,362 @@
+"""Any OpenAI-compatible server (vLLM, SGLang, llama.cpp, OpenAI) as an engine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, TypeVar
+
+from rlaif.engines.base import Answer
+from rlaif.engines.openai.client import Body, Client, Connection
+from rlaif.engines.openai.failures import CIRCUIT_OPEN, RequestFailed
+from rlaif.engines.openai.loop import LoopThread
+from rlaif.engines.openai.options import TokenLimitKey, check_options
+from rlaif.engines.openai.replies import Alternative, Reply, echoed_tokens, next_tokens, read_reply, told_usage
+from rlaif.engines.openai.requests import Api, Asking, Prompt
+from rlaif.engines.openai.scores import (
+    Estimate,
+    Target,
+    echoed_option,
+    match_options,
+    num_beginnings,
+    reported,
+    walk_options,
+)
+from rlaif.engines.openai.votes import read_vote, vote_logprobs
+from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt, content_id
+
+Scoring = Literal["top_logprobs", "echo", "votes"]
+Reading = TypeVar("Reading", OptionScores, Generation)
+Found = TypeVar("Found")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Usage:
+    """Tokens that the server counted for one prompt, over all its requests."""
+
+    num_prompt_tokens: int = 0
+    num_reply_tokens: int = 0
+
+
+class OpenAIEngine:
+    """A language model behind an OpenAI-compatible server. Group ``rlaif.engines``, name ``openai``.
+
+    Words of a prompt are sent as they are: whether a special token written out in a candidate
+    (``<|im_end|>``) is read as one is the server's matter. With ``tokenizer`` the prompts go as token ids, in
+    which no candidate holds a special token (vLLM, SGLang and llama.cpp's own server take ids).
+
+    Args:
+        model: The model's name at the server.
+        url: Base url, usually ending in ``/v1``.
+        api: ``completions`` continues the prompt; ``chat`` sends it as one user message.
+        system: System message of a chat.
+        tokenizer: Hugging Face folder, or name, of the served model's tokenizer (``completions`` only).
+        chat_template: With ``tokenizer``: ``model`` wraps the prompt in one user turn of its chat template.
+        scoring: ``top_logprobs`` reads the likeliest next tokens; ``echo`` has the server score prompt and option,
+            exactly; ``votes`` samples answers, for servers that tell no log-probabilities.
+        top_logprobs: Tokens to ask for; OpenAI allows 20 in a chat and 5 in completions.
+        num_votes: Samples per prompt of ``scoring=votes``.
+        vote_temperature: Of those samples.
+        vote_seed: Of those samples.
+        max_vote_tokens: Longest vote in tokens.
+        key_env: Name of the environment variable that holds the key; None sends none.
+        revision: Which weights these are, in the user's words; part of ``identity``. A server's weights can change
+            behind one model name, and nothing here can see it.
+        accept_model: Shell pattern of model names that a reply may carry; None takes ``model`` alone.
+        extra: Further fields of every request, e.g. ``{"chat_template_kwargs": …}``.
+        supports_top_k: False for servers that refuse ``top_k`` (OpenAI's own); a sampling's top-k is then left out,
+            with a warning.
+        token_limit_key: What the server calls the limit of new tokens.
+        max_concurrency: Requests on their way at once.
+        requests_per_minute: Limit on requests, spaced evenly; None is none.
+        tokens_per_minute: Limit on prompt and reply tokens, estimated before each request; None is none.
+        connect_timeout_s: Time to connect.
+        read_timeout_s: Time between two pieces of a reply.
+        total_timeout_s: Time of one attempt.
+        max_retries: Further attempts after a time-out, a cut connection, invalid JSON, HTTP 408, 409, 425, 429, 5xx.
+        first_backoff_s: The wait before retry n is drawn up to this times 2^(n-1); a ``Retry-After`` goes first.
+        max_backoff_s: Longest wait; a server that asks for more is not asked again.
+        break_after: Failed requests in a row, after their retries, after which the run stops.
+        max_response_bytes: A longer reply is not read to its end.
+
+    Raises:
+        ConfigError: An option is out of range or does not go with another.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        url: str = "http://localhost:8000/v1",
+        api: Api = "completions",
+        system: str | None = None,
+        tokenizer: str | None = None,
+        chat_template: Literal["none", "model"] = "none",
+        scoring: Scoring = "top_logprobs",
+        top_logprobs: int = 20,
+        num_votes: int = 8,
+        vote_temperature: float = 1.0,
+        vote_seed: int = 0,
+        max_vote_tokens: int = 16,
+        key_env: str | None = None,
+        revision: str | None = None,
+        accept_model: str | None = None,
+        extra: dict[str, Any] | None = None,
+        supports_top_k: bool = True,
+        token_limit_key: TokenLimitKey = "max_tokens",
+        max_concurrency: int = 8,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        connect_timeout_s: float = 10.0,
+        read_timeout_s: float = 120.0,
+        total_timeout_s: float = 300.0,
+        max_retries: int = 6,
+        first_backoff_s: float = 0.5,
+        max_backoff_s: float = 60.0,
+        break_after: int = 10,
+        max_response_bytes: int = 4_000_000,
+    ) -> None:
+        check_options(locals())
+        self.asking = Asking(
+            model,
+            api=api,
+            system=system,
+            tokenizer=tokenizer,
+            chat_template=chat_template,
+            top_logprobs=top_logprobs,
+            supports_top_k=supports_top_k,
+            token_limit_key=token_limit_key,
+            extra={} if extra is None else dict(extra),
+        )
+        self.scoring = scoring
+        self.num_votes = num_votes
+        self.vote_temperature = vote_temperature
+        self.vote_seed = vote_seed
+        self.max_vote_tokens = max_vote_tokens
+        self.revision = revision
+        self.accept_model = accept_model
+        self.connection = Connection(
+            url=url.rstrip("/"),
+            key_env=key_env,
+            max_concurrency=max_concurrency,
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+            connect_timeout_s=connect_timeout_s,
+            read_timeout_s=read_timeout_s,
+            total_timeout_s=total_timeout_s,
+            max_retries=max_retries,
+            first_backoff_s=first_backoff_s,
+            max_backoff_s=max_backoff_s,
+            break_after=break_after,
+            max_response_bytes=max_response_bytes,
+        )
+        self.requests_per_minute = requests_per_minute
+        self.on_answer: Callable[[int, Answer], None] | None = None
+        self._client: Client | None = None
+        self._loop: LoopThread | None = None
+
+    @property
+    def identity(self) -> str:
+        """Content hash of model name, revision and the options that change answers; not of the url or the key."""
+        scoring: tuple[object, ...] = (self.scoring,)
+        if self.scoring == "top_logprobs":
+            scoring += (self.asking.top_logprobs,)
+        elif self.scoring == "votes":
+            scoring += (self.num_votes, self.vote_temperature, self.vote_seed, self.max_vote_tokens)
+        return content_id("openai", *self.asking.identity, self.revision or "", repr(scoring))
+
+    def rendered(self, prompt: StructuredPrompt) -> bytes:
+        """The part of the request that holds the prompt, as JSON."""
+        return json.dumps(self.asking.question(self.asking.prompt(prompt)), sort_keys=True).encode()
+
+    def num_tokens(self, text: str) -> int:
+        """Tokens by the tokenizer where one is given, else one for every four bytes."""
+        return self.asking.num_tokens(text)
+
+    def num_reads(self, options: Sequence[str]) -> int:
+        """As :meth:`rlaif.engines.base.ReadsRepeatedly.num_reads`: once per vote or echoed option; for the likeliest
+        tokens of a chat once, else once per beginning of an option, see
+        :func:`rlaif.engines.openai.scores.num_beginnings`."""
+        if self.scoring == "votes":
+            return self.num_votes
+        if self.scoring == "echo":
+            return len(options)
+        return 1 if self.asking.api == "chat" else num_beginnings(self.asking.targets(options))
+
+    def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
+        """As :meth:`rlaif.engines.base.Engine.score`; see :mod:`rlaif.engines.openai.scores` for what is bounded.
+
+        A chat scores one token of the reply, and a vote one sampled reply: there options get no closing newline.
+
+        Raises:
+            GateStopped: ``break_after`` requests in a row failed; answers that came before went to ``on_answer``.
+            ConfigError: The key is not in the environment.
+        """
+        return self._all([partial(self._score, prompt, options) for prompt in prompts])
+
+    def generate(self, prompts: Sequence[StructuredPrompt], sampling: Sampling) -> list[Generation]:
+        """As :meth:`rlaif.engines.base.Engine.generate`; how far a seed fixes an answer is the server's matter.
+
+        A refusal, a content filter's answer and an empty reply are missing.
+
+        Raises:
+            GateStopped: As in :meth:`score`.
+            ConfigError: As in :meth:`score`.
+        """
+        if sampling.top_k > 0 and not self.asking.supports_top_k:
+            log.warning("labeler.engine.supports_top_k=false: sampling goes without top_k=%d", sampling.top_k)
+        return self._all([partial(self._generate, prompt, sampling) for prompt in prompts])
+
+    @property
+    def retried(self) -> dict[str, int]:
+        """Attempts that failed and were made again, by reason."""
+        return {} if self._client is None else dict(self._client.retried)
+
+    def _all(self, questions: Sequence[Callable[[], Awaitable[Reading]]]) -> list[Reading]:
+        if not questions:
+            return []
+        if self._loop is None:
+            self._loop = LoopThread()
+        return self._loop.run(self._ask_all(questions))
+
+    async def _ask_all(self, questions: Sequence[Callable[[], Awaitable[Reading]]]) -> list[Reading]:
+        if self._client is None:
+            self._client = Client(self.connection)
+        self.connection.key()
+        self._client.breaker.stop_if_open()
+
+        async def hand_over(position: int, question: Callable[[], Awaitable[Reading]]) -> Reading:
+            answer = await question()
+            was_asked = answer.missing != CIRCUIT_OPEN or answer.num_prompt_tokens > 0
+            if self.on_answer is not None and was_asked:
+                self.on_answer(position, answer)
+            return answer
+
+        tasks = [asyncio.create_task(hand_over(*numbered)) for numbered in enumerate(questions)]
+        try:
+            answers = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+        self._client.breaker.stop_if_open()
+        return answers
+
+    async def _score(self, structured: StructuredPrompt, options: Sequence[str]) -> OptionScores:
+        usage = _Usage()
+        score = {"top_logprobs": self._score_top, "echo": self._score_echo, "votes": self._score_votes}[self.scoring]
+        logprobs: tuple[float, ...] | None = None
+        bounded: tuple[int, ...] = ()
+        missing = None
+        try:
+            logprobs, bounded = reported(await score(self.asking.prompt(structured), options, usage))
+        except RequestFailed as failure:
+            missing = failure.reason
+        return OptionScores(
+            logprobs=logprobs,
+            bounded=bounded,
+            num_prompt_tokens=usage.num_prompt_tokens,
+            num_counted_tokens=usage.num_reply_tokens,
+            missing=missing,
+        )
+
+    async def _score_top(self, prompt: Prompt, options: Sequence[str], usage: _Usage) -> list[Estimate]:
+        async def ask(read: Target) -> list[Alternative]:
+            question = self.asking.question(prompt, read) | self.asking.for_top_logprobs()
+            return await self._post(question, 1, _likeliest, usage)
+
+        if self.asking.api == "chat":
+            estimates = match_options(await ask(""), options)
+        else:
+            estimates = await walk_options(ask, self.asking.targets(options), self.asking.token_text)
+        if all(estimate.bounded for estimate in estimates):
+            reason = f"no option among the {self.asking.top_logprobs} likeliest tokens"
+            raise RequestFailed(reason, of_server=False)
+        return estimates
+
+    async def _score_echo(self, prompt: Prompt, options: Sequence[str], usage: _Usage) -> list[Estimate]:
+        async def ask(option: Target) -> Estimate:
+            question = self.asking.question(prompt, option) | self.asking.for_echo()
+            alone = prompt if isinstance(prompt, str) else tuple(prompt)
+            return await self._post(question, 1, lambda reply: echoed_option(_echo(reply), alone, option), usage)
+
+        return [await ask(option) for option in self.asking.targets(options)]
+
+    async def _score_votes(self, prompt: Prompt, options: Sequence[str], usage: _Usage) -> list[Estimate]:
+        votes = []
+        for index in range(self.num_votes):
+            sampling = self.asking.for_vote(prompt, self.vote_temperature, self.vote_seed, index)
+            question = self.asking.question(prompt) | sampling
+            reply = await self._post(question, self.max_vote_tokens, lambda reply: reply, usage)
+            votes.append(None if reply.refused else read_vote(reply.text, options))
+        logprobs = vote_logprobs(votes, options)
+        if logprobs is None:
+            raise RequestFailed(f"none of {self.num_votes} votes could be read", of_server=False)
+        return [Estimate(logprob) for logprob in logprobs]
+
+    async def _generate(self, structured: StructuredPrompt, sampling: Sampling) -> Generation:
+        prompt, usage = self.asking.prompt(structured), _Usage()
+        question = self.asking.question(prompt) | self.asking.for_sampling(prompt, sampling)
+        try:
+            reply = await self._post(question, sampling.max_new_tokens, _written, usage)
+        except RequestFailed as failure:
+            return Generation(
+                missing=failure.reason,
+                finished=False,
+                num_prompt_tokens=usage.num_prompt_tokens,
+                num_counted_tokens=usage.num_reply_tokens,
+            )
+        text = reply.text
+        for stop in sampling.stop:
+            text = text.split(stop)[0]
+        return Generation(
+            text=text,
+            finished=reply.finish_reason != "length",
+            num_prompt_tokens=usage.num_prompt_tokens,
+            num_counted_tokens=usage.num_reply_tokens,
+        )
+
+    async def _post(self, question: Body, max_tokens: int, read: Callable[[Reply], Found], usage: _Usage) -> Found:
+        """One request; its tokens count even where its answer is of no use."""
+
+        def count_and_read(payload: object) -> Found:
+            num_read, num_written = told_usage(payload)
+            usage.num_prompt_tokens += num_read
+            usage.num_reply_tokens += num_written
+            return read(read_reply(payload, model=self.asking.model, accept_model=self.accept_model))
+
+        assert self._client is not None
+        body, num_tokens = self.asking.body(question, max_tokens), self.asking.num_read(question) + max_tokens
+        return await self._client.post(self.asking.path, body, count_and_read, num_tokens=num_tokens)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Options only: a copy in another process opens its own connections."""
+        return self.__dict__ | {"on_answer": None, "_client": None, "_loop": None}
+
+
+def _written(reply: Reply) -> Reply:
+    """A reply that holds text."""
+    if not _given(reply).text.strip():
+        raise RequestFailed("empty reply", of_server=False)
+    return reply
+
+
+def _likeliest(reply: Reply) -> list[Alternative]:
+    return next_tokens(_given(reply).logprobs)
+
+
+def _given(reply: Reply) -> Reply:
+    """A reply that is no refusal."""
+    if reply.refused:
+        by = "content filter" if reply.finish_reason == "content_filter" else "by the model"
+        raise RequestFailed(f"refused: {by}", of_server=False)
+    return reply
+
+
+def _echo(reply: Reply) -> list[Alternative]:
+    return echoed_tokens(_given(reply).logprobs, reply.num_reply_tokens)

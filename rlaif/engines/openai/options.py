@@ -1,0 +1,125 @@
+"""Which options of the ``openai`` engine go together, and how its tokenizer is read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from rlaif.errors import ConfigError, EngineError
+
+if TYPE_CHECKING:
+    from rlaif.tokenization import PromptTokenizer
+
+TokenLimitKey = Literal["max_tokens", "max_completion_tokens"]
+
+_CHOICES = {
+    "api": ("completions", "chat"),
+    "chat_template": ("none", "model"),
+    "scoring": ("top_logprobs", "echo", "votes"),
+    "token_limit_key": ("max_tokens", "max_completion_tokens"),
+}
+_AT_LEAST = {
+    "top_logprobs": 1,
+    "num_votes": 1,
+    "max_vote_tokens": 1,
+    "max_concurrency": 1,
+    "max_retries": 0,
+    "break_after": 1,
+    "max_response_bytes": 1000,
+}
+_ABOVE_0 = (
+    "vote_temperature",
+    "requests_per_minute",
+    "tokens_per_minute",
+    "connect_timeout_s",
+    "read_timeout_s",
+    "total_timeout_s",
+    "first_backoff_s",
+    "max_backoff_s",
+)
+KEY_ENV = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
+"""Names of environment variables; many keys would pass for one in small letters, or longer."""
+_OURS = frozenset({"model", "prompt", "messages", "stream", "n", "echo", "logprobs", "top_logprobs", "temperature"})
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse options that cannot work.
+
+    Args:
+        options: Constructor arguments of :class:`rlaif.engines.openai.engine.OpenAIEngine` by name.
+
+    Raises:
+        ConfigError: With every problem.
+    """
+    if problems := [f"labeler.engine.{problem}" for problem in _problems(options)]:
+        raise ConfigError(problems)
+
+
+def load_prompt_tokenizer(name: str, chat_template: str) -> PromptTokenizer:
+    """Read the tokenizer of the served model.
+
+    Raises:
+        ConfigError: The name leads nowhere.
+        EngineError: It cannot be read.
+    """
+    from rlaif.models.load import ModelSpec, load_tokenizer
+    from rlaif.tokenization import PromptTokenizer
+
+    try:
+        return PromptTokenizer(load_tokenizer(ModelSpec(name)), chat_template=chat_template)
+    except (ConfigError, EngineError) as error:
+        raise type(error)(str(error).replace("model.name=", "labeler.engine.tokenizer=")) from error
+
+
+def _problems(options: Mapping[str, Any]) -> Iterator[str]:
+    if not options["model"]:
+        yield "model=: must be the model's name at the server, e.g. one of those that GET /v1/models lists"
+    yield from _url_problems(options["url"])
+    for name, allowed in _CHOICES.items():
+        if options[name] not in allowed:
+            yield f"{name}={options[name]}: allowed are {', '.join(allowed)}"
+    for name, least in _AT_LEAST.items():
+        if options[name] < least:
+            yield f"{name}={options[name]}: must be at least {least}"
+    for name in _ABOVE_0:
+        if options[name] is not None and not 0.0 < options[name] < float("inf"):
+            yield f"{name}={options[name]:g}: must be above 0"
+    yield from _combination_problems(options)
+    # What stands here may be a key that was typed by mistake: it is not repeated.
+    if options["key_env"] is not None and not KEY_ENV.fullmatch(options["key_env"]):
+        yield "key_env: must be the name of an environment variable, in capitals, never the key itself"
+    yield from _extra_problems(options["extra"] or {})
+
+
+def _url_problems(url: str) -> Iterator[str]:
+    parts = urlsplit(url)
+    if parts.username or parts.password or parts.query or parts.fragment:
+        yield "url: takes no user, password or query; keys come from the environment (labeler.engine.key_env)"
+    elif parts.scheme not in ("http", "https") or not parts.hostname:
+        yield f"url={url}: must be like http://localhost:8000/v1"
+    elif parts.path.rstrip("/").endswith("/completions"):
+        yield f"url={url}: must be the base url, without /completions"
+
+
+def _combination_problems(options: Mapping[str, Any]) -> Iterator[str]:
+    chat = options["api"] == "chat"
+    if chat and options["scoring"] == "echo":
+        yield "scoring=echo: a chat echoes no prompt; take labeler.engine.api=completions or scoring=top_logprobs"
+    if options["system"] is not None and not chat:
+        yield "system: needs labeler.engine.api=chat"
+    if options["tokenizer"] is not None and chat:
+        yield "tokenizer: a chat takes no token ids; take labeler.engine.api=completions with chat_template=model"
+    if options["chat_template"] == "model" and options["tokenizer"] is None:
+        yield "chat_template=model: needs labeler.engine.tokenizer"
+
+
+def _extra_problems(extra: Mapping[str, Any]) -> Iterator[str]:
+    for name in sorted(_OURS & extra.keys()):
+        yield f"extra.{name}: is set by the engine itself"
+    try:
+        json.dumps(extra)
+    except TypeError as error:
+        yield f"extra: must be JSON ({error})"

@@ -1,0 +1,195 @@
+"""What an OpenAI-compatible server answered, checked field by field."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+from rlaif.engines.openai.failures import NO_LOGPROBS, RequestFailed
+from rlaif.types import as_unicode
+
+_TOLERANCE = 1e-3
+"""Rounding of float32 log-probs, and of their sum as probabilities."""
+_NEVER = -9999.0
+"""What the OpenAI API writes for a token whose log-prob it does not tell."""
+_MAX_NAME = 60
+_MOST_TOKENS = 10_000_000
+"""No model reads or writes more in one request: a larger count is a mistake, and counts as none told."""
+
+
+class Alternative(NamedTuple):
+    """One candidate for the next token."""
+
+    token: str
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """One choice of one reply, from either endpoint."""
+
+    text: str
+    finish_reason: str
+    refused: bool
+    """True when a content filter or the model's own refusal stands in place of an answer."""
+    logprobs: object
+    """As sent; read by :func:`next_tokens` or :func:`echoed_tokens`."""
+    num_prompt_tokens: int
+    num_reply_tokens: int
+
+
+def read_reply(payload: object, *, model: str, accept_model: str | None) -> Reply:
+    """Check a reply of ``/completions`` or ``/chat/completions``.
+
+    Args:
+        payload: The reply's JSON.
+        model: The model that was asked.
+        accept_model: Shell pattern of the names that the reply may carry; None means ``model`` exactly.
+
+    Raises:
+        RequestFailed: ``wrong model …``, or ``wrong shape: …``.
+    """
+    answer = _object(payload, "the reply")
+    named = answer.get("model")
+    name = as_unicode(named) if isinstance(named, str) else "(none)"
+    expected = name == model if accept_model is None else fnmatchcase(name, accept_model)
+    if not expected:
+        raise RequestFailed(f"wrong model {name[:_MAX_NAME]}")
+    choices = answer.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise RequestFailed("wrong shape: no choices")
+    choice = _object(choices[0], "a choice")
+    finish_reason = choice.get("finish_reason")
+    if not isinstance(finish_reason, str):
+        raise RequestFailed("wrong shape: no finish_reason")
+    text, refusal = choice.get("text"), None
+    if "message" in choice:
+        message = _object(choice["message"], "the message")
+        text, refusal = message.get("content"), message.get("refusal")
+    refused = finish_reason == "content_filter" or bool(refusal)
+    if not isinstance(text, str) and not (text is None and "message" in choice):
+        raise RequestFailed("wrong shape: no text")
+    num_read, num_written = told_usage(payload)
+    return Reply(
+        text=as_unicode(text or ""),
+        finish_reason=finish_reason,
+        refused=refused,
+        logprobs=choice.get("logprobs"),
+        num_prompt_tokens=num_read,
+        num_reply_tokens=num_written,
+    )
+
+
+def told_usage(payload: object) -> tuple[int, int]:
+    """Tokens read and written by the server's account, of any reply; 0 where it tells no number that can be one."""
+    usage = payload.get("usage") if isinstance(payload, dict) else None
+    return _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+
+
+def next_tokens(logprobs: object) -> list[Alternative]:
+    """The likeliest first tokens of a reply, in either form in which servers send them.
+
+    Legacy completions: ``{"top_logprobs": [{token: logprob}]}``; chat, and some servers' completions:
+    ``{"content": [{"top_logprobs": [{"token": …, "logprob": …}]}]}``. Tokens without probability are left out.
+
+    Raises:
+        RequestFailed: There are none, or they are no log-probabilities.
+    """
+    if not isinstance(logprobs, dict):
+        raise RequestFailed(NO_LOGPROBS)
+    top = logprobs.get("top_logprobs")
+    content = logprobs.get("content")
+    if isinstance(content, list) and content:
+        top = [_object(content[0], "a token").get("top_logprobs")]
+    if not isinstance(top, list) or not top or not top[0]:
+        raise RequestFailed(NO_LOGPROBS)
+    alternatives = _alternatives(top[0])
+    if not alternatives:
+        raise RequestFailed(NO_LOGPROBS)
+    if math.fsum(math.exp(item.logprob) for item in alternatives) > 1.0 + _TOLERANCE:
+        raise RequestFailed("log-probs add up to more than 1")
+    return alternatives
+
+
+def echoed_tokens(logprobs: object, num_written: int) -> list[Alternative]:
+    """The tokens of an echoed prompt; its first token has no log-prob and counts as 0.
+
+    One token was written greedily after the prompt, so it must be the likeliest of its own alternatives. That
+    shows a server which pairs tokens with the distributions after them (llama-cpp-python does, 0.3 at least).
+
+    Args:
+        logprobs: As sent, for the prompt and one token more.
+        num_written: Tokens that the server says it wrote.
+
+    Raises:
+        RequestFailed: The server did not echo, or what it sent are no log-probabilities of these tokens.
+    """
+    if not isinstance(logprobs, dict):
+        raise RequestFailed(NO_LOGPROBS)
+    tokens, values = logprobs.get("tokens"), logprobs.get("token_logprobs")
+    if not isinstance(tokens, list) or not isinstance(values, list) or not tokens:
+        raise RequestFailed(NO_LOGPROBS)
+    if len(tokens) != len(values) or not all(isinstance(token, str) for token in tokens):
+        raise RequestFailed("wrong shape: tokens")
+    echoed = [
+        Alternative(token, 0.0 if value is None and index == 0 else _logprob(value))
+        for index, (token, value) in enumerate(zip(tokens, values, strict=True))
+    ]
+    top = logprobs.get("top_logprobs")
+    if not isinstance(top, list) or len(top) != len(tokens):
+        raise RequestFailed(NO_LOGPROBS)
+    if num_written != 1:
+        raise RequestFailed("echo without the token after it")
+    if any(item.logprob > echoed[-1].logprob + _TOLERANCE for item in _alternatives(top[-1])):
+        raise RequestFailed("echo pairs log-probs with other tokens")
+    return echoed[:-1]
+
+
+def _alternatives(top: object) -> list[Alternative]:
+    if isinstance(top, dict):
+        pairs: list[tuple[object, object]] = list(top.items())
+    elif isinstance(top, list):
+        items = [_object(item, "a token") for item in top]
+        pairs = [(item.get("token"), item.get("logprob")) for item in items]
+    else:
+        raise RequestFailed("wrong shape: top_logprobs")
+    found = []
+    for token, value in pairs:
+        logprob = _logprob(value)
+        if not isinstance(token, str):
+            raise RequestFailed("wrong shape: a token")
+        if logprob > _NEVER:
+            found.append(Alternative(token, logprob))
+    return found
+
+
+def _logprob(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RequestFailed("wrong shape: a log-prob")
+    try:
+        logprob = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        raise RequestFailed("infinite log-prob") from None
+    if math.isnan(logprob):
+        raise RequestFailed("nan log-prob")
+    if math.isinf(logprob):
+        raise RequestFailed("infinite log-prob")
+    if logprob > _TOLERANCE:
+        raise RequestFailed("positive log-prob")
+    return min(logprob, 0.0)
+
+
+def _object(value: object, what: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise RequestFailed(f"wrong shape: {what}")
+    return value
+
+
+def _count(usage: object, name: str) -> int:
+    value = usage.get(name) if isinstance(usage, dict) else None
+    if not isinstance(value, int) or isinstance(value, bool):
+        return 0
+    return value if 0 <= value <= _MOST_TOKENS else 0

@@ -1,0 +1,1 @@
+"""A plan of comparisons labeled once: batches, costs, several processes."""

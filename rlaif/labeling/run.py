@@ -1,0 +1,243 @@
+"""Label a whole plan so that nothing is paid twice and a killed run ends as if it had not been killed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rlaif.errors import ConfigError, GateStopped, PluginError
+from rlaif.labelers.base import Labeler
+from rlaif.labeling.plan import Plan
+from rlaif.labeling.shards import BatchOutcome, failed_without_answer, read_outcome, read_shard, write_shard
+from rlaif.labeling.team import Team
+from rlaif.types import Comparison, Preference
+
+Progress = Callable[[int, int], None]
+"""Called with (comparisons done, comparisons in all) after every batch."""
+
+_REASONS_SHOWN = 3
+_BATCHES_AT_HAND = 8
+
+
+class LabelRun:
+    """The labels of a plan whose batches are finished. They stay on disk and are read when iterated, in plan order.
+
+    Args:
+        plan: What was judged.
+        plan_id: ``Plan.id`` under the labeler's identity.
+        directory: Where the batches are kept.
+        missing: Distinct comparisons without a label, by reason.
+    """
+
+    def __init__(self, plan: Plan, plan_id: str, directory: Path, missing: Mapping[str, int]) -> None:
+        self.plan = plan
+        self.plan_id = plan_id
+        self.directory = directory
+        self.missing = dict(missing)
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __iter__(self) -> Iterator[Preference]:
+        """One label per row of the plan, on the row's own comparison."""
+        at_hand: dict[int, list[Preference]] = {}
+        for row, comparison in enumerate(self.plan.comparisons):
+            number, position = self.plan.place(row)
+            if number not in at_hand:
+                if len(at_hand) == _BATCHES_AT_HAND:
+                    del at_hand[next(iter(at_hand))]
+                labels = read_shard(_shard(self.directory, number), self.plan_id, self.plan.batch(number))
+                assert labels is not None, "every batch is finished"
+                at_hand[number] = labels
+            yield replace(at_hand[number][position], comparison=comparison)
+
+
+def label_comparisons(
+    labeler: Labeler,
+    comparisons: Sequence[Comparison],
+    directory: Path,
+    *,
+    batch_size: int = 64,
+    max_missing_rate: float = 0.2,
+    progress: Progress | None = None,
+    before_asking: Callable[[], None] | None = None,
+) -> LabelRun:
+    """Judge every comparison of a plan and keep each finished batch on disk; memory does not grow with the plan.
+
+    The batches are cut from the whole plan before the first is judged. A killed run loses the batch in
+    flight at most (what its engine's answer cache has, is not asked again) and gives the same labels, bit
+    for bit, as one that was not killed. Equal comparisons are judged once.
+
+    A comparison that failed without an answer (``Judgment.unreadable`` is False) is missing in this
+    attempt and asked again at the next start; an answer that could not be read is an outcome, and
+    stays missing.
+
+    Args:
+        labeler: Who judges.
+        comparisons: The whole plan.
+        directory: Where the batches are kept; made when missing. One run works in it at a time.
+        batch_size: Comparisons per call of the labeler, at least 1.
+        max_missing_rate: Share of the distinct comparisons, in [0, 1], that may be missing.
+        progress: Called with (done, all), distinct comparisons.
+        before_asking: Called before every batch that asks the labeler; raises to stop (a budget).
+
+    Returns:
+        One label per comparison, in the order of the plan.
+
+    Raises:
+        ConfigError: An option is out of range.
+        GateStopped: More than ``max_missing_rate`` is missing; raised as soon as that is certain.
+        StoreError: The folder holds labels of another plan, or it cannot be used.
+        PluginError: The labeler did not return one label per comparison, in order.
+    """
+    check_options(batch_size, max_missing_rate)
+    plan, team = Plan(comparisons, batch_size), Team(directory)
+    team.begin()
+    label_part(labeler, plan, team, max_missing_rate=max_missing_rate, progress=progress, before_asking=before_asking)
+    return finished_run(labeler.identity, plan, directory, max_missing_rate)
+
+
+def label_part(
+    labeler: Labeler,
+    plan: Plan,
+    team: Team,
+    *,
+    max_missing_rate: float,
+    progress: Progress | None = None,
+    before_asking: Callable[[], None] | None = None,
+) -> None:
+    """Judge the batches of a plan that fall to this process; see :func:`label_comparisons`.
+
+    Where there are several processes, all stop as soon as one has told why (:meth:`Team.stop`).
+    """
+    plan_id = plan.id(labeler.identity)
+    missing: Counter[str] = Counter()
+    num_judged = num_done = 0
+    for number in range(plan.num_batches):
+        num_done = min((number + 1) * plan.batch_size, plan.num_distinct)
+        if not team.takes(number):
+            continue
+        if team.size > 1 and team.stopped_because() is not None:
+            return
+        path = _shard(team.directory, number)
+        outcome = _finish_batch(labeler, plan.batch(number), plan_id, path, before_asking)
+        missing.update(outcome.missing)
+        num_judged += outcome.num_labels
+        if progress is not None:
+            progress(num_done, plan.num_distinct)
+        if team.add_missing(sum(outcome.missing.values())) > max_missing_rate * plan.num_distinct:
+            raise too_many_missing(missing, num_judged, plan.num_distinct, max_missing_rate, _go_on(team.directory))
+
+
+def finished_run(labeler_identity: str, plan: Plan, directory: Path, max_missing_rate: float) -> LabelRun:
+    """The labels of a plan after all its batches were judged, by one process or several.
+
+    Raises:
+        GateStopped: A process stopped early, or more than ``max_missing_rate`` of the distinct comparisons is missing.
+        StoreError: A batch is damaged or belongs to another plan.
+    """
+    reason = Team(directory).stopped_because()
+    if reason is not None:
+        raise GateStopped(reason)
+    plan_id = plan.id(labeler_identity)
+    missing: Counter[str] = Counter()
+    for number in range(plan.num_batches):
+        outcome = read_outcome(_shard(directory, number), plan_id)
+        assert outcome is not None, "every batch is finished"
+        missing.update(outcome.missing)
+    if missing.total() > max_missing_rate * plan.num_distinct:
+        raise too_many_missing(missing, plan.num_distinct, plan.num_distinct, max_missing_rate, _go_on(directory))
+    return LabelRun(plan, plan_id, directory, missing)
+
+
+def missing_by_reason(preferences: Iterable[Preference]) -> dict[str, int]:
+    """Labels that were not obtained, by reason, the most frequent first."""
+    return most_frequent_first(
+        Counter(preference.missing for preference in preferences if preference.missing is not None)
+    )
+
+
+def most_frequent_first(reasons: Mapping[str, int]) -> dict[str, int]:
+    """Counts by reason in a fixed order."""
+    return dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
+
+
+def too_many_missing(
+    missing: Mapping[str, int], num_judged: int, num_planned: int, max_missing_rate: float, to_do: str
+) -> GateStopped:
+    """The error of a plan with too many missing labels.
+
+    Args:
+        missing: Counts by reason.
+        num_judged: Labels that these are counted among.
+        num_planned: Labels of the plan.
+        max_missing_rate: The limit.
+        to_do: How to go on, one sentence.
+    """
+    reasons = list(most_frequent_first(missing).items())[:_REASONS_SHOWN]
+    shown = "; ".join(f"{count} × {reason}" for reason, count in reasons)
+    return GateStopped(
+        f"label.max_missing_rate={max_missing_rate:g}: {sum(missing.values())} of {num_judged} judged comparisons are "
+        f"missing, {num_planned} are planned ({shown}). {to_do} Mend the cause, or raise label.max_missing_rate to "
+        "accept it."
+    )
+
+
+def check_options(batch_size: int, max_missing_rate: float) -> None:
+    """Refuse options that are out of range.
+
+    Raises:
+        ConfigError: With every problem.
+    """
+    problems = []
+    if batch_size < 1:
+        problems.append(f"label.batch_size={batch_size}: must be at least 1")
+    if not 0.0 <= max_missing_rate <= 1.0:
+        problems.append(f"label.max_missing_rate={max_missing_rate:g}: must be between 0 and 1")
+    if problems:
+        raise ConfigError(problems)
+
+
+def _shard(directory: Path, number: int) -> Path:
+    return directory / f"batch-{number:06d}.json.gz"
+
+
+def _finish_batch(
+    labeler: Labeler,
+    batch: Sequence[Comparison],
+    plan_id: str,
+    path: Path,
+    before_asking: Callable[[], None] | None,
+) -> BatchOutcome:
+    """Judge a batch: as kept, with those asked (again) that have no outcome yet."""
+    outcome = read_outcome(path, plan_id)
+    if outcome is not None and not outcome.num_failed:
+        return outcome
+    if before_asking is not None:
+        before_asking()
+    kept = read_shard(path, plan_id, batch)
+    if kept is None:
+        return write_shard(path, plan_id, _ask(labeler, batch))
+    again = [position for position, label in enumerate(kept) if failed_without_answer(label)]
+    for position, label in zip(again, _ask(labeler, [batch[position] for position in again]), strict=True):
+        kept[position] = label
+    return write_shard(path, plan_id, kept)
+
+
+def _ask(labeler: Labeler, comparisons: Sequence[Comparison]) -> list[Preference]:
+    preferences = labeler.label(comparisons)
+    if [preference.comparison.id for preference in preferences] != [comparison.id for comparison in comparisons]:
+        raise PluginError(
+            f"labeler {labeler.name}: returned {len(preferences)} labels for {len(comparisons)} comparisons, or not "
+            f"in their order; `rlaif-plugins check {labeler.name}` tests its contract"
+        )
+    return preferences
+
+
+def _go_on(directory: Path) -> str:
+    return (
+        f"Finished batches are kept in {directory}: start again to go on from there, comparisons that failed without "
+        "an answer are asked again."
+    )

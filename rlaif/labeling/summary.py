@@ -1,0 +1,84 @@
+"""What a labeling run gave, in numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+
+from rlaif.functional.labels import same_slot
+from rlaif.labeling.run import most_frequent_first
+from rlaif.types import Preference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelerSummary:
+    """Counts over labels."""
+
+    n: int
+    """Comparisons that were to be judged."""
+    missing: dict[str, int] = field(default_factory=dict)
+    """Labels that were not obtained, by reason, the most frequent first."""
+    failed_judgments: dict[str, int] = field(default_factory=dict)
+    """Judgements that got no answer, by reason; their labels may exist (a panel goes on without a member)."""
+    num_both_orders: int = 0
+    """Pairs with a verdict in both orders and two different texts: what ``same_slot_share`` rests on."""
+    same_slot_share: float | None = None
+    """Share of those in which the same slot won in both orders (arXiv 2309.00267, Table 4: position
+    bias). A probability of exactly one half in an order counts ½. None without such pairs."""
+    num_prompt_tokens: int = 0
+    """Tokens read by the model, over all judgments."""
+    num_reply_tokens: int = 0
+    """Tokens written by the model, over all judgments."""
+
+    @property
+    def num_missing(self) -> int:
+        return sum(self.missing.values())
+
+    @property
+    def missing_rate(self) -> float:
+        """In [0, 1]; 0 where there are none."""
+        return self.num_missing / self.n if self.n else 0.0
+
+
+def summarize_labels(preferences: Iterable[Preference]) -> LabelerSummary:
+    """Count missing labels, same-slot answers and tokens; labels are read one by one and not kept."""
+    missing: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
+    n = num_both_orders = num_prompt_tokens = num_reply_tokens = 0
+    num_same_slot = 0.0
+    for preference in preferences:
+        n += 1
+        if preference.missing is not None:
+            missing[preference.missing] += 1
+        failed.update(item.missing for item in preference.judgments if item.missing and not item.unreadable)
+        share = _same_slot(preference)
+        if share is not None:
+            num_both_orders += 1
+            num_same_slot += share
+        num_prompt_tokens += sum(judgment.num_prompt_tokens for judgment in preference.judgments)
+        num_reply_tokens += sum(judgment.num_reply_tokens for judgment in preference.judgments)
+    return LabelerSummary(
+        n=n,
+        missing=most_frequent_first(missing),
+        failed_judgments=most_frequent_first(failed),
+        num_both_orders=num_both_orders,
+        same_slot_share=num_same_slot / num_both_orders if num_both_orders else None,
+        num_prompt_tokens=num_prompt_tokens,
+        num_reply_tokens=num_reply_tokens,
+    )
+
+
+def _same_slot(preference: Preference) -> float | None:
+    """1 when the same slot won in both orders, 0 when not, ½ when an order was undecided; None when unknown."""
+    given, swapped = preference.p_first_by_order
+    comparison = preference.comparison
+    if given is None or swapped is None or comparison.first.text == comparison.second.text:
+        return None
+    return float(same_slot(_double(given), _double(swapped)))
+
+
+def _double(value: float) -> torch.Tensor:
+    return torch.tensor(value, dtype=torch.float64)

@@ -1,0 +1,223 @@
+"""The report's plots as inline SVG.
+
+The strings are the same for the same input in every process (no dates, no random ids), hold no
+reference to anything outside, and take their colours and fonts from the page's style sheet.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+from rlaif.reporting.catalog import describe, format_interval, format_seconds, format_value, judged_by, split_name
+from rlaif.reporting.records import CurvePoint, Reliability
+from rlaif.types import Figure
+
+INK, MUTED, GRID, ACCENT, SECOND, SURFACE = "#10101a", "#60606a", "#d0d0da", "#2060c0", "#c06020", "#fefefa"
+"""Stand-ins that :func:`_svg` replaces by the page's CSS variables."""
+_VARIABLES = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    GRID: "var(--grid)",
+    ACCENT: "var(--accent)",
+    SECOND: "var(--second)",
+    SURFACE: "var(--surface)",
+}
+_CSS_PIXELS_PER_INCH = 100
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 10.0,
+    "text.color": INK,
+    "axes.edgecolor": GRID,
+    "axes.facecolor": "none",
+    "axes.labelcolor": MUTED,
+    "axes.labelsize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "xtick.color": GRID,
+    "xtick.labelcolor": MUTED,
+    "xtick.major.size": 0.0,
+    "ytick.color": GRID,
+    "ytick.labelcolor": MUTED,
+    "ytick.major.size": 0.0,
+    "figure.facecolor": "none",
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.wspace": 0.06,
+}
+
+
+def label_histogram(p_first: Sequence[float]) -> str:
+    """Histogram of the labels' P(first), twenty bins over [0, 1]."""
+    with mpl.rc_context(_STYLE):
+        canvas, axes = _axes(3.2, 3.0)
+        axes.hist(p_first, bins=[i / 20 for i in range(21)], color=ACCENT, edgecolor=SURFACE, linewidth=1.0)
+        axes.axvline(0.5, color=MUTED, linewidth=1.0, linestyle=(0, (3, 3)))
+        axes.set(xlim=(0, 1), xlabel="P(first is better)", ylabel="pairs")
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
+        axes.grid(axis="x", visible=False)
+        return _svg(canvas, "labels", "Histogram of the labels' probability that the first response is better")
+
+
+def reliability_diagram(reliability: Reliability) -> str:
+    """Predicted against observed share of wins; a dot's area is its number of pairs."""
+    with mpl.rc_context(_STYLE):
+        canvas, axes = _axes(3.2, 3.0)
+        largest = max(bin_.count for bin_ in reliability.bins)
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.0, linestyle=(0, (3, 3)))
+        predicted = [bin_.predicted for bin_ in reliability.bins]
+        observed = [bin_.observed for bin_ in reliability.bins]
+        areas = [12 + 140 * bin_.count / largest for bin_ in reliability.bins]
+        axes.plot(predicted, observed, color=ACCENT, linewidth=1.2, alpha=0.5)
+        axes.scatter(predicted, observed, s=areas, color=ACCENT, edgecolor=SURFACE, linewidth=1.0, zorder=3)
+        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
+        axes.set_xlabel("predicted P(first is better)")
+        axes.set_ylabel("observed share")
+        ticks = [0, 0.25, 0.5, 0.75, 1]
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+        return _svg(canvas, f"reliability-{reliability.title}", f"Reliability diagram: {reliability.title}")
+
+
+def training_curves(curves: Sequence[CurvePoint]) -> str:
+    """Reward, KL and length over RL steps, side by side: thin line raw, thick line running mean."""
+    panels = [
+        ("reward", "reward", [(point.step, point.reward) for point in curves]),
+        ("KL from SFT, nats per response", "kl", [(point.step, point.kl) for point in curves]),
+        ("response length, tokens", "length", [(point.step, point.length) for point in curves]),
+    ]
+    measured = [(title, [(x, y) for x, y in pairs if y is not None]) for title, _, pairs in panels]
+    measured = [(title, pairs) for title, pairs in measured if pairs]
+    with mpl.rc_context(_STYLE):
+        canvas = Canvas(figsize=(9.6, 2.7))
+        for index, (title, pairs) in enumerate(measured):
+            axes = canvas.add_subplot(1, len(measured), index + 1)
+            steps, values = [x for x, _ in pairs], [y for _, y in pairs]
+            axes.plot(steps, values, color=ACCENT, linewidth=1.0, alpha=0.3)
+            axes.plot(steps, _running_mean(values), color=ACCENT, linewidth=2.0)
+            axes.set_title(title, loc="left", fontsize=10, color=INK)
+            axes.set_xlabel("RL step")
+            axes.grid(axis="x", visible=False)
+            axes.locator_params(axis="both", nbins=5)
+        return _svg(canvas, "curves", "Reward, KL and response length over the steps of RL")
+
+
+def rates_with_intervals(figures: Sequence[Figure], *, name: str, parity: bool) -> str:
+    """Dot and whisker for every rate.
+
+    Args:
+        figures: Rates in [0, 1], top row first.
+        name: Of the plot; makes its ids unique on the page.
+        parity: Draw the line of parity at 50 %.
+    """
+    rows = list(reversed(figures))
+    judges = list(dict.fromkeys(judged_by(figure) for figure in rows))
+    labels = [_row_label(figure, with_judge=len(judges) > 1) for figure in rows]
+    with mpl.rc_context(_STYLE):
+        canvas, axes = _axes(9.6, 0.7 + (0.5 if len(judges) > 1 else 0.4) * len(rows))
+        if parity:
+            axes.axvline(0.5, color=INK, linewidth=1.2, linestyle=(0, (3, 3)))
+        for y, figure in enumerate(rows):
+            _dot_and_whisker(axes, y, figure)
+        lows = [figure.value if figure.low is None else figure.low for figure in rows]
+        highs = [figure.value if figure.high is None else figure.high for figure in rows]
+        span = (max(-0.03, min(0.4 if parity else 0.6, min(lows) - 0.04)), min(1.03, max(0.7, max(highs) + 0.04)))
+        axes.set(xlim=span, ylim=(-0.5, len(rows) - 0.3))
+        axes.set_yticks(range(len(rows)), labels)
+        if len(judges) == 1 and judges[0]:
+            axes.set_xlabel(f"judged by {judges[0]}")
+        axes.tick_params(axis="y", labelcolor=INK, pad=10)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+        axes.grid(axis="y", visible=False)
+        description = "; ".join(
+            f"{_row_label(row, with_judge=True)} {100 * row.value:.1f} % {format_interval(row)}" for row in figures
+        )
+        return _svg(canvas, name, description)
+
+
+def _dot_and_whisker(axes: Axes, y: int, figure: Figure) -> None:
+    color = MUTED if split_name(figure.name)[2] else ACCENT
+    if figure.low is not None and figure.high is not None:
+        axes.plot([figure.low, figure.high], [y, y], color=color, linewidth=3.0, solid_capstyle="round", alpha=0.45)
+    axes.scatter([figure.value], [y], s=64, color=color, edgecolor=SURFACE, linewidth=1.2, zorder=3)
+    axes.annotate(
+        format_value(figure.value, "rate"),
+        (figure.value, y),
+        (0, 8),
+        textcoords="offset points",
+        ha="center",
+        fontsize=9.5,
+        color=INK,
+        bbox={"boxstyle": "square,pad=0.1", "facecolor": SURFACE, "edgecolor": "none"},  # over the line of parity
+    )
+
+
+def stage_times(stage_seconds: Sequence[tuple[str, float]]) -> str:
+    """One bar per stage; a stage that was reused from the store says so."""
+    rows = list(reversed(stage_seconds))
+    with mpl.rc_context(_STYLE):
+        canvas, axes = _axes(9.6, 0.5 + 0.32 * len(rows))
+        axes.barh(range(len(rows)), [seconds for _, seconds in rows], height=0.62, color=ACCENT)
+        for y, (_, seconds) in enumerate(rows):
+            shown = format_seconds(seconds) if seconds > 0 else "reused from store"
+            axes.annotate(shown, (seconds, y), (6, 0), textcoords="offset points", va="center", fontsize=9.5)
+        axes.set_yticks(range(len(rows)), [name.replace("_", " ") for name, _ in rows])
+        axes.tick_params(axis="y", labelcolor=INK, pad=6)
+        axes.set_xticks([])
+        axes.set_xlim(0, 1.12 * max([1e-9, *[seconds for _, seconds in rows]]))
+        axes.spines["bottom"].set_visible(False)
+        axes.grid(visible=False)
+        return _svg(canvas, "times", "Seconds per stage")
+
+
+def _axes(width: float, height: float) -> tuple[Canvas, Axes]:
+    canvas = Canvas(figsize=(width, height))
+    return canvas, canvas.add_subplot()
+
+
+def _row_label(figure: Figure, *, with_judge: bool) -> str:
+    judge, owner = judged_by(figure), {"sft": "SFT: ", "policy": "policy: "}.get(split_name(figure.name)[0], "")
+    label = describe(figure.name).label
+    label = label if "win rate" in label else owner + label
+    return f"{label}\n{judge}" if judge and with_judge else label
+
+
+def _running_mean(values: Sequence[float]) -> list[float]:
+    window = max(1, len(values) // 12)
+    return [sum(values[max(0, i - window) : i + 1]) / (i + 1 - max(0, i - window)) for i in range(len(values))]
+
+
+def _svg(canvas: Canvas, name: str, description: str) -> str:
+    """Render, then strip what points outside, make ids unique to this plot, and use CSS colours."""
+    salt = re.sub(r"\W+", "-", name.lower())
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": salt}):
+        canvas.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", text)
+    text = re.sub(r'\bid="', f'id="{salt}-', text)
+    text = re.sub(r'(href="#|url\(#)', rf"\1{salt}-", text)
+    text = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", text)
+    label = html.escape(description.replace("\n", " "))
+    width = round(_CSS_PIXELS_PER_INCH * canvas.get_figwidth())
+    view_box = re.search(r'viewBox="[^"]*"', text)
+    assert view_box is not None
+    opening = f'<svg role="img" aria-label="{label}" style="width: {width}px" {view_box.group()}>'
+    text = opening + text[text.index(">") + 1 :]
+    for color, variable in _VARIABLES.items():
+        text = text.replace(color, variable)
+    return text.strip()
