@@ -252,10 +252,9 @@ def find_elsewhere(place: str, option: str) -> Elsewhere:
 
 
 def _needed(steps: Sequence[Step]) -> set[int]:
-    """Ids of the steps to run: the last one, those with figures to show, and what they need."""
-    required = [step for step in steps if not step.entry.if_needed and "figures" in step.stage.leaves()]
-    waiting = [*required, *steps[-1:]]
-    waiting += [step for step in steps if not step.stage.leaves() and not step.entry.if_needed]
+    """Ids of the steps to run: the last one, those that a person reads, and what they need."""
+    shown = [step for step in steps if step.stage.shows or not step.stage.leaves()]
+    waiting = [*(step for step in shown if not step.entry.if_needed), *steps[-1:]]
     needed: set[int] = set()
     while waiting:
         step = waiting.pop()

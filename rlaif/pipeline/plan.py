@@ -63,8 +63,8 @@ class Plan:
         return next(step for step in self.steps if step.name == name)
 
     def early(self) -> Iterator[Step]:
-        """Steps that are not stored and read nothing: their results are made before anything is checked."""
-        return (step for step in self.steps if not step.stage.stored and not step.stage.reads())
+        """Steps that leave data in memory and read nothing: their results are made before anything is checked."""
+        return (step for step in self.steps if not step.stage.stored and not step.stage.reads() and step.stage.leaves())
 
     def seed(self, step: Step) -> int:
         """The run's seed for a step that has its stage's name, another for each further step of that stage."""

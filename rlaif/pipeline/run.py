@@ -19,7 +19,7 @@ from rlaif.modules.trainer import quiet_lightning
 from rlaif.pipeline.graph import Step
 from rlaif.pipeline.pages import show_page
 from rlaif.pipeline.plan import Plan
-from rlaif.pipeline.stage import Told
+from rlaif.pipeline.stage import Stage, Told
 from rlaif.pipeline.workers import build_in_workers, is_worker
 from rlaif.reporting.terminal import RunDisplay, StageDisplay
 
@@ -46,6 +46,8 @@ def run(cfg: DictConfig) -> float | None:
     plan = Plan(cfg, directory)
     load_early(plan, display)
     check(plan)
+    for notice in (notice for step in plan.steps for notice in step.stage.notices()):
+        display.console.print(notice, style="dim", highlight=False, markup=False, soft_wrap=True)
     if cfg.estimate:
         estimate(plan, display)
         return None
@@ -115,7 +117,7 @@ class Run:
         for step in self.plan.steps:
             if id(step) in early:
                 continue
-            told = self._stored(step) if step.stage.stored else self._told(step, self.plan.run_directory)
+            told = self._stored(step) if step.stage.stored else self._in_memory(step)
             if told.objective is not None:
                 objective = told.objective
         return objective
@@ -141,13 +143,16 @@ class Run:
         stage.accept(work)
         return told
 
-    def _told(self, step: Step, directory: Path) -> Told:
-        """Let a step that is not stored tell what it has to tell."""
-        self.plan.memory[step.name] = step.stage.load(self.plan.work(step, directory))
-        told = step.stage.told(self.plan.work(step, directory))
-        self.plan.progress.told[step.name] = told
+    def _in_memory(self, step: Step) -> Told:
+        """Run a step that is not stored."""
+        plan = self.plan
+        if type(step.stage).load is not Stage.load:
+            with self.display.stage(step.name) as line:
+                plan.memory[step.name] = step.stage.load(plan.work(step, plan.run_directory, line))
+                line.note(step.stage.told(plan.work(step)).line)
+        told = plan.progress.told[step.name] = step.stage.told(plan.work(step))
         if told.page:
-            show_page(self.plan, step, told, self.display)
+            show_page(plan, step, told, self.display)
         return told
 
     def _builder(self, step: Step, line: StageDisplay) -> Callable[[Path], None]:

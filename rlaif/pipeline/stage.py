@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from rlaif.data.base import TaskData
-    from rlaif.evaluation.figures import Check
-    from rlaif.evaluation.records import Section
+    from rlaif.evaluation.checks import Check
+    from rlaif.evaluation.records import Section, Table
     from rlaif.reporting.page import RunInfo
     from rlaif.reporting.terminal import RunDisplay, StageDisplay
     from rlaif.types import Figure
@@ -190,6 +190,8 @@ class Told:
     """Claims about the run that hold or not."""
     sections: tuple[Section, ...] = ()
     """Pieces of a page."""
+    tables: tuple[Table, ...] = ()
+    """Tables for the terminal."""
     page: str = ""
     """Name of a page that the run directory gets, e.g. ``report``; empty for none."""
     verdict: str = ""
@@ -221,6 +223,8 @@ class Stage:
 
     stored: ClassVar[bool] = True
     """False for a stage that runs every time and leaves nothing in the store."""
+    shows: ClassVar[bool] = False
+    """True for a stage whose page or table a person reads: it runs also where no later step reads its result."""
     trains: ClassVar[bool] = False
     """True for stages under a Lightning trainer, which may run on several devices."""
 
@@ -243,6 +247,10 @@ class Stage:
 
     def problems(self, work: Work) -> Iterator[str]:
         """What could not work, found before anything is spent: one line each, ``option=value: what is wrong``."""
+        yield from ()
+
+    def notices(self) -> Iterator[str]:
+        """What a person should know before anything is spent: one line each."""
         yield from ()
 
     def load(self, work: Work) -> Any:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rlaif.data.preferences_io import SAMPLES, write_samples
+from rlaif.data.preferences_io import write_samples
 from rlaif.models.load import load_tokenizer
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.roles import Reads
+from rlaif.rollouts.pairs import SAMPLES
 from rlaif.rollouts.responses import draw_completions
 from rlaif.rollouts.sampler import LocalSampler
 from rlaif.rollouts.settings import SamplingSettings
