@@ -18,6 +18,8 @@ from rich.text import Text
 
 from rlaif import registry
 from rlaif.cli.messages import report_error
+from rlaif.cli.pipes import ignore_closed_pipes
+from rlaif.cli.threads import let_waiting_threads_sleep
 from rlaif.config.check import compose
 from rlaif.config.paths import conf_dir, option_files, plugin_conf_dir
 from rlaif.config.search_path import shadowed_options
@@ -43,6 +45,8 @@ CONTRACTS = {
 
 def main() -> NoReturn:
     """Entry point of the console command."""
+    let_waiting_threads_sleep()
+    ignore_closed_pipes()
     parser = argparse.ArgumentParser(prog=COMMAND, description="Installed components of rlaif and their contracts.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="every component: group, name, package, version, target, status")

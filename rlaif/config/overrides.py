@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from hydra._internal.config_repository import IConfigRepository
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf._utils import split_key
 
 from rlaif import registry
+from rlaif.config.hydra_internals import IConfigRepository, split_key
 from rlaif.config.paths import near_miss
 from rlaif.config.signatures import SignatureError, read_signature
 from rlaif.config.values import show

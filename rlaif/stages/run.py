@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from transformers.utils.logging import disable_progress_bar
 
 from rlaif.artifacts import atomic_write, link
+from rlaif.config.run_directory import CONFIG, Job, claim
 from rlaif.data.base import SkippedRows
 from rlaif.errors import ConfigError
 from rlaif.modules.trainer import quiet_lightning
@@ -64,7 +65,10 @@ def run(cfg: DictConfig) -> float | None:
     quiet_lightning()
     disable_progress_bar()  # transformers' own, on stderr, between our lines
     directory = Path(HydraConfig.get().runtime.output_dir)
-    atomic_write(directory / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    config_yaml = OmegaConf.to_yaml(cfg, resolve=True)
+    job = Job(directory=directory, config_yaml=config_yaml, store=Path(cfg.store.dir).absolute())
+    claim(job, overwrite=cfg.overwrite, keep=(".hydra", f"{HydraConfig.get().job.name}.log"))
+    atomic_write(directory / CONFIG, config_yaml)
     display = RunDisplay()
     display.header(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]), _short(directory))
     names = list(cfg.pipeline.stages)
