@@ -80,7 +80,9 @@ class Losses:
 
     def logged(self) -> dict[str, LossSum]:
         """Every term and measure by name, without gradient."""
-        return {name: LossSum(x.total.detach(), x.count.detach()) for name, x in {**self.terms, **self.measures}.items()}
+        return {
+            name: LossSum(x.total.detach(), x.count.detach()) for name, x in {**self.terms, **self.measures}.items()
+        }
 
 
 class RolloutObjective(Protocol):

@@ -72,9 +72,7 @@ class Reinforce:
         advantages_BT = (returns_BT - batch.values_BT).masked_fill(~mask_BT, 0.0)
         if self.scale_advantages:
             advantages_BT = normalize_advantages(advantages_BT, mask_BT, center=False, eps=1e-6)
-        return replace(
-            batch, advantages_BT=advantages_BT, returns_BT=returns_BT, counted_mask_B=batch.scored_mask_B
-        )
+        return replace(batch, advantages_BT=advantages_BT, returns_BT=returns_BT, counted_mask_B=batch.scored_mask_B)
 
     def losses(self, outputs: PolicyOutputs, rows: Rollouts) -> Losses:
         """L_PG and L_V of appendix F, and β KL where it is a loss."""

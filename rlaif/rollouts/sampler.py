@@ -69,9 +69,7 @@ class LocalSampler:
         return cls(model, eos_id=int(tokenizer.eos_token_id), pad_id=pad_id(tokenizer))
 
     @classmethod
-    def of_folder(
-        cls, folder: Path, tokenizer: PreTrainedTokenizerBase, *, dtype: str = "float32"
-    ) -> LocalSampler:
+    def of_folder(cls, folder: Path, tokenizer: PreTrainedTokenizerBase, *, dtype: str = "float32") -> LocalSampler:
         """A sampler of a model folder.
 
         Args:

@@ -16,9 +16,7 @@ from rlaif.rollouts.batch import Rollouts
 from rlaif.types import Completion
 
 
-def rollout_statistics(
-    rollouts: Rollouts, completions: Sequence[Completion], entropy_BT: Tensor
-) -> dict[str, LossSum]:
+def rollout_statistics(rollouts: Rollouts, completions: Sequence[Completion], entropy_BT: Tensor) -> dict[str, LossSum]:
     """Totals and counts of the figures that are logged with every policy step (docs: logged metrics).
 
     Args:
