@@ -240,7 +240,7 @@ class PolicyModule(LightningModule):
         """What a step's responses are like, over all processes."""
         mask_BT, scored_B = scored.mask_BT, scored.scored_mask_B
         kl_B = sampled_sequence_kl(scored.logprobs_BT, scored.ref_logprobs_BT, mask_BT)
-        distinct = len({completion.text for completion in completions})
+        distinct = len({completion.trimmed for completion in completions})
         finished = sum(completion.finished for completion in completions)
 
         def mean(total: Tensor | float, count: Tensor | float | None = None) -> Tensor:

@@ -184,9 +184,10 @@ class ResponseSampler:
         return row_prompts, completions, responses
 
     def _completion(self, tokens: list[int], finished: bool) -> Completion:
-        text = self.tokenizer.decode(tokens).strip()
-        kept = text.rstrip(self.strip_trailing) if self.strip_trailing else text
-        if kept != text:  # the reward reads the shortened text, whose tokens were never sampled
+        text = self.tokenizer.response_text(tokens)
+        trimmed = text.strip()
+        kept = trimmed.rstrip(self.strip_trailing) if self.strip_trailing else trimmed
+        if kept != trimmed:  # the reward reads the shortened text, whose tokens were never sampled
             return Completion(text=kept, finished=finished, source="policy")
         return Completion(text=text, token_ids=tuple(tokens), finished=finished, source="policy")
 

@@ -176,7 +176,7 @@ def _room(context: Context, display: StageDisplay) -> list[Figure]:
     draws = draw_completions(context, folder, prompts, display, num_samples=BEST_OF + 2, source="sft", purpose="gate")
     one, two = [row[0] for row in draws], [row[1] for row in draws]
     best = [
-        max(row[2:], key=lambda answer: read(prompt, answer.text).quality)
+        max(row[2:], key=lambda answer: read(prompt, answer.trimmed).quality)
         for prompt, row in zip(prompts, draws, strict=True)
     ]
     return [*_win_rate(context, one, two, "SFT against SFT"), *_win_rate(context, best, one, "best of 16 against SFT")]

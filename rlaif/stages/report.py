@@ -81,8 +81,8 @@ def _side_by_side(context: Context, evaluation: Path) -> list[SideBySide]:
     return [
         SideBySide(
             prompt=pair.prompt.text,
-            sft=pair.second.text,
-            policy=pair.first.text,
+            sft=pair.second.trimmed,
+            policy=pair.first.trimmed,
             label=judged.get(pair.id),
             annotators=sum(vote) / len(vote) if vote else None,
         )

@@ -65,7 +65,7 @@ def draw_completions(
         lengths = rollouts.mask_BT.sum(-1).tolist()
         completions = [
             Completion(
-                text=tokenizer.decode(tokens[:length]).strip(),
+                text=tokenizer.response_text(tokens[:length]),
                 token_ids=tuple(tokens[:length]),
                 finished=finished,
                 source=source,
@@ -113,7 +113,7 @@ def sampled_pairs(directory: Path) -> list[Comparison]:
         Comparison(prompt=prompt, first=first, second=second)
         for prompt, samples in read_samples(directory / SAMPLES)
         for first, second in combinations(samples, 2)
-        if first.text != second.text
+        if first.trimmed != second.trimmed
     ]
 
 
