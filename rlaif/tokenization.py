@@ -98,6 +98,18 @@ class PromptTokenizer:
         """Text of token ids without special tokens."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
+    def response_text(self, ids: Sequence[int]) -> str:
+        """Text of a response as written, without special tokens and the one space that separates it from its prompt.
+
+        Some decoders drop the space in front of the first token, so the ids are decoded after a letter.
+        """
+        before = self._letter_ids
+        return self.decode([*before, *ids]).removeprefix(self.decode(before)).removeprefix(" ")
+
+    @cached_property
+    def _letter_ids(self) -> list[int]:
+        return self.data_ids("a")
+
     def _encode(self, text: str, *, is_data: bool, opens: bool = False) -> list[int]:
         if is_data:
             text = as_unicode(text).replace(_UNREACHABLE, "?")

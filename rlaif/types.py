@@ -8,6 +8,7 @@ number that stands for it.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -44,6 +45,39 @@ def as_unicode(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
+HUMAN_TURN = "\n\nHuman:"
+ASSISTANT_TURN = "\n\nAssistant:"
+
+Role = Literal["system", "user", "assistant", "tool"]
+_ROLES: dict[str, Role] = {HUMAN_TURN: "user", ASSISTANT_TURN: "assistant"}
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of a dialogue."""
+
+    role: Role
+    text: str
+    """The message without turn marks."""
+
+
+def turns_in(text: str) -> tuple[Turn, ...]:
+    """Read the turns of a transcript in the format of Anthropic HH, up to the assistant's next turn.
+
+    Args:
+        text: A transcript that starts with a human turn; any other text is one turn of the user.
+
+    >>> turns_in("\\n\\nHuman: Hi\\n\\nAssistant:")
+    (Turn(role='user', text='Hi'),)
+    """
+    if not text.startswith(HUMAN_TURN):
+        return (Turn("user", text),)
+    pieces = re.split(f"({HUMAN_TURN}|{ASSISTANT_TURN})", text.removesuffix(ASSISTANT_TURN))[1:]
+    return tuple(
+        Turn(_ROLES[mark], content.strip()) for mark, content in zip(pieces[::2], pieces[1::2], strict=True)
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
     """What a policy answers: a post to summarize, or a dialogue up to the assistant's turn."""
@@ -54,10 +88,20 @@ class Prompt:
     """The post, or the dialogue ending with ``"\\n\\nAssistant:"``."""
     stratum: str = ""
     """Subset that figures are also reported for (pocket world: ``"seen"`` or ``"unseen"`` fillers)."""
+    turns: tuple[Turn, ...] = ()
+    """The dialogue as messages with roles, up to the assistant's next turn; empty when the text tells them all."""
+
+    @property
+    def has_own_turns(self) -> bool:
+        """True when the turns say more than the text, e.g. a system turn or a quoted turn mark."""
+        return bool(self.turns) and self.turns != turns_in(self.text)
 
     @property
     def id(self) -> str:
-        return content_id(self.task, self.text)
+        """Content hash of task and text, and of the turns where they say more than the text."""
+        if not self.has_own_turns:
+            return content_id(self.task, self.text)
+        return content_id(self.task, self.text, *(part for turn in self.turns for part in (turn.role, turn.text)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +109,18 @@ class Completion:
     """One response to a prompt."""
 
     text: str
-    """The response without surrounding white space."""
+    """The response as written, without only the one space that separates it from its prompt."""
     token_ids: tuple[int, ...] = ()
     """Tokens as sampled, end token included; empty when the text came from a file."""
     finished: bool = True
     """False when sampling hit its token limit before the end token."""
     source: str = ""
     """Who wrote it: ``"sft"``, ``"policy"``, ``"dataset"``, ``"teacher"``."""
+
+    @property
+    def trimmed(self) -> str:
+        """The response without surrounding white space, as it is judged, compared and measured."""
+        return self.text.strip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +141,13 @@ class Comparison:
 
     @property
     def id(self) -> str:
+        """Content hash of the prompt and of both texts as written."""
         return content_id(self.prompt.id, self.first.text, self.second.text)
+
+    @property
+    def is_identical(self) -> bool:
+        """True when the candidates differ in surrounding white space at most."""
+        return self.first.trimmed == self.second.trimmed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

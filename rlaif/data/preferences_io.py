@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from rlaif.artifacts import atomic_file
 from rlaif.errors import DataError
-from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt, as_unicode
+from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt, Turn, as_unicode
 
 _TOKENS = pa.list_(pa.int32())
 _COMPLETION = pa.struct(
@@ -35,6 +35,7 @@ _JUDGMENT = pa.struct(
         ("asks_for_worse", pa.bool_()),
     ]
 )
+_TURNS = pa.list_(pa.struct([("role", pa.string()), ("text", pa.string())]))
 _PROMPT_COLUMNS = [("prompt_id", pa.string()), ("task", pa.string()), ("stratum", pa.string()), ("prompt", pa.string())]
 
 PREFERENCE_SCHEMA = pa.schema(
@@ -57,17 +58,18 @@ PREFERENCE_SCHEMA = pa.schema(
         ("confidence", pa.float64()),
         ("weight", pa.float64()),
         ("judgments", pa.list_(_JUDGMENT)),
+        ("turns", _TURNS),
     ]
 )
 """``p_first`` is null exactly when ``missing`` holds a reason; ``p_first_by_order`` is [as given, swapped],
 both P(first is better)."""
 
-ADDED_COLUMNS = ("weight", "judgments")
-"""Columns that a table may lack (those of an earlier version, and sets without the evidence); their labels read with
+ADDED_COLUMNS = ("weight", "judgments", "turns")
+"""Columns that a table may lack (those of an earlier version, and sets without the evidence); their rows read with
 the field's default."""
 ROWS_AT_ONCE = 1024
 
-SAMPLE_SCHEMA = pa.schema([*_PROMPT_COLUMNS, ("completions", pa.list_(_COMPLETION))])
+SAMPLE_SCHEMA = pa.schema([*_PROMPT_COLUMNS, ("completions", pa.list_(_COMPLETION)), ("turns", _TURNS)])
 
 
 def write_preferences(path: str | Path, preferences: Iterable[Preference]) -> None:
@@ -205,11 +207,18 @@ def _read(path: str | Path, schema: pa.Schema) -> list[dict[str, Any]]:
 
 
 def _prompt_row(prompt: Prompt) -> dict[str, Any]:
-    return {"prompt_id": prompt.id, "task": prompt.task, "stratum": prompt.stratum, "prompt": prompt.text}
+    return {
+        "prompt_id": prompt.id,
+        "task": prompt.task,
+        "stratum": prompt.stratum,
+        "prompt": prompt.text,
+        "turns": [asdict(turn) for turn in prompt.turns],
+    }
 
 
 def _prompt(row: Mapping[str, Any]) -> Prompt:
-    return Prompt(task=row["task"], text=row["prompt"], stratum=row["stratum"])
+    turns = tuple(Turn(**turn) for turn in row.get("turns") or ())
+    return Prompt(task=row["task"], text=row["prompt"], stratum=row["stratum"], turns=turns)
 
 
 def _preference_row(preference: Preference) -> dict[str, Any]:

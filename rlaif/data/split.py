@@ -121,10 +121,10 @@ class PairReader:
         return self._split(pairs, skipped, name)
 
     def _check(self, pair: LabeledPair) -> None:
-        if not pair.first or not pair.second:
+        if not pair.first.strip() or not pair.second.strip():
             raise OddRowError("empty response")
         check_pair(pair)
-        longest = max(self._count(" " + pair.first), self._count(" " + pair.second))
+        longest = max(self._count(f" {response.strip()}") for response in (pair.first, pair.second))
         if longest > self.options.max_response_tokens:
             limit = self.options.max_response_tokens
             raise OddRowError("response too long", f"{longest} tokens, data.max_response_tokens={limit}")

@@ -152,7 +152,7 @@ def _predictions(
 def _prefers_longer(labels: Sequence[Preference], confidence: float) -> Estimate:
     scores, clusters = [], []
     for label in labels:
-        longer = len(label.comparison.first.text) - len(label.comparison.second.text)
+        longer = len(label.comparison.first.trimmed) - len(label.comparison.second.trimmed)
         if label.p_first is None or longer == 0:
             continue
         prefers_first = 0.5 if label.p_first == 0.5 else float(label.p_first > 0.5)

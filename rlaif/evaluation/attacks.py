@@ -38,7 +38,7 @@ class Attack:
     def on(self, task: Task, prompt: Prompt, response: Completion) -> Completion:
         """The response, replaced by this attack."""
         values = {
-            "response": response.text,
+            "response": response.trimmed,
             "prompt": task.judge_text(prompt.text),
             "noun": task.response_noun,
             "ending": _ending(task),

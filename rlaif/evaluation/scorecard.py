@@ -165,7 +165,7 @@ def _length(labels: Sequence[Preference], votes: Votes, judge: str, confidence: 
     wanted: list[tuple[float, ...]] = []
     clusters: list[str] = []
     for label, row in zip(labels, votes, strict=True):
-        longer = len(label.comparison.first.text) - len(label.comparison.second.text)
+        longer = len(label.comparison.first.trimmed) - len(label.comparison.second.trimmed)
         if label.p_first is None or longer == 0 or not row:
             continue
         verdict = 0.5 if label.p_first == 0.5 else float(label.p_first > 0.5)

@@ -50,7 +50,7 @@ def annotator_votes(
         answers = annotators.prefer(shown, rater)
         by_rater.append([1.0 - a if is_turned else a for a, is_turned in zip(answers, turned, strict=True)])
     rows = list(zip(*by_rater, strict=True))
-    return [(0.5,) * num_raters if _is_same(c) else row for c, row in zip(comparisons, rows, strict=True)]
+    return [(0.5,) * num_raters if c.is_identical else row for c, row in zip(comparisons, rows, strict=True)]
 
 
 def judge_votes(judge: Labeler, comparisons: Sequence[Comparison]) -> tuple[Votes, list[Preference]]:
@@ -66,11 +66,11 @@ def judge_votes(judge: Labeler, comparisons: Sequence[Comparison]) -> tuple[Vote
     Returns:
         At most one number per comparison, and the judge's labels of those it was asked about.
     """
-    asked = [comparison for comparison in comparisons if not _is_same(comparison)]
+    asked = [comparison for comparison in comparisons if not comparison.is_identical]
     labels = judge.label(asked) if asked else []
     by_comparison = {comparison.id: label for comparison, label in zip(asked, labels, strict=True)}
     votes: Votes = [
-        (0.5,) if _is_same(comparison) else _hard_vote(by_comparison[comparison.id]) for comparison in comparisons
+        (0.5,) if comparison.is_identical else _hard_vote(by_comparison[comparison.id]) for comparison in comparisons
     ]
     return votes, labels
 
@@ -96,10 +96,6 @@ def _hard_vote(label: Preference) -> tuple[float, ...]:
     if label.p_first is None:
         return ()
     return (0.5 if label.p_first == 0.5 else float(label.p_first > 0.5),)
-
-
-def _is_same(comparison: Comparison) -> bool:
-    return comparison.first.text == comparison.second.text
 
 
 def _swap(comparison: Comparison) -> Comparison:

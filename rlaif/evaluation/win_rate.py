@@ -54,8 +54,8 @@ def length_controlled_figures(
     verdict is the same.
     """
     prompts = [comparison.prompt for comparison in comparisons]
-    chars_first = [len(comparison.first.text) for comparison in comparisons]
-    chars_second = [len(comparison.second.text) for comparison in comparisons]
+    chars_first = [len(comparison.first.trimmed) for comparison in comparisons]
+    chars_second = [len(comparison.second.trimmed) for comparison in comparisons]
 
     def estimate(rows: list[int]) -> Estimate:
         items, values, clusters = flatten(rows, votes, prompts)
@@ -68,7 +68,7 @@ def length_controlled_figures(
 def _how(comparisons: Sequence[Comparison], votes: Votes) -> str:
     raters = max(map(len, votes), default=0)
     missing = sum(not row for row in votes)
-    same = sum(comparison.first.text == comparison.second.text for comparison in comparisons)
+    same = sum(comparison.is_identical for comparison in comparisons)
     parts = [f"{raters} raters per prompt"] if raters > 1 else [] if raters else ["nobody was asked"]
     parts += ["ties count ½"]
     parts += [f"{same} identical pairs are ties"] if same else []

@@ -27,7 +27,7 @@ class AgainstReference:
 
     @property
     def identity(self) -> str:
-        references = (f"{prompt_id} {item.text}" for prompt_id, item in sorted(self.references.items()))
+        references = (f"{prompt_id} {item.trimmed}" for prompt_id, item in sorted(self.references.items()))
         return content_id(self.labeler.identity, *references)
 
     def rate(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Rating]:

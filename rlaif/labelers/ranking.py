@@ -103,7 +103,7 @@ class RankingLabeler:
         responses: defaultdict[str, set[str]] = defaultdict(set)
         prompts: dict[str, Prompt] = {}
         for pair in comparisons:
-            responses[pair.prompt.id] |= {pair.first.text, pair.second.text}
+            responses[pair.prompt.id] |= {pair.first.trimmed, pair.second.trimmed}
             prompts[pair.prompt.id] = pair.prompt
         slates = [
             Slate(prompts[prompt_id], tuple(ordered[start : start + self.max_candidates]))
@@ -115,8 +115,8 @@ class RankingLabeler:
         copy._slates = {
             pair.id: slate
             for pair in comparisons
-            for slate in [slate_of[pair.prompt.id, pair.first.text]]
-            if pair.second.text in slate.responses and pair.first.text != pair.second.text
+            for slate in [slate_of[pair.prompt.id, pair.first.trimmed]]
+            if pair.second.trimmed in slate.responses and not pair.is_identical
         }
         copy._plan_id = content_id(*(f"{key} {slate.responses}" for key, slate in sorted(copy._slates.items())))
         return copy
@@ -165,7 +165,7 @@ class RankingLabeler:
         judged: Sequence[tuple[StructuredPrompt, OptionScores]],
         author: str,
     ) -> Preference:
-        first, second = slate.responses.index(pair.first.text), slate.responses.index(pair.second.text)
+        first, second = slate.responses.index(pair.first.trimmed), slate.responses.index(pair.second.trimmed)
         judgments = tuple(
             _read(prompt, scores, answers(len(places)), places.index(first), places.index(second))
             for places, (prompt, scores) in zip(self._orders(slate), judged, strict=True)
@@ -192,7 +192,7 @@ def answers(num_candidates: int) -> tuple[str, ...]:
 
 
 def _alone(pair: Comparison) -> Slate:
-    return Slate(pair.prompt, tuple(sorted((pair.first.text, pair.second.text))))
+    return Slate(pair.prompt, tuple(sorted((pair.first.trimmed, pair.second.trimmed))))
 
 
 def _read(

@@ -75,7 +75,7 @@ def _same_slot(preference: Preference) -> float | None:
     """1 when the same slot won in both orders, 0 when not, ½ when an order was undecided; None when unknown."""
     given, swapped = preference.p_first_by_order
     comparison = preference.comparison
-    if given is None or swapped is None or comparison.first.text == comparison.second.text:
+    if given is None or swapped is None or comparison.is_identical:
         return None
     return float(same_slot(_double(given), _double(swapped)))
 

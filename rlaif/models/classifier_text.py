@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Literal, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
 from rlaif.data.batches.examples import completion_ids, prompt_ids
-from rlaif.data.formats.transcripts import instruction_of, messages
+from rlaif.data.formats.transcripts import instruction_in
 from rlaif.errors import EngineError
 from rlaif.tasks.base import Task, get_task
 from rlaif.tokenization import PromptTokenizer, chat_pieces
-from rlaif.types import Completion, Prompt
+from rlaif.types import Completion, Prompt, Turn, turns_in
 
 TextFormat = Literal["plain", "pair", "chat"]
 
@@ -67,16 +68,16 @@ class ClassifierText:
             return self._cut(prompt_row, completion_ids(self.tokenizer, response))
         text = task.policy_text(prompt.text)
         if self.text_format == "chat":
-            return self._chat(text, response.text.strip())
-        pair = self.tokenizer.pair(instruction_of(text), response.text.strip(), max_length=self.max_length)
+            turns = prompt.turns if prompt.has_own_turns else turns_in(text)
+            return self._chat(turns, response.trimmed)
+        pair = self.tokenizer.pair(instruction_in(text), response.trimmed, max_length=self.max_length)
         return ClassifierInput(pair.ids, pair.type_ids)
 
-    def _chat(self, prompt: str, response: str) -> ClassifierInput:
-        turns = messages(prompt)
-        *frame, before_response, after = self._frame(tuple(turn["role"] for turn in turns))
+    def _chat(self, turns: Sequence[Turn], response: str) -> ClassifierInput:
+        *frame, before_response, after = self._frame(tuple(turn.role for turn in turns))
         ids: list[int] = []
         for piece, turn in zip(frame, turns, strict=True):
-            ids += [*piece, *self.tokenizer.data_ids(turn["content"])]
+            ids += [*piece, *self.tokenizer.data_ids(turn.text)]
         return self._cut(ids + list(before_response), [*self.tokenizer.data_ids(response), *after])
 
     def _chat_frame(self, roles: tuple[str, ...]) -> list[list[int]]:

@@ -20,7 +20,7 @@ HARM_ERROR = 0.05
 def preference_probability(comparison: Comparison) -> float:
     """P(a rater prefers the first response), Bradley-Terry on the latent quality."""
     prompt = comparison.prompt
-    gap = read(prompt, comparison.first.text).quality - read(prompt, comparison.second.text).quality
+    gap = read(prompt, comparison.first.trimmed).quality - read(prompt, comparison.second.trimmed).quality
     return 1.0 / (1.0 + math.exp(-gap / TEMPERATURE))
 
 
@@ -42,7 +42,7 @@ class SimulatedAnnotators:
         return [self._choose(comparison, rater) for comparison in comparisons]
 
     def _choose(self, comparison: Comparison, rater: int) -> float:
-        texts = (comparison.first.text, comparison.second.text)
+        texts = (comparison.first.trimmed, comparison.second.trimmed)
         low, high = sorted(texts)
         draw = Random(derive_seed(self.seed, "prefer", rater, comparison.prompt.id, low, high)).random()
         p_first = preference_probability(comparison)

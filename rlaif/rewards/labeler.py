@@ -64,7 +64,7 @@ class LabelerReward:
     def __call__(
         self, prompts: Sequence[Prompt], responses: Sequence[Completion], *, samples_per_prompt: int = 1
     ) -> RewardBatch:
-        keys = [(prompt.id, response.text) for prompt, response in zip(prompts, responses, strict=True)]
+        keys = [(prompt.id, response.trimmed) for prompt, response in zip(prompts, responses, strict=True)]
         distinct = {key: row for row, key in reversed(list(enumerate(keys)))}
         rows = sorted(distinct.values())
         self.before_asking()

@@ -22,5 +22,5 @@ def sampled_pairs(directory: Path) -> list[Comparison]:
         Comparison(prompt=prompt, first=first, second=second)
         for prompt, samples in read_samples(directory / SAMPLES)
         for first, second in combinations(samples, 2)
-        if first.text.strip() != second.text.strip()
+        if first.trimmed != second.trimmed
     ]

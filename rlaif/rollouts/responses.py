@@ -33,7 +33,7 @@ def completions_of(rollouts: Rollouts, tokenizer: PromptTokenizer, *, source: st
     lengths = rollouts.mask_BT.sum(-1).tolist()
     return [
         Completion(
-            text=tokenizer.decode(tokens[:length]).strip(),
+            text=tokenizer.response_text(tokens[:length]),
             token_ids=tuple(tokens[:length]),
             finished=finished,
             source=source,

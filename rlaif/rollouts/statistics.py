@@ -38,7 +38,7 @@ def rollout_statistics(rollouts: Rollouts, completions: Sequence[Completion], en
         "kl": (kl_B.sum(), num_responses),
         "length": (num_tokens, num_responses),
         "entropy": (entropy_BT.sum(), num_tokens),
-        "distinct": (len({completion.text for completion in completions}), num_responses),
+        "distinct": (len({completion.trimmed for completion in completions}), num_responses),
         "finished": (sum(completion.finished for completion in completions), num_responses),
         "missing": ((~scored_B).sum(), num_responses),
     }

@@ -142,5 +142,6 @@ class StepSampler:
 
     def _stripped(self, completion: Completion) -> Completion:
         """The completion as it is rewarded; one that was shortened has no tokens, for these were never sampled."""
-        kept = completion.text.rstrip(self.strip_trailing) if self.strip_trailing else completion.text
-        return completion if kept == completion.text else replace(completion, text=kept, token_ids=())
+        trimmed = completion.trimmed
+        kept = trimmed.rstrip(self.strip_trailing) if self.strip_trailing else trimmed
+        return completion if kept == trimmed else replace(completion, text=kept, token_ids=())

@@ -166,7 +166,8 @@ def preferences_id(preferences: Sequence[Preference]) -> str:
 
 
 def texts(completions: Sequence[Completion]) -> list[str]:
-    return [completion.text for completion in completions]
+    """The responses without surrounding white space, as they are judged and measured."""
+    return [completion.trimmed for completion in completions]
 
 
 def write_json(path: Path, value: object) -> None:

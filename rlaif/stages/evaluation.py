@@ -282,8 +282,8 @@ class EvaluationStage(Stage):
             rows=tuple(
                 SideBySideRow(
                     prompt=item.prompt.text,
-                    sft=item.second.text,
-                    policy=item.first.text,
+                    sft=item.second.trimmed,
+                    policy=item.first.trimmed,
                     label=judged.get(item.id),
                     annotators=sum(vote) / len(vote) if vote else None,
                 )

@@ -142,7 +142,7 @@ class PocketGateStage(Stage):
         )
         one, two = [row[0] for row in draws], [row[1] for row in draws]
         best = [
-            max(row[2:], key=lambda answer: read(prompt, answer.text).quality)
+            max(row[2:], key=lambda answer: read(prompt, answer.trimmed).quality)
             for prompt, row in zip(prompts, draws, strict=True)
         ]
         judge, evaluator = AnnotatorJudge(SimulatedAnnotators(), self.num_raters), PolicyEvaluator()

@@ -204,7 +204,7 @@ class ProbeStage(Stage):
             if work.has(name):
                 answers[name] = self._draw(work, name, prompts)
                 rate = "probe/pattern_rate" if name == "policy" else f"probe/pattern_rate_{name}"
-                texts = [answer.text for answer in answers[name]]
+                texts = [answer.trimmed for answer in answers[name]]
                 figures += pattern_figures(prompts, texts, self.attacks, name=rate, confidence=self.confidence)
         plans = [
             [

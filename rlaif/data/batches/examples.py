@@ -97,8 +97,8 @@ def prompt_ids(tokenizer: PromptTokenizer, task: Task, prompts: Sequence[Prompt]
 
 
 def response_ids(tokenizer: PromptTokenizer, response: str) -> list[int]:
-    """Tokens of a response after its prompt: one space, the text, the end token."""
-    return [*tokenizer.data_ids(" " + response), tokenizer.tokenizer.eos_token_id]
+    """Tokens of a response after its prompt: one space, the trimmed text, the end token."""
+    return [*tokenizer.data_ids(" " + response.strip()), tokenizer.tokenizer.eos_token_id]
 
 
 def completion_ids(tokenizer: PromptTokenizer, completion: Completion) -> list[int]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from rlaif.data.formats.encodings import UnknownPreferenceError, decoder
-from rlaif.data.formats.transcripts import ASSISTANT_TURN, HUMAN_TURN, TurnError, instruction_of, transcript, with_turns
+from rlaif.data.formats.transcripts import ASSISTANT_TURN, HUMAN_TURN, TurnError, instruction_in, transcript, with_turns
 from rlaif.errors import DataError
 from rlaif.types import content_id
 
@@ -58,6 +58,7 @@ class LabeledPair:
     prompt: str
     """Starts with a human turn where the format has turns."""
     first: str
+    """As written, without only the space that separates it from the prompt in formats that write both as one text."""
     second: str
     p_first: float | None
     """In [0, 1]; None where the row has no label."""
@@ -77,14 +78,14 @@ class LabeledPair:
 def chosen_and_rejected(prompt: str, chosen: str, rejected: str, confidence: float | None = None) -> LabeledPair:
     """A hard label as a pair whose order does not tell which one was chosen.
 
-    The order is drawn from the texts, so that it is the same in every run and when a file is turned around.
+    The order is drawn from the trimmed texts, so that it is the same in every run and when a file is turned around.
 
     >>> pair, turned = chosen_and_rejected("p", "a", "b"), chosen_and_rejected("p", "b", "a")
     >>> (pair.first, pair.p_first) == (turned.first, 1 - turned.p_first)
     True
     """
-    first, second = sorted((chosen, rejected))
-    if int(content_id("candidate order", prompt, first, second), 16) % 2:
+    first, second = sorted((chosen, rejected), key=str.strip)
+    if int(content_id("candidate order", prompt, first.strip(), second.strip()), 16) % 2:
         first, second = second, first
     p_first = 1.0 if first == chosen else 0.0
     return LabeledPair(prompt=prompt, first=first, second=second, p_first=p_first, confidence=confidence)
@@ -103,7 +104,7 @@ def parse_hh(values: Mapping[str, object]) -> LabeledPair:
         if not turn or not context.startswith(HUMAN_TURN):
             raise OddRowError("not a dialogue", "a transcript starts with a human turn and ends with an assistant's")
         contexts.append(context + turn)
-        responses.append(response.strip())
+        responses.append(response.removeprefix(" "))
     if contexts[0] != contexts[1]:
         raise OddRowError("split context", "chosen and rejected part before the last assistant turn")
     return chosen_and_rejected(contexts[0], responses[0], responses[1])
@@ -128,8 +129,8 @@ def parse_table(
     with label_of(prompt, first, second):
         return LabeledPair(
             prompt=prompt,
-            first=first.strip(),
-            second=second.strip(),
+            first=first,
+            second=second,
             p_first=_decoded(decode, values, columns["preference"]),
             confidence=_number_of(values, columns["confidence"]),
             weight=_weight_of(values, columns["weight"]),
@@ -144,15 +145,15 @@ def parse_chosen_rejected(values: Mapping[str, object]) -> LabeledPair:
     [0, 1] makes the label soft; without it, it is hard. ``weight`` counts where it is there.
     Source: trl ``docs/source/dataset_formats.md``.
     """
-    chosen, rejected = _side(values, "chosen"), _side(values, "rejected")
+    chosen, rejected = (_side(values, key, ends_with_response=True) for key in ("chosen", "rejected"))
     if "prompt" not in values:
         return parse_hh({"chosen": chosen, "rejected": rejected})
     prompt = _side(values, "prompt")
     if isinstance(values["prompt"], list):
-        prompt = instruction_of(prompt + ASSISTANT_TURN)
+        prompt = instruction_in(prompt + ASSISTANT_TURN)
     if not prompt.strip():
         raise OddRowError("empty prompt")
-    chosen, rejected = (side.removeprefix(ASSISTANT_TURN).strip() for side in (chosen, rejected))
+    chosen, rejected = (side.removeprefix(ASSISTANT_TURN).removeprefix(" ") for side in (chosen, rejected))
     pair = chosen_and_rejected(prompt, chosen, rejected)
     with label_of(prompt, chosen, rejected):
         p_chosen = _decoded(_PROBABILITY, values, "p_chosen") if "p_chosen" in values else 1.0
@@ -177,7 +178,7 @@ def parse_alpaca_eval(values: Mapping[str, object]) -> LabeledPair:
     key, encoding = (
         ("p_output_2_preferred", "p_second") if "p_output_2_preferred" in values else ("preference", "index1")
     )
-    first, second = (text_of(values, name).strip() for name in ("output_1", "output_2"))
+    first, second = (text_of(values, name) for name in ("output_1", "output_2"))
     with label_of(instruction, first, second):
         p_first = _decoded(decoder(encoding, key), values, key)
     return LabeledPair(
@@ -206,7 +207,7 @@ def parse_distilabel(values: Mapping[str, object]) -> LabeledPair:
         raise OddRowError("not two generations", f"{len(generations)} with {len(ratings)} ratings")
     models = values.get("generation_models")
     first_model, second_model = models if isinstance(models, list) and len(models) == 2 else ("dataset", "dataset")
-    first, second = (text_of({"generations": text}, "generations").strip() for text in generations)
+    first, second = (text_of({"generations": text}, "generations") for text in generations)
     with label_of(instruction, first, second):
         if values.get("p_first") is not None:
             p_first = _decoded(_PROBABILITY, values, "p_first")
@@ -242,7 +243,7 @@ def parse_tldr(values: Mapping[str, object]) -> LabeledPair:
     if not info.get("post"):
         raise OddRowError("empty prompt")
     prompt = f"SUBREDDIT: r/{info.get('subreddit')}\n\nTITLE: {info.get('title')}\n\nPOST: {info['post']}"
-    texts = [text_of(_fields({"summaries": summary}, "summaries"), "text").strip() for summary in summaries]
+    texts = [text_of(_fields({"summaries": summary}, "summaries"), "text").removeprefix(" ") for summary in summaries]
     choice = values["choice"]
     with label_of(prompt, *texts):
         if choice not in (0, 1):
@@ -273,13 +274,13 @@ def _fields(values: Mapping[str, object], key: str) -> Mapping[str, object]:
     return value
 
 
-def _side(values: Mapping[str, object], key: str) -> str:
-    """A text, or the text of a list of messages."""
+def _side(values: Mapping[str, object], key: str, *, ends_with_response: bool = False) -> str:
+    """A text, or the text of a list of messages, of which a response keeps its outer white space."""
     value = values[key]
     if not isinstance(value, list):
         return text_of(values, key)
     try:
-        return transcript(value)
+        return transcript(value, ends_with_response=ends_with_response)
     except TurnError as error:
         raise OddRowError("unknown message", f"{key}: {error}") from None
 

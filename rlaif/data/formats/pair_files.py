@@ -207,7 +207,7 @@ def check_pair(pair: LabeledPair) -> None:
     for text in (pair.prompt, pair.first, pair.second):
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise OddRowError("broken Unicode")
-    if pair.first == pair.second:
+    if pair.first.strip() == pair.second.strip():
         raise OddRowError("equal responses")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from rlaif.data.formats.layouts import LabeledPair
-from rlaif.data.formats.transcripts import instruction_of
+from rlaif.data.formats.transcripts import instruction_in
 from rlaif.types import content_id
 
 REPEATED = "repeated pair, same label"
@@ -34,7 +34,7 @@ class PairKey(NamedTuple):
         """
         first, second = first.strip(), second.strip()
         turned = second < first
-        return cls(content_id(instruction_of(prompt).strip(), *sorted((first, second))), turned)
+        return cls(content_id(instruction_in(prompt).strip(), *sorted((first, second))), turned)
 
 
 @dataclass(slots=True)

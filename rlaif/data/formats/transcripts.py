@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
-HUMAN_TURN = "\n\nHuman:"
-ASSISTANT_TURN = "\n\nAssistant:"
+from rlaif.types import ASSISTANT_TURN, HUMAN_TURN, Prompt, turns_in
 
 _TURNS = {"user": HUMAN_TURN, "assistant": ASSISTANT_TURN}
-_ROLES = {turn: role for role, turn in _TURNS.items()}
 
 
 class TurnError(ValueError):
@@ -25,48 +22,55 @@ def with_turns(instruction: str) -> str:
     return f"{HUMAN_TURN} {instruction.strip()}{ASSISTANT_TURN}"
 
 
-def instruction_of(prompt: str) -> str:
-    """What the person asks where a dialogue has one turn; every other prompt as it is.
+def instruction_in(text: str) -> str:
+    """What the person asks where a transcript has one turn; every other text as it is.
 
-    >>> instruction_of(with_turns("Hi")), instruction_of("A post.")
+    >>> instruction_in(with_turns("Hi")), instruction_in("A post.")
     ('Hi', 'A post.')
     """
-    if not prompt.startswith(HUMAN_TURN) or not prompt.endswith(ASSISTANT_TURN):
-        return prompt
-    inner = prompt[len(HUMAN_TURN) : len(prompt) - len(ASSISTANT_TURN)]
-    return prompt if HUMAN_TURN in inner or ASSISTANT_TURN in inner else inner.strip()
+    if not text.startswith(HUMAN_TURN) or not text.endswith(ASSISTANT_TURN):
+        return text
+    inner = text[len(HUMAN_TURN) : len(text) - len(ASSISTANT_TURN)]
+    return text if HUMAN_TURN in inner or ASSISTANT_TURN in inner else inner.strip()
 
 
-def transcript(messages: Sequence[object]) -> str:
+def instruction_of(prompt: Prompt) -> str:
+    """What the person asks where a prompt has one turn; the text of every other prompt.
+
+    >>> instruction_of(Prompt(task="dialogue", text=with_turns("Hi")))
+    'Hi'
+    """
+    if prompt.has_own_turns and [turn.role for turn in prompt.turns] == ["user"]:
+        return prompt.turns[0].text
+    return instruction_in(prompt.text)
+
+
+def transcript(messages: Sequence[object], *, ends_with_response: bool = False) -> str:
     """Messages of user and assistant as one text.
 
     Args:
         messages: ``{"role": "user" | "assistant", "content": text}`` each.
+        ends_with_response: The last message is a response, which keeps its outer white space.
 
     Raises:
         TurnError: Another role (a system message has no place in a text with turns), or no text.
     """
     parts = []
-    for message in messages:
+    for number, message in enumerate(messages, 1):
         role, content = (message.get("role"), message.get("content")) if isinstance(message, Mapping) else (None, None)
         if role not in _TURNS:
             raise TurnError(f"role {role!r}; there are user and assistant")
         if not isinstance(content, str):
             raise TurnError(f"content {content!r:.40}; expected a text")
-        parts.append(f"{_TURNS[role]} {content.strip()}")
+        is_response = ends_with_response and number == len(messages)
+        parts.append(f"{_TURNS[role]} {content if is_response else content.strip()}")
     return "".join(parts)
 
 
-def messages(prompt: str) -> list[dict[str, str]]:
+def messages(prompt: Prompt) -> list[dict[str, str]]:
     """The turns of a prompt up to the assistant's; a prompt without turns is one message of the user.
 
-    >>> messages("\\n\\nHuman: Hi\\n\\nAssistant:")
+    >>> messages(Prompt(task="dialogue", text="\\n\\nHuman: Hi\\n\\nAssistant:"))
     [{'role': 'user', 'content': 'Hi'}]
     """
-    if not prompt.startswith(HUMAN_TURN):
-        return [{"role": "user", "content": prompt}]
-    pieces = re.split(f"({HUMAN_TURN}|{ASSISTANT_TURN})", prompt.removesuffix(ASSISTANT_TURN))[1:]
-    return [
-        {"role": _ROLES[turn], "content": content.strip()}
-        for turn, content in zip(pieces[::2], pieces[1::2], strict=True)
-    ]
+    return [{"role": turn.role, "content": turn.text} for turn in prompt.turns or turns_in(prompt.text)]

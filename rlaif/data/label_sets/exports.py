@@ -116,7 +116,7 @@ def _trl(label: Preference, options: ExportOptions) -> dict[str, Any]:
     row: dict[str, Any]
     if options.conversational:
         replies = ([{"role": "assistant", "content": text}] for text in (chosen, rejected))
-        row = dict(zip(("prompt", "chosen", "rejected"), (messages(comparison.prompt.text), *replies), strict=True))
+        row = dict(zip(("prompt", "chosen", "rejected"), (messages(comparison.prompt), *replies), strict=True))
     else:
         row = {"prompt": comparison.prompt.text, "chosen": f" {chosen}", "rejected": f" {rejected}"}
     row |= {"p_chosen": p_chosen, "weight": label.weight, "source": label.source}
@@ -128,7 +128,7 @@ def _distilabel(label: Preference, options: ExportOptions) -> dict[str, Any]:
     assert label.p_first is not None
     first, second = label.comparison.first, label.comparison.second
     return {
-        "instruction": instruction_of(label.comparison.prompt.text),
+        "instruction": instruction_of(label.comparison.prompt),
         "generations": [first.text, second.text],
         "generation_models": [first.source, second.source],
         "ratings": [label.p_first, 1.0 - label.p_first],
@@ -142,7 +142,7 @@ def _alpaca_eval(label: Preference, options: ExportOptions) -> dict[str, Any]:
     assert label.p_first is not None
     first, second = label.comparison.first, label.comparison.second
     return {
-        "instruction": instruction_of(label.comparison.prompt.text),
+        "instruction": instruction_of(label.comparison.prompt),
         "output_1": first.text,
         "generator_1": first.source,
         "output_2": second.text,

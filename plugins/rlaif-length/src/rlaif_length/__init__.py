@@ -54,7 +54,7 @@ class LengthLabeler:
         ]
 
     def _p_first(self, pair: Comparison) -> float:
-        first, second = len(pair.first.text), len(pair.second.text)
+        first, second = len(pair.first.trimmed), len(pair.second.trimmed)
         if first == second:
             return 0.5
         p_longer = first / (first + second) if self.soft else float(first > second)
