@@ -26,7 +26,6 @@ from rlaif.evaluation.alignment import (
 from rlaif.evaluation.harmless import harmless_figures
 from rlaif.evaluation.responses import kl_figures, response_figures
 from rlaif.evaluation.votes import (
-    SIMULATED,
     Votes,
     annotator_votes,
     harmless_votes,
@@ -37,7 +36,10 @@ from rlaif.evaluation.votes import (
 from rlaif.evaluation.win_rate import length_controlled_figures, win_rate_figures
 from rlaif.functional.kl import sampled_sequence_kl
 from rlaif.inference.logprobs import response_logprobs
-from rlaif.labelers.base import Labeler, PlansAhead
+from rlaif.labelers.base import Labeler
+from rlaif.labelers.people import PEOPLE, SIMULATED, are_peoples, label_sources
+from rlaif.labeling.asking import Asking, named_as
+from rlaif.labeling.results import COST, read_labels
 from rlaif.models.load import ModelSpec, load_causal_lm, model_identity
 from rlaif.reporting.records import Reliability, ReliabilityBin
 from rlaif.rewards.reward_model import RewardModelReward
@@ -51,7 +53,7 @@ from rlaif.stages.context import (
     write_json,
 )
 from rlaif.stages.labelers import build_labeler
-from rlaif.stages.labels import read_labels
+from rlaif.stages.labels import asking
 from rlaif.stages.samples import draw_completions, sampling_options
 from rlaif.stages.stage import Stage
 from rlaif.tokenization import PromptTokenizer
@@ -61,8 +63,9 @@ if TYPE_CHECKING:
     from rlaif.reporting.terminal import StageDisplay
 
 FIGURES, RESPONSES, JUDGED, RELIABILITY = "figures.json", "responses.parquet", "judged.parquet", "reliability.json"
-PEOPLE = ("human", SIMULATED)
-"""Sources of labels that are not held against people: they are people's."""
+JUDGE = "evaluation.judge"
+ASKED = "asked"
+"""The judge's ledger, while it is asked."""
 KL_BATCH = 64
 
 
@@ -79,32 +82,25 @@ def _eval_prompts(context: Context) -> list[Prompt]:
     return context.data.eval_prompts[: context.cfg.evaluation.num_prompts]
 
 
-def build_judge(context: Context, comparisons: Sequence[Comparison] = ()) -> Labeler | None:
+def build_judge(context: Context) -> Labeler | None:
     """The LLM judge: a labeler that asks a model of its own, or None (``evaluation.judge=null``).
-
-    Args:
-        context: The run.
-        comparisons: What it will judge, where a rationale of another pair is asked for.
 
     Raises:
         ConfigError: An option of ``evaluation.judge`` is wrong, or it asks no model.
     """
     if context.cfg.evaluation.judge is None:
         return None
-    try:
-        judge = build_labeler(context, context.cfg.evaluation.judge)
-    except (ConfigError, InstantiationException) as error:
-        cause = error.__cause__ if isinstance(error, InstantiationException) else error
-        if not isinstance(cause, ConfigError):
-            raise
-        problems = [problem.replace("labeler.", "evaluation.judge.", 1) for problem in cause.problems]
-        raise ConfigError(problems) from error
+    with named_as(JUDGE):
+        try:
+            judge = build_labeler(context, context.cfg.evaluation.judge)
+        except InstantiationException as error:
+            if not isinstance(error.__cause__, ConfigError):
+                raise
+            raise error.__cause__ from error
     if judge.source in PEOPLE:
         raise ConfigError(
             "evaluation.judge: must ask a language model; take pairwise or cot_pairwise, or null for none"
         )
-    if comparisons and isinstance(judge, PlansAhead):
-        return judge.for_plan(comparisons)
     return judge
 
 
@@ -131,15 +127,19 @@ def _build(context: Context, directory: Path, display: StageDisplay) -> None:
     confidence = float(context.cfg.evaluation.confidence)
     labeler_figures, labeler_reliability = _labeler(context, confidence)
     reward_figures, reward_reliability = _reward_model(context, confidence)
+    asked = asking(context, directory / ASKED, option=JUDGE)
     figures = [
         *labeler_figures,
         *reward_figures,
-        *_policy(context, responses, directory, confidence),
-        *_head_to_head(context, responses, display, confidence),
+        *_policy(context, responses, directory, asked, display, confidence),
+        *_head_to_head(context, responses, asked, display, confidence),
         *kl_figures(responses.prompts, _kl(context, responses), confidence=confidence),
         *response_figures("policy", responses.prompts, texts(responses.policy), confidence=confidence),
         *response_figures("sft", responses.prompts, texts(responses.sft), confidence=confidence),
     ]
+    if build_judge(context) is not None:
+        write_json(directory / COST, asked.cost_figures())
+    asked.close(remove=True)
     write_json(directory / FIGURES, [asdict(figure) for figure in figures])
     write_json(directory / RELIABILITY, [asdict(item) for item in labeler_reliability + reward_reliability])
 
@@ -166,7 +166,7 @@ def _labeler(context: Context, confidence: float) -> tuple[list[Figure], list[Re
         return [], []
     labels = read_labels(context.result("labels"))
     figures = label_figures(labels, confidence=confidence)
-    if all(label.source in PEOPLE for label in labels):
+    if are_peoples(labels):
         return figures, []
     comparisons = [label.comparison for label in labels]
     votes, judge = _people(context, comparisons)
@@ -185,12 +185,7 @@ def _people(context: Context, comparisons: Sequence[Comparison]) -> tuple[Votes,
     known = {label.comparison.id: label for label in context.data.preferences}
     found = [known.get(comparison.id) for comparison in comparisons]
     votes: Votes = [() if label is None or label.p_first is None else (label.p_first,) for label in found]
-    return votes, givers(context.data.preferences)
-
-
-def givers(labels: Sequence[Preference]) -> str:
-    """Who gave the labels that came with the data, in words."""
-    return f"{' and '.join(sorted({label.source for label in labels if label.source})) or 'unnamed'} labels of the data"
+    return votes, label_sources(context.data.preferences)
 
 
 def _reward_model(context: Context, confidence: float) -> tuple[list[Figure], list[Reliability]]:
@@ -207,14 +202,21 @@ def _reward_model(context: Context, confidence: float) -> tuple[list[Figure], li
     first = reward.raw_scores(prompts, [comparison.first for comparison in comparisons]).tolist()
     second = reward.raw_scores(prompts, [comparison.second for comparison in comparisons]).tolist()
     p_first = p_first_from_scores(first, second)
-    judge = SIMULATED if context.data.annotators is not None else givers(held_out)
+    judge = SIMULATED if context.data.annotators is not None else label_sources(held_out)
     votes = label_votes(held_out)
     figures = alignment_figures(comparisons, p_first, votes, judge, name="reward_model/accuracy", confidence=confidence)
     figures += calibration_figures(comparisons, p_first, votes, judge, group="reward_model", confidence=confidence)
     return figures, [reliability_diagram(comparisons, p_first, votes, judge, title="Reward model")]
 
 
-def _policy(context: Context, responses: Responses, directory: Path, confidence: float) -> list[Figure]:
+def _policy(
+    context: Context,
+    responses: Responses,
+    directory: Path,
+    asked: Asking,
+    display: StageDisplay,
+    confidence: float,
+) -> list[Figure]:
     pairs = pair(responses.prompts, responses.policy, responses.sft)
     figures: list[Figure] = []
     annotators, num_raters = context.data.annotators, context.cfg.evaluation.num_raters
@@ -223,9 +225,9 @@ def _policy(context: Context, responses: Responses, directory: Path, confidence:
         figures += win_rate_figures(pairs, votes, SIMULATED, confidence=confidence)
         figures += length_controlled_figures(pairs, votes, SIMULATED, confidence=confidence)
     judged: list[Preference] = []
-    judge = build_judge(context, pairs)
+    judge = build_judge(context)
     if judge is not None:
-        votes, judged = judge_votes(judge, pairs)
+        votes, judged = judge_votes(asked.judge(judge, display, pairs), pairs)
         figures += win_rate_figures(
             pairs,
             votes,
@@ -262,7 +264,9 @@ def opponents(context: Context) -> dict[str, Path]:
     return folders
 
 
-def _head_to_head(context: Context, responses: Responses, display: StageDisplay, confidence: float) -> list[Figure]:
+def _head_to_head(
+    context: Context, responses: Responses, asked: Asking, display: StageDisplay, confidence: float
+) -> list[Figure]:
     """The policy against those of other runs: simulated annotators judge where there are any, else the LLM judge."""
     figures: list[Figure] = []
     annotators = context.data.annotators
@@ -272,11 +276,11 @@ def _head_to_head(context: Context, responses: Responses, display: StageDisplay,
             context, folder, responses.prompts, display, num_samples=1, source=name, purpose="evaluate policy"
         )
         pairs = pair(responses.prompts, responses.policy, [completion for (completion,) in drawn])
-        judge = build_judge(context, pairs) if annotators is None else None
+        judge = build_judge(context) if annotators is None else None
         if annotators is not None:
             votes, who = annotator_votes(annotators, pairs, context.cfg.evaluation.num_raters), SIMULATED
         elif judge is not None:
-            votes, who = judge_votes(judge, pairs)[0], _judge_in_words(context, judge)
+            votes, who = judge_votes(asked.judge(judge, display, pairs), pairs)[0], _judge_in_words(context, judge)
         else:
             continue
         figures += win_rate_figures(pairs, votes, who, name=f"policy/win_rate_vs_{name}", confidence=confidence)

@@ -11,12 +11,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from rlaif.data.preferences_io import read_samples
-from rlaif.engines.answer_cache import open_cache
-from rlaif.engines.spending import Ledger
 from rlaif.labelers.base import Rater
 from rlaif.labelers.convert import AgainstReference
-from rlaif.labeling.cost import cost_figures
-from rlaif.labeling.wrapping import wrap_engines
+from rlaif.labeling.results import COST
 from rlaif.models.load import ModelSpec, load_causal_lm
 from rlaif.modules.curves import read_curve
 from rlaif.modules.settings import PolicySettings
@@ -25,7 +22,7 @@ from rlaif.rewards.labeler import LabelerReward
 from rlaif.rewards.reward_model import RewardModelReward
 from rlaif.stages.context import Context, component_code, num_devices, num_machines, prompts_id, write_json
 from rlaif.stages.labelers import build_labeler, labeler_options
-from rlaif.stages.labels import COST, COUNTED, prices_and_budget
+from rlaif.stages.labels import answers_of, asking
 from rlaif.stages.samples import SAMPLES, draw_completions
 from rlaif.stages.stage import Stage
 from rlaif.stages.training import CURVE, save_model, train
@@ -71,13 +68,9 @@ def load_reward(context: Context, directory: Path, display: StageDisplay) -> Rew
         reward.load(context.result("reward_model"), task=context.task)
         return reward.standardize(*_sft_samples(context, display))
     if isinstance(reward, LabelerReward):
-        prices, budget = prices_and_budget(context)
-        scores = directory / SCORES
-        place = context.cfg.label.cache
-        counted = open_cache(place, scores / COUNTED)
-        ledger = Ledger(scores, rank=int(os.environ.get("RANK", "0")), counted=counted)
-        rater = wrap_engines(_rater(context, display), cache=open_cache(place, scores), ledger=ledger)
-        reward.use(rater, before_asking=lambda: budget.check(ledger, prices, directory))
+        scores, rank = directory / SCORES, int(os.environ.get("RANK", "0"))
+        asked = asking(context, scores, answers=answers_of(context).at(scores), rank=rank)
+        reward.use(asked.rater(_rater(context, display)))
         return reward.standardize(*_sft_samples(context, display)) if reward.standardized else reward
     return reward
 
@@ -132,7 +125,7 @@ def _build(context: Context, directory: Path, display: StageDisplay) -> None:
     )
     save_model(trainer, module.policy, context.tokenizer, directory)
     if trainer.is_global_zero and (directory / SCORES).exists():
-        cost = cost_figures(Ledger(directory / SCORES), prices_and_budget(context)[0], 0)
+        cost = asking(context, directory / SCORES).cost_figures(num_labels=0)
         write_json(directory / COST, {name: cost[name] for name in COST_OF_SCORES})
         shutil.rmtree(directory / SCORES)
 

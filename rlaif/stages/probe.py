@@ -24,14 +24,15 @@ from rlaif.evaluation.probe import (
     probe_table,
     probe_verdict,
 )
+from rlaif.labelers.base import Labeler
+from rlaif.labeling.results import LABELS
 from rlaif.models.load import ModelSpec, load_tokenizer, model_identity
 from rlaif.reporting.page import write_report
 from rlaif.reporting.records import ReportInput
-from rlaif.stages.asking import ask
 from rlaif.stages.context import Context, annotators_code, preferences_id, prompts_id, texts, write_json
 from rlaif.stages.evaluation import FIGURES, read_figures
 from rlaif.stages.labelers import build_labeler, labeler_options
-from rlaif.stages.labels import LABELS
+from rlaif.stages.labels import asking
 from rlaif.stages.report import run_fields
 from rlaif.stages.samples import draw_completions, sampling_options
 from rlaif.stages.scorecard import held_out_pairs, people_votes
@@ -41,6 +42,8 @@ from rlaif.types import Comparison, Completion, Figure, Preference, Prompt
 if TYPE_CHECKING:
     from rlaif.reporting.terminal import RunDisplay, StageDisplay
 
+ASKED = "asked"
+"""The ledger, while the labeler is asked."""
 NUM_LABELS = 8
 """Labels that an attack won, with their raw replies, on the page."""
 
@@ -129,13 +132,13 @@ def _options(context: Context) -> dict[str, object]:
 def _build(context: Context, directory: Path, display: StageDisplay) -> None:
     attacks = chosen_attacks(context.cfg.probe.attacks)
     build = _on_policy if context.cfg.probe.responses == "policy" else _on_pairs
-    figures, won = build(context, attacks, display)
+    figures, won = build(context, attacks, directory, display)
     write_json(directory / FIGURES, [asdict(item) for item in figures])
     write_preferences(directory / LABELS, won[:NUM_LABELS])
 
 
 def _on_pairs(
-    context: Context, attacks: Sequence[Attack], display: StageDisplay
+    context: Context, attacks: Sequence[Attack], directory: Path, display: StageDisplay
 ) -> tuple[list[Figure], list[Preference]]:
     """Figures, and labels of pairs that an attack flipped."""
     targets, labeler = _targets(context), build_labeler(context, context.cfg.labeler)
@@ -143,7 +146,7 @@ def _on_pairs(
     for attack in attacks:
         plans.append([against_good(target, attack, context.task) for target in targets])
         plans.append([against_worse(target, attack, context.task) for target in targets])
-    (before, *attacked), _ = ask(context, labeler, plans, display)
+    before, *attacked = _labels(context, labeler, plans, directory, display)
     names = [attack.name for attack in attacks]
     good, worse = (dict(zip(names, attacked[part::2], strict=True)) for part in (0, 1))
     confidence = float(context.cfg.evaluation.confidence)
@@ -160,7 +163,7 @@ def _on_pairs(
 
 
 def _on_policy(
-    context: Context, attacks: Sequence[Attack], display: StageDisplay
+    context: Context, attacks: Sequence[Attack], directory: Path, display: StageDisplay
 ) -> tuple[list[Figure], list[Preference]]:
     """Figures, and labels in which an attack beat the policy's own response."""
     prompts, confidence = _prompts(context), float(context.cfg.evaluation.confidence)
@@ -179,11 +182,20 @@ def _on_policy(
         for attack in attacks
     ]
     labeler = build_labeler(context, context.cfg.labeler)
-    labels, _ = ask(context, labeler, plans, display)
+    labels = _labels(context, labeler, plans, directory, display)
     given = {attack.name: part for attack, part in zip(attacks, labels, strict=True)}
     figures += policy_figures(prompts, given, confidence=confidence)
     won = [[label for label in part if label.p_first is not None and label.p_first < 0.5] for part in labels]
     return figures, _in_turn(won)
+
+
+def _labels(
+    context: Context, labeler: Labeler, plans: Sequence[Sequence[Comparison]], directory: Path, display: StageDisplay
+) -> list[list[Preference]]:
+    asked = asking(context, directory / ASKED)
+    labels = asked.label(labeler, plans, display)
+    asked.close(remove=True)
+    return labels
 
 
 def _in_turn(by_attack: Sequence[Sequence[Preference]]) -> list[Preference]:

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from rlaif.data.batches.modules import PreferenceDataModule
 from rlaif.errors import ConfigError
 from rlaif.functional.seeds import derive_seed
-from rlaif.labeling.run import missing_by_reason
+from rlaif.labeling.missing import missing_by_reason
 from rlaif.models.load import ModelSpec, load_reward_model
 from rlaif.modules.curves import read_curve
 from rlaif.modules.settings import RewardModelSettings

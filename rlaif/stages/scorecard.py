@@ -6,31 +6,31 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
-
-from omegaconf import DictConfig, OmegaConf
+from typing import TYPE_CHECKING
 
 from rlaif.data.preferences_io import read_preferences, write_preferences
 from rlaif.errors import ConfigError, GateStopped
 from rlaif.evaluation.alignment import labeler_in_words, reliability_diagram
 from rlaif.evaluation.scorecard import (
-    Asked,
     confident_mistakes,
     cost_figures,
     scorecard_figures,
     scorecard_verdict,
 )
-from rlaif.evaluation.votes import SIMULATED, Votes, annotator_votes, label_votes
-from rlaif.labelers.base import Labeler
+from rlaif.evaluation.votes import Votes, annotator_votes, label_votes
+from rlaif.labelers.base import Labeler, Reseeded
+from rlaif.labelers.people import SIMULATED, label_sources, num_raters_used
+from rlaif.labeling.asking import Asking
+from rlaif.labeling.cost import LabelCost
+from rlaif.labeling.results import LABELS
 from rlaif.reporting.catalog import format_interval, format_value
 from rlaif.reporting.checks import CheckLimits, run_checks
 from rlaif.reporting.page import write_report
 from rlaif.reporting.records import ReportInput
-from rlaif.stages.asking import ask
 from rlaif.stages.context import Context, annotators_code, preferences_id, write_json
-from rlaif.stages.evaluation import FIGURES, RELIABILITY, givers, read_figures, read_reliability
-from rlaif.stages.labelers import asks_own_model, build_labeler, composed_labeler, labeler_options, raters_among
-from rlaif.stages.labels import LABELS
+from rlaif.stages.evaluation import FIGURES, RELIABILITY, read_figures, read_reliability
+from rlaif.stages.labelers import asks_own_model, build_labeler, composed_labeler, labeler_options
+from rlaif.stages.labels import asking
 from rlaif.stages.policy import rewards_by_labeler
 from rlaif.stages.report import run_fields
 from rlaif.stages.stage import Stage
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 NUM_LABELS = 8
 """Labels with their raw replies on the page."""
+LEDGER = "asked"
+"""While the labeler is asked."""
 ASKED = "asked.json"
 """Time and money of a label: apart from the figures, which are the same in every equal run."""
 
@@ -54,10 +56,10 @@ def held_out_pairs(context: Context, limit: int | None) -> list[Preference]:
 def people_votes(context: Context, held_out: Sequence[Preference], labeler: Labeler) -> tuple[Votes, str]:
     """Several simulated annotators, none of them the labeler, where there are any; else the data's own labels."""
     if context.data.annotators is None:
-        return label_votes(held_out), givers(held_out)
+        return label_votes(held_out), label_sources(held_out)
     pairs = [label.comparison for label in held_out]
     num_raters = int(context.cfg.evaluation.num_raters)
-    return annotator_votes(context.data.annotators, pairs, num_raters, first_rater=raters_among(labeler)), SIMULATED
+    return annotator_votes(context.data.annotators, pairs, num_raters, first_rater=num_raters_used(labeler)), SIMULATED
 
 
 def _options(context: Context) -> dict[str, object]:
@@ -76,8 +78,9 @@ def _build(context: Context, directory: Path, display: StageDisplay) -> None:
     held_out = held_out_pairs(context, context.cfg.label.scorecard_pairs)
     pairs = [label.comparison for label in held_out]
     labeler = build_labeler(context, context.cfg.labeler)
-    (labels,), asked = ask(context, labeler, [pairs], display)
-    again = _ask_again(context, pairs, display)
+    asked = asking(context, directory / LEDGER)
+    (labels,) = asked.label(labeler, [pairs], display)
+    again = _ask_again(asked, labeler, pairs, display)
     votes, judge = people_votes(context, held_out, labeler)
     confidence = float(context.cfg.evaluation.confidence)
     figures = scorecard_figures(labels, votes, judge, again=again, confidence=confidence)
@@ -85,17 +88,17 @@ def _build(context: Context, directory: Path, display: StageDisplay) -> None:
     write_preferences(directory / LABELS, labels)
     write_json(directory / FIGURES, [asdict(item) for item in figures])
     write_json(directory / RELIABILITY, [asdict(diagram)] if diagram.bins else [])
-    write_json(directory / ASKED, asdict(asked))
+    write_json(directory / ASKED, asdict(asked.cost))
+    asked.close(remove=True)
 
 
-def _ask_again(context: Context, pairs: Sequence[Comparison], display: StageDisplay) -> list[Preference] | None:
-    """The same pairs under the next seed, for a labeler that has one."""
-    seed = context.cfg.labeler.get("seed")
-    if seed is None:
+def _ask_again(
+    asked: Asking, labeler: Labeler, pairs: Sequence[Comparison], display: StageDisplay
+) -> list[Preference] | None:
+    """The same pairs under the next seed, for a labeler that draws."""
+    if not isinstance(labeler, Reseeded):
         return None
-    node = cast(DictConfig, OmegaConf.create(OmegaConf.to_container(context.cfg.labeler, resolve=True)))
-    node.seed = seed + 1
-    (labels,), _ = ask(context, build_labeler(context, node), [pairs], display)
+    (labels,) = asked.label(labeler.with_seed(labeler.seed + 1), [pairs], display)
     return labels
 
 
@@ -143,7 +146,7 @@ def check_scorecard(context: Context, names: Sequence[str]) -> None:
 
 def measures_people(context: Context) -> bool:
     """True where the people themselves label, alone or on a panel, and there is nobody else to hold them against."""
-    return context.data.annotators is None and raters_among(composed_labeler(context)) > 0
+    return context.data.annotators is None and num_raters_used(composed_labeler(context)) > 0
 
 
 def check_gate(context: Context, run_directory: Path) -> None:
@@ -188,7 +191,7 @@ def report_scorecard(context: Context, run_directory: Path, display: RunDisplay 
     """
     directory = context.result("scorecard")
     labels = read_preferences(directory / LABELS)
-    asked = Asked(**json.loads((directory / ASKED).read_text()))
+    asked = LabelCost(**json.loads((directory / ASKED).read_text()))
     figures = [*read_figures(directory), *cost_figures(labels, asked)]
     held_out = held_out_pairs(context, context.cfg.label.scorecard_pairs)
     votes, judge = people_votes(context, held_out, build_labeler(context, context.cfg.labeler))
