@@ -63,6 +63,8 @@ class TransformersEngine:
         chat_template: ``none`` continues the bare prompt; ``model`` wraps it in one user turn of the model's template.
     """
 
+    runs_here: Literal[True] = True
+
     def __init__(
         self,
         model: str = "pocket:L",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 import torch
@@ -20,7 +19,8 @@ from rlaif.evaluation.votes import Votes
 from rlaif.functional.agreement import agreement_scores, alignment
 from rlaif.functional.length_bias import rate_at_equal_preference
 from rlaif.functional.statistics import Estimate, clustered_rate, clustered_slope
-from rlaif.labeling.run import missing_by_reason
+from rlaif.labeling.cost import LabelCost
+from rlaif.labeling.missing import missing_by_reason
 from rlaif.labeling.summary import summarize_labels
 from rlaif.reporting.catalog import format_interval, format_value
 from rlaif.types import Figure, Preference
@@ -29,18 +29,6 @@ CONFIDENCE_EDGES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Bins of max(P, 1 - P), the last one closed: |P - ½| in steps of 0.1."""
 NUM_REASONS = 8
 """Reasons of missing labels that get a figure of their own."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What one label took."""
-
-    seconds_per_label: float | None = None
-    """None where every answer was found in the cache."""
-    usd_per_label: float | None = None
-    """None where no price is known."""
-    human_usd_per_label: float = 0.67
-    """What a person's label costs (arXiv 2309.00267, appendix L)."""
 
 
 def scorecard_figures(
@@ -208,20 +196,20 @@ def _people(labels: Sequence[Preference], votes: Votes, judge: str, confidence: 
     return figure("people/agreement", clustered_rate(scores, clusters, confidence), f"{judge}; ties count ½")
 
 
-def cost_figures(labels: Sequence[Preference], asked: Asked) -> list[Figure]:
+def cost_figures(labels: Sequence[Preference], cost: LabelCost) -> list[Figure]:
     """Tokens, time and money; absent where no model was asked, nothing was timed or no price is known."""
     summary = summarize_labels(labels)
     figures = []
     if summary.num_prompt_tokens:
         for kind, count in (("prompt", summary.num_prompt_tokens), ("reply", summary.num_reply_tokens)):
             figures.append(Figure(name=f"cost/{kind}_tokens_per_label", value=count / summary.n, n=summary.n))
-    if asked.seconds_per_label is not None:
-        each = 1000.0 * asked.seconds_per_label
+    if cost.seconds_per_label is not None:
+        each = 1000.0 * cost.seconds_per_label
         figures.append(Figure(name="cost/seconds_per_1000_labels", value=each, n=len(labels), note="by the clock"))
-    if asked.usd_per_label is not None:
-        each = 1000.0 * asked.usd_per_label
+    if cost.usd_per_label is not None:
+        each = 1000.0 * cost.usd_per_label
         figures.append(
             Figure(name="cost/usd_per_1000_labels", value=each, n=len(labels), note="at the prices of cost.…")
         )
-    human = 1000.0 * asked.human_usd_per_label
+    human = 1000.0 * cost.human_usd_per_label
     return [*figures, Figure(name="cost/human_usd_per_1000_labels", value=human, note="cost.human_usd_per_label")]

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 
 from rlaif.data.base import Annotators
 from rlaif.labelers.base import Labeler
+from rlaif.labelers.people import SIMULATED as SIMULATED
 from rlaif.types import Comparison, Completion, Preference, Prompt
 
 Votes = list[tuple[float, ...]]
 """Per item one number per rater; empty where nobody could be asked."""
-
-SIMULATED = "simulated annotators"
 
 
 def pair(prompts: Sequence[Prompt], policy: Sequence[Completion], sft: Sequence[Completion]) -> list[Comparison]:

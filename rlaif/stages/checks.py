@@ -15,9 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 from rlaif.engines.scripted import ScriptedEngine
 from rlaif.errors import ConfigError, DataError, RlaifError
 from rlaif.labelers.base import Labeler, PlansAhead
-from rlaif.labelers.file import FileLabeler, HumanLabeler
+from rlaif.labelers.file import FileLabeler
+from rlaif.labelers.models import engines_of, parts_of, replace_engines
+from rlaif.labelers.people import HumanLabeler
 from rlaif.labelers.reward_model import RewardModelLabeler
-from rlaif.labeling.wrapping import parts_of, replace_engines
 from rlaif.stages.context import Context
 from rlaif.stages.labelers import asks_own_model
 from rlaif.types import Comparison, Completion, Prompt
@@ -102,7 +103,7 @@ def _renamed(problems: Sequence[str], owner: str) -> list[str]:
 def _try(part: object, pairs: Sequence[Comparison]) -> None:
     if isinstance(part, FileLabeler):
         _ = part.reading
-    elif not isinstance(part, _ASK_NO_ENGINE) and getattr(part, "__dict__", {}).get("engine") is not None:
+    elif not isinstance(part, _ASK_NO_ENGINE) and engines_of(part):
         labeler: Any = part
         try:
             (labeler.for_plan(pairs) if isinstance(part, PlansAhead) else labeler).label(pairs)

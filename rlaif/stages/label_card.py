@@ -1,30 +1,14 @@
-"""The labels of a run as a data set beside their table: splits, card, and how they were made."""
+"""How a run's labels were made, as their data set tells it."""
 
 from __future__ import annotations
-
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from rlaif.data.label_sets.cards import PROVENANCE, Card
-from rlaif.data.label_sets.data_set import write_label_set
-from rlaif.stages.context import Context, write_json
+from rlaif.stages.context import Context
 
 
-def write_card(context: Context, table: Path) -> None:
-    """Write ``provenance.json``, ``data/`` and ``README.md`` beside a finished label table.
-
-    ``load_dataset`` of the directory then reads the labels split by prompt. The card is without time and
-    cost, so that equal labels have equal files.
-    """
-    write_json(table.parent / PROVENANCE, _provenance(context))
-    write_label_set(table, table.parent, replace(Card.beside(table), meta={}))
-
-
-def _provenance(context: Context) -> dict[str, Any]:
+def provenance(context: Context) -> dict[str, object]:
     """The labeler's composed options (keys of servers are in no config), and what its prompts are made from."""
     node = context.cfg.labeler
     prompt = OmegaConf.select(node, "prompt")

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any, cast
 
-from filelock import FileLock
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from rlaif.artifacts import atomic_write
 from rlaif.errors import ConfigError
-from rlaif.labelers.base import Labeler, LearnsFromPeople, PlansAhead
-from rlaif.labelers.file import HumanLabeler
-from rlaif.labeling.wrapping import parts_of
+from rlaif.labelers.base import Labeler
+from rlaif.labelers.people import People, bind_people, num_raters_used
+from rlaif.labeling.learning import depends_on_people
 from rlaif.stages.context import Context, annotators_code, component_code
-from rlaif.types import Comparison
 
-LEARNED = "learned.json"
 _STAGE_MODEL = "stage:"
 _OWN_MODEL = "stage:sft"
 
@@ -36,9 +30,8 @@ def build_labeler(context: Context, node: DictConfig) -> Labeler:
     if asks_own_model(node):
         node = with_own_model(node, str(context.result("sft")))
     labeler = cast(Labeler, instantiate(node))
-    for part in parts_of(labeler):
-        if isinstance(part, HumanLabeler):
-            _bind(context, part)
+    if num_raters_used(labeler):
+        bind_people(labeler, people_of(context))
     return labeler
 
 
@@ -75,7 +68,7 @@ def labeler_options(context: Context) -> dict[str, object]:
     else:
         options["labeler"] = build_labeler(context, node).identity
         options["composed"] = _own_options(OmegaConf.to_container(node, resolve=True))
-    if any(isinstance(part, HumanLabeler) or _learns(part) for part in parts_of(composed_labeler(context))):
+    if depends_on_people(composed_labeler(context)):
         options["annotators"] = annotators_code(context)
         options["people"] = context.source.identity
     return options
@@ -86,54 +79,9 @@ def composed_labeler(context: Context) -> Labeler:
     return cast(Labeler, instantiate(context.cfg.labeler))
 
 
-def raters_among(labeler: Labeler) -> int:
-    """How many simulated annotators, counted from rater 0, take part in a labeler's labels.
-
-    They are not to judge it: those from this number on are free.
-    """
-    return max((part.rater + 1 for part in parts_of(labeler) if isinstance(part, HumanLabeler)), default=0)
-
-
-def prepare(
-    context: Context,
-    labeler: Labeler,
-    comparisons: Sequence[Comparison],
-    directory: Path,
-    before_asking: Callable[[], None] | None = None,
-) -> Labeler:
-    """Let a labeler see the whole plan, and learn from people's labels of some of its pairs where it wants to.
-
-    Args:
-        context: The run.
-        labeler: Who is to label.
-        comparisons: The whole plan.
-        directory: Where what it learns is kept: it learns once, and all processes and later starts go on with it.
-        before_asking: Called before it asks its members about the pairs that it learns from; raises to stop.
-    """
-    if isinstance(labeler, PlansAhead):
-        labeler = labeler.for_plan(comparisons)
-    if not isinstance(labeler, LearnsFromPeople) or not labeler.learns:
-        return labeler
-    directory.mkdir(parents=True, exist_ok=True)
-    file = directory / LEARNED
-    with FileLock(f"{file}.lock"):
-        if file.exists():
-            return labeler.restore(json.loads(file.read_text()))
-        if before_asking is not None:
-            before_asking()
-        people = HumanLabeler()
-        _bind(context, people)
-        taught = labeler.fit(people.label(comparisons[: labeler.num_known]))
-        atomic_write(file, json.dumps(taught.learned))
-        return cast(Labeler, taught)
-
-
-def _bind(context: Context, people: HumanLabeler) -> None:
-    people.bind(context.data.preferences, context.data.annotators, data_identity=context.source.identity)
-
-
-def _learns(part: object) -> bool:
-    return isinstance(part, LearnsFromPeople) and part.learns
+def people_of(context: Context) -> People:
+    """The people of the run's data."""
+    return People.of(context.data, context.source.identity)
 
 
 def _own_options(node: Any) -> Any:

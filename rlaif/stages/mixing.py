@@ -13,7 +13,6 @@ from rlaif.config.paths import near_miss
 from rlaif.data.label_sets.mixing import MixFile, check_weight, mix_labels
 from rlaif.errors import ConfigError
 from rlaif.stages.context import Context
-from rlaif.stages.labels import read_labels
 from rlaif.types import Preference
 
 log = logging.getLogger(__name__)

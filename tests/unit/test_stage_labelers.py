@@ -26,7 +26,7 @@ from rlaif.stages.labelers import (
 from rlaif.stages.run import STAGES
 from rlaif.types import Comparison, Completion, Preference
 
-HUMAN_MEMBER = "+labeler.labelers.people={_target_: rlaif.labelers.file.HumanLabeler, rater: 2}"
+HUMAN_MEMBER = "+labeler.labelers.people={_target_: rlaif.labelers.people.HumanLabeler, rater: 2}"
 OWN_MEMBER = ("+labeler@labeler.labelers.own=pairwise", "labeler.labelers.own.engine.model=stage:sft")
 
 
