@@ -164,6 +164,22 @@ def test_cfg_help_and_version_work() -> None:
     assert run_command("--version").stdout.startswith("rlaif ")
 
 
+def test_cfg_of_a_sweep_prints_every_job() -> None:
+    composed = run_command("-m", "--cfg", "job", "seed=3,4", "pipeline=sft,label", "hydra.sweep.dir=out")
+    assert composed.returncode == 0, composed.stderr
+    jobs = list(yaml.safe_load_all(composed.stdout))
+    assert [(job["seed"], job["pipeline"]["stages"][-1]) for job in jobs] == [
+        (3, "sft"),
+        (3, "labels"),
+        (4, "sft"),
+        (4, "labels"),
+    ]
+    assert "# job 1: seed=3 pipeline=label" in composed.stdout
+    assert list(Path.cwd().iterdir()) == []
+    hydra = run_command("-m", "--cfg", "hydra", "--package", "hydra.sweep.dir", "seed=3,4", "hydra.sweep.dir=out")
+    assert hydra.stdout.count("out") == 2, hydra.stderr
+
+
 def test_checking_imports_nothing_heavy() -> None:
     code = (
         "import sys; import rlaif.cli.run; from rlaif.config.check import check; check(['seed=x', 'task=dialog']);"
