@@ -57,7 +57,7 @@ def run_job(cfg: DictConfig) -> float | None:
         overrides = " ".join(job.overrides.task) or "no overrides"
         Console(stderr=True).print(Rule(f"job {job.job.num}: {overrides}", align="left"))
     try:
-        from rlaif.stages.run import run  # torch and Lightning: seconds, and only a job needs them
+        from rlaif.pipeline.run import run  # torch and Lightning: seconds, and only a job needs them
 
         return run(cfg)
     except Exception as error:

@@ -11,9 +11,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from rlaif import registry
 from rlaif.config.hydra_internals import IConfigRepository, split_key
-from rlaif.config.paths import near_miss
 from rlaif.config.signatures import SignatureError, read_signature
 from rlaif.config.values import show
+from rlaif.near_miss import near_miss
 
 _EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit"}
 _TYPE_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}

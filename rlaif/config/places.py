@@ -10,9 +10,9 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from rlaif import registry
-from rlaif.config.paths import near_miss
 from rlaif.config.values import component_nodes
 from rlaif.engines.openai.options import KEY_ENV
+from rlaif.near_miss import near_miss
 
 POCKET_MODELS = ("XS", "S", "L", "judge")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")

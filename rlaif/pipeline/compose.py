@@ -15,9 +15,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from rlaif import registry
-from rlaif.config.paths import near_miss
 from rlaif.config.stage_options import stage_option
 from rlaif.errors import ConfigError, DataError, RlaifError
+from rlaif.near_miss import near_miss
 from rlaif.pipeline.entries import Entry
 from rlaif.pipeline.graph import RUN, STEP, Step, find_elsewhere
 from rlaif.pipeline.stage import Stage

@@ -78,6 +78,13 @@ class Plan:
         results = {name: path for name in step.references.values() if (path := self.path(self.step(name))) is not None}
         return self.composer.arguments[step.name].make(results)
 
+    def stage_to_estimate(self, step: Step) -> tuple[Stage, dict[str, str]]:
+        """A stage for an estimate, and the model that stands in for each step that its options name and has not run."""
+        paths = {name: self.path(self.step(name)) for name in step.references.values()}
+        stand_ins = {name: str(self.cfg.model.name) for name, path in paths.items() if path is None}
+        results = {name: Path(stand_ins[name]) if path is None else path for name, path in paths.items()}
+        return self.composer.arguments[step.name].make(results), stand_ins
+
     def path(self, step: Step) -> Path | None:
         """The directory of a step's finished result; None when it is not finished."""
         return self.store.complete(step.entry.stage, self.fingerprint(step)) if step.stage.stored else None

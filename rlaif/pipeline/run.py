@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,13 +15,15 @@ from omegaconf import DictConfig, OmegaConf
 from transformers.utils.logging import disable_progress_bar
 
 from rlaif.artifacts import atomic_write, link
+from rlaif.config.run_directory import CONFIG, Job, claim
 from rlaif.errors import ConfigError
 from rlaif.modules.trainer import quiet_lightning
 from rlaif.pipeline.graph import Step
 from rlaif.pipeline.pages import show_page
 from rlaif.pipeline.plan import Plan
-from rlaif.pipeline.stage import Stage, Told
+from rlaif.pipeline.stage import Estimates, Stage, Told
 from rlaif.pipeline.workers import build_in_workers, is_worker
+from rlaif.reporting.label_estimate import print_estimate
 from rlaif.reporting.terminal import RunDisplay, StageDisplay
 
 
@@ -40,7 +43,10 @@ def run(cfg: DictConfig) -> float | None:
     """
     prepare_process()
     directory = Path(HydraConfig.get().runtime.output_dir)
-    atomic_write(directory / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    config_yaml = OmegaConf.to_yaml(cfg, resolve=True)
+    job = Job(directory=directory, config_yaml=config_yaml, store=Path(cfg.store.dir).absolute())
+    claim(job, overwrite=cfg.overwrite, keep=(".hydra", f"{HydraConfig.get().job.name}.log"))
+    atomic_write(directory / CONFIG, config_yaml)
     display = RunDisplay()
     display.header(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]), _short(directory))
     plan = Plan(cfg, directory)
@@ -90,12 +96,14 @@ def estimate(plan: Plan, display: RunDisplay) -> None:
     Raises:
         ConfigError: No step of this pipeline can be estimated.
     """
-    estimates = [(step, getattr(step.stage, "estimate", None)) for step in plan.steps]
-    if not any(tell for _, tell in estimates):
+    steps = [step for step in plan.steps if isinstance(step.stage, Estimates)]
+    if not steps:
         raise ConfigError("estimate=true: this pipeline labels no plan of pairs; take pipeline=label or pipeline=rlaif")
-    for step, tell in estimates:
-        if tell is not None:
-            tell(plan.work(step), display)
+    for step in steps:
+        stage, stand_ins = plan.stage_to_estimate(step)
+        assert isinstance(stage, Estimates)
+        work = replace(plan.work(step), stand_ins=stand_ins, is_finished=plan.path(step) is not None)
+        print_estimate(stage.estimate(work), stage.prices, display.console)
 
 
 class Run:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from rlaif.errors import ConfigError
 from rlaif.roles import Reads
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from rlaif.data.base import TaskData
     from rlaif.evaluation.checks import Check
     from rlaif.evaluation.records import Section, Table
-    from rlaif.reporting.page import RunInfo
-    from rlaif.reporting.terminal import RunDisplay, StageDisplay
+    from rlaif.labeling.cost import Prices
+    from rlaif.labeling.estimate import LabelEstimate
+    from rlaif.reporting.terminal import StageDisplay
     from rlaif.types import Figure
 
 KINDS = (
@@ -102,6 +103,10 @@ class Work:
     """Processes that share the step."""
     num_processes: int = 1
     """Processes that will share the step, as the trainer is configured."""
+    is_finished: bool = False
+    """True when the store already has this step's result."""
+    stand_ins: Mapping[str, str] = field(default_factory=dict)
+    """For an estimate: steps that an option names and that have not run, to the model that stands in for them."""
     told: Mapping[str, Told] = field(default_factory=dict)
     """What the steps before told, by name."""
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -110,8 +115,6 @@ class Work:
     """For a stage that is not stored: what its ``load`` made."""
     display: StageDisplay | None = None
     """Shows progress; None where nothing runs."""
-    run_info: RunInfo | None = None
-    """What a page tells of the run."""
     make_training: Callable[[], Training] | None = None
     """Makes the trainer, for stages under Lightning."""
 
@@ -277,9 +280,13 @@ class Stage:
         return Told()
 
 
+@runtime_checkable
 class Estimates(Protocol):
     """A stage that can say what it would cost (``estimate=true``)."""
 
-    def estimate(self, work: Work, display: RunDisplay) -> None:
-        """Count and print what the step would take; nothing is spent."""
+    prices: Prices
+    """What it costs."""
+
+    def estimate(self, work: Work) -> LabelEstimate:
+        """Count what the step would take; nothing is spent."""
         ...

@@ -31,7 +31,6 @@ from rlaif.labeling.trial import example_pairs, trial_problems
 from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.ranges import AtLeastOne, OpenShare, Share
-from rlaif.rewards.base import RewardResources
 from rlaif.rewards.reward_model import RewardModelReward
 from rlaif.roles import Reads
 from rlaif.rollouts.pairs import SAMPLES
@@ -40,7 +39,7 @@ from rlaif.rollouts.settings import SamplingSettings
 from rlaif.runtime import Runtime
 from rlaif.tasks.base import Task
 from rlaif.tokenization import PromptTokenizer
-from rlaif.types import Comparison, Completion, Figure, Preference, Prompt
+from rlaif.types import Comparison, Completion, Figure, Prompt
 
 RESPONSES, JUDGED = "responses.parquet", "judged.parquet"
 ASKED = "asked"

@@ -15,17 +15,18 @@ from rlaif.labelers.base import Labeler
 from rlaif.labelers.people import People, bind_people
 from rlaif.labeling.asking import Asking
 from rlaif.labeling.cost import Budget, Prices
+from rlaif.labeling.estimate import LabelEstimate, estimate_labels, stand_in_pairs
 from rlaif.labeling.learning import depends_on_people
 from rlaif.labeling.results import LABELS, LabelSetWriter, check_missing, labels_in_words, write_labels
 from rlaif.labeling.sharded import ShardedLabeling, team_of_processes
 from rlaif.labeling.team import Team
 from rlaif.labeling.trial import example_pairs, trial_problems
 from rlaif.pipeline.stage import Parts, Stage, Told, Work
-from rlaif.ranges import AtLeastOne, PositiveShare, Share
+from rlaif.ranges import AtLeastOne, AtLeastTwo, PositiveShare, Share
 from rlaif.roles import Reads
 from rlaif.rollouts.pairs import sampled_pairs
 from rlaif.runtime import Runtime
-from rlaif.types import Comparison
+from rlaif.types import Comparison, Completion
 
 BATCHES = "batches"
 """Directory of the finished batches while the stage is built."""
@@ -46,6 +47,7 @@ class LabelStage(Stage):
         writer: Makes a data set of the label table.
         min_alignment: Alignment, in (0, 1], that a scorecard must find first; None asks for no scorecard.
         estimate_reply_tokens: For ``estimate=true``, tokens of a written reply; None measures or takes the longest.
+        samples_per_prompt: For ``estimate=true``, samples that will be drawn for each prompt.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class LabelStage(Stage):
         writer: Runtime[LabelSetWriter],
         min_alignment: Runtime[PositiveShare | None] = None,
         estimate_reply_tokens: Runtime[AtLeastOne | None] = None,
+        samples_per_prompt: Runtime[AtLeastTwo] = 2,
     ) -> None:
         self.labeler = labeler
         self.batch_size = batch_size
@@ -70,6 +73,7 @@ class LabelStage(Stage):
         self.writer = writer
         self.min_alignment = min_alignment
         self.estimate_reply_tokens = estimate_reply_tokens
+        self.samples_per_prompt = samples_per_prompt
         budget.check_prices(prices)
 
     def reads(self) -> Mapping[str, Reads]:
@@ -113,12 +117,17 @@ class LabelStage(Stage):
         comparisons = pairs_of(work)
         if not comparisons:
             raise ConfigError("label: there is no pair to label; every prompt's two samples are identical")
-        people = People()
-        if work.has("people"):
-            people = People.of(work.data("people"), work.data("people").content_id("people"))
-            bind_people(self.labeler, people)
+        people = self._people(work)
         team = team_of_processes(work.directory / BATCHES)
         return ShardedLabeling(self.labeler, comparisons, self._asking(team), people, team)
+
+    def _people(self, work: Work) -> People:
+        """The data's people, with the labeler bound to them where it asks any."""
+        if not work.has("people"):
+            return People()
+        people = People.of(work.data("people"), work.data("people").content_id("people"))
+        bind_people(self.labeler, people)
+        return people
 
     def _asking(self, team: Team) -> Asking:
         return Asking(
@@ -144,6 +153,36 @@ class LabelStage(Stage):
             "prompt_identity": None if prompt is None else prompt.identity,
             "model": None if engine is None else engine.get("model"),
         }
+
+    def estimate(self, work: Work) -> LabelEstimate:
+        """What labeling would take; nothing is asked but, on a few pairs, a local model."""
+        pairs, notes = self._planned(work)
+        notes += [
+            f"stage:{name} is not trained yet: {model} stands in for it" for name, model in work.stand_ins.items()
+        ]
+        return estimate_labels(
+            self.labeler,
+            pairs,
+            self._people(work),
+            self.answers,
+            batch_size=self.batch_size,
+            reply_tokens=self.estimate_reply_tokens,
+            num_processes=work.num_processes,
+            notes=notes,
+        )
+
+    def _planned(self, work: Work) -> tuple[list[Comparison], list[str]]:
+        """The plan, or pairs of its size where the policy has not sampled yet."""
+        if work.ready("pairs"):
+            finished = (
+                ["these labels are finished in the store: this run would ask nothing"] if work.is_finished else []
+            )
+            return pairs_of(work), finished
+        data = work.data("data")
+        responses = [Completion(text=item.response) for item in data.demonstrations]
+        return stand_in_pairs(data.label_prompts, responses, self.samples_per_prompt), [
+            "the SFT policy has not sampled yet: pairs of demonstrations' responses stand in for its samples"
+        ]
 
     def accept(self, work: Work) -> None:
         """Hold the labels against this run's ``label.max_missing_rate``."""

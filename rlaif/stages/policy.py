@@ -158,7 +158,12 @@ class PolicyStage(Stage):
         """
         scores = work.directory / SCORES
         return Asking(
-            scores, answers=self.answers.at(scores), prices=self.prices, budget=self.budget, rank=work.rank, option="labeler"
+            scores,
+            answers=self.answers.at(scores),
+            prices=self.prices,
+            budget=self.budget,
+            rank=work.rank,
+            option="labeler",
         )
 
     def _prepared(self, work: Work, asking: Asking) -> Reward:

@@ -10,7 +10,7 @@ from typing import Literal
 from rlaif.data.preferences_io import read_preferences, write_preferences
 from rlaif.engines.answer_cache import AnswerPlace
 from rlaif.errors import ConfigError
-from rlaif.evaluation.attacks import Attack, chosen_attacks
+from rlaif.evaluation.attacks import chosen_attacks
 from rlaif.evaluation.files import read_figures, write_figures
 from rlaif.evaluation.judges import AnnotatorJudge, Judge, PeopleJudge
 from rlaif.evaluation.probe import (

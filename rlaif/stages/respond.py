@@ -27,9 +27,7 @@ class RespondStage(Stage):
         dtype: Number format of the loaded weights.
     """
 
-    def __init__(
-        self, task: Task, sampling: SamplingSettings, num_prompts: int = 400, dtype: str = "float32"
-    ) -> None:
+    def __init__(self, task: Task, sampling: SamplingSettings, num_prompts: int = 400, dtype: str = "float32") -> None:
         self.task = task
         self.sampling = sampling
         self.num_prompts = num_prompts
