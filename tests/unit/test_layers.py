@@ -11,14 +11,14 @@ import pytest
 import rlaif
 
 LAYERS = (
-    "errors types",
+    "errors types roles",
     "functional registry artifacts",
     "metrics inference tasks",
     "tokenization prompts",
     "data",
     "models pocket",
     "engines",
-    "labelers",
+    "labelers rollouts",
     "labeling rewards objectives",
     "modules",
     "evaluation reporting",
