@@ -1,33 +1,29 @@
-"""What a stage or a component reads from the artefacts of earlier steps."""
+"""What a step of a pipeline reads: a role's kind of result, and which earlier step may give it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reads:
-    """One input of a stage, a reward or an evaluator: the kind of artefact that is bound to a role.
+    """One role of a stage or a reward: the kind of result that it reads.
 
-    A role is bound to the nearest earlier step that leaves an artefact of this kind, unless the configuration says
-    ``from``.
-
-    >>> Reads("policy", by="sft").kind
-    'policy'
+    A role takes the nearest earlier step that leaves its kind, unless the pipeline's ``from`` names another.
     """
 
     kind: str
-    """Kind of artefact, e.g. ``policy``, ``reward_model`` or ``labels``."""
+    """Kind of result, e.g. ``policy`` or ``labels``."""
     by: str | None = None
-    """Only artefacts of this stage count, e.g. ``sft`` for the policy that RL starts from; None takes any stage's."""
+    """Only results of this stage, e.g. ``sft`` for the policy that reinforcement learning starts from."""
     optional: bool = False
-    """True where the reader also works without the artefact."""
+    """True when the stage also works without it. A step that only optional roles read is not needed."""
     many: bool = False
-    """True where several artefacts of the kind are read, e.g. the reward models of an ensemble."""
+    """True when the role takes several results: all earlier steps that leave the kind, or those that ``from`` lists."""
     of: str | None = None
-    """Another role of the same reader: the artefact must have been made from the one bound to that role, e.g. samples
-    of the policy that is the baseline. None takes any."""
+    """Name of another role of the same stage: this role's result must be made from that role's. Where no step makes it,
+    the pipeline adds a step of the stage ``by``."""
     differs_from: str | None = None
-    """Another role of the same reader that must not be bound to the same artefact, e.g. a policy and its baseline."""
+    """Name of another role of the same stage, which must not take the same result."""
     hashed: bool = True
-    """False where the artefact does not change the result, so that it is no part of the reader's fingerprint."""
+    """False when the result only has to exist first: its content does not change what the stage makes."""

@@ -12,7 +12,7 @@ import rlaif
 
 LAYERS = (
     "errors types roles",
-    "functional registry artifacts",
+    "functional registry artifacts runtime",
     "metrics inference tasks",
     "tokenization prompts",
     "data",
