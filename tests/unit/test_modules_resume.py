@@ -21,8 +21,9 @@ from rlaif.modules.reward_model import RewardModelModule
 from rlaif.modules.sft import SFTModule
 from rlaif.modules.trainer import build_trainer, fit
 from rlaif.objectives.reinforce import Reinforce
+from rlaif.rewards.base import RewardResources
 from rlaif.rewards.reward_model import RewardModelReward
-from rlaif.rewards.standardized import Standardized
+from rlaif.roles import Reads
 from rlaif.rollouts.sampler import LocalSampler
 from rlaif.rollouts.settings import SamplingSettings
 from rlaif.rollouts.step import StepSampler
@@ -223,8 +224,18 @@ def test_a_saved_reward_model_scores_the_same_elsewhere(
         with torch.no_grad():
             theirs = elsewhere(input_ids=torch.tensor([ids])).logits[0, 0]
         assert theirs.item() == pytest.approx(score.item(), abs=1e-5)
-    wrapped = Standardized.on_samples(reward, PROMPTS[:3], responses, remedy="train longer")
-    standardized = wrapped(PROMPTS[:3], responses)
+    assert RewardModelReward().reads() == {"reward_model": Reads(kind="reward_model")}
+    offered = RewardResources(
+        task=Dialogue(),
+        inputs={"reward_model": tmp_path},
+        directory=tmp_path,
+        samples=lambda: (PROMPTS[:3], responses),
+        references=dict,
+        asking=lambda rater: rater,
+    )
+    raw = RewardModelReward(standardized=False).prepare(offered)(PROMPTS[:3], responses)
+    assert raw.values_B.tolist() == pytest.approx(ours.tolist(), abs=1e-6)
+    standardized = RewardModelReward().prepare(offered)(PROMPTS[:3], responses, samples_per_prompt=1)
     assert standardized.values_B.mean().item() == pytest.approx(0.0, abs=1e-5)
     assert standardized.values_B.std(correction=0).item() == pytest.approx(1.0, abs=1e-4)
     assert standardized.scored_mask_B.all()
