@@ -16,6 +16,7 @@ from rlaif.data.formats.pair_files import check_pair
 from rlaif.data.formats.repeated import PairKey, VoteTable
 from rlaif.data.formats.tables import Row
 from rlaif.data.formats.transcripts import ASSISTANT_TURN, HUMAN_TURN
+from rlaif.data.held_out import is_held_out
 from rlaif.errors import ConfigError, DataError
 from rlaif.tasks.base import Task
 from rlaif.types import Comparison, Completion, Demonstration, Preference, Prompt, content_id
@@ -188,20 +189,6 @@ class PairReader:
             confidence=pair.confidence,
             weight=pair.weight,
         )
-
-
-def is_held_out(key: str, fraction: float, split: str) -> bool:
-    """Whether a text belongs to the held-out part; depends on the text alone.
-
-    Args:
-        key: What must not stand on both sides: a prompt's id, or how a conversation begins.
-        fraction: Share that is held out, in [0, 1).
-        split: Names the split, so that two splits are independent.
-
-    >>> is_held_out("0123456789abcdef", 0.0, "validation")
-    False
-    """
-    return int(content_id(split, key), 16) < fraction * 2**64
 
 
 def conversation_start(prompt: str) -> str:

@@ -80,9 +80,8 @@ class Losses:
 
     def logged(self) -> dict[str, LossSum]:
         """Every term and measure by name, without gradient."""
-        return {
-            name: LossSum(x.total.detach(), x.count.detach()) for name, x in {**self.terms, **self.measures}.items()
-        }
+        every = {**self.terms, **self.measures}
+        return {name: LossSum(part.total.detach(), part.count.detach()) for name, part in every.items()}
 
 
 class RolloutObjective(Protocol):

@@ -61,7 +61,7 @@ class Reward(Protocol):
         """Load what it scores with; called once in every process, before the first policy step.
 
         Returns:
-            The reward to call: itself, or itself in a wrapper such as :class:`~rlaif.rewards.standardized.Standardized`.
+            The reward to call: itself, or a wrapper around it (:class:`~rlaif.rewards.standardized.Standardized`).
         """
         ...
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,7 +68,7 @@ class Rollouts:
         num_samples = self.samples_per_prompt
         assert rows.start % num_samples == rows.stop % num_samples == 0
         width = int(self.mask_BT[rows].sum(-1).max())
-        cut = {
+        cut: dict[str, Any] = {
             name: tensor[rows, :width] if _has_tokens(name) else tensor[rows] for name, tensor in self._row_tensors()
         }
         prompts = self.prompt_ids[rows.start // num_samples : rows.stop // num_samples]
@@ -84,7 +85,7 @@ class Rollouts:
         def joined(tensor: Tensor) -> Tensor:
             return gather(tensor.contiguous()).flatten(0, 1)
 
-        tensors = {
+        tensors: dict[str, Any] = {
             name: joined(pad(tensor, (0, width - tensor.shape[1])) if _has_tokens(name) else tensor)
             for name, tensor in self._row_tensors()
         }

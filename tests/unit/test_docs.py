@@ -139,7 +139,15 @@ def test_every_logged_metric_is_in_the_reference() -> None:
     text = (PAGES / "reference" / "logged-metrics.md").read_text(encoding="utf-8")
     source = "".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "rlaif" / "modules").glob("*.py"))
     logged = set(re.findall(r'"((?:train|validation|policy)/\w+)"', source))
-    assert logged
+    statistics = (REPOSITORY / "rlaif" / "rollouts" / "statistics.py").read_text(encoding="utf-8")
+    figures = set(re.findall(r'^ +"(\w+)": \(', statistics, re.MULTILINE))
+    objectives = "".join(
+        path.read_text(encoding="utf-8") for path in (REPOSITORY / "rlaif" / "objectives").glob("*.py")
+    )
+    losses = set(re.findall(r'"(\w+)": \w+_loss\(|terms\["(\w+)"\]', objectives))
+    names = {name for pair in losses for name in pair if name}
+    assert figures >= {"reward", "kl", "missing"} and names == {"loss", "value_loss", "kl_loss"}
+    logged |= {f"policy/{name}" for name in figures | names}
     assert sorted(name for name in logged if f"`{name}`" not in text) == []
 
 

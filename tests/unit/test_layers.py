@@ -11,14 +11,14 @@ import pytest
 import rlaif
 
 LAYERS = (
-    "errors types",
-    "functional registry artifacts",
+    "errors types roles",
+    "functional registry artifacts runtime",
     "metrics inference tasks",
     "tokenization prompts",
     "data",
     "models pocket",
     "engines",
-    "labelers",
+    "labelers rollouts",
     "labeling rewards objectives",
     "modules",
     "evaluation reporting",
