@@ -23,6 +23,7 @@ from rlaif.objectives.rloo import Rloo
 from rlaif.rewards.base import RewardBatch
 from rlaif.tasks.base import Dialogue
 from rlaif.testing.tiny import make_tiny_model
+from rlaif.tokenization import PromptTokenizer
 from rlaif.types import Completion, Prompt
 
 PROMPTS = [Prompt(task="dialogue", text=f"\n\nHuman: Say {n}.\n\nAssistant:") for n in range(8)]
@@ -125,6 +126,17 @@ def test_trailing_symbols_are_not_rewarded(tokenizer: PreTrainedTokenizerBase) -
     assert (stripped.text, stripped.token_ids) == ("Good", ())
     kept = make_sampler(tokenizer)._completion(tokens, True)
     assert (kept.text, kept.token_ids) == ("Good. ..", tuple(tokens))
+
+
+def test_a_completion_keeps_its_white_space_and_is_judged_without(tokenizer: PreTrainedTokenizerBase) -> None:
+    pieces = PromptTokenizer(tokenizer)
+    for written in ("  Good.\n", "Good.", "\n\tGood. ", " ", ""):
+        tokens = pieces.data_ids(" " + written)
+        completion = make_sampler(tokenizer)._completion(tokens, True)
+        assert (completion.text, completion.token_ids) == (written, tuple(tokens))
+        assert completion.trimmed == pieces.decode(tokens).strip()
+    for tokens in ([index] for index in range(len(tokenizer))):
+        assert pieces.response_text(tokens).strip() == pieces.decode(tokens).strip()
 
 
 def test_all_problems_of_a_sampler_come_at_once(tokenizer: PreTrainedTokenizerBase) -> None:
