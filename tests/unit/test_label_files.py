@@ -17,9 +17,9 @@ import pytest
 
 from rlaif.data.formats.encodings import UnknownPreferenceError, decoder
 from rlaif.data.formats.pair_files import PairFile
-from rlaif.data.formats.transcripts import instruction_in, instruction_of, messages, transcript, with_turns
 from rlaif.data.label_sets.label_table import LabelTable
 from rlaif.data.sources.files import FilesSource
+from rlaif.data.transcripts import instruction_in, instruction_of, messages, transcript, with_turns
 from rlaif.errors import ConfigError, DataError
 from rlaif.labelers.file import FileLabeler
 from rlaif.tasks.base import Dialogue, Summarization
@@ -123,7 +123,7 @@ def test_a_value_without_meaning_is_never_guessed(encoding: Any, cell: object) -
 def test_wrong_options_are_listed() -> None:
     with pytest.raises(ConfigError, match=r'labeler\.source="": say who'):
         FileLabeler("a.jsonl", source="")
-    with pytest.raises(ConfigError, match=r"labeler\.format=trl: allowed are hh, table"):
+    with pytest.raises(ConfigError, match=r"labeler\.format=trl: allowed are alpaca_eval, chosen_rejected"):
         FileLabeler("a.jsonl", source="x", format="trl")  # type: ignore[arg-type]
     with pytest.raises(ConfigError) as caught:
         FileLabeler("a.jsonl", source="x", format="hh", columns={"winner": "y"}, preference="index0")

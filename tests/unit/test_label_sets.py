@@ -19,14 +19,14 @@ import pytest
 from omegaconf import OmegaConf
 
 from rlaif.cli import labels as command
-from rlaif.data.formats.repeated import PairKey
-from rlaif.data.formats.transcripts import messages
 from rlaif.data.label_sets.cards import Card
 from rlaif.data.label_sets.data_set import SplitOptions, write_label_set
 from rlaif.data.label_sets.exports import ExportCounts, ExportOptions, export_rows, write_rows
 from rlaif.data.label_sets.mixing import mix_labels
 from rlaif.data.label_sets.show import label_lines
 from rlaif.data.preferences_io import read_preferences, write_preferences
+from rlaif.data.repeated import PairKey
+from rlaif.data.transcripts import messages
 from rlaif.errors import ConfigError, DataError
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.stages.label_card import write_card

@@ -23,7 +23,7 @@ from rlaif.data.batches.examples import (
     sft_examples,
 )
 from rlaif.data.batches.loader import BatchPlan, EvaluationLoader, ResumableLoader
-from rlaif.data.split import is_held_out
+from rlaif.data.held_out import is_held_out
 from rlaif.tasks.base import Task
 from rlaif.types import Demonstration, Preference
 
