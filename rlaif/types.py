@@ -73,9 +73,7 @@ def turns_in(text: str) -> tuple[Turn, ...]:
     if not text.startswith(HUMAN_TURN):
         return (Turn("user", text),)
     pieces = re.split(f"({HUMAN_TURN}|{ASSISTANT_TURN})", text.removesuffix(ASSISTANT_TURN))[1:]
-    return tuple(
-        Turn(_ROLES[mark], content.strip()) for mark, content in zip(pieces[::2], pieces[1::2], strict=True)
-    )
+    return tuple(Turn(_ROLES[mark], content.strip()) for mark, content in zip(pieces[::2], pieces[1::2], strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

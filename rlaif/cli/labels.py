@@ -15,8 +15,8 @@ from typing import NoReturn
 from rlaif.cli.messages import report_error
 from rlaif.cli.pipes import ignore_closed_pipes
 from rlaif.cli.threads import let_waiting_threads_sleep
-from rlaif.data.formats.pair_files import FORMATS, PairFile, guess_format
-from rlaif.data.formats.tables import TableFile
+from rlaif.data.formats.pair_files import PairFile, guess_format, layout_names
+from rlaif.data.formats.table_files import TableFile
 from rlaif.data.label_sets.cards import Card
 from rlaif.data.label_sets.data_set import SplitOptions, check_replaceable, write_label_set
 from rlaif.data.label_sets.exports import ExportCounts, ExportOptions, export_rows, write_rows
@@ -147,7 +147,7 @@ def _refuse_other_format(path: Path, error: DataError, reads_formats: bool) -> N
             return  # a damaged table
         guess = None
     hint = f" (its first row reads as {guess})" if guess else ""
-    todo = f"there are {', '.join(FORMATS)}{hint}"
+    todo = f"there are {', '.join(layout_names())}{hint}"
     if reads_formats:
         raise ConfigError(
             f"--format: {path} is no label table, so --format must say how its rows read; {todo}"
@@ -265,7 +265,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_reading(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    parser.add_argument("--format", required=required, choices=list(FORMATS), help="how a row reads")
+    parser.add_argument("--format", required=required, choices=layout_names(), help="how a row reads")
     parser.add_argument("--columns", nargs="+", default=[], metavar="NAME=COLUMN", help="of --format table")
     parser.add_argument("--preference", default="p_first", help="of --format table: encoding, or words as JSON")
     parser.add_argument("--confidences", type=float, nargs="+", default=[], help="only rows with one of these")

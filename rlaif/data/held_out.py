@@ -1,8 +1,8 @@
-"""Which texts are held out of a training."""
+"""Which conversations and prompts are held out; decided by their texts alone."""
 
 from __future__ import annotations
 
-from rlaif.types import content_id
+from rlaif.types import ASSISTANT_TURN, content_id
 
 
 def is_held_out(key: str, fraction: float, split: str) -> bool:
@@ -17,3 +17,8 @@ def is_held_out(key: str, fraction: float, split: str) -> bool:
     False
     """
     return int(content_id(split, key), 16) < fraction * 2**64
+
+
+def conversation_start(prompt: str) -> str:
+    """The first human turn: HH holds one conversation at several lengths, which belong on one side of a split."""
+    return prompt.partition(ASSISTANT_TURN)[0]

@@ -11,18 +11,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 
 from rlaif.data.base import SkippedRows, TaskData
-from rlaif.data.formats.layouts import LabeledPair, OddRowError, OtherTaskError
-from rlaif.data.formats.pair_files import check_pair
-from rlaif.data.formats.repeated import PairKey, VoteTable
-from rlaif.data.formats.tables import Row
-from rlaif.data.formats.transcripts import ASSISTANT_TURN, HUMAN_TURN
-from rlaif.data.held_out import is_held_out
+from rlaif.data.formats.base import UNLABELED, LabeledPair, OddRowError, OtherTaskError, check_pair
+from rlaif.data.formats.table_files import Row
+from rlaif.data.held_out import conversation_start, is_held_out
+from rlaif.data.repeated import PairKey, VoteTable
 from rlaif.errors import ConfigError, DataError
 from rlaif.tasks.base import Task
-from rlaif.types import Comparison, Completion, Demonstration, Preference, Prompt, content_id
+from rlaif.types import HUMAN_TURN, Comparison, Completion, Demonstration, Preference, Prompt, content_id
 
 NUM_SHOWN = 3
-UNLABELED = "no label in the data"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,11 +186,6 @@ class PairReader:
             confidence=pair.confidence,
             weight=pair.weight,
         )
-
-
-def conversation_start(prompt: str) -> str:
-    """The first human turn: HH holds one conversation at several lengths, which belong on one side of a split."""
-    return prompt.partition(ASSISTANT_TURN)[0]
 
 
 def _merged(pair: LabeledPair, table: VoteTable) -> LabeledPair:

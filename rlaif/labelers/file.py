@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from rlaif.data.formats.pair_files import FormatName, PairFile
-from rlaif.data.formats.repeated import PairKey
+from rlaif.data.formats.pair_files import PairFile
 from rlaif.data.label_sets.label_table import LabelTable, Reading
+from rlaif.data.repeated import PairKey
 from rlaif.engines.base import Engine
 from rlaif.errors import ConfigError
 from rlaif.labelers.pairwise import PairwisePrompt
@@ -35,7 +35,7 @@ class FileLabeler:
             this package writes are read as they are.
         source: Who gave the labels, e.g. ``human``; stored with each of them.
         format: ``table``: named columns; or ``hh``, ``chosen_rejected``, ``alpaca_eval``, ``tldr_comparisons``,
-            ``distilabel``. See :mod:`rlaif.data.formats.layouts`.
+            ``distilabel``. See :mod:`rlaif.data.formats`.
         columns: Names of the columns of ``table`` that differ from ``prompt``, ``first``, ``second``, ``preference``
             (by default ``p_first``), ``confidence`` and ``weight``.
         preference: How the preference of ``table`` is encoded, see :func:`~rlaif.data.formats.encodings.decoder`.
@@ -56,7 +56,7 @@ class FileLabeler:
         path: str | Path,
         *,
         source: str,
-        format: FormatName = "table",
+        format: str = "table",
         columns: Mapping[str, str] | None = None,
         preference: str | Mapping[str, float] = "p_first",
         confidences: Sequence[float] = (),

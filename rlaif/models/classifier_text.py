@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from transformers import PreTrainedTokenizerBase
 
 from rlaif.data.batches.examples import completion_ids, prompt_ids
-from rlaif.data.formats.transcripts import instruction_in
+from rlaif.data.transcripts import instruction_in
 from rlaif.errors import EngineError
 from rlaif.tasks.base import Task, get_task
 from rlaif.tokenization import PromptTokenizer, chat_pieces

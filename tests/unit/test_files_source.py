@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rlaif.data.formats.layouts import chosen_and_rejected
+from rlaif.data.formats.base import chosen_and_rejected
+from rlaif.data.held_out import conversation_start
 from rlaif.data.sources.files import FilesSource
-from rlaif.data.split import conversation_start
 from rlaif.errors import ConfigError, DataError
 from rlaif.tasks.base import HarmlessDialogue, Summarization
 
@@ -125,7 +125,7 @@ def test_rows_with_a_prompt(tmp_path):
     ]
     source = FilesSource(write(tmp_path / "rows.jsonl", rows), format="table", eval_fraction=0.0, source="crowd")
     data = source.load(Summarization())
-    assert [d.response for d in data.demonstrations] == ["good", "x"]
+    assert [d.response for d in data.demonstrations] == ["good", " x "]
     assert [p.p_first for p in data.preferences][1:] == [0.75, None, 0.5]
     assert data.preferences[2].missing == "no label in the data"
     assert data.preferences[0].source == "crowd"
@@ -166,7 +166,9 @@ def test_wrong_options_are_listed(tmp_path):
     with pytest.raises(ConfigError) as caught:
         FilesSource("x", eval_fraction=1.0, max_skipped=2, max_rows=0)
     assert len(caught.value.problems) == 3
-    with pytest.raises(ConfigError, match=r"data\.format=csv: allowed are hh, table, chosen_rejected, alpaca_eval"):
+    with pytest.raises(
+        ConfigError, match=r"data\.format=csv: allowed are alpaca_eval, chosen_rejected, distilabel, hh"
+    ):
         FilesSource("x", format="csv")
 
 

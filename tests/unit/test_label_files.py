@@ -17,13 +17,13 @@ import pytest
 
 from rlaif.data.formats.encodings import UnknownPreferenceError, decoder
 from rlaif.data.formats.pair_files import PairFile
-from rlaif.data.formats.transcripts import instruction_of, messages, transcript, with_turns
 from rlaif.data.label_sets.label_table import LabelTable
 from rlaif.data.sources.files import FilesSource
+from rlaif.data.transcripts import instruction_in, instruction_of, messages, transcript, with_turns
 from rlaif.errors import ConfigError, DataError
 from rlaif.labelers.file import FileLabeler
 from rlaif.tasks.base import Dialogue, Summarization
-from rlaif.types import Comparison, Completion, Prompt
+from rlaif.types import Comparison, Completion, Prompt, Turn
 
 POST = "A post about a cat."
 
@@ -123,7 +123,7 @@ def test_a_value_without_meaning_is_never_guessed(encoding: Any, cell: object) -
 def test_wrong_options_are_listed() -> None:
     with pytest.raises(ConfigError, match=r'labeler\.source="": say who'):
         FileLabeler("a.jsonl", source="")
-    with pytest.raises(ConfigError, match=r"labeler\.format=trl: allowed are hh, table"):
+    with pytest.raises(ConfigError, match=r"labeler\.format=trl: allowed are alpaca_eval, chosen_rejected"):
         FileLabeler("a.jsonl", source="x", format="trl")  # type: ignore[arg-type]
     with pytest.raises(ConfigError) as caught:
         FileLabeler("a.jsonl", source="x", format="hh", columns={"winner": "y"}, preference="index0")
@@ -468,7 +468,46 @@ def test_distilabel_ratings_are_no_probabilities(tmp_path: Path) -> None:
 
 def test_turns_and_messages() -> None:
     dialogue = "\n\nHuman: Hi\n\nAssistant: Hello!\n\nHuman: And now?\n\nAssistant:"
-    assert transcript(messages(dialogue)) + "\n\nAssistant:" == dialogue
-    assert [message["role"] for message in messages(dialogue)] == ["user", "assistant", "user"]
-    assert messages(POST) == [{"role": "user", "content": POST}]
-    assert instruction_of(dialogue) == dialogue and instruction_of(with_turns(" Hi ")) == "Hi"
+    told = messages(Prompt(task="dialogue", text=dialogue))
+    assert transcript(told) + "\n\nAssistant:" == dialogue
+    assert [message["role"] for message in told] == ["user", "assistant", "user"]
+    assert messages(Prompt(task="summarization", text=POST)) == [{"role": "user", "content": POST}]
+    assert instruction_in(dialogue) == dialogue and instruction_in(with_turns(" Hi ")) == "Hi"
+
+
+def test_a_prompt_with_turns_is_told_by_them() -> None:
+    quoting = "What did\n\nHuman: Hi"
+    one = Prompt(task="dialogue", text=with_turns(quoting), turns=(Turn("user", quoting),))
+    assert messages(one) == [{"role": "user", "content": quoting}] and instruction_of(one) == quoting
+    two = Prompt(task="dialogue", text=with_turns("Hi"), turns=(Turn("system", "Be brief."), Turn("user", "Hi")))
+    assert [message["role"] for message in messages(two)] == ["system", "user"]
+    assert instruction_of(two) == "Hi"
+
+
+INDENTED = "    return 1\n"
+
+
+@pytest.mark.parametrize(
+    ("format", "row"),
+    [
+        ("hh", {"chosen": f"{with_turns('Hi')} {INDENTED}", "rejected": f"{with_turns('Hi')} No."}),
+        ("table", {"prompt": "Hi", "first": INDENTED, "second": "No.", "p_first": 1.0}),
+        ("chosen_rejected", {"prompt": "Hi", "chosen": f" {INDENTED}", "rejected": " No."}),
+        (
+            "chosen_rejected",
+            {
+                "prompt": [{"role": "user", "content": "Hi"}],
+                "chosen": [{"role": "assistant", "content": INDENTED}],
+                "rejected": [{"role": "assistant", "content": "No."}],
+            },
+        ),
+        ("alpaca_eval", {"instruction": "Hi", "output_1": INDENTED, "output_2": "No.", "preference": 1.0}),
+        ("distilabel", {"instruction": "Hi", "generations": [INDENTED, "No."], "ratings": [2, 1]}),
+    ],
+)
+def test_a_response_keeps_its_indentation_and_its_place(format: str, row: dict[str, Any], tmp_path: Path) -> None:
+    (pair,) = read(tmp_path, format, [row]).pairs
+    assert INDENTED in (pair.first, pair.second)
+    trimmed = json.loads(json.dumps(row).replace(json.dumps(INDENTED)[1:-1], INDENTED.strip()))
+    (other,) = read(tmp_path, format, [trimmed]).pairs
+    assert (pair.first.strip(), pair.second.strip(), pair.p_first) == (other.first, other.second, other.p_first)

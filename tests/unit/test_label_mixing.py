@@ -112,7 +112,7 @@ def test_every_wrong_entry_is_named(labels: Path, caplog: pytest.LogCaptureFixtu
         "label.mix.a.path: needs a value",
         "label.mix.b=3: must be a dictionary with path, source",
         "label.mix.c.weight=-2: must be a finite number from 0",
-        "label.mix.d.format=trl: allowed are hh, table, chosen_rejected, alpaca_eval, tldr_comparisons, distilabel",
+        "label.mix.d.format=trl: allowed are alpaca_eval, chosen_rejected, distilabel, hh, table, tldr_comparisons",
         "label.weight=-1: must be a finite number from 0",
     ]
     absent = context(labels, a={"path": "absent.csv", "source": "human"})

@@ -19,14 +19,14 @@ import pytest
 from omegaconf import OmegaConf
 
 from rlaif.cli import labels as command
-from rlaif.data.formats.repeated import PairKey
-from rlaif.data.formats.transcripts import messages
 from rlaif.data.label_sets.cards import Card
 from rlaif.data.label_sets.data_set import SplitOptions, write_label_set
 from rlaif.data.label_sets.exports import ExportCounts, ExportOptions, export_rows, write_rows
 from rlaif.data.label_sets.mixing import mix_labels
 from rlaif.data.label_sets.show import label_lines
 from rlaif.data.preferences_io import read_preferences, write_preferences
+from rlaif.data.repeated import PairKey
+from rlaif.data.transcripts import messages
 from rlaif.errors import ConfigError, DataError
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.stages.label_card import write_card
@@ -212,6 +212,10 @@ def test_a_label_that_does_not_count_is_left_out_and_told(
     assert len(json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))) == 1
 
 
+def prompt_of(text: str) -> Prompt:
+    return Prompt(task="dialogue", text=text)
+
+
 def test_trl_gets_messages() -> None:
     rows, _ = exported(LABELS, format="trl", conversational=True)
     assert rows[1]["prompt"] == [
@@ -382,7 +386,11 @@ def test_summary_of_tables_and_of_files(table: Path, tmp_path: Path, capsys: Any
     [
         ("a.jsonl.gz", {"chosen": f"{HI} Hello.", "rejected": f"{HI} No."}, "hh"),
         ("a.jsonl", {"prompt": "Q", "chosen": "x", "rejected": "y"}, "chosen_rejected"),
-        ("a.jsonl", {"chosen": messages(f"{HI} Hello."), "rejected": messages(f"{HI} No.")}, "chosen_rejected"),
+        (
+            "a.jsonl",
+            {"chosen": messages(prompt_of(f"{HI} Hello.")), "rejected": messages(prompt_of(f"{HI} No."))},
+            "chosen_rejected",
+        ),
         ("a.json", {"instruction": "Q", "output_1": "x", "output_2": "y", "preference": 1}, "alpaca_eval"),
         ("a.csv", {"prompt": "Q", "first": "x", "second": "y", "p_first": "1"}, "table"),
         ("a.parquet", {"post": "Q", "a": "x"}, None),

@@ -30,6 +30,7 @@ from rlaif.rollouts.settings import SamplingSettings
 from rlaif.rollouts.step import StepResponses, StepSampler, draw_prompts
 from rlaif.tasks.base import Dialogue
 from rlaif.testing.tiny import make_tiny_model
+from rlaif.tokenization import PromptTokenizer
 from rlaif.types import Completion, Prompt, Sampling
 
 PROMPTS = [Prompt(task="dialogue", text=f"\n\nHuman: Say {n}.\n\nAssistant:") for n in range(8)]
@@ -279,6 +280,17 @@ def test_trailing_symbols_are_not_rewarded(tokenizer: PreTrainedTokenizerBase) -
     assert (stripped.text, stripped.token_ids, stripped.source) == ("Good", (), "policy")
     kept = make_responses(tokenizer).draw(Scripted(tokens), 0).completions[0]
     assert (kept.text, kept.token_ids) == ("Good. ..", tuple(tokens))
+
+
+def test_a_completion_keeps_its_white_space_and_is_judged_without(tokenizer: PreTrainedTokenizerBase) -> None:
+    pieces = PromptTokenizer(tokenizer)
+    for written in ("  Good.\n", "Good.", "\n\tGood. ", " ", ""):
+        tokens = pieces.data_ids(" " + written)
+        completion = Completion(text=pieces.response_text(tokens), token_ids=tuple(tokens))
+        assert completion.text == written
+        assert completion.trimmed == pieces.decode(tokens).strip()
+    for tokens in ([index] for index in range(len(tokenizer))):
+        assert pieces.response_text(tokens).strip() == pieces.decode(tokens).strip()
 
 
 def test_all_problems_of_a_sampler_come_at_once(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -419,7 +419,7 @@ class TestNoLeak:
         assert not {leak for leak in leaks if leak != "rlaif.pocket.weights"}
 
     def test_records_carry_text_and_no_truth(self) -> None:
-        assert {field.name for field in fields(Prompt)} == {"task", "text", "stratum"}
+        assert {field.name for field in fields(Prompt)} == {"task", "text", "stratum", "turns"}
         assert {field.name for field in fields(Completion)} == {"text", "token_ids", "finished", "source"}
         assert {field.name for field in fields(Comparison)} == {"prompt", "first", "second"}
         assert {field.name for field in fields(Demonstration)} == {"prompt", "response"}

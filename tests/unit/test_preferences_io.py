@@ -18,7 +18,7 @@ from rlaif.data.preferences_io import (
     write_samples,
 )
 from rlaif.errors import DataError
-from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt
+from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt, Turn, content_id
 
 PROMPT = Prompt(task="dialogue", text="\n\nHuman: Håll å?\n\nAssistant:", stratum="unseen")
 PAIR = Comparison(
@@ -61,6 +61,52 @@ def test_a_table_from_before_weights_reads_with_weight_one(tmp_path):
     write_preferences(tmp_path / "new.parquet", PREFERENCES[:2])
     pq.write_table(pq.read_table(tmp_path / "new.parquet").drop_columns("weight"), tmp_path / "old.parquet")
     assert read_preferences(tmp_path / "old.parquet") == PREFERENCES[:2]
+
+
+def prompt_with(*turns: Turn) -> Prompt:
+    return Prompt(task="dialogue", text="\n\nHuman: What did\n\nHuman: Hi\n\nAssistant:", turns=turns)
+
+
+QUOTING = prompt_with(Turn("user", "What did\n\nHuman: Hi"))
+"""A user quotes a turn mark: read alone, the text would be two turns."""
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        (Turn("system", "Be brief."), Turn("user", "Hi"), Turn("assistant", "Let me see."), Turn("tool", '{"a": 1}')),
+        QUOTING.turns,
+        (),
+    ],
+)
+def test_turns_come_back_from_labels_and_samples(tmp_path, turns):
+    prompt = Prompt(task="dialogue", text=QUOTING.text, turns=turns)
+    pair = Comparison(prompt=prompt, first=Completion(text="  a\n"), second=Completion(text="b"))
+    write_preferences(tmp_path / "labels.parquet", [Preference(comparison=pair, p_first=1.0)])
+    write_samples(tmp_path / "samples.parquet", [(prompt, (pair.first,))])
+    assert read_preferences(tmp_path / "labels.parquet")[0].comparison == pair
+    assert read_samples(tmp_path / "samples.parquet") == [(prompt, (pair.first,))]
+
+
+def test_a_table_from_before_turns_reads_without_turns(tmp_path):
+    write_preferences(tmp_path / "labels.parquet", PREFERENCES)
+    write_samples(tmp_path / "samples.parquet", [(PROMPT, (PAIR.first,))])
+    for name in ("labels", "samples"):
+        table = pq.read_table(tmp_path / f"{name}.parquet").drop_columns("turns")
+        pq.write_table(table, tmp_path / f"old_{name}.parquet")
+    assert read_preferences(tmp_path / "old_labels.parquet") == PREFERENCES
+    assert read_samples(tmp_path / "old_samples.parquet") == [(PROMPT, (PAIR.first,))]
+
+
+def test_the_id_counts_turns_only_where_they_say_more_than_the_text():
+    by_text = content_id("dialogue", QUOTING.text)
+    assert prompt_with().id == by_text
+    assert prompt_with(Turn("user", "What did"), Turn("user", "Hi")).id == by_text
+    others = [QUOTING, prompt_with(Turn("system", "x"), Turn("user", "What did"), Turn("user", "Hi"))]
+    others.append(prompt_with(Turn("user", "What did"), Turn("tool", "Hi")))
+    assert len({prompt.id for prompt in others} | {by_text}) == 4
+    post = Prompt(task="summarization", text="A post.", turns=(Turn("user", "A post."),))
+    assert post.id == content_id("summarization", "A post.")
 
 
 @pytest.mark.parametrize("weight", [-1.0, math.nan, math.inf])

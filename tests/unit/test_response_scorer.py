@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from rlaif.data.batches.examples import pad_right
-from rlaif.data.formats.transcripts import with_turns
+from rlaif.data.transcripts import with_turns
 from rlaif.errors import ConfigError, EngineError
 from rlaif.labelers.reward_model import RewardModelLabeler
 from rlaif.models.classifier_text import ClassifierText

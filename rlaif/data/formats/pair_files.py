@@ -3,55 +3,47 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import cast
 
+from rlaif import registry
+from rlaif.artifacts.fingerprints import code_digest
+from rlaif.data.formats.base import COLUMNS, LabeledPair, Layout, OddRowError, check_pair
 from rlaif.data.formats.encodings import decoder
-from rlaif.data.formats.layouts import (
-    COLUMNS,
-    OPTIONAL_COLUMNS,
-    LabeledPair,
-    OddRowError,
-    parse_alpaca_eval,
-    parse_chosen_rejected,
-    parse_distilabel,
-    parse_hh,
-    parse_table,
-    parse_tldr,
-)
-from rlaif.data.formats.tables import Row, TableFile
+from rlaif.data.formats.table_files import Row, TableFile
 from rlaif.errors import ConfigError, DataError
 from rlaif.types import content_id
 
-FormatName = Literal["hh", "table", "chosen_rejected", "alpaca_eval", "tldr_comparisons", "distilabel"]
-KeySets = tuple[tuple[str, ...], ...]
+LAYOUTS = "rlaif.layouts"
+"""Entry-point group of the layouts; the value of an entry names a :class:`~rlaif.data.formats.base.Layout`."""
 
 
-class PairFormat(NamedTuple):
-    """How a row is read."""
-
-    parse: Callable[[Mapping[str, object]], LabeledPair]
-    keys: KeySets
-    """What it needs: one of these sets."""
-    has_confidence: bool = False
+def layout_names() -> tuple[str, ...]:
+    """Names of all installed layouts, in alphabetical order; none is imported."""
+    return tuple(component.name for component in registry.components(LAYOUTS))
 
 
-FORMATS: dict[str, PairFormat] = {
-    "hh": PairFormat(parse_hh, (("chosen", "rejected"),)),
-    "table": PairFormat(parse_table, (tuple(COLUMNS[name] for name in COLUMNS if name not in OPTIONAL_COLUMNS),), True),
-    "chosen_rejected": PairFormat(parse_chosen_rejected, (("prompt", "chosen", "rejected"), ("chosen", "rejected"))),
-    "alpaca_eval": PairFormat(
-        parse_alpaca_eval,
-        (
-            ("instruction", "output_1", "output_2", "preference"),
-            ("instruction", "output_1", "output_2", "p_output_2_preferred"),
-        ),
-    ),
-    "tldr_comparisons": PairFormat(parse_tldr, (("info", "summaries", "choice"),), True),
-    "distilabel": PairFormat(parse_distilabel, (("instruction", "generations", "ratings"),)),
-}
+@cache
+def layout_named(name: str) -> Layout:
+    """The layout of that name, which alone is imported.
+
+    Raises:
+        PluginError: It is not installed or cannot be imported.
+    """
+    return cast(Layout, registry.load(LAYOUTS, name))
+
+
+def fitting_layouts(values: Mapping[str, object]) -> list[str]:
+    """Names of the layouts whose keys a row has, the one that needs the most keys and has the fewest forms first."""
+    fits = []
+    for name in layout_names():
+        keys = layout_named(name).keys
+        sizes = [len(needed) for needed in keys if all(key in values for key in needed)]
+        if sizes:
+            fits.append((-max(sizes), len(keys), name))
+    return [name for _, _, name in sorted(fits)]
 
 
 class PairFile:
@@ -60,8 +52,8 @@ class PairFile:
     Args:
         path: JSON lines, a JSON list, CSV or Parquet.
         group: The config group that the options belong to, for messages: ``data``, ``labeler``.
-        format: One of :data:`FORMATS`.
-        columns: Names of the columns of ``format=table`` that differ from :data:`~rlaif.data.formats.layouts.COLUMNS`.
+        format: One of :func:`layout_names`.
+        columns: Names of the columns of ``format=table`` that differ from :data:`~rlaif.data.formats.base.COLUMNS`.
         preference: How the column ``preference`` of ``format=table`` is encoded, see
             :func:`~rlaif.data.formats.encodings.decoder`.
 
@@ -78,19 +70,15 @@ class PairFile:
         columns: Mapping[str, str] | None = None,
         preference: str | Mapping[str, float] = "p_first",
     ) -> None:
-        check_choices(group, format=(format, tuple(FORMATS)))
+        check_choices(group, format=(format, layout_names()))
         self.group = group
         self.format_name = format
         self.columns = {**COLUMNS, **(columns or {})}
         self.preference = preference if isinstance(preference, str) else dict(preference)
+        self.format = layout_named(format)
         self._check_table_options(columns)
-        self.format = FORMATS[format]
-        if format == "table":
-            parse = partial(
-                parse_table, columns=self.columns, decode=decoder(self.preference, f"{self.group}.preference")
-            )
-            keys = tuple(self.columns[name] for name in COLUMNS if name not in OPTIONAL_COLUMNS)
-            self.format = PairFormat(parse, (keys,), True)
+        if self.format.with_columns is not None:
+            self.format = self.format.with_columns(self.columns, decoder(self.preference, f"{group}.preference"))
         self.table = TableFile(Path(path).expanduser(), option=f"{group}.path", expected=self._expected)
 
     @property
@@ -104,9 +92,13 @@ class PairFile:
 
     @property
     def identity(self) -> str:
-        """Hash of the content and of how it is read; not of where the file lies."""
+        """Hash of the content, of how it is read and of the reader's code; not of where the file lies."""
         options = (f"{name}={column}" for name, column in sorted(self.columns.items()))
-        return content_id(self.table.content_hash, self.format_name, str(self.preference), *options)
+        return content_id(self.table.content_hash, self.format_name, str(self.preference), self._reader_code, *options)
+
+    @property
+    def _reader_code(self) -> str:
+        return code_digest([registry.find(LAYOUTS, self.format_name).target.partition(":")[0]])
 
     def rows(self) -> Iterator[Row]:
         """Rows that have the keys of the format.
@@ -150,12 +142,12 @@ class PairFile:
         )
 
     def _hint(self, absent: Sequence[str], values: Mapping[str, object]) -> str:
-        for name, format in FORMATS.items():
-            if name != self.format_name and any(all(key in values for key in keys) for keys in format.keys):
-                return f" ({self.group}.format={name} would fit)"
+        others = [name for name in fitting_layouts(values) if name != self.format_name]
+        if others:
+            return f" ({self.group}.format={others[0]} would fit)"
         near = [name for key in absent for name in difflib.get_close_matches(key, list(values), n=1)]
         hint = f" (did you mean {near[0]!r}?)" if near else ""
-        return f"{hint}; name other columns with {self.group}.columns" if self.format_name == "table" else hint
+        return f"{hint}; name other columns with {self.group}.columns" if self.format.with_columns is not None else hint
 
     def _check_table_options(self, columns: Mapping[str, str] | None) -> None:
         problems = [
@@ -163,7 +155,7 @@ class PairFile:
             for name in columns or {}
             if name not in COLUMNS
         ]
-        if self.format_name != "table":
+        if self.format.with_columns is None:
             given = {"columns": bool(columns), "preference": self.preference != "p_first"}
             problems += [
                 f"{self.group}.{name}: only for {self.group}.format=table; {self.format_name} says it itself"
@@ -181,34 +173,16 @@ def guess_format(path: Path) -> str | None:
         DataError: The file cannot be read.
     """
     values = next(TableFile(path).rows()).values
-    fits = {
-        name: max(map(len, fitting))
-        for name, format in FORMATS.items()
-        if (fitting := [keys for keys in format.keys if all(key in values for key in keys)])
-    }
-    names = sorted(fits, key=lambda name: -fits[name])
+    names = fitting_layouts(values)
     return next((name for name in names if _reads(name, values)), names[0] if names else None)
 
 
 def _reads(name: str, values: Mapping[str, object]) -> bool:
     try:
-        FORMATS[name].parse(values)
+        layout_named(name).parse(values)
     except (OddRowError, DataError):
         return False
     return True
-
-
-def check_pair(pair: LabeledPair) -> None:
-    """What no reader can use.
-
-    Raises:
-        OddRowError: A text is not Unicode, or both responses are the same.
-    """
-    for text in (pair.prompt, pair.first, pair.second):
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise OddRowError("broken Unicode")
-    if pair.first.strip() == pair.second.strip():
-        raise OddRowError("equal responses")
 
 
 def check_choices(group: str, **choices: tuple[str, tuple[str, ...]]) -> None:

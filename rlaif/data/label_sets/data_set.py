@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rlaif.artifacts import atomic_file, atomic_write
-from rlaif.data.formats.repeated import PairKey
+from rlaif.data.held_out import conversation_start
 from rlaif.data.label_sets.cards import SPLITS, Card, SetCounts, card_text, is_card
 from rlaif.data.preferences_io import PREFERENCE_SCHEMA, ROWS_AT_ONCE, batches_of, open_table
-from rlaif.data.split import conversation_start
+from rlaif.data.repeated import PairKey
 from rlaif.errors import ConfigError
 from rlaif.types import content_id
 

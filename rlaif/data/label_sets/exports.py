@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rlaif.artifacts import atomic_file
-from rlaif.data.formats.transcripts import instruction_of, messages
+from rlaif.data.transcripts import instruction_of, messages
 from rlaif.errors import ConfigError
 from rlaif.types import Preference
 

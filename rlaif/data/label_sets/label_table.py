@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rlaif.data.formats.layouts import LabeledPair, OddRowError
+from rlaif.data.formats.base import UNLABELED, LabeledPair, OddRowError
 from rlaif.data.formats.pair_files import PairFile
-from rlaif.data.formats.repeated import CONTRADICTING, REPEATED, PairKey, VoteTable
-from rlaif.data.split import UNLABELED
+from rlaif.data.repeated import CONTRADICTING, REPEATED, PairKey, VoteTable
 from rlaif.errors import DataError
 from rlaif.tasks.base import Task
 from rlaif.types import Comparison, Completion, Preference, Prompt

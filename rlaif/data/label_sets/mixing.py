@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from rlaif.data.formats.pair_files import FormatName, PairFile
-from rlaif.data.formats.repeated import PairKey
-from rlaif.data.formats.transcripts import ASSISTANT_TURN, HUMAN_TURN
+from rlaif.data.formats.pair_files import PairFile
+from rlaif.data.held_out import conversation_start
 from rlaif.data.label_sets.label_table import LabelTable, preferences_of
-from rlaif.data.split import conversation_start
+from rlaif.data.repeated import PairKey
 from rlaif.errors import ConfigError
 from rlaif.tasks.base import Task
-from rlaif.types import Preference, Prompt, content_id
+from rlaif.types import ASSISTANT_TURN, HUMAN_TURN, Preference, Prompt, content_id
 
 
 def mix_labels(parts: Sequence[tuple[Sequence[Preference], float]]) -> tuple[list[Preference], int]:
@@ -70,7 +69,7 @@ class MixFile:
         path: str,
         source: str,
         weight: float = 1.0,
-        format: FormatName = "table",
+        format: str = "table",
         columns: Mapping[str, str] | None = None,
         preference: str | Mapping[str, float] = "p_first",
         confidences: Sequence[float] = (),

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 
-from rlaif.data.formats.repeated import PairKey
 from rlaif.data.label_sets.cards import SPLITS
 from rlaif.data.label_sets.data_set import CARD, DATA, TABLE
+from rlaif.data.repeated import PairKey
 from rlaif.errors import DataError
 from rlaif.types import Judgment, Preference
 

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Literal
 
 from rlaif.data.base import TaskData
-from rlaif.data.formats.pair_files import FormatName, PairFile, check_choices
+from rlaif.data.formats.pair_files import PairFile, check_choices
 from rlaif.data.split import PairOptions, PairReader
 from rlaif.errors import ConfigError
 from rlaif.tasks.base import Task
@@ -22,7 +22,7 @@ class FilesSource:
         path: The file.
         format: ``hh``: two whole transcripts under ``chosen`` and ``rejected``; ``table``: a prompt, two responses and
             a preference in named columns; ``chosen_rejected``: TRL's preference format; ``alpaca_eval``,
-            ``tldr_comparisons``, ``distilabel``: what these publish. See :mod:`rlaif.data.formats.layouts`.
+            ``tldr_comparisons``, ``distilabel``: what these publish. See :mod:`rlaif.data.formats`.
         columns: Names of the columns of ``table`` that differ from ``prompt``, ``first``, ``second``, ``preference``
             (by default ``p_first``), ``confidence`` and ``weight``.
         preference: How the preference of ``table`` is encoded, see :func:`~rlaif.data.formats.encodings.decoder`.
@@ -42,7 +42,7 @@ class FilesSource:
         self,
         path: str,
         *,
-        format: FormatName = "hh",
+        format: str = "hh",
         columns: Mapping[str, str] | None = None,
         preference: str | Mapping[str, float] = "p_first",
         pairs: Literal["dataset", "policy"] = "dataset",

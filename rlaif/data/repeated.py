@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from rlaif.data.formats.layouts import LabeledPair
-from rlaif.data.formats.transcripts import instruction_in
+from rlaif.data.formats.base import LabeledPair
+from rlaif.data.transcripts import instruction_in
 from rlaif.types import content_id
 
 REPEATED = "repeated pair, same label"
