@@ -188,7 +188,7 @@ def _labelers_in(value: object) -> list[object]:
 def _state(labeler: object) -> dict[str, object]:
     """The attributes of an object by name, as its pickle protocol gives them."""
     try:
-        state = labeler.__getstate__()  # type: ignore[attr-defined]
+        state = labeler.__getstate__()
     except Exception:  # a plugin's own method may raise anything; the contract test says that it cannot be pickled
         return {}
     found: dict[str, object] = {}

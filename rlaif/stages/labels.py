@@ -97,9 +97,7 @@ def _labeling(context: Context, team: Team) -> ShardedLabeling:
     if not comparisons:
         raise ConfigError("label: there is no pair to label; every prompt's two samples are identical")
     asked = asking(context, team.directory, rank=team.rank)
-    return ShardedLabeling(
-        build_labeler(context, context.cfg.labeler), comparisons, asked, people_of(context), team
-    )
+    return ShardedLabeling(build_labeler(context, context.cfg.labeler), comparisons, asked, people_of(context), team)
 
 
 def _build(context: Context, directory: Path, display: StageDisplay) -> None:

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from rlaif.evaluation.alignment import labeler_in_words
 from rlaif.evaluation.responses import time_figures
 from rlaif.evaluation.votes import Votes, annotator_votes
+from rlaif.labeling.results import read_labels
 from rlaif.modules.curves import read_curve
 from rlaif.reporting.checks import CheckLimits, run_checks
 from rlaif.reporting.page import write_report
@@ -23,7 +24,6 @@ from rlaif.reporting.records import CurvePoint, ReportInput, SideBySide
 from rlaif.reporting.terminal import RunDisplay
 from rlaif.stages.context import Context
 from rlaif.stages.evaluation import read_figures, read_judged, read_reliability, read_responses
-from rlaif.stages.labels import read_labels
 from rlaif.stages.training import CURVE
 from rlaif.types import Comparison, Preference
 

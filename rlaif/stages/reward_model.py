@@ -44,12 +44,13 @@ def _build(context: Context, directory: Path, display: StageDisplay) -> None:
     if settings.init == "sft":
         spec = ModelSpec(str(context.result("sft")), dtype=spec.dtype)
     model = load_reward_model(spec, seed=derive_seed(context.seed, "reward head"))
-    labels, sources = training_labels(context)
+    mixed = training_labels(context)
+    labels = mixed.labels
     if all(label.p_first is None for label in labels):
         reasons = "; ".join(f"{count} × {reason}" for reason, count in missing_by_reason(labels).items())
         raise ConfigError(f"labels: all {len(labels)} are missing ({reasons}), so there is nothing to learn from")
-    if sources:
-        write_json(directory / SOURCES, sources)
+    if mixed.mixed:
+        write_json(directory / SOURCES, mixed.account())
     data = PreferenceDataModule(
         labels,
         task=context.task,
