@@ -403,7 +403,7 @@ class Broken:
 
 def test_the_kit_finds_every_planted_defect_and_never_raises() -> None:
     results = {result.name: result for result in check_labeler(Broken())}
-    assert [name for name, result in results.items() if result.passed] == ["one label each"]
+    assert [name for name, result in results.items() if result.passed] == ["declares its models", "one label each"]
     assert "prompt, engine" in results["declares itself"].detail
     assert "ZeroDivisionError" in results["odd input"].detail
     biased = PairwiseLabeler(JudgePrompts(), ScriptedJudge(), debias="none")
