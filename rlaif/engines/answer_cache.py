@@ -217,7 +217,9 @@ class AnswerPlace:
         root = Path(self.root)
         if self.place == "none":
             return None
-        return LocalAnswerCache(root / "answers.sqlite") if self.place == "local" else FolderAnswerCache(root / "answers")
+        return (
+            LocalAnswerCache(root / "answers.sqlite") if self.place == "local" else FolderAnswerCache(root / "answers")
+        )
 
     def at(self, directory: Path) -> AnswerPlace:
         """The same kind of cache in another directory."""

@@ -126,13 +126,13 @@ def check_declared(labeler: object) -> None:
             if engine is not None and not is_engine(engine):
                 raise PluginError(
                     f"{_name(part)}: engines={declared(part, 'engines')!r}: the attribute {name} holds a "
-                    f"{type(engine).__name__}, which is no engine (it lacks score, generate, rendered or num_tokens)"
+                    f"{type(engine).__name__}, which is no engine (it lacks score or generate)"
                 )
 
 
 def is_engine(value: object) -> bool:
-    """True for what has the methods of an :class:`~rlaif.engines.base.Engine`."""
-    return all(callable(getattr(type(value), name, None)) for name in ("score", "generate", "rendered", "num_tokens"))
+    """True for what answers as an :class:`~rlaif.engines.base.Engine` does; its own contract test asks for the rest."""
+    return all(callable(getattr(type(value), name, None)) for name in ("score", "generate"))
 
 
 def holds_engine(value: object) -> bool:
@@ -188,7 +188,7 @@ def _labelers_in(value: object) -> list[object]:
 def _state(labeler: object) -> dict[str, object]:
     """The attributes of an object by name, as its pickle protocol gives them."""
     try:
-        state = labeler.__getstate__()  # type: ignore[attr-defined]
+        state = labeler.__getstate__()
     except Exception:  # a plugin's own method may raise anything; the contract test says that it cannot be pickled
         return {}
     found: dict[str, object] = {}

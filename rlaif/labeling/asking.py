@@ -103,7 +103,7 @@ class Asking:
         Raises:
             GateStopped: A limit is reached.
         """
-        place = self.directory or self.answers.root
+        place = self.directory or Path(self.answers.root)
         self.budget.check(self.ledger, self.prices, place)
 
     def label(

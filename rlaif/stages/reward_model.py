@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from rlaif.artifacts.curve import CURVE, read_curve
 from rlaif.data.batches.modules import PreferenceDataModule
-from rlaif.data.label_sets.mixture import Mixture
+from rlaif.data.label_sets.mixing import MixSettings
 from rlaif.errors import ConfigError
 from rlaif.functional.seeds import derive_seed
 from rlaif.labeling.missing import missing_by_reason, reasons_in_words
@@ -31,7 +31,7 @@ class RewardModelStage(Stage):
         model: The model before SFT, whose weights it starts from with ``init=base``; its tokenizer.
         task: Says what text a policy continues.
         settings: Config group ``reward_model``.
-        mixture: Weight of this run's labels, and labels of further sources.
+        mix: Weight of this run's labels, and labels of further sources.
         precision: Number format of the computation (``trainer.precision``).
     """
 
@@ -42,13 +42,13 @@ class RewardModelStage(Stage):
         model: ModelSpec,
         task: Task,
         settings: RewardModelSettings,
-        mixture: Mixture,
+        mix: MixSettings,
         precision: str = "32-true",
     ) -> None:
         self.model = model
         self.task = task
         self.settings = settings
-        self.mixture = mixture
+        self.mix = mix
         self.precision = precision
 
     def reads(self) -> Mapping[str, Reads]:
@@ -56,7 +56,7 @@ class RewardModelStage(Stage):
         roles = {"labels": Reads(kind="labels"), "prompts": Reads(kind="label_prompts", optional=True, hashed=False)}
         if self.settings.init == "sft":
             roles["init"] = Reads(kind="policy", by="sft")
-        if self.mixture.files:
+        if self.mix.files:
             roles["held_out"] = Reads(kind="held_out_prompts")
             roles["held_out_pairs"] = Reads(kind="held_out_pairs")
         return roles
@@ -88,15 +88,15 @@ class RewardModelStage(Stage):
         )
         train_supervised(work, self.settings.module(model), data, self.settings, tokenizer)
 
-    def _labels(self, work: Work) -> Sequence[Preference]:
+    def _labels(self, work: Work) -> list[Preference]:
         labels = read_labels(work.path("labels"))
-        if not self.mixture.changes_nothing:
+        if not self.mix.changes_nothing:
             held_out = []
             if work.has("held_out"):
                 held_out += work.data("held_out").eval_prompts
                 held_out += [label.comparison.prompt for label in work.data("held_out_pairs").eval_preferences]
-            mixed = self.mixture.mix(labels, self.task, held_out)
-            (work.directory / SOURCES).write_text(json.dumps(mixed.account, indent=1, sort_keys=True) + "\n")
+            mixed = self.mix.mixed(labels, self.task, held_out)
+            (work.directory / SOURCES).write_text(json.dumps(mixed.account(), indent=1, sort_keys=True) + "\n")
             labels = mixed.labels
         if all(label.p_first is None for label in labels):
             reasons = reasons_in_words(missing_by_reason(labels))
