@@ -21,7 +21,7 @@ from rlaif.cli.messages import report_error
 from rlaif.config.check import compose
 from rlaif.config.paths import conf_dir, option_files, plugin_conf_dir
 from rlaif.config.search_path import shadowed_options
-from rlaif.config.signatures import SignatureError, read_signature
+from rlaif.signatures import SignatureError, read_signature
 from rlaif.errors import PluginError, RlaifError
 
 COMMAND = "rlaif-plugins"

@@ -13,7 +13,7 @@ from omegaconf._utils import split_key
 
 from rlaif import registry
 from rlaif.config.paths import near_miss
-from rlaif.config.signatures import SignatureError, read_signature
+from rlaif.signatures import SignatureError, read_signature
 from rlaif.config.values import show
 
 _EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit"}

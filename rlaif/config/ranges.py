@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rlaif.config.paths import near_miss
-from rlaif.config.signatures import read_signature
+from rlaif.signatures import read_signature
 from rlaif.config.values import show
 
 _LIMITS, _LIMITS_CLASS = "evaluation.limits", "rlaif.reporting.checks.CheckLimits"

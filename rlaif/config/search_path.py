@@ -13,7 +13,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from rlaif import registry
 from rlaif.config.paths import conf_dir, option_files, plugin_conf_dir
-from rlaif.config.signatures import NOT_LITERAL, Signature, SignatureError, read_signature
+from rlaif.signatures import NOT_LITERAL, Signature, SignatureError, read_signature
 from rlaif.errors import PluginError
 
 LABELER_PARTS = {"prompt": "base", "engine": "transformers"}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rlaif.config.signatures import NOT_LITERAL, SignatureError, read_signature
+from rlaif.signatures import NOT_LITERAL, SignatureError, read_signature
 
 
 @pytest.mark.parametrize(

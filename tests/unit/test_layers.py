@@ -12,7 +12,8 @@ import rlaif
 
 LAYERS = (
     "errors types",
-    "functional registry artifacts",
+    "functional registry runtime ranges kinds signatures",
+    "artifacts",
     "metrics inference tasks",
     "tokenization prompts",
     "data",
