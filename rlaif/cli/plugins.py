@@ -21,8 +21,8 @@ from rlaif.cli.messages import report_error
 from rlaif.config.check import compose
 from rlaif.config.paths import conf_dir, option_files, plugin_conf_dir
 from rlaif.config.search_path import shadowed_options
-from rlaif.signatures import SignatureError, read_signature
 from rlaif.errors import PluginError, RlaifError
+from rlaif.signatures import SignatureError, read_signature
 
 COMMAND = "rlaif-plugins"
 

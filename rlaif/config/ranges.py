@@ -9,8 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rlaif.config.paths import near_miss
-from rlaif.signatures import read_signature
 from rlaif.config.values import show
+from rlaif.signatures import read_signature
 
 _LIMITS, _LIMITS_CLASS = "evaluation.limits", "rlaif.reporting.checks.CheckLimits"
 

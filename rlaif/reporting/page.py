@@ -11,9 +11,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from rlaif.artifacts import atomic_write
-from rlaif.reporting import plots
 from rlaif.evaluation.attacks import all_attacks
 from rlaif.evaluation.probe import HEADINGS, by_attack
+from rlaif.reporting import plots
 from rlaif.reporting.catalog import (
     GROUPS,
     describe,
