@@ -27,3 +27,7 @@ class Reads:
     """Name of another role of the same stage, which must not take the same result."""
     hashed: bool = True
     """False when the result only has to exist first: its content does not change what the stage makes."""
+    at: str | None = None
+    """Where the result lies, when an option names it: a step of this run, ``run:DIR/step``, or a directory."""
+    option: str = ""
+    """The option that ``at`` comes from, as a person types it."""

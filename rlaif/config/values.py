@@ -79,7 +79,7 @@ def _broken_leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         except OmegaConfBaseException as error:
             yield path, f"{path}: {str(error).splitlines()[0]}"
             continue
-        if isinstance(value, DictConfig | ListConfig):
+        if isinstance(value, DictConfig | ListConfig) and not OmegaConf.is_interpolation(node, key):
             yield from _broken_leaves(value, path)
 
 

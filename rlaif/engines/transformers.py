@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rlaif.inference.forward import Forward
     from rlaif.inference.prefill import PrefixStore
-    from rlaif.inference.sample import Rollouts
+    from rlaif.inference.sample import SampledTokens
     from rlaif.inference.stops import StopStrings
     from rlaif.tokenization import PromptTokenizer
 
@@ -297,7 +297,7 @@ def _option_scores(logprobs: list[float] | None, num_prompt_tokens: int, reason:
     )
 
 
-def _replies(rollouts: Rollouts) -> list[_Reply]:
+def _replies(rollouts: SampledTokens) -> list[_Reply]:
     lengths = rollouts.mask_BT.sum(1).tolist()
     return [
         _Reply(tuple(tokens[:length]), finished, math.isfinite(total))

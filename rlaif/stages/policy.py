@@ -8,21 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 from rlaif.data.preferences_io import read_samples
 from rlaif.engines.answer_cache import open_cache
 from rlaif.engines.spending import Ledger
 from rlaif.labelers.base import Rater
-from rlaif.labelers.convert import AgainstReference
 from rlaif.labeling.cost import cost_figures
 from rlaif.labeling.wrapping import wrap_engines
 from rlaif.models.load import ModelSpec, load_causal_lm
 from rlaif.modules.curves import read_curve
-from rlaif.modules.settings import PolicySettings
-from rlaif.rewards.base import Reward
-from rlaif.rewards.labeler import LabelerReward
-from rlaif.rewards.reward_model import RewardModelReward
+from rlaif.modules.policy import PolicySettings
+from rlaif.rewards.base import Reward, RewardResources
 from rlaif.stages.context import Context, component_code, num_devices, num_machines, prompts_id, write_json
 from rlaif.stages.labelers import build_labeler, labeler_options
 from rlaif.stages.labels import COST, COUNTED, prices_and_budget
@@ -44,7 +40,7 @@ NUM_STANDARD_PROMPTS = 512
 def _options(context: Context) -> dict[str, object]:
     options: dict[str, object] = {
         "policy": context.options_of("policy"),
-        "reward": context.options_of("reward"),
+        "reward": _own_reward_options(context),
         "dtype": context.model_spec.dtype,
         "precision": context.precision,
         "prompts": prompts_id(context.data.policy_prompts),
@@ -57,41 +53,63 @@ def _options(context: Context) -> dict[str, object]:
 
 def rewards_by_labeler(context: Context) -> bool:
     """True for direct RLAIF."""
-    return OmegaConf.select(context.cfg.reward, "_target_") == f"{LabelerReward.__module__}.{LabelerReward.__name__}"
+    return "labeler" in context.cfg.reward
+
+
+def build_reward(context: Context) -> Reward:
+    """The reward as configured; its labeler may be this run's own SFT policy."""
+    if not rewards_by_labeler(context):
+        return cast(Reward, instantiate(context.cfg.reward))
+    make = instantiate(_own_reward_options(context), _partial_=True)
+    return cast(Reward, make(labeler=build_labeler(context, context.cfg.labeler)))
+
+
+def _own_reward_options(context: Context) -> dict[str, object]:
+    """Without those of the labeler, whose identity counts as it says itself."""
+    return {name: value for name, value in context.options_of("reward").items() if name != "labeler"}
+
+
+def composed_reward(context: Context) -> Reward:
+    """The run's reward as composed, to look at: its labeler may name a model that is still to be trained."""
+    return cast(Reward, instantiate(context.cfg.reward))
 
 
 def load_reward(context: Context, directory: Path, display: StageDisplay) -> Reward:
-    """What the policy is rewarded by, in units of the SFT policy's own samples where it is ``standardized``.
+    """What the policy is rewarded by.
 
     A labeler's answers are kept in the stage's directory, so that a killed run scores nothing again and ends as if it
     had not been killed; answers of other runs, made in batches of other responses, could differ in the last digit.
     """
-    reward = cast(Reward, instantiate(context.cfg.reward))
-    if isinstance(reward, RewardModelReward):
-        reward.load(context.result("reward_model"), task=context.task)
-        return reward.standardize(*_sft_samples(context, display))
-    if isinstance(reward, LabelerReward):
-        prices, budget = prices_and_budget(context)
-        scores = directory / SCORES
+    scores = directory / SCORES
+    prices, budget = prices_and_budget(context)
+    ledgers: list[Ledger] = []
+
+    def asking(rater: Rater) -> Rater:
         place = context.cfg.label.cache
         counted = open_cache(place, scores / COUNTED)
-        ledger = Ledger(scores, rank=int(os.environ.get("RANK", "0")), counted=counted)
-        rater = wrap_engines(_rater(context, display), cache=open_cache(place, scores), ledger=ledger)
-        reward.use(rater, before_asking=lambda: budget.check(ledger, prices, directory))
-        return reward.standardize(*_sft_samples(context, display)) if reward.standardized else reward
-    return reward
+        ledgers.append(Ledger(scores, rank=int(os.environ.get("RANK", "0")), counted=counted))
+        return wrap_engines(rater, cache=open_cache(place, scores), ledger=ledgers[0])
+
+    reward = build_reward(context)
+    resources = RewardResources(
+        task=context.task,
+        inputs={role: context.result(reads.kind) for role, reads in reward.reads().items()},
+        directory=directory,
+        samples=lambda: _sft_samples(context, display),
+        references=lambda: _references(context, display),
+        asking=asking,
+        before_asking=lambda: budget.check(ledgers[0], prices, directory),
+    )
+    return reward.prepare(resources)
 
 
-def _rater(context: Context, display: StageDisplay) -> Rater:
-    """This run's labeler; one that compares pairs holds each response against one of the SFT policy's."""
-    labeler = build_labeler(context, context.cfg.labeler)
-    if isinstance(labeler, Rater):
-        return labeler
+def _references(context: Context, display: StageDisplay) -> dict[str, Completion]:
+    """A response of the SFT policy to each prompt, which a labeler of pairs compares with."""
     prompts = context.data.policy_prompts
     drawn = draw_completions(
         context, context.result("sft"), prompts, display, num_samples=1, source="sft", purpose="reference"
     )
-    return AgainstReference(labeler, {prompt.id: item for prompt, (item,) in zip(prompts, drawn, strict=True)})
+    return {prompt.id: item for prompt, (item,) in zip(prompts, drawn, strict=True)}
 
 
 def _sft_samples(context: Context, display: StageDisplay) -> tuple[list[Prompt], list[Completion]]:
@@ -126,7 +144,7 @@ def _build(context: Context, directory: Path, display: StageDisplay) -> None:
         directory,
         display,
         module,
-        max_steps=settings.steps,
+        max_steps=module.num_optimizer_steps,
         max_grad_norm=settings.max_grad_norm,
         accumulate_grad_batches=module.num_minibatches(world_size),
     )

@@ -14,7 +14,7 @@ from rlaif.functional.seeds import derive_seed
 from rlaif.labeling.run import missing_by_reason
 from rlaif.models.load import ModelSpec, load_reward_model
 from rlaif.modules.curves import read_curve
-from rlaif.modules.settings import RewardModelSettings
+from rlaif.modules.reward_model import RewardModelSettings
 from rlaif.stages.context import Context, write_json
 from rlaif.stages.mixing import mix_options, training_labels
 from rlaif.stages.stage import Stage
@@ -54,8 +54,8 @@ def _build(context: Context, directory: Path, display: StageDisplay) -> None:
         labels,
         task=context.task,
         tokenizer=context.tokenizer,
+        batching=settings.batching,
         seed=context.seed,
-        **settings.batching(),
     )
     train_supervised(context, directory, display, settings.module(model), data, settings)
 

@@ -28,7 +28,7 @@ from rlaif.stages.gate import GATE, show_gate
 from rlaif.stages.labelers import asks_own_model
 from rlaif.stages.labels import LABEL, prices_and_budget
 from rlaif.stages.mixing import check_mix
-from rlaif.stages.policy import POLICY, rewards_by_labeler
+from rlaif.stages.policy import POLICY, composed_reward, rewards_by_labeler
 from rlaif.stages.pretraining import pretrain_pocket_models
 from rlaif.stages.probe import PROBE, check_probe, report_probe
 from rlaif.stages.report import report_run
@@ -144,7 +144,7 @@ def _check_reward(context: Context, names: Sequence[str]) -> None:
         raise ConfigError(
             "reward=labeler: this pipeline trains a reward model that nothing would use; add pipeline=direct"
         )
-    if not by_labeler and not trains and "RewardModelReward" in str(context.cfg.reward.get("_target_")):
+    if not by_labeler and not trains and "reward_model" in composed_reward(context).reads():
         raise ConfigError(
             "reward=reward_model: this pipeline trains no reward model; add reward=labeler or pipeline=rlaif"
         )

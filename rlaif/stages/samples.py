@@ -7,21 +7,19 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlaif.data.batches.examples import pad_id, prompt_ids
 from rlaif.data.preferences_io import read_samples, write_samples
-from rlaif.functional.seeds import derive_seed
-from rlaif.inference.sample import sample
-from rlaif.models.load import ModelSpec, load_causal_lm
+from rlaif.rollouts import responses
+from rlaif.rollouts.sampler import LocalSampler
+from rlaif.rollouts.settings import SamplingSettings
 from rlaif.stages.context import Context, prompts_id
 from rlaif.stages.stage import Stage
-from rlaif.tokenization import PromptTokenizer
-from rlaif.types import Comparison, Completion, Prompt, Sampling
+from rlaif.types import Comparison, Completion, Prompt
 
 if TYPE_CHECKING:
     from rlaif.reporting.terminal import StageDisplay
 
-PROMPTS_AT_ONCE = 64
 SAMPLES = "samples.parquet"
+SAMPLING = ("temperature", "max_new_tokens", "max_prompt_tokens")
 
 
 def draw_completions(
@@ -45,44 +43,24 @@ def draw_completions(
         source: Who answers, stored with each completion.
         purpose: Names the draw, so that two draws of one model differ.
     """
-    model = load_causal_lm(ModelSpec(str(folder), dtype=context.model_spec.dtype))
-    tokenizer = PromptTokenizer(context.tokenizer)
     options = context.cfg.policy
-    sampling = Sampling(max_new_tokens=options.max_new_tokens, temperature=options.temperature)
-    progress = display.progress(len(prompts), unit="prompts")
-    drawn: list[tuple[Completion, ...]] = []
-    for start in range(0, len(prompts), PROMPTS_AT_ONCE):
-        part = prompts[start : start + PROMPTS_AT_ONCE]
-        rollouts = sample(
-            model,
-            [ids[-options.max_prompt_tokens :] for ids in prompt_ids(tokenizer, context.task, part)],
-            num_samples=num_samples,
-            sampling=sampling,
-            eos_id=int(context.tokenizer.eos_token_id),
-            pad_id=pad_id(context.tokenizer),
-            seeds=[derive_seed(context.seed, purpose, p.id, number) for p in part for number in range(num_samples)],
-        )
-        lengths = rollouts.mask_BT.sum(-1).tolist()
-        completions = [
-            Completion(
-                text=tokenizer.decode(tokens[:length]).strip(),
-                token_ids=tuple(tokens[:length]),
-                finished=finished,
-                source=source,
-            )
-            for tokens, length, finished in zip(
-                rollouts.tokens_BT.tolist(), lengths, rollouts.finished_B.tolist(), strict=True
-            )
-        ]
-        drawn += [tuple(completions[i : i + num_samples]) for i in range(0, len(completions), num_samples)]
-        progress(len(drawn), len(prompts))
-    return drawn
+    return responses.draw_completions(
+        LocalSampler.of_folder(folder, context.tokenizer, dtype=context.model_spec.dtype),
+        context.tokenizer,
+        context.task,
+        prompts,
+        num_samples=num_samples,
+        settings=SamplingSettings(**{name: options[name] for name in SAMPLING}),
+        seed=context.seed,
+        purpose=purpose,
+        source=source,
+        progress=display.progress(len(prompts), unit="prompts"),
+    )
 
 
 def sampling_options(context: Context) -> dict[str, object]:
     """The options that draws depend on."""
-    names = ("temperature", "max_new_tokens", "max_prompt_tokens")
-    return {name: context.cfg.policy[name] for name in names}
+    return {name: context.cfg.policy[name] for name in SAMPLING}
 
 
 def _options(context: Context) -> dict[str, object]:

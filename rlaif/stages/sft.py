@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from rlaif.data.batches.modules import SFTDataModule
 from rlaif.models.load import load_causal_lm
 from rlaif.modules.curves import read_curve
-from rlaif.modules.settings import SFTSettings
+from rlaif.modules.sft import SFTSettings
 from rlaif.stages.context import Context, demonstrations_id
 from rlaif.stages.stage import Stage
 from rlaif.stages.training import CURVE, train_supervised
@@ -40,8 +40,8 @@ def _build(context: Context, directory: Path, display: StageDisplay) -> None:
         context.data.demonstrations,
         task=context.task,
         tokenizer=context.tokenizer,
+        batching=settings.batching,
         seed=context.seed,
-        **settings.batching(),
     )
     train_supervised(context, directory, display, settings.module(model), data, settings)
 

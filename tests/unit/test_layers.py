@@ -11,7 +11,7 @@ import pytest
 import rlaif
 
 LAYERS = (
-    "errors types",
+    "errors types roles",
     "functional registry runtime ranges kinds signatures",
     "artifacts",
     "metrics inference tasks",
@@ -19,7 +19,7 @@ LAYERS = (
     "data",
     "models pocket",
     "engines",
-    "labelers",
+    "labelers rollouts",
     "labeling rewards objectives",
     "modules",
     "evaluation reporting",

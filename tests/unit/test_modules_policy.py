@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,16 +14,21 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from rlaif.errors import ConfigError
 from rlaif.models.load import load_causal_lm
 from rlaif.modules.curves import CurveWriter, read_curve
+from rlaif.modules.optim import OptimizerSettings
 from rlaif.modules.policy import PolicyModule
-from rlaif.modules.rollouts import ResponseSampler, draw_prompts
 from rlaif.modules.trainer import build_trainer, fit
-from rlaif.objectives.base import Objective
+from rlaif.objectives.base import RolloutObjective
 from rlaif.objectives.reinforce import Reinforce
 from rlaif.objectives.rloo import Rloo
-from rlaif.rewards.base import RewardBatch
+from rlaif.rewards.base import RewardBatch, RewardResources
+from rlaif.roles import Reads
+from rlaif.rollouts.batch import Rollouts
+from rlaif.rollouts.sampler import LocalSampler
+from rlaif.rollouts.settings import SamplingSettings
+from rlaif.rollouts.step import StepSampler, draw_prompts
 from rlaif.tasks.base import Dialogue
 from rlaif.testing.tiny import make_tiny_model
-from rlaif.types import Completion, Prompt
+from rlaif.types import Completion, Prompt, Sampling
 
 PROMPTS = [Prompt(task="dialogue", text=f"\n\nHuman: Say {n}.\n\nAssistant:") for n in range(8)]
 
@@ -35,7 +40,15 @@ class TokenReward:
         self.token = token
         self.missing_every = missing_every
 
-    def __call__(self, prompts: Sequence[Prompt], responses: Sequence[Completion]) -> RewardBatch:
+    def reads(self) -> Mapping[str, Reads]:
+        return {}
+
+    def prepare(self, resources: RewardResources) -> TokenReward:
+        return self
+
+    def __call__(
+        self, prompts: Sequence[Prompt], responses: Sequence[Completion], *, samples_per_prompt: int = 1
+    ) -> RewardBatch:
         values_B = torch.tensor([float(self.token in response.token_ids) for response in responses])
         if self.missing_every:
             values_B[:: self.missing_every] = float("nan")
@@ -55,9 +68,12 @@ def tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(folder)
 
 
-def make_sampler(tokenizer: PreTrainedTokenizerBase, **options: object) -> ResponseSampler:
-    defaults = {"prompts_per_step": 8, "samples_per_prompt": 4, "temperature": 1.0, "max_new_tokens": 2, "seed": 1}
-    return ResponseSampler(tokenizer, task=Dialogue(), prompts=PROMPTS, **(defaults | options))  # type: ignore[arg-type]
+def make_responses(
+    tokenizer: PreTrainedTokenizerBase, *, temperature: float = 1.0, max_new_tokens: int = 2, **options: object
+) -> StepSampler:
+    defaults = {"prompts_per_step": 8, "samples_per_prompt": 4, "seed": 1}
+    settings = SamplingSettings(temperature=temperature, max_new_tokens=max_new_tokens)
+    return StepSampler(tokenizer, task=Dialogue(), prompts=PROMPTS, settings=settings, **(defaults | options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -65,18 +81,19 @@ def make_sampler(tokenizer: PreTrainedTokenizerBase, **options: object) -> Respo
     [(Reinforce(), 0), (Reinforce(kl="loss"), 0), (Reinforce(), 5), (Rloo(), 0), (Rloo(), 5)],
 )
 def test_a_rewarded_token_becomes_likelier(
-    objective: Objective, missing_every: int, folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+    objective: RolloutObjective, missing_every: int, folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
     steps = 40
+    policy = load_causal_lm(str(folder))
     module = PolicyModule(
-        load_causal_lm(str(folder)),
+        policy,
         reference=load_causal_lm(str(folder)),
-        sampler=make_sampler(tokenizer),
+        sampler=LocalSampler.of_model(policy, tokenizer),
+        responses=make_responses(tokenizer),
         reward=TokenReward(next_token(folder, tokenizer), missing_every),
         objective=objective,
-        optimizer=torch.optim.AdamW,
+        optimization=OptimizerSettings(optimizer=torch.optim.AdamW, lr=1e-2),
         steps=steps,
-        lr=1e-2,
         value_lr=5e-2,
     )
     curve = tmp_path / "curve.jsonl"
@@ -110,26 +127,48 @@ def test_every_prompt_has_its_turn_before_one_comes_again() -> None:
 
 
 def test_a_step_is_drawn_alike_by_one_and_by_two_processes(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
-    sampler, policy = make_sampler(tokenizer, max_new_tokens=5), load_causal_lm(str(folder))
-    prompts, completions, _ = sampler.draw(policy, 3)
-    halves = [sampler.draw(policy, 3, rank=rank, world_size=2) for rank in range(2)]
-    assert [*halves[0][0], *halves[1][0]] == prompts
-    assert [*halves[0][1], *halves[1][1]] == completions
-    assert sampler.draw(policy, 4)[1] != completions
+    responses = make_responses(tokenizer, max_new_tokens=5)
+    sampler = LocalSampler.of_model(load_causal_lm(str(folder)), tokenizer)
+    whole = responses.draw(sampler, 3)
+    first, second = (responses.draw(sampler, 3, rank=rank, world_size=2) for rank in range(2))
+    assert [*first.prompts, *second.prompts] == whole.prompts
+    assert [*first.completions, *second.completions] == whole.completions
+    assert responses.draw(sampler, 4).completions != whole.completions
+
+
+class Scripted:
+    """A sampler that gives the same tokens for every prompt."""
+
+    def __init__(self, tokens: list[int]) -> None:
+        self.tokens = tokens
+
+    def sample(
+        self, prompt_ids: Sequence[Sequence[int]], *, num_samples: int, sampling: Sampling, seeds: Sequence[int]
+    ) -> Rollouts:
+        tokens_BT = torch.tensor([self.tokens] * len(seeds))
+        return Rollouts(
+            prompt_ids=[list(ids) for ids in prompt_ids],
+            tokens_BT=tokens_BT,
+            mask_BT=torch.ones_like(tokens_BT, dtype=torch.bool),
+            finished_B=torch.ones(len(seeds), dtype=torch.bool),
+            samples_per_prompt=num_samples,
+        )
+
+    def load(self, weights: Mapping[str, torch.Tensor], version: int) -> None:
+        pass
 
 
 def test_trailing_symbols_are_not_rewarded(tokenizer: PreTrainedTokenizerBase) -> None:
-    sampler = make_sampler(tokenizer, strip_trailing=". ")
     tokens = tokenizer(" Good. ..")["input_ids"]
-    stripped = sampler._completion(tokens, True)
-    assert (stripped.text, stripped.token_ids) == ("Good", ())
-    kept = make_sampler(tokenizer)._completion(tokens, True)
+    stripped = make_responses(tokenizer, strip_trailing=". ").draw(Scripted(tokens), 0).completions[0]
+    assert (stripped.text, stripped.token_ids, stripped.source) == ("Good", (), "policy")
+    kept = make_responses(tokenizer).draw(Scripted(tokens), 0).completions[0]
     assert (kept.text, kept.token_ids) == ("Good. ..", tuple(tokens))
 
 
 def test_all_problems_of_a_sampler_come_at_once(tokenizer: PreTrainedTokenizerBase) -> None:
     with pytest.raises(ConfigError) as caught:
-        make_sampler(tokenizer, prompts_per_step=0, temperature=0.0)
+        make_responses(tokenizer, prompts_per_step=0, temperature=0.0)
     assert [problem.split("=")[0] for problem in caught.value.problems] == [
         "policy.prompts_per_step",
         "policy.temperature",
