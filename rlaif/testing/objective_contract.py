@@ -1,4 +1,4 @@
-"""The contracts of objectives as checks: ``rlaif-plugins check policy/objective=NAME``, ``policy/pair_objective=NAME``."""
+"""The contracts of objectives as checks: ``rlaif-plugins check policy/objective=NAME`` and the like for pairs."""
 
 from __future__ import annotations
 
