@@ -1,4 +1,4 @@
-"""What decides whether results of a plugin are used again: code behind ``importlib``, task options, stable identities."""
+"""What decides whether results of a plugin are used again: its code, its options, a stable identity."""
 
 from __future__ import annotations
 

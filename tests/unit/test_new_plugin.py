@@ -1,4 +1,4 @@
-"""``rlaif-plugins new``: each kind of package passes its own test and the contract, and is refused where it cannot be."""
+"""``rlaif-plugins new``: each kind of package passes its own test and the contract of its kind."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,12 +30,14 @@ def make(directory: Path, kind: str) -> Path:
     return directory / name
 
 
-@pytest.fixture
-def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    made = [make(tmp_path, kind) for kind in KINDS]
-    for path in (tmp_path / "site", *(package / "src" for package in made)):
-        monkeypatch.syspath_prepend(path)
-    return made
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
+    directory = tmp_path_factory.mktemp("packages")
+    made = [make(directory, kind) for kind in KINDS]
+    with pytest.MonkeyPatch.context() as patch:
+        for path in (directory / "site", *(package / "src" for package in made)):
+            patch.syspath_prepend(path)
+        yield made
 
 
 def test_every_kind_passes_its_own_test(packages: list[Path], tmp_path: Path) -> None:
