@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rlaif.config.signatures import read_signature
 from rlaif.config.values import show
 from rlaif.near_miss import near_miss
+from rlaif.signatures import read_signature
 
 _LIMITS, _LIMITS_CLASS = "evaluation.limits", "rlaif.reporting.checks.CheckLimits"
 

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from rlaif import registry
 from rlaif.config.paths import conf_dir, plugin_conf_dir
-from rlaif.config.signatures import NOT_LITERAL, SignatureError, read_signature
+from rlaif.signatures import NOT_LITERAL, SignatureError, read_signature
 from rlaif.errors import PluginError
 
 

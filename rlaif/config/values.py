@@ -8,8 +8,8 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rlaif.config.signatures import SignatureError, read_signature
 from rlaif.near_miss import near_miss
+from rlaif.signatures import SignatureError, read_signature
 
 INSTANTIATE_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 
@@ -106,6 +106,8 @@ def _component_problems(path: str, node: DictConfig, skip: set[str]) -> list[str
             hint = f"; did you mean {near}?" if near else ""
             hint = hint or (f": {target.rpartition('.')[2]} goes without" if str(parameter.kind) == "null" else "")
             problems.append(f"{where}={show(plain)}: must be {parameter.kind}{hint}")
+        elif parameter.kind.is_out_of_bounds(plain):
+            problems.append(f"{where}={show(plain)}: {parameter.kind.bounds}")
     return problems
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from rlaif.errors import ConfigError, EngineError
 from rlaif.functional.seeds import derive_seed
 from rlaif.models.load import DTYPES, ModelSpec, load_causal_lm, load_tokenizer, model_identity
+from rlaif.runtime import Runtime
 from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt, content_id
 
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ class TransformersEngine:
         model: str = "pocket:L",
         *,
         dtype: str = "float32",
-        device: str = "auto",
-        batch_size: int | None = None,
+        device: Runtime[str] = "auto",
+        batch_size: Runtime[int | None] = None,
         attn_implementation: Literal["sdpa", "eager"] = "sdpa",
         max_context: int | None = None,
         revision: str | None = None,

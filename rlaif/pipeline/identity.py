@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rlaif.artifacts import code_digest, fingerprint
-from rlaif.config.signatures import read_signature
+from rlaif.signatures import read_signature
 from rlaif.pipeline.compose import Arguments, construct, leaves
 from rlaif.pipeline.graph import STEP
 

@@ -65,7 +65,7 @@ def test_every_key_of_every_yaml_has_a_comment_above(option: str) -> None:
 
 
 def test_keys_stand_in_the_order_of_the_constructor() -> None:
-    from rlaif.config.signatures import read_signature
+    from rlaif.signatures import read_signature
 
     for option in sorted(option_files(conf_dir())):
         loaded = yaml.safe_load((conf_dir() / f"{option}.yaml").read_text()) or {}

@@ -12,7 +12,8 @@ import rlaif
 
 LAYERS = (
     "errors types roles",
-    "functional registry artifacts runtime",
+    "functional registry runtime ranges kinds signatures",
+    "artifacts",
     "metrics inference tasks",
     "tokenization prompts",
     "data",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from rlaif.ranges import Bounds
+
 _WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "list": "a list [a,b]",
           "dict": "a dictionary"}  # fmt: skip
 
@@ -22,6 +24,8 @@ class Kind:
     """True when an object of some class is allowed: a config with a ``_target_``."""
     anything: bool = False
     """True without an annotation or with one that cannot be read: every value passes."""
+    bounds: Bounds | None = None
+    """The interval that a number must lie in; None where none is declared."""
 
     def __or__(self, other: Kind) -> Kind:
         return Kind(
@@ -30,6 +34,7 @@ class Kind:
             self.nullable or other.nullable,
             self.component or other.component,
             self.anything or other.anything,
+            self.bounds or other.bounds,
         )
 
     def accepts(self, value: Any) -> bool:
@@ -42,6 +47,11 @@ class Kind:
             return True
         name = type(value).__name__
         return name in self.types or (name == "int" and "float" in self.types)
+
+    def is_out_of_bounds(self, value: Any) -> bool:
+        """Whether a number (True is none) is outside the declared bounds."""
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return self.bounds is not None and is_number and not self.bounds.holds(value)
 
     @property
     def is_plain(self) -> bool:

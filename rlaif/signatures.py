@@ -7,14 +7,16 @@ Names are followed through re-exports (``lightning.Trainer``) and through type a
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from rlaif.config.kinds import ANYTHING, Kind
+from rlaif.errors import ConfigError
+from rlaif.kinds import ANYTHING, Kind
+from rlaif.ranges import Bounds
 
 NOT_LITERAL: Any = type("_NotLiteral", (), {"__repr__": lambda self: "NOT_LITERAL"})()
 """Stands for a default that is an expression, not a literal."""
@@ -38,6 +40,8 @@ class Parameter:
     required: bool
     default: Any = None
     """The literal default; ``NOT_LITERAL`` for an expression; None when required."""
+    runtime: bool = False
+    """True for ``Runtime[T]``: the value never enters a fingerprint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +217,9 @@ def _fields(module: _Module, node: ast.ClassDef) -> dict[str, Parameter]:
             if isinstance(init := keywords.get("init"), ast.Constant) and init.value is False:
                 continue
             required, default = not {"default", "default_factory"} & keywords.keys(), keywords.get("default", default)
-        kind = _kind(module, item.annotation)
-        parameters[item.target.id] = Parameter(item.target.id, kind, required, None if required else _literal(default))
+        kind, runtime = _kind(module, item.annotation), _is_runtime(module, item.annotation)
+        value = None if required else _literal(default)
+        parameters[item.target.id] = Parameter(item.target.id, kind, required, value, runtime)
     return parameters
 
 
@@ -230,6 +235,7 @@ def _function_signature(target: str, module: _Module, node: ast.FunctionDef, ski
             _kind(module, argument.annotation) if argument.annotation else ANYTHING,
             required=default is None,
             default=None if default is None else _literal(default),
+            runtime=argument.annotation is not None and _is_runtime(module, argument.annotation),
         )
         for argument, default in pairs
     }
@@ -284,6 +290,75 @@ def _subscript_kind(module: _Module, node: ast.Subscript, depth: int) -> Kind:
         for item in inner:
             kind |= _kind(module, item, depth)
         return kind
-    if outer in ("Annotated", "Final"):
+    if outer == "Annotated":
+        bounds = [found for item in inner[1:] if (found := _bounds(module, item)) is not None]
+        return replace(_kind(module, inner[0], depth), bounds=bounds[0] if bounds else None)
+    if outer in ("Final", "Runtime"):
         return _kind(module, inner[0], depth)
     return Kind(frozenset([_CONTAINERS[outer]])) if outer in _CONTAINERS else ANYTHING
+
+
+def _is_runtime(module: _Module, node: ast.expr, depth: int = 0) -> bool:
+    """Whether an annotation is ``Runtime[T]``, also by an alias, in ``Runtime[T] | None`` and as a string."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return _is_runtime(module, ast.parse(node.value, mode="eval").body, depth)
+    if isinstance(node, ast.BinOp):
+        return _is_runtime(module, node.left, depth) or _is_runtime(module, node.right, depth)
+    if isinstance(node, ast.Subscript):
+        outer = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
+        inner = list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]
+        marked = outer == "Annotated" and any(getattr(item, "id", "") == "RUNTIME" for item in inner[1:])
+        wraps = outer in ("Annotated", "Optional", "Union")
+        return outer == "Runtime" or marked or (wraps and any(_is_runtime(module, item, depth) for item in inner))
+    if isinstance(node, ast.Name) and depth < 8 and (found := _find(module, node.id)) is not None:
+        where, statement = found
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
+            return _is_runtime(where, statement.value, depth + 1)
+    return False
+
+
+def _bounds(module: _Module, node: ast.expr, depth: int = 0) -> Bounds | None:
+    """The bounds that a piece of ``Annotated``'s metadata declares: a call of ``Bounds``, or a name of one."""
+    if isinstance(node, ast.Name) and depth < 8 and (found := _find(module, node.id)) is not None:
+        where, statement = found
+        is_value = isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None
+        return _bounds(where, statement.value, depth + 1) if is_value else None
+    if not isinstance(node, ast.Call) or ast.unparse(node.func).rpartition(".")[2] != "Bounds":
+        return None
+    positional = [_number(item) for item in node.args]
+    named: dict[str, Any] = {item.arg: _number(item.value) for item in node.keywords if item.arg is not None}
+    return Bounds(*positional, **named)
+
+
+def _number(node: ast.expr) -> Any:
+    """A literal, or infinity as ``math.inf`` and ``float("inf")`` write it."""
+    text = ast.unparse(node).replace("math.inf", "inf").replace("float('inf')", "inf")
+    return float(text) if text in ("inf", "-inf") else ast.literal_eval(node)
+
+
+def check_bounds(component: object, option: str) -> None:
+    """Hold an object's attributes against the bounds that its constructor declares.
+
+    Called at the end of a constructor that stores each bounded parameter under the parameter's name.
+
+    Args:
+        component: The object.
+        option: The option that the object is made from, as typed, e.g. ``label``.
+
+    Raises:
+        ConfigError: With every number that is out of its bounds.
+    """
+    problems = [
+        f"{option}.{name}={value}: {bounds}"
+        for name, bounds in _declared(type(component)).items()
+        if (value := getattr(component, name)) is not None and not bounds.holds(value)
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+@cache
+def _declared(component_type: type) -> Mapping[str, Bounds]:
+    """Bounds by parameter, of those whose values the object keeps."""
+    parameters = read_signature(f"{component_type.__module__}.{component_type.__qualname__}").parameters
+    return {name: parameter.kind.bounds for name, parameter in parameters.items() if parameter.kind.bounds is not None}
