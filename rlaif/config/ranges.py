@@ -12,7 +12,7 @@ from rlaif.config.paths import near_miss
 from rlaif.config.signatures import read_signature
 from rlaif.config.values import show
 
-_LIMITS, _LIMITS_CLASS = "evaluation.limits", "rlaif.reporting.checks.CheckLimits"
+_LIMITS, _LIMITS_CLASS = "evaluation.limits", "rlaif.evaluation.checks.CheckLimits"
 
 
 class Range(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rlaif.engines.spending import Ledger, Spending
-from rlaif.evaluation.scorecard import Asked
+from rlaif.evaluation.cost import LabelCost
 from rlaif.labelers.base import Labeler, PlansAhead
 from rlaif.labeling.run import missing_by_reason, too_many_missing
 from rlaif.labeling.shards import failed_without_answer
@@ -28,7 +28,7 @@ _GO_ON = (
 
 def ask(
     context: Context, labeler: Labeler, plans: Sequence[Sequence[Comparison]], display: StageDisplay
-) -> tuple[list[list[Preference]], Asked]:
+) -> tuple[list[list[Preference]], LabelCost]:
     """Label plans one after the other, batch by batch, each as if there were no other.
 
     An answer that cannot be read is part of what is measured. A killed or stopped run finds its model's answers in the
@@ -77,7 +77,7 @@ def _label(context: Context, labeler: Labeler, plan: Sequence[Comparison]) -> It
         yield batch
 
 
-def _asked(context: Context, spent: Spending, num_pairs: int, clock_s: float) -> Asked:
+def _asked(context: Context, spent: Spending, num_pairs: int, clock_s: float) -> LabelCost:
     """Per label, as if nothing had been in the cache."""
     known, asked = spent.num_cached, spent.num_questions
     seconds: float | None = clock_s
@@ -90,7 +90,7 @@ def _asked(context: Context, spent: Spending, num_pairs: int, clock_s: float) ->
         written = spent.num_reply_tokens + spent.num_cached_reply_tokens
         usd = prices.usd(Spending(num_prompt_tokens=read, num_reply_tokens=written, seconds=seconds or 0.0))
     each = 1.0 / max(num_pairs, 1)
-    return Asked(
+    return LabelCost(
         seconds_per_label=None if seconds is None else seconds * each,
         usd_per_label=None if usd is None else usd * each,
         human_usd_per_label=prices.human_usd_per_label,

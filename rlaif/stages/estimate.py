@@ -18,11 +18,11 @@ from rlaif.engines.dry import DryEngine, MeasuringEngine
 from rlaif.engines.spending import Ledger, Spending
 from rlaif.engines.transformers import TransformersEngine
 from rlaif.errors import ConfigError
+from rlaif.evaluation.formats import format_seconds
 from rlaif.labelers.base import Labeler
 from rlaif.labeling.cost import Prices
 from rlaif.labeling.plan import Plan
 from rlaif.labeling.wrapping import replace_engines
-from rlaif.reporting.catalog import format_seconds
 from rlaif.reporting.terminal import RunDisplay
 from rlaif.stages.context import Context, num_devices
 from rlaif.stages.labelers import asks_own_model, build_labeler, prepare, with_own_model

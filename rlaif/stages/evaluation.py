@@ -2,44 +2,33 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from rlaif.data.batches.examples import pad_right, prompt_ids
+from rlaif.data.batches.examples import prompt_ids
 from rlaif.data.preferences_io import read_preferences, read_samples, write_preferences, write_samples
 from rlaif.errors import ConfigError
-from rlaif.evaluation.alignment import (
-    alignment_figures,
-    calibration_figures,
-    label_figures,
-    p_first_from_scores,
-    reliability_diagram,
+from rlaif.evaluation.evaluators import (
+    PEOPLE,
+    HarmlessEvaluator,
+    LabelerEvaluator,
+    PolicyEvaluator,
+    RewardModelEvaluator,
 )
-from rlaif.evaluation.harmless import harmless_figures
-from rlaif.evaluation.responses import kl_figures, response_figures
-from rlaif.evaluation.votes import (
-    SIMULATED,
-    Votes,
-    annotator_votes,
-    harmless_votes,
-    judge_votes,
-    label_votes,
-    pair,
-)
-from rlaif.evaluation.win_rate import length_controlled_figures, win_rate_figures
-from rlaif.functional.kl import sampled_sequence_kl
-from rlaif.inference.logprobs import response_logprobs
+from rlaif.evaluation.files import write_diagrams, write_figures
+from rlaif.evaluation.judges import AnnotatorJudge, Judge, LabelJudge, PeopleJudge, label_sources
+from rlaif.evaluation.kl import response_kl
+from rlaif.evaluation.records import Findings, ReliabilityDiagram
+from rlaif.evaluation.votes import SIMULATED, pair
+from rlaif.evaluation.win_rate import BY_LLM_JUDGE
 from rlaif.labelers.base import Labeler, PlansAhead
 from rlaif.models.load import ModelSpec, load_causal_lm, model_identity
-from rlaif.reporting.records import Reliability, ReliabilityBin
 from rlaif.rewards.reward_model import RewardModelReward
 from rlaif.stages.context import (
     Context,
@@ -47,8 +36,6 @@ from rlaif.stages.context import (
     component_code,
     preferences_id,
     prompts_id,
-    texts,
-    write_json,
 )
 from rlaif.stages.labelers import build_labeler
 from rlaif.stages.labels import read_labels
@@ -60,14 +47,11 @@ from rlaif.types import Comparison, Completion, Figure, Preference, Prompt
 if TYPE_CHECKING:
     from rlaif.reporting.terminal import StageDisplay
 
-FIGURES, RESPONSES, JUDGED, RELIABILITY = "figures.json", "responses.parquet", "judged.parquet", "reliability.json"
-PEOPLE = ("human", SIMULATED)
-"""Sources of labels that are not held against people: they are people's."""
-KL_BATCH = 64
+RESPONSES, JUDGED = "responses.parquet", "judged.parquet"
 
 
 @dataclass(frozen=True)
-class Responses:
+class Answers:
     """Both policies' answers to the held-out prompts."""
 
     prompts: list[Prompt]
@@ -127,24 +111,22 @@ def _options(context: Context) -> dict[str, object]:
 
 
 def _build(context: Context, directory: Path, display: StageDisplay) -> None:
-    responses = _respond(context, directory, display)
-    confidence = float(context.cfg.evaluation.confidence)
-    labeler_figures, labeler_reliability = _labeler(context, confidence)
-    reward_figures, reward_reliability = _reward_model(context, confidence)
+    answers = _respond(context, directory, display)
+    policy = PolicyEvaluator(confidence=float(context.cfg.evaluation.confidence))
+    findings = _labeler(context) + _reward_model(context)
     figures = [
-        *labeler_figures,
-        *reward_figures,
-        *_policy(context, responses, directory, confidence),
-        *_head_to_head(context, responses, display, confidence),
-        *kl_figures(responses.prompts, _kl(context, responses), confidence=confidence),
-        *response_figures("policy", responses.prompts, texts(responses.policy), confidence=confidence),
-        *response_figures("sft", responses.prompts, texts(responses.sft), confidence=confidence),
+        *findings.figures,
+        *_policy(context, answers, directory, policy),
+        *_head_to_head(context, answers, display, policy),
+        *policy.kl(answers.prompts, _kl(context, answers)),
+        *policy.responses("policy", answers.prompts, answers.policy),
+        *policy.responses("sft", answers.prompts, answers.sft),
     ]
-    write_json(directory / FIGURES, [asdict(figure) for figure in figures])
-    write_json(directory / RELIABILITY, [asdict(item) for item in labeler_reliability + reward_reliability])
+    write_figures(directory, figures)
+    write_diagrams(directory, [item for item in findings.sections if isinstance(item, ReliabilityDiagram)])
 
 
-def _respond(context: Context, directory: Path, display: StageDisplay) -> Responses:
+def _respond(context: Context, directory: Path, display: StageDisplay) -> Answers:
     prompts = _eval_prompts(context)
     answers = [
         [
@@ -157,47 +139,33 @@ def _respond(context: Context, directory: Path, display: StageDisplay) -> Respon
     ]
     rows = zip(prompts, zip(*answers, strict=True), strict=True)
     write_samples(directory / RESPONSES, [(prompt, both) for prompt, both in rows])
-    return Responses(prompts, *answers)
+    return Answers(prompts, *answers)
 
 
-def _labeler(context: Context, confidence: float) -> tuple[list[Figure], list[Reliability]]:
-    """What the labels are worth, held against people's verdicts on the same pairs."""
+def _labeler(context: Context) -> Findings:
+    """Figures of the labels, against people's verdicts on the same pairs."""
     if not context.runs("labels"):
-        return [], []
-    labels = read_labels(context.result("labels"))
-    figures = label_figures(labels, confidence=confidence)
-    if all(label.source in PEOPLE for label in labels):
-        return figures, []
-    comparisons = [label.comparison for label in labels]
-    votes, judge = _people(context, comparisons)
-    if not any(votes):
-        return figures, []
-    p_first = [label.p_first for label in labels]
-    figures += alignment_figures(comparisons, p_first, votes, judge, confidence=confidence)
-    figures += calibration_figures(comparisons, p_first, votes, judge, confidence=confidence)
-    return figures, [reliability_diagram(comparisons, p_first, votes, judge)]
+        return Findings()
+    evaluator = LabelerEvaluator(confidence=float(context.cfg.evaluation.confidence))
+    return evaluator.evaluate(read_labels(context.result("labels")), _people(context))
 
 
-def _people(context: Context, comparisons: Sequence[Comparison]) -> tuple[Votes, str]:
+def _annotators(context: Context) -> AnnotatorJudge | None:
+    if context.data.annotators is None:
+        return None
+    return AnnotatorJudge(context.data.annotators, context.cfg.evaluation.num_raters)
+
+
+def _people(context: Context) -> Judge:
     """Simulated annotators where there are any, else the labels that came with the data."""
-    if context.data.annotators is not None:
-        return annotator_votes(context.data.annotators, comparisons, context.cfg.evaluation.num_raters), SIMULATED
-    known = {label.comparison.id: label for label in context.data.preferences}
-    found = [known.get(comparison.id) for comparison in comparisons]
-    votes: Votes = [() if label is None or label.p_first is None else (label.p_first,) for label in found]
-    return votes, givers(context.data.preferences)
+    return _annotators(context) or PeopleJudge(context.data.preferences)
 
 
-def givers(labels: Sequence[Preference]) -> str:
-    """Who gave the labels that came with the data, in words."""
-    return f"{' and '.join(sorted({label.source for label in labels if label.source})) or 'unnamed'} labels of the data"
-
-
-def _reward_model(context: Context, confidence: float) -> tuple[list[Figure], list[Reliability]]:
+def _reward_model(context: Context) -> Findings:
     """Accuracy on held-out pairs that people labeled."""
     held_out = context.data.eval_preferences
     if not held_out or not context.runs("reward_model"):
-        return [], []
+        return Findings()
     reward = instantiate(context.cfg.reward)
     if not isinstance(reward, RewardModelReward):
         reward = RewardModelReward()
@@ -206,41 +174,38 @@ def _reward_model(context: Context, confidence: float) -> tuple[list[Figure], li
     prompts = [comparison.prompt for comparison in comparisons]
     first = reward.raw_scores(prompts, [comparison.first for comparison in comparisons]).tolist()
     second = reward.raw_scores(prompts, [comparison.second for comparison in comparisons]).tolist()
-    p_first = p_first_from_scores(first, second)
-    judge = SIMULATED if context.data.annotators is not None else givers(held_out)
-    votes = label_votes(held_out)
-    figures = alignment_figures(comparisons, p_first, votes, judge, name="reward_model/accuracy", confidence=confidence)
-    figures += calibration_figures(comparisons, p_first, votes, judge, group="reward_model", confidence=confidence)
-    return figures, [reliability_diagram(comparisons, p_first, votes, judge, title="Reward model")]
+    judge = SIMULATED if context.data.annotators is not None else label_sources(held_out)
+    evaluator = RewardModelEvaluator(confidence=float(context.cfg.evaluation.confidence))
+    return evaluator.evaluate(held_out, first, second, judge)
 
 
-def _policy(context: Context, responses: Responses, directory: Path, confidence: float) -> list[Figure]:
-    pairs = pair(responses.prompts, responses.policy, responses.sft)
+def _policy(context: Context, answers: Answers, directory: Path, evaluator: PolicyEvaluator) -> list[Figure]:
+    pairs = pair(answers.prompts, answers.policy, answers.sft)
     figures: list[Figure] = []
-    annotators, num_raters = context.data.annotators, context.cfg.evaluation.num_raters
+    annotators = _annotators(context)
     if annotators is not None:
-        votes = annotator_votes(annotators, pairs, num_raters)
-        figures += win_rate_figures(pairs, votes, SIMULATED, confidence=confidence)
-        figures += length_controlled_figures(pairs, votes, SIMULATED, confidence=confidence)
-    judged: list[Preference] = []
-    judge = build_judge(context, pairs)
-    if judge is not None:
-        votes, judged = judge_votes(judge, pairs)
-        figures += win_rate_figures(
-            pairs,
-            votes,
-            _judge_in_words(context, judge),
-            name="policy/win_rate_vs_sft_llm_judge",
-            confidence=confidence,
-        )
-    write_preferences(directory / JUDGED, judged)
+        figures += evaluator.win_rates(pairs, annotators, length_controlled=True)
+    judged = _ask_llm_judge(context, pairs)
+    if judged is not None:
+        figures += evaluator.win_rates(pairs, _llm_judge(context, judged), name=BY_LLM_JUDGE)
+    write_preferences(directory / JUDGED, judged or [])
     if annotators is not None and context.task.measures_harm:
-        policy, sft = (
-            harmless_votes(annotators, responses.prompts, texts(side), num_raters)
-            for side in (responses.policy, responses.sft)
-        )
-        figures += harmless_figures(responses.prompts, policy, sft, SIMULATED, confidence=confidence)
+        harmless = HarmlessEvaluator(confidence=evaluator.confidence)
+        figures += harmless.evaluate(answers.prompts, answers.policy, answers.sft, annotators)
     return figures
+
+
+def _ask_llm_judge(context: Context, pairs: list[Comparison]) -> list[Preference] | None:
+    """The LLM judge's labels of the pairs whose texts differ; None where there is no judge."""
+    judge = build_judge(context, pairs)
+    asked = LabelJudge.to_ask(pairs)
+    return None if judge is None else judge.label(asked) if asked else []
+
+
+def _llm_judge(context: Context, labels: list[Preference]) -> LabelJudge:
+    node = context.cfg.evaluation.judge
+    name = instantiate(node).name if OmegaConf.select(node, "engine.model") is None else node.engine.model
+    return LabelJudge(labels, model=name)
 
 
 def opponents(context: Context) -> dict[str, Path]:
@@ -262,63 +227,32 @@ def opponents(context: Context) -> dict[str, Path]:
     return folders
 
 
-def _head_to_head(context: Context, responses: Responses, display: StageDisplay, confidence: float) -> list[Figure]:
+def _head_to_head(
+    context: Context, answers: Answers, display: StageDisplay, evaluator: PolicyEvaluator
+) -> list[Figure]:
     """The policy against those of other runs: simulated annotators judge where there are any, else the LLM judge."""
     figures: list[Figure] = []
-    annotators = context.data.annotators
     for name, folder in opponents(context).items():
         # Drawn as the other run draws its own, so that on the same prompts and seed they are the same responses.
         drawn = draw_completions(
-            context, folder, responses.prompts, display, num_samples=1, source=name, purpose="evaluate policy"
+            context, folder, answers.prompts, display, num_samples=1, source=name, purpose="evaluate policy"
         )
-        pairs = pair(responses.prompts, responses.policy, [completion for (completion,) in drawn])
-        judge = build_judge(context, pairs) if annotators is None else None
-        if annotators is not None:
-            votes, who = annotator_votes(annotators, pairs, context.cfg.evaluation.num_raters), SIMULATED
-        elif judge is not None:
-            votes, who = judge_votes(judge, pairs)[0], _judge_in_words(context, judge)
-        else:
-            continue
-        figures += win_rate_figures(pairs, votes, who, name=f"policy/win_rate_vs_{name}", confidence=confidence)
+        pairs = pair(answers.prompts, answers.policy, [completion for (completion,) in drawn])
+        judge: Judge | None = _annotators(context)
+        if judge is None and (judged := _ask_llm_judge(context, pairs)) is not None:
+            judge = _llm_judge(context, judged)
+        if judge is not None:
+            figures += evaluator.win_rates(pairs, judge, name=f"policy/win_rate_vs_{name}")
     return figures
 
 
-def _judge_in_words(context: Context, judge: Labeler) -> str:
-    return f"LLM judge {OmegaConf.select(context.cfg.evaluation.judge, 'engine.model', default=judge.name)}"
-
-
-@torch.no_grad()
-def _kl(context: Context, responses: Responses) -> list[float]:
+def _kl(context: Context, answers: Answers) -> list[float]:
     """Per response Σ log π(token) − log π_SFT(token) at the sampling temperature, in nats."""
-    models = [load_causal_lm(ModelSpec(str(context.result(name)))) for name in ("policy", "sft")]
-    tokenizer = PromptTokenizer(context.tokenizer)
-    ids = prompt_ids(tokenizer, context.task, responses.prompts)
+    policy, sft = (load_causal_lm(ModelSpec(str(context.result(name)))) for name in ("policy", "sft"))
     limit = int(context.cfg.policy.max_prompt_tokens)
-    kl: list[float] = []
-    for start in range(0, len(ids), KL_BATCH):
-        rows = slice(start, start + KL_BATCH)
-        tokens_BT, lengths_B = pad_right([list(answer.token_ids) for answer in responses.policy[rows]], 0)
-        mask_BT = torch.arange(tokens_BT.shape[1]) < lengths_B[:, None]
-        prompts = [prompt[-limit:] for prompt in ids[rows]]
-        said, reference = (
-            response_logprobs(
-                model, prompts, tokens_BT, mask_BT, temperature=float(context.cfg.policy.temperature)
-            ).logprobs_BT
-            for model in models
-        )
-        kl += sampled_sequence_kl(said, reference, mask_BT).tolist()
-    return kl
-
-
-def read_figures(directory: Path) -> list[Figure]:
-    return [Figure(**entry) for entry in json.loads((directory / FIGURES).read_text())]
-
-
-def read_reliability(directory: Path) -> list[Reliability]:
-    entries = json.loads((directory / RELIABILITY).read_text())
-    return [
-        Reliability(**{**entry, "bins": tuple(ReliabilityBin(**item) for item in entry["bins"])}) for entry in entries
-    ]
+    ids = prompt_ids(PromptTokenizer(context.tokenizer), context.task, answers.prompts)
+    temperature = float(context.cfg.policy.temperature)
+    return response_kl(policy, sft, [prompt[-limit:] for prompt in ids], answers.policy, temperature=temperature)
 
 
 def read_responses(directory: Path) -> list[tuple[Prompt, tuple[Completion, ...]]]:

@@ -11,28 +11,30 @@ from typing import TYPE_CHECKING
 from rlaif.data.preferences_io import read_preferences, write_preferences
 from rlaif.errors import ConfigError
 from rlaif.evaluation.attacks import Attack, chosen_attacks
+from rlaif.evaluation.files import read_figures, write_figures
 from rlaif.evaluation.probe import (
     Target,
     against_good,
     against_worse,
+    attack_table,
     clear_targets,
     good_wins,
     pattern_figures,
     policy_figures,
     probe_checks,
     probe_figures,
-    probe_table,
     probe_verdict,
 )
+from rlaif.evaluation.records import LabelSamples
 from rlaif.models.load import ModelSpec, load_tokenizer, model_identity
-from rlaif.reporting.page import write_report
-from rlaif.reporting.records import ReportInput
+from rlaif.reporting.page import write_page
+from rlaif.reporting.records import Page
+from rlaif.reporting.terminal import cross_table
 from rlaif.stages.asking import ask
-from rlaif.stages.context import Context, annotators_code, preferences_id, prompts_id, texts, write_json
-from rlaif.stages.evaluation import FIGURES, read_figures
+from rlaif.stages.context import Context, annotators_code, preferences_id, prompts_id, texts
 from rlaif.stages.labelers import build_labeler, labeler_options
 from rlaif.stages.labels import LABELS
-from rlaif.stages.report import run_fields
+from rlaif.stages.report import run_info, title_of
 from rlaif.stages.samples import draw_completions, sampling_options
 from rlaif.stages.scorecard import held_out_pairs, people_votes
 from rlaif.stages.stage import Stage
@@ -130,7 +132,7 @@ def _build(context: Context, directory: Path, display: StageDisplay) -> None:
     attacks = chosen_attacks(context.cfg.probe.attacks)
     build = _on_policy if context.cfg.probe.responses == "policy" else _on_pairs
     figures, won = build(context, attacks, display)
-    write_json(directory / FIGURES, [asdict(item) for item in figures])
+    write_figures(directory, figures)
     write_preferences(directory / LABELS, won[:NUM_LABELS])
 
 
@@ -205,20 +207,26 @@ def report_probe(context: Context, run_directory: Path, display: RunDisplay) -> 
     figures, won = read_figures(directory), read_preferences(directory / LABELS)
     checks = probe_checks(figures, float(context.cfg.probe.max_flip_rate))
     name = build_labeler(context, context.cfg.labeler).name
-    path = write_report(
-        ReportInput(
-            **run_fields(context, name, ["probe"]),
+    attacked = attack_table(figures)
+    path = write_page(
+        Page(
             kind="probe",
+            title=title_of(context, name),
+            task=context.task.name,
             verdict=probe_verdict(figures, name, context.task.name),
             figures=tuple(figures),
             checks=tuple(checks),
-            preferences=tuple(won),
-            preferences_hint="Pairs that an attack won, with everything the labeler wrote.",
+            sections=(
+                attacked,
+                LabelSamples(labels=tuple(won), hint="Pairs that an attack won, with everything the labeler wrote."),
+            ),
+            run=run_info(context, ["probe"]),
+            confidence=float(context.cfg.evaluation.confidence),
         ),
         run_directory,
     )
     display.console.print()
-    display.console.print(probe_table(figures, checks))
+    display.console.print(cross_table(attacked, checks, width=display.console.width))
     found, wanted = {item.name: item.n for item in figures}.get("probe/missing_rate"), context.cfg.probe.num_pairs
     if found is not None and found < wanted:
         note = f"{found} pairs: people are clear on no more of the held-out ones (probe.num_pairs={wanted})"

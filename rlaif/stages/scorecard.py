@@ -12,29 +12,29 @@ from omegaconf import DictConfig, OmegaConf
 
 from rlaif.data.preferences_io import read_preferences, write_preferences
 from rlaif.errors import ConfigError, GateStopped
-from rlaif.evaluation.alignment import labeler_in_words, reliability_diagram
-from rlaif.evaluation.scorecard import (
-    Asked,
-    confident_mistakes,
-    cost_figures,
-    scorecard_figures,
-    scorecard_verdict,
-)
+from rlaif.evaluation.alignment import labeler_in_words
+from rlaif.evaluation.catalogue import run_checks
+from rlaif.evaluation.checks import CheckLimits
+from rlaif.evaluation.cost import LabelCost, cost_figures
+from rlaif.evaluation.evaluators import ScorecardEvaluator
+from rlaif.evaluation.files import read_diagrams, read_figures, write_diagrams, write_figures
+from rlaif.evaluation.formats import format_interval, format_value
+from rlaif.evaluation.judges import label_sources
+from rlaif.evaluation.records import LabelSamples, PFirstHistogram, ReliabilityDiagram
+from rlaif.evaluation.scorecard import alignment_in_words, confident_mistakes, scorecard_verdict
+from rlaif.evaluation.scorecard import held_out_pairs as first_held_out_pairs
 from rlaif.evaluation.votes import SIMULATED, Votes, annotator_votes, label_votes
 from rlaif.labelers.base import Labeler
-from rlaif.reporting.catalog import format_interval, format_value
-from rlaif.reporting.checks import CheckLimits, run_checks
-from rlaif.reporting.page import write_report
-from rlaif.reporting.records import ReportInput
+from rlaif.reporting.page import write_page
+from rlaif.reporting.records import Page
 from rlaif.stages.asking import ask
 from rlaif.stages.context import Context, annotators_code, preferences_id, write_json
-from rlaif.stages.evaluation import FIGURES, RELIABILITY, givers, read_figures, read_reliability
 from rlaif.stages.labelers import asks_own_model, build_labeler, composed_labeler, labeler_options, raters_among
 from rlaif.stages.labels import LABELS
 from rlaif.stages.policy import rewards_by_labeler
-from rlaif.stages.report import run_fields
+from rlaif.stages.report import run_info, title_of
 from rlaif.stages.stage import Stage
-from rlaif.types import Comparison, Preference, content_id
+from rlaif.types import Comparison, Preference
 
 if TYPE_CHECKING:
     from rlaif.reporting.terminal import RunDisplay, StageDisplay
@@ -47,14 +47,13 @@ ASKED = "asked.json"
 
 def held_out_pairs(context: Context, limit: int | None) -> list[Preference]:
     """Pairs that people judged and no training reads, in the order of their hashes."""
-    judged = [label for label in context.data.eval_preferences if label.p_first is not None]
-    return sorted(judged, key=lambda label: content_id("scorecard", label.comparison.id))[:limit]
+    return first_held_out_pairs(context.data.eval_preferences, limit)
 
 
 def people_votes(context: Context, held_out: Sequence[Preference], labeler: Labeler) -> tuple[Votes, str]:
     """Several simulated annotators, none of them the labeler, where there are any; else the data's own labels."""
     if context.data.annotators is None:
-        return label_votes(held_out), givers(held_out)
+        return label_votes(held_out), label_sources(held_out)
     pairs = [label.comparison for label in held_out]
     num_raters = int(context.cfg.evaluation.num_raters)
     return annotator_votes(context.data.annotators, pairs, num_raters, first_rater=raters_among(labeler)), SIMULATED
@@ -79,12 +78,11 @@ def _build(context: Context, directory: Path, display: StageDisplay) -> None:
     (labels,), asked = ask(context, labeler, [pairs], display)
     again = _ask_again(context, pairs, display)
     votes, judge = people_votes(context, held_out, labeler)
-    confidence = float(context.cfg.evaluation.confidence)
-    figures = scorecard_figures(labels, votes, judge, again=again, confidence=confidence)
-    diagram = reliability_diagram(pairs, [label.p_first for label in labels], votes, judge)
+    evaluator = ScorecardEvaluator(confidence=float(context.cfg.evaluation.confidence))
+    findings = evaluator.evaluate(labels, votes, judge, again)
     write_preferences(directory / LABELS, labels)
-    write_json(directory / FIGURES, [asdict(item) for item in figures])
-    write_json(directory / RELIABILITY, [asdict(diagram)] if diagram.bins else [])
+    write_figures(directory, findings.figures)
+    write_diagrams(directory, [item for item in findings.sections if isinstance(item, ReliabilityDiagram)])
     write_json(directory / ASKED, asdict(asked))
 
 
@@ -100,11 +98,7 @@ def _ask_again(context: Context, pairs: Sequence[Comparison], display: StageDisp
 
 
 def _summary(context: Context, directory: Path) -> str:
-    found = {item.name: item for item in read_figures(directory)}
-    aligned = found.get("labeler/alignment")
-    if aligned is None:
-        return "nothing to compare with people"
-    return f"alignment {format_value(aligned.value, 'rate')} [{format_interval(aligned)}], {aligned.n:,} prompts"
+    return alignment_in_words(read_figures(directory))
 
 
 def with_gate(context: Context, names: Sequence[str]) -> list[str]:
@@ -168,7 +162,7 @@ def check_gate(context: Context, run_directory: Path) -> None:
         return
     raise GateStopped(
         f"label.min_alignment={limit:g}: {name} agrees with {aligned.note.partition(';')[0]} on "
-        f"{format_value(aligned.value, 'rate')} of their verdicts ({format_interval(aligned)}, {aligned.n:,} held-out "
+        f"{format_value(aligned.value, 'rate')} of their verdicts ({format_interval(aligned, 'rate')}, {aligned.n:,} held-out "
         f"prompts); the estimate itself is compared. Nothing was labeled. Take a better labeler, model or prompt "
         f"(rlaif-run -m pipeline=scorecard labeler=… compares several), or lower label.min_alignment. "
         f"The scorecard is in {run_directory / 'scorecard.html'}"
@@ -188,23 +182,29 @@ def report_scorecard(context: Context, run_directory: Path, display: RunDisplay 
     """
     directory = context.result("scorecard")
     labels = read_preferences(directory / LABELS)
-    asked = Asked(**json.loads((directory / ASKED).read_text()))
+    asked = LabelCost(**json.loads((directory / ASKED).read_text()))
     figures = [*read_figures(directory), *cost_figures(labels, asked)]
     held_out = held_out_pairs(context, context.cfg.label.scorecard_pairs)
     votes, judge = people_votes(context, held_out, build_labeler(context, context.cfg.labeler))
     checks = run_checks(figures, _limits(context))
     name = _labeler_name(labels)
-    path = write_report(
-        ReportInput(
-            **run_fields(context, name, ["scorecard"]),
+    mistakes = tuple(confident_mistakes(labels, votes, NUM_LABELS))
+    hint = f"Where the labeler is surest of what most {judge} deny, with everything it wrote."
+    path = write_page(
+        Page(
             kind="scorecard",
+            title=title_of(context, name),
+            task=context.task.name,
             verdict=scorecard_verdict(figures, name, context.task.name),
             figures=tuple(figures),
             checks=tuple(checks),
-            p_first=tuple(label.p_first for label in labels if label.p_first is not None),
-            preferences=tuple(confident_mistakes(labels, votes, NUM_LABELS)),
-            preferences_hint=f"Where the labeler is surest of what most {judge} deny, with everything it wrote.",
-            reliability=tuple(read_reliability(directory)),
+            sections=(
+                PFirstHistogram.of(labels),
+                LabelSamples(labels=mistakes, hint=hint),
+                *read_diagrams(directory),
+            ),
+            run=run_info(context, ["scorecard"]),
+            confidence=float(context.cfg.evaluation.confidence),
         ),
         run_directory,
     )
