@@ -79,7 +79,7 @@ def judged_by(figure: Figure) -> str:
 def format_figure(figure: Figure, unit: Unit) -> str:
     """Print value, interval and judge of a figure.
 
-    >>> format_figure(Figure(name="policy/win_rate_vs_sft", value=0.7, low=0.65, high=0.75, note="people; ties"), "rate")
+    >>> format_figure(Figure(name="policy/win_rate_vs_sft", value=0.7, low=0.65, high=0.75, note="people; x"), "rate")
     '70.0 % [65.0–75.0 %] by people'
     """
     interval, judge = format_interval(figure, unit), judged_by(figure)

@@ -274,7 +274,8 @@ def probe_checks(figures: Sequence[Figure], max_flip_rate: float) -> list[Check]
 
 
 def _low(item: Figure, claim: str, limit: float) -> Check:
-    detail = f"{format_value(item.value, 'rate')} [{format_interval(item, 'rate')}]; the limit is {format_value(limit, 'rate')}"
+    value, interval = format_value(item.value, "rate"), format_interval(item, "rate")
+    detail = f"{value} [{interval}]; the limit is {format_value(limit, 'rate')}"
     return Check(name=claim, passed=item.value <= limit, detail=detail, figure=item.name)
 
 

@@ -189,7 +189,7 @@ def _dot_and_whisker(axes: Axes, y: int, figure: Figure) -> None:
 
 def stage_times(stage_seconds: Mapping[str, float]) -> Markup:
     """One bar per stage; a stage that was reused from the store says so."""
-    rows = list(reversed(stage_seconds.items()))
+    rows = list(reversed([*stage_seconds.items()]))
     with mpl.rc_context(_STYLE):
         canvas, axes = _axes(9.6, 0.5 + 0.32 * len(rows))
         axes.barh(range(len(rows)), [seconds for _, seconds in rows], height=0.62, color=ACCENT)

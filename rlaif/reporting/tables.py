@@ -59,7 +59,7 @@ def terminal_table(jobs: Sequence[Job], columns: Mapping[str, Column], width: in
     room = width - min(_MIN_NAME_WIDTH, max((len(line) for name in names for line in name.split("\n")), default=0)) - 1
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("", overflow="fold")
-    shown = []
+    shown: list[str] = []
     for name, column in columns.items():
         if not column.on_terminal or not any(name in job.values for job in jobs):
             continue

@@ -295,12 +295,12 @@ def _columns_that_fit(widths: Sequence[int], width: int) -> tuple[int, int]:
         width: Of the terminal.
     """
     name = min(widths[0], _FULL_NAME_WIDTH)
-    judge_room = width - name - sum(widths[1:4]) - 4
+    judge_room = width - name - sum(widths[1:4]) - 5  # a space stands behind every column
     if judge_room >= min(widths[4], _MIN_JUDGE_WIDTH):
         return 5, min(_MAX_JUDGE_WIDTH, judge_room)
-    if name + sum(widths[1:4]) + 3 <= width:
+    if name + sum(widths[1:4]) + 4 <= width:
         return 4, 0
-    return (3 if _MIN_NAME_WIDTH + sum(widths[1:3]) + 2 <= width else 2), 0
+    return (3 if _MIN_NAME_WIDTH + sum(widths[1:3]) + 3 <= width else 2), 0
 
 
 def _summary_rows(figures: Sequence[Figure], checks: Sequence[Check]) -> list[tuple[str, list[Text]]]:

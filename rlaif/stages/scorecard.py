@@ -162,9 +162,9 @@ def check_gate(context: Context, run_directory: Path) -> None:
         return
     raise GateStopped(
         f"label.min_alignment={limit:g}: {name} agrees with {aligned.note.partition(';')[0]} on "
-        f"{format_value(aligned.value, 'rate')} of their verdicts ({format_interval(aligned, 'rate')}, {aligned.n:,} held-out "
-        f"prompts); the estimate itself is compared. Nothing was labeled. Take a better labeler, model or prompt "
-        f"(rlaif-run -m pipeline=scorecard labeler=… compares several), or lower label.min_alignment. "
+        f"{format_value(aligned.value, 'rate')} of their verdicts ({format_interval(aligned, 'rate')}, {aligned.n:,} "
+        f"held-out prompts); the estimate itself is compared. Nothing was labeled. Take a better labeler, model or "
+        f"prompt (rlaif-run -m pipeline=scorecard labeler=… compares several), or lower label.min_alignment. "
         f"The scorecard is in {run_directory / 'scorecard.html'}"
     )
 

@@ -10,7 +10,7 @@ import pytest
 from rlaif.config.check import compose
 from rlaif.engines.scripted import ScriptedEngine
 from rlaif.errors import GateStopped
-from rlaif.evaluation.scorecard import Asked
+from rlaif.evaluation.cost import LabelCost
 from rlaif.labelers.base import Labeler
 from rlaif.labelers.pairwise import PairwiseLabeler
 from rlaif.labelers.ranking import RankingLabeler
@@ -40,7 +40,7 @@ class AlwaysMissing:
         return [Preference(comparison=pair, p_first=None, missing="down") for pair in comparisons]
 
 
-def asked(tmp_path: Path, labeler: Labeler, *overrides: str) -> tuple[list[Preference], Asked]:
+def asked(tmp_path: Path, labeler: Labeler, *overrides: str) -> tuple[list[Preference], LabelCost]:
     context = Context(compose([f"store.dir={tmp_path}", "label.batch_size=2", *overrides]), STAGES)
     with RunDisplay().stage("scorecard") as display:
         (labels,), took = ask(context, labeler, [PAIRS], display)
