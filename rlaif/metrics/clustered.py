@@ -65,7 +65,8 @@ class ClusteredRows(Metric):
         """All stored columns, each [N], and the prompt of each row [N]."""
         if not len(self.rows):  # a tensor once torchmetrics has gathered it
             return [torch.zeros(0, dtype=torch.float64)] * self.num_columns, torch.zeros(0, dtype=torch.long)
-        return list(dim_zero_cat(self.rows).unbind(-1)), dim_zero_cat(self.prompts)
+        rows_NC: Tensor = dim_zero_cat(self.rows)
+        return [column_N.contiguous() for column_N in rows_NC.unbind(-1)], dim_zero_cat(self.prompts)
 
 
 class Rate(ClusteredRows):

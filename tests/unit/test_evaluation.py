@@ -267,7 +267,7 @@ def test_labels_of_people_are_not_held_against_people() -> None:
 
 def test_a_policy_in_the_place_of_sft_wins_the_rest() -> None:
     """The win rates of a pair and of the same pair turned are complements."""
-    pairs = [comparison(number, "good" if number < 7 else "poor", "bad") for number in range(10)]
+    pairs = [comparison(number, *(("good", "bad") if number < 7 else ("bad", "good"))) for number in range(10)]
     turned = [Comparison(prompt=item.prompt, first=item.second, second=item.first) for item in pairs]
     judge, evaluator = AnnotatorJudge(PrefersGood(), num_raters=1), PolicyEvaluator()
     (one,), (other,) = (evaluator.win_rates(rows, judge) for rows in (pairs, turned))
