@@ -17,7 +17,8 @@ from rlaif.config.jobs import compose_sweep
 from rlaif.config.paths import conf_dir
 from rlaif.config.run_directory import job_directories, job_overrides
 from rlaif.errors import ConfigError
-from rlaif.reporting.tables import COLUMNS, Job, row_names, terminal_table, write_tables
+from rlaif.reporting.tables import Job, row_names, terminal_table, write_tables
+from rlaif.evaluation.catalogue import sweep_columns
 from rlaif.types import Figure
 
 ERROR = "error.txt"
@@ -48,10 +49,11 @@ def show_tables() -> None:
 
 def _show(directory: Path, result: str, name: str) -> None:
     jobs = read_jobs(directory, result)
-    path = write_tables(jobs, COLUMNS[name], directory, name)
+    columns = sweep_columns(name)
+    path = write_tables(jobs, columns, directory, name)
     console = Console(highlight=False)
     console.print()
-    console.print(terminal_table(jobs, COLUMNS[name]))
+    console.print(terminal_table(jobs, columns, console.width))
     for row, job in zip(row_names(jobs), jobs, strict=True):
         if job.failed is not None:
             console.print(f"✗ {row}: {job.failed}", style="red", markup=False, soft_wrap=True)

@@ -12,7 +12,7 @@ from rlaif.config.values import show
 from rlaif.near_miss import near_miss
 from rlaif.signatures import read_signature
 
-_LIMITS, _LIMITS_CLASS = "evaluation.limits", "rlaif.reporting.checks.CheckLimits"
+_LIMITS, _LIMITS_CLASS = "evaluation.limits", "rlaif.evaluation.checks.CheckLimits"
 
 
 class Range(NamedTuple):

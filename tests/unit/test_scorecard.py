@@ -14,9 +14,9 @@ import pytest
 from scipy import stats
 
 from rlaif.evaluation.alignment import position_estimate
+from rlaif.evaluation.cost import LabelCost, cost_figures
 from rlaif.evaluation.scorecard import (
     confident_mistakes,
-    cost_figures,
     scorecard_figures,
     scorecard_verdict,
 )
