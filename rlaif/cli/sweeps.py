@@ -17,8 +17,8 @@ from rlaif.config.jobs import compose_sweep
 from rlaif.config.paths import conf_dir
 from rlaif.config.run_directory import job_directories, job_overrides
 from rlaif.errors import ConfigError
-from rlaif.reporting.tables import Job, row_names, terminal_table, write_tables
 from rlaif.evaluation.catalogue import sweep_columns
+from rlaif.reporting.tables import Job, row_names, terminal_table, write_tables
 from rlaif.types import Figure
 
 ERROR = "error.txt"

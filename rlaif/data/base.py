@@ -7,13 +7,28 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from rlaif.tasks.base import Task
-from rlaif.types import Comparison, Demonstration, Preference, Prompt
+from rlaif.types import Comparison, Demonstration, Preference, Prompt, content_id
 
+DATA_KINDS = (
+    "demonstrations",
+    "label_prompts",
+    "policy_prompts",
+    "held_out_prompts",
+    "held_out_pairs",
+    "people",
+    "pairs",
+)
+"""What the data of a run leave for its steps."""
 Split = Literal["train", "tuning", "test"]
 
 
 class Annotators(Protocol):
     """Simulated people: they draw preferences and harm verdicts from a quality nobody else sees."""
+
+    @property
+    def identity(self) -> str:
+        """Content hash of how they judge."""
+        ...
 
     def prefer(self, comparisons: Sequence[Comparison], rater: int = 0) -> list[float]:
         """One rater's choice per comparison: 1.0 first, 0.0 second. Deterministic in (rater, comparison)."""
@@ -53,6 +68,41 @@ class TaskData:
     annotators: Annotators | None = None
     """Only the pocket world has them."""
     skipped: SkippedRows = field(default_factory=SkippedRows)
+
+    def content_id(self, kind: str) -> str:
+        """Content hash of one kind of the data: what depends on it alone is made again only when it reads otherwise.
+
+        Args:
+            kind: One of :data:`DATA_KINDS`.
+        """
+        match kind:
+            case "demonstrations":
+                return content_id(*(content_id(item.prompt.id, item.response) for item in self.demonstrations))
+            case "label_prompts":
+                return _prompts_id(self.label_prompts)
+            case "policy_prompts":
+                return _prompts_id(self.policy_prompts)
+            case "held_out_prompts":
+                return _prompts_id(self.eval_prompts)
+            case "held_out_pairs":
+                return content_id(_labels_id(self.eval_preferences), self._annotators_id)
+            case "people":
+                return content_id(_labels_id(self.preferences), self._annotators_id)
+            case "pairs":
+                return content_id(*(item.comparison.id for item in self.preferences))
+        raise ValueError(f"TaskData: {kind} is no kind of data; there are {', '.join(DATA_KINDS)}")
+
+    @property
+    def _annotators_id(self) -> str:
+        return "" if self.annotators is None else self.annotators.identity
+
+
+def _prompts_id(prompts: Sequence[Prompt]) -> str:
+    return content_id(*(prompt.id for prompt in prompts))
+
+
+def _labels_id(labels: Sequence[Preference]) -> str:
+    return content_id(*(f"{item.comparison.id} {item.p_first}" for item in labels))
 
 
 class DataSource(Protocol):

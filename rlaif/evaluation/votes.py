@@ -68,7 +68,5 @@ def harmless_votes(
     return [tuple(float(verdict) for verdict in row) for row in zip(*by_rater, strict=True)]
 
 
-
-
 def _swap(comparison: Comparison) -> Comparison:
     return Comparison(prompt=comparison.prompt, first=comparison.second, second=comparison.first)

@@ -10,18 +10,18 @@ from typing import Any, cast
 from rlaif.data.base import TaskData
 from rlaif.engines.scripted import ScriptedEngine
 from rlaif.errors import ConfigError, DataError, RlaifError
-from rlaif.labelers.base import Labeler, PlansAhead
+from rlaif.labelers.base import PlansAhead
 from rlaif.labelers.models import engines_of, parts_of, replace_engines
 from rlaif.types import Comparison, Completion, Prompt
 
 log = logging.getLogger(__name__)
 
 
-def trial_problems(labeler: Labeler, pairs: Sequence[Comparison]) -> list[str]:
+def trial_problems(labeler: object, pairs: Sequence[Comparison]) -> list[str]:
     """What a labeler could not work with: its prompts, the file that it reads.
 
     Args:
-        labeler: Its engines are replaced by scripts, in place: it cannot be used afterwards.
+        labeler: A labeler, or what declares labelers as its members (a reward). Its engines are replaced by scripts, in place: it cannot be used afterwards.
         pairs: A few pairs of the run's task.
 
     Returns:

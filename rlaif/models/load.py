@@ -12,9 +12,9 @@ import torch
 from safetensors import SafetensorError
 
 from rlaif.errors import ConfigError, EngineError
-from rlaif.runtime import Runtime
 from rlaif.functional.seeds import generator
 from rlaif.inference.linear import fast_linear
+from rlaif.runtime import Runtime
 from rlaif.types import content_id
 
 if TYPE_CHECKING:

@@ -10,7 +10,10 @@ from rlaif.errors import ConfigError
 
 _STEP_KEYS = ("stage", "name", "from", "with", "if_needed")
 _REPEAT_KEYS = ("repeat", "stages")
-_EXAMPLE = "write a name, {stage: sft, name: weak, from: {demonstrations: weak_data}}, or {repeat: 3, stages: [samples, labels]}"
+_EXAMPLE = (
+    "write a name, {stage: sft, name: weak, from: {demonstrations: weak_data}} or"
+    " {repeat: 3, stages: [samples, labels]}"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

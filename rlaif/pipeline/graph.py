@@ -170,7 +170,8 @@ class _Binder:
             leaves = ", ".join(sorted(other.stage.leaves())) or "nothing"
             self._tell(
                 step,
-                f"pipeline.stages: step {step.name} reads {reads.kind} as {role}, and step {other.name} leaves {leaves}",
+                f"pipeline.stages: step {step.name} reads {reads.kind} as {role}, and step {other.name} leaves"
+                f" {leaves}",
             )
             return None
         try:

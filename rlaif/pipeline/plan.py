@@ -71,6 +71,10 @@ class Plan:
         seed = int(self.cfg.seed)
         return seed if step.is_added or step.name == step.entry.stage else derive_seed(seed, "step", step.name)
 
+    def stage_to_check(self, step: Step) -> Stage:
+        """A stage of its own for checks, which may put scripts in the place of models."""
+        return self.composer.arguments[step.name].make()
+
     def stage_to_build(self, step: Step) -> Stage:
         """The step's stage with directories in place of the steps that its options name."""
         if not step.references:

@@ -85,7 +85,7 @@ def check(plan: Plan) -> None:
     Raises:
         ConfigError: With every problem of every step.
     """
-    problems = [problem for step in plan.steps for problem in step.stage.problems(plan.work(step))]
+    problems = [line for step in plan.steps for line in plan.stage_to_check(step).problems(plan.work(step))]
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
 

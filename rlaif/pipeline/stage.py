@@ -168,7 +168,7 @@ class Work:
         assert self.make_training is not None, f"step {self.step} trains nothing"
         return self.make_training()
 
-    def progress(self, total: int | None, *, unit: str) -> Callable[[int, int], None]:
+    def progress(self, total: int | None, *, unit: str = "") -> Callable[[int, int], None]:
         """Start a progress bar; call the result with (done, all)."""
         if self.display is None:
             return lambda completed, total: None

@@ -8,7 +8,7 @@ from rich.table import Table
 from rlaif.engines.spending import Spending
 from rlaif.labeling.cost import Prices
 from rlaif.labeling.estimate import LabelEstimate
-from rlaif.reporting.catalog import format_seconds
+from rlaif.evaluation.formats import format_seconds
 
 
 def print_estimate(estimate: LabelEstimate, prices: Prices, console: Console) -> None:

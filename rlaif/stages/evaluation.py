@@ -20,8 +20,9 @@ from rlaif.evaluation.evaluators import (
 from rlaif.evaluation.files import read_diagrams, read_figures, write_diagrams, write_figures
 from rlaif.evaluation.judges import AnnotatorJudge, Judge, LabelJudge, PeopleJudge
 from rlaif.evaluation.kl import response_kl
-from rlaif.evaluation.records import Findings, ReliabilityDiagram, SideBySide, SideBySideRow
-from rlaif.evaluation.votes import pair
+from rlaif.evaluation.records import Findings, ReliabilityDiagram, SideBySide
+from rlaif.evaluation.responses import side_by_side
+from rlaif.evaluation.votes import Votes, pair
 from rlaif.labelers.base import Labeler
 from rlaif.labelers.people import PEOPLE
 from rlaif.labeling.asking import Asking, named_as
@@ -273,22 +274,10 @@ class EvaluationStage(Stage):
         )
 
     def _side_by_side(self, work: Work, rows: Sequence[tuple[Prompt, tuple[Completion, ...]]]) -> SideBySide:
-        judged = {label.comparison.id: label for label in read_preferences(work.directory / JUDGED)}
         pairs = [Comparison(prompt=prompt, first=policy, second=sft) for prompt, (sft, policy) in rows]
         annotators = self._annotators(work.data("held_out"))
-        votes = [()] * len(pairs) if annotators is None else annotators.votes(pairs)
-        return SideBySide(
-            rows=tuple(
-                SideBySideRow(
-                    prompt=item.prompt.text,
-                    sft=item.second.trimmed,
-                    policy=item.first.trimmed,
-                    label=judged.get(item.id),
-                    annotators=sum(vote) / len(vote) if vote else None,
-                )
-                for item, vote in zip(pairs, votes, strict=True)
-            )
-        )
+        votes: Votes = [()] * len(pairs) if annotators is None else annotators.votes(pairs)
+        return side_by_side(pairs, votes, read_preferences(work.directory / JUDGED))
 
 
 def _read_responses(directory: Path) -> list[tuple[Prompt, Completion]]:

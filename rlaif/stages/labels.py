@@ -144,7 +144,7 @@ class LabelStage(Stage):
         write_labels(labeling, work.directory, self.writer, self._provenance(work))
 
     def _provenance(self, work: Work) -> dict[str, Any]:
-        """The labeler's composed options (keys of servers are in no configuration), and what its prompts are made of."""
+        """The labeler's composed options, which hold no keys of servers, and what its prompts are made of."""
         options = work.options["labeler"]
         prompt, engine = getattr(self.labeler, "prompt", None), options.get("engine")
         return {

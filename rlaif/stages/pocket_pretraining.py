@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock
@@ -47,13 +48,17 @@ class PocketPretrainingStage(Stage):
         for name in self.models:
             report = work.progress(RECIPES[name].num_steps, unit=f"steps of {name}")
             with _lock(self.store, f"{root.name}-{name}"):
-                pretrain(name, root, device=self.device, report=lambda step, report=report: report(step, None))
+                pretrain(name, root, device=self.device, report=partial(_show, report, RECIPES[name].num_steps))
         link(work.directory, "pocket", root)
         return root
 
     def told(self, work: Work) -> Told:
         """Where the models are."""
         return Told(line=f"copy {work.result}/* to rlaif/pocket/weights to use them")
+
+
+def _show(report: Callable[[int, int], None], num_steps: int, step: int) -> None:
+    report(step, num_steps)
 
 
 def _lock(store: Path, name: str) -> FileLock:

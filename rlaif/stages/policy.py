@@ -107,8 +107,8 @@ class PolicyStage(Stage):
         yield from trial_problems(self.reward, example_pairs(work.data("prompts")))
         if self.settings.prompts_per_step % work.num_processes:
             yield (
-                f"policy.prompts_per_step={self.settings.prompts_per_step}: must be a multiple of the number of devices,"
-                f" {work.num_processes}"
+                f"policy.prompts_per_step={self.settings.prompts_per_step}: must be a multiple of the number of"
+                f" devices, {work.num_processes}"
             )
 
     def notices(self) -> Iterator[str]:

@@ -243,7 +243,7 @@ class ProbeStage(Stage):
         verdict = probe_verdict(figures, name, self.task.name)
         found = {item.name: item for item in figures}
         few = found.get("probe/missing_rate")
-        notes = ()
+        notes: tuple[str, ...] = ()
         if few is not None and few.n is not None and few.n < self.num_pairs:
             notes = (
                 f"{few.n} pairs: people are clear on no more of the held-out ones (probe.num_pairs={self.num_pairs})",

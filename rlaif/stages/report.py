@@ -6,15 +6,27 @@ from collections.abc import Mapping
 from itertools import chain
 
 from rlaif.evaluation.responses import time_figures
+from rlaif.evaluation.win_rate import policy_verdict
 from rlaif.pipeline.stage import Stage, Told, Work
+from rlaif.ranges import OpenShare
 from rlaif.roles import Reads
+from rlaif.tasks.base import Task
 
 
 class ReportStage(Stage):
-    """Collects figures, checks and sections of the steps before it. It runs every time and leaves nothing in the store."""
+    """Collects figures, checks and sections of the steps before it, every time; it leaves nothing in the store.
+
+    Args:
+        task: What the page is about.
+        confidence: Coverage of every interval, in (0, 1).
+    """
 
     stored = False
     shows = True
+
+    def __init__(self, task: Task, confidence: OpenShare = 0.95) -> None:
+        self.task = task
+        self.confidence = confidence
 
     def reads(self) -> Mapping[str, Reads]:
         """The figures of the nearest evaluation."""
@@ -26,6 +38,7 @@ class ReportStage(Stage):
         return Told(
             page="report",
             title=next((told.title for told in work.told.values() if told.title), ""),
+            verdict=policy_verdict(evaluation.figures, self.task.name, self.confidence),
             figures=(*evaluation.figures, *time_figures(work.seconds)),
             checks=evaluation.checks,
             sections=tuple(chain.from_iterable(told.sections for told in work.told.values() if not told.page)),

@@ -173,7 +173,7 @@ class ScorecardStage(Stage):
             return
         raise GateStopped(
             f"label.min_alignment={self.min_alignment:g}: {name} agrees with {aligned.note.partition(';')[0]} on "
-            f"{format_value(aligned.value, 'rate')} of their verdicts ({format_interval(aligned)}, {aligned.n:,} "
+            f"{format_value(aligned.value, 'rate')} of their verdicts ({format_interval(aligned, 'rate')}, {aligned.n:,} "
             "held-out prompts); the estimate itself is compared. Nothing was labeled. Take a better labeler, model or "
             "prompt (rlaif-run -m pipeline=scorecard labeler=… compares several), or lower label.min_alignment. The "
             "scorecard is scorecard.html in the run directory"
