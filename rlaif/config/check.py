@@ -19,11 +19,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from rlaif.config.hydra_internals import ConfigLoaderImpl, IConfigRepository
+from rlaif.config.limits import limit_problems
 from rlaif.config.loader import open_loader
 from rlaif.config.overrides import OptionCheck, key_problem
 from rlaif.config.places import directory_problems, place_problems
-from rlaif.config.ranges import range_problems
 from rlaif.config.secrets import secret_problems, without_secrets
+from rlaif.config.stage_values import stage_value_problems
 from rlaif.config.values import value_problems
 from rlaif.errors import ConfigError
 
@@ -180,7 +181,8 @@ def _check_variant(checker: _Checker, options: OptionCheck, groups: list[Overrid
     with open_dict(cfg):
         del cfg["hydra"]
     checker.report(value_problems(cfg))
-    checker.report(range_problems(cfg))
+    checker.report(stage_value_problems(cfg))
+    checker.report(limit_problems(cfg))
     checker.report(secret_problems(cfg))
     if checker.places:
         checker.report(place_problems(cfg))

@@ -11,9 +11,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from rlaif import registry
 from rlaif.config.hydra_internals import IConfigRepository, split_key
+from rlaif.config.search_path import broken_yaml
 from rlaif.config.values import show
 from rlaif.near_miss import near_miss
-from rlaif.config.search_path import broken_yaml
 from rlaif.signatures import SignatureError, read_signature
 
 _EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit"}

@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 
 from rlaif import registry
 from rlaif.config.paths import conf_dir, plugin_conf_dir
-from rlaif.signatures import NOT_LITERAL, SignatureError, read_signature
 from rlaif.errors import PluginError
+from rlaif.signatures import NOT_LITERAL, SignatureError, read_signature
 
 
 def stage_option(component: registry.Component, nodes: Sequence[str]) -> dict[str, Any]:

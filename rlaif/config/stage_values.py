@@ -29,7 +29,7 @@ def stage_value_problems(cfg: DictConfig) -> list[str]:
     """
     stages = OmegaConf.select(cfg, "pipeline.stages")
     try:
-        entries = parse_entries(OmegaConf.to_container(stages) if isinstance(stages, ListConfig) else stages)
+        entries = parse_entries(OmegaConf.to_container(stages) if isinstance(stages, ListConfig) else [stages])  # type: ignore[arg-type]
     except ConfigError as error:
         return error.problems
     installed = {component.name: component for component in registry.components("rlaif.stages")}

@@ -113,16 +113,18 @@ def _hidden_shared(model: PreTrainedModel, prompts: Sequence[Ids], tokens_BT: Te
     device = tokens_BT.device
     prompts_GP, real_GP = right_padded(prompts, device)
     lengths_G = real_GP.sum(1)
-    argument, read_cache = cache_argument(model.base_model), DynamicCache()
-    read = model.base_model(input_ids=prompts_GP, use_cache=True, **{argument: read_cache})
+    body: Any = model.base_model
+    argument, read_cache = cache_argument(body), DynamicCache()
+    read = body(input_ids=prompts_GP, use_cache=True, **{argument: read_cache})
     last_G1D = read.last_hidden_state[torch.arange(len(prompts), device=device), lengths_G - 1][:, None]
     last_B1D = last_G1D.repeat_interleave(num_samples, dim=0)
     if tokens_BT.shape[1] == 1:
         return last_B1D
+    layers: list[Any] = read_cache.layers
     cache = DynamicCache(
         [
             (layer.keys.repeat_interleave(num_samples, dim=0), layer.values.repeat_interleave(num_samples, dim=0))
-            for layer in read_cache.layers
+            for layer in layers
         ]
     )
     length = tokens_BT.shape[1] - 1

@@ -21,7 +21,8 @@ def trial_problems(labeler: object, pairs: Sequence[Comparison]) -> list[str]:
     """What a labeler could not work with: its prompts, the file that it reads.
 
     Args:
-        labeler: A labeler, or what declares labelers as its members (a reward). Its engines are replaced by scripts, in place: it cannot be used afterwards.
+        labeler: A labeler, or what declares labelers as its members (a reward). Its engines are replaced by scripts,
+            in place: it cannot be used afterwards.
         pairs: A few pairs of the run's task.
 
     Returns:

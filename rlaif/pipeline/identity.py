@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from rlaif.artifacts import code_digest, fingerprint
-from rlaif.signatures import read_signature
+from rlaif.artifacts.identity import stable_identity
 from rlaif.pipeline.compose import Arguments, construct, leaves
 from rlaif.pipeline.graph import STEP
+from rlaif.signatures import read_signature
 
 LIBRARIES = frozenset({"torch", "transformers", "lightning"})
 """Packages whose code does not count: their versions are provenance."""
@@ -32,25 +33,36 @@ def step_fingerprint(
         20 hexadecimal digits.
     """
     left_out = runtime_parameters(arguments.target)
-    options = {name: argument_identity(value) for name, value in arguments.values.items() if name not in left_out}
+    options = {
+        name: argument_identity(value, arguments.option(name))
+        for name, value in arguments.values.items()
+        if name not in left_out
+    }
     document = {"seed": seed, "options": options, "inputs": dict(inputs), "further": dict(further)}
     return fingerprint(stage, document, [], [code_digest([_module(arguments.target)])])
 
 
-def argument_identity(value: Any) -> Any:
+def argument_identity(value: Any, option: str) -> Any:
     """What a constructor argument adds to a fingerprint: a plain value itself, a component its identity and options.
 
     A component that names a step of this run (``stage:sft``) has no identity of its own before that step has run: its
     options count, and the step's fingerprint is among the inputs.
+
+    Args:
+        value: Plain values; a dictionary with ``_target_`` is a component.
+        option: Where it stands in the configuration, as typed.
+
+    Raises:
+        PluginError: A component's identity is another each time it is made.
     """
     if isinstance(value, dict) and "_target_" in value:
         names_step = any(isinstance(leaf, str) and leaf.startswith(STEP) for _, leaf in leaves(value, ""))
-        own = None if names_step or value.get("_partial_") else getattr(construct(value), "identity", None)
+        own = None if names_step or value.get("_partial_") else stable_identity(lambda: construct(value), option)
         return {"identity": own, **_component_options(value)}
     if isinstance(value, dict):
-        return {str(key): argument_identity(child) for key, child in value.items()}
+        return {str(key): argument_identity(child, f"{option}.{key}") for key, child in value.items()}
     if isinstance(value, list):
-        return [argument_identity(child) for child in value]
+        return [argument_identity(child, option) for child in value]
     return value
 
 

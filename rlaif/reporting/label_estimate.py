@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.table import Table
 
 from rlaif.engines.spending import Spending
+from rlaif.evaluation.formats import format_seconds
 from rlaif.labeling.cost import Prices
 from rlaif.labeling.estimate import LabelEstimate
-from rlaif.evaluation.formats import format_seconds
 
 
 def print_estimate(estimate: LabelEstimate, prices: Prices, console: Console) -> None:

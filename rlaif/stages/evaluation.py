@@ -62,7 +62,7 @@ class EvaluationStage(Stage):
         judge: The LLM judge, a labeler; None for none.
         scorer: Scores both candidates of held-out pairs.
         against: Policies of other runs by name: a run directory, a model folder, or ``run:DIR/step``.
-        limits: Where figures fail their checks, by name; None takes the defaults.
+        limits: Where figures fail their checks, by name of a :class:`CheckLimits` field; None takes the defaults.
         batch_size: Comparisons per batch of the judge.
         max_missing_rate: Share of the judge's labels, in [0, 1], that may fail without an answer.
         answers: Where answers of the judge are kept.

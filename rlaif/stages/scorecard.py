@@ -52,7 +52,7 @@ class ScorecardStage(Stage):
         batch_size: Comparisons per batch.
         max_missing_rate: Share of the labels, in [0, 1], that may fail without an answer.
         min_alignment: The run stops below this alignment, in (0, 1]; None stops never.
-        limits: Where figures fail their checks, by name; None takes the defaults.
+        limits: Where figures fail their checks, by name of a :class:`CheckLimits` field; None takes the defaults.
         answers: Where answers of models are kept.
         prices: What labels cost.
         budget: When to stop.
@@ -73,8 +73,8 @@ class ScorecardStage(Stage):
         prices: Runtime[Prices],
         budget: Runtime[Budget],
         max_missing_rate: Runtime[Share] = 0.2,
-        min_alignment: Runtime[PositiveShare | None] = None,
         limits: Runtime[Mapping[str, float] | None] = None,
+        min_alignment: Runtime[PositiveShare | None] = None,
     ) -> None:
         self.task = task
         self.labeler = labeler
@@ -87,8 +87,8 @@ class ScorecardStage(Stage):
         self.answers = answers
         self.prices = prices
         self.budget = budget
-        limit = {} if min_alignment is None else {"min_alignment": min_alignment}
-        self.limits = CheckLimits(**{**(limits or {}), **limit})
+        own = {} if min_alignment is None else {"min_alignment": min_alignment}
+        self.limits = CheckLimits(**{**(limits or {}), **own})
         budget.check_prices(prices)
 
     def reads(self) -> Mapping[str, Reads]:
@@ -173,8 +173,8 @@ class ScorecardStage(Stage):
             return
         raise GateStopped(
             f"label.min_alignment={self.min_alignment:g}: {name} agrees with {aligned.note.partition(';')[0]} on "
-            f"{format_value(aligned.value, 'rate')} of their verdicts ({format_interval(aligned, 'rate')}, {aligned.n:,} "
-            "held-out prompts); the estimate itself is compared. Nothing was labeled. Take a better labeler, model or "
+            f"{format_value(aligned.value, 'rate')} of their verdicts ({format_interval(aligned, 'rate')}, "
+            f"{aligned.n:,} held-out prompts); the estimate itself is compared. Nothing was labeled. Take a better labeler, model or "
             "prompt (rlaif-run -m pipeline=scorecard labeler=… compares several), or lower label.min_alignment. The "
             "scorecard is scorecard.html in the run directory"
         )

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from rlaif.stages.context import Context
+from rlaif.stages.run import STAGES
 
 from rlaif.config.check import compose
 from rlaif.engines.scripted import ScriptedEngine
@@ -16,9 +18,7 @@ from rlaif.labelers.ranking import RankingLabeler
 from rlaif.labeling.cost import LabelCost
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.reporting.terminal import RunDisplay
-from rlaif.stages.context import Context
 from rlaif.stages.labels import asking
-from rlaif.stages.run import STAGES
 from rlaif.types import Comparison, Completion, OptionScores, Preference, Prompt, StructuredPrompt
 
 PAIRS = [

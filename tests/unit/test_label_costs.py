@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rlaif.stages.context import Context
+from rlaif.stages.estimate import estimate_labels, show_estimate
+from rlaif.stages.run import STAGES
 
 from rlaif.config.check import compose
 from rlaif.engines.cached import CachedEngine
@@ -21,10 +24,7 @@ from rlaif.errors import ConfigError, GateStopped
 from rlaif.labeling.cost import Budget, Prices, cost_figures
 from rlaif.labeling.estimate import _spread
 from rlaif.reporting.terminal import RunDisplay
-from rlaif.stages.context import Context
-from rlaif.stages.estimate import estimate_labels, show_estimate
 from rlaif.stages.labels import LABEL, answers_of, build_labeler, prices_and_budget
-from rlaif.stages.run import STAGES
 from rlaif.types import Comparison, Completion, Prompt, Sampling, Segment, StructuredPrompt
 
 PAPER = Prices(usd_per_million_input_tokens=30.0, usd_per_million_output_tokens=60.0)

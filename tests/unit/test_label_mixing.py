@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
+from rlaif.stages.mixing import check_mix, mix_options, training_labels
 
 from rlaif.config.check import check
 from rlaif.data.base import TaskData
 from rlaif.data.label_sets.mixing import MixFile
 from rlaif.data.preferences_io import write_preferences
 from rlaif.errors import ConfigError, DataError
-from rlaif.stages.mixing import check_mix, mix_options, training_labels
 from rlaif.tasks.base import Dialogue
 from rlaif.types import Comparison, Completion, Preference, Prompt
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
+from rlaif.stages.label_card import provenance
 
 from rlaif.cli import labels as command
 from rlaif.data.label_sets.beside import LabelSetBesideTable
@@ -30,7 +31,6 @@ from rlaif.data.repeated import PairKey
 from rlaif.data.transcripts import messages
 from rlaif.errors import ConfigError, DataError
 from rlaif.prompts.judge import JudgePrompts
-from rlaif.stages.label_card import provenance
 from rlaif.tasks.base import Dialogue
 from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt
 

@@ -14,7 +14,7 @@ import pytest
 from scipy import stats
 
 from rlaif.evaluation.alignment import position_estimate
-from rlaif.evaluation.cost import LabelCost, cost_figures
+from rlaif.evaluation.cost import cost_figures
 from rlaif.evaluation.scorecard import (
     confident_mistakes,
     scorecard_figures,

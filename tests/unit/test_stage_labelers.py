@@ -8,12 +8,6 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-
-from rlaif.config.check import compose
-from rlaif.errors import ConfigError, GateStopped
-from rlaif.labelers.panel import PanelLabeler
-from rlaif.labelers.people import HumanLabeler, num_raters_used
-from rlaif.labeling.learning import LEARNED, prepare
 from rlaif.stages.context import Context
 from rlaif.stages.labelers import (
     asks_own_model,
@@ -23,6 +17,12 @@ from rlaif.stages.labelers import (
     with_own_model,
 )
 from rlaif.stages.run import STAGES
+
+from rlaif.config.check import compose
+from rlaif.errors import ConfigError, GateStopped
+from rlaif.labelers.panel import PanelLabeler
+from rlaif.labelers.people import HumanLabeler, num_raters_used
+from rlaif.labeling.learning import LEARNED, prepare
 from rlaif.types import Comparison, Completion, Preference
 
 HUMAN_MEMBER = "+labeler.labelers.people={_target_: rlaif.labelers.people.HumanLabeler, rater: 2}"
