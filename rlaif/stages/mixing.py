@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 from omegaconf import OmegaConf
 
@@ -22,7 +23,7 @@ def mix_settings(context: Context) -> MixSettings:
     """
     node = context.cfg.label.mix
     files = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-    return MixSettings(files, weight=context.cfg.label.weight)
+    return MixSettings(cast("Mapping[str, Mapping[str, object]] | None", files), weight=context.cfg.label.weight)
 
 
 def mix_options(context: Context) -> dict[str, object]:
