@@ -20,11 +20,12 @@ def limit_problems(cfg: DictConfig) -> list[str]:
     node = OmegaConf.select(cfg, LIMITS)
     limits = OmegaConf.to_container(node) if isinstance(node, DictConfig) else {}
     assert isinstance(limits, dict)
+    named = {str(name): value for name, value in limits.items()}
     parameters = read_signature(LIMITS_CLASS).parameters
     problems = []
-    for name, value in limits.items():
-        if (parameter := parameters.get(str(name))) is None:
-            near = near_miss(str(name), parameters)
+    for name, value in named.items():
+        if (parameter := parameters.get(name)) is None:
+            near = near_miss(name, parameters)
             hint = f"did you mean {near}? " if near else ""
             problems.append(f"{LIMITS}.{name}: there is no such limit; {hint}allowed are {', '.join(parameters)}")
         elif problem := parameter_problem(f"{LIMITS}.{name}", value, parameter, LIMITS_CLASS):

@@ -121,8 +121,8 @@ def check_declared(labeler: object) -> None:
                     f"{_name(part)}: keeps a model in the attribute {name} and does not declare it, so its answers "
                     f"would be neither cached nor counted; {_remedy(part, name, value)}"
                 )
-        for name in declared(part, "engines"):
-            engine = getattr(part, name, None)
+        for name in getattr(part, "engines", ()):
+            engine = getattr(part, name)
             if engine is not None and not is_engine(engine):
                 raise PluginError(
                     f"{_name(part)}: engines={declared(part, 'engines')!r}: the attribute {name} holds a "
