@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 from rlaif.tasks.base import Task
-from rlaif.types import Comparison, Demonstration, Preference, Prompt
+from rlaif.types import Comparison, Demonstration, Preference, Prompt, content_id
 
 Split = Literal["train", "tuning", "test"]
+DataKind = Literal[
+    "demonstrations", "label_prompts", "policy_prompts", "held_out_prompts", "held_out_pairs", "people", "pairs"
+]
+"""What stages read of the data. ``people``: labels that came with the data, and simulated annotators; ``pairs``: the
+data's own pairs."""
+DATA_KINDS: tuple[DataKind, ...] = get_args(DataKind)
 
 
 class Annotators(Protocol):
     """Simulated people: they draw preferences and harm verdicts from a quality nobody else sees."""
+
+    @property
+    def identity(self) -> str:
+        """Content hash of everything that their verdicts depend on besides what is judged, code included."""
+        ...
 
     def prefer(self, comparisons: Sequence[Comparison], rater: int = 0) -> list[float]:
         """One rater's choice per comparison: 1.0 first, 0.0 second. Deterministic in (rater, comparison)."""
@@ -53,6 +64,65 @@ class TaskData:
     annotators: Annotators | None = None
     """Only the pocket world has them."""
     skipped: SkippedRows = field(default_factory=SkippedRows)
+    _content_ids: dict[DataKind, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def content_id(self, kind: DataKind) -> str:
+        """Content hash of one kind of the data, computed once.
+
+        Args:
+            kind: One of :data:`DATA_KINDS`.
+
+        Raises:
+            ValueError: There is no such kind.
+        """
+        if kind not in self._content_ids:
+            self._content_ids[kind] = self._hashed(kind)
+        return self._content_ids[kind]
+
+    def _hashed(self, kind: DataKind) -> str:
+        match kind:
+            case "demonstrations":
+                return demonstrations_id(self.demonstrations)
+            case "label_prompts":
+                return prompts_id(self.label_prompts)
+            case "policy_prompts":
+                return prompts_id(self.policy_prompts)
+            case "held_out_prompts":
+                return prompts_id(self.eval_prompts)
+            case "held_out_pairs":
+                return content_id(preferences_id(self.eval_preferences), self._annotators_id)
+            case "people":
+                return content_id(preferences_id(self.preferences), self._annotators_id)
+            case "pairs":
+                return preferences_id(self.preferences)
+            case _:
+                raise ValueError(f"TaskData.content_id: kind={kind!r}; there are {', '.join(DATA_KINDS)}")
+
+    @property
+    def _annotators_id(self) -> str:
+        return "" if self.annotators is None else self.annotators.identity
+
+
+def prompts_id(prompts: Sequence[Prompt]) -> str:
+    """Content hash of prompts with their strata, in their order."""
+    return content_id(*(f"{prompt.id} {prompt.stratum}" for prompt in prompts))
+
+
+def demonstrations_id(demonstrations: Sequence[Demonstration]) -> str:
+    """Content hash of prompts with their responses, in their order."""
+    return content_id(*(content_id(item.prompt.id, item.response) for item in demonstrations))
+
+
+def preferences_id(preferences: Sequence[Preference]) -> str:
+    """Content hash of labeled pairs in their order: texts and everything that is told of a pair."""
+    return content_id(*(_preference_id(item) for item in preferences))
+
+
+def _preference_id(label: Preference) -> str:
+    comparison = label.comparison
+    told = (label.p_first, label.weight, label.confidence, label.missing, label.source)
+    writers = (comparison.first.source, comparison.second.source)
+    return content_id(comparison.id, comparison.prompt.stratum, *map(repr, (*told, *writers)))
 
 
 class DataSource(Protocol):

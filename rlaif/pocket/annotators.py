@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from random import Random
 
+from rlaif.artifacts.fingerprints import code_digest
 from rlaif.functional.seeds import derive_seed
 from rlaif.pocket.quality import read
-from rlaif.types import Comparison, Prompt
+from rlaif.types import Comparison, Prompt, content_id
 
 TEMPERATURE = 0.75
 """Bradley-Terry temperature in units of quality. Fixed before any training so that two
@@ -33,6 +35,11 @@ class SimulatedAnnotators:
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
+
+    @cached_property
+    def identity(self) -> str:
+        """Content hash of the pool's seed and of the code that the verdicts depend on."""
+        return content_id("SimulatedAnnotators", str(self.seed), code_digest([__name__]))
 
     def prefer(self, comparisons: Sequence[Comparison], rater: int = 0) -> list[float]:
         """One rater's choices: 1.0 for the first response, 0.0 for the second.
