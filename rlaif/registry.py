@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
+import traceback
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ CONFIG_GROUPS: Mapping[str, str] = {
     "rlaif.tasks": "task",
     "rlaif.rewards": "reward",
     "rlaif.objectives": "policy/objective",
+    "rlaif.pair_objectives": "policy/pair_objective",
+    "rlaif.stages": "stage",
 }
 """Entry-point group of a kind of component -> the config group that selects one of them."""
 
@@ -132,23 +135,76 @@ def load(group: str, name: str) -> Any:
 
 
 def load_component(component: Component) -> Any:
-    """Import one component's class; a failure names its package.
+    """Import one component's class.
 
     Raises:
-        PluginError: The module cannot be imported or does not hold the class.
+        PluginError: The module cannot be imported or does not hold the class: package, file, line and cause are named.
     """
     module_name, _, attribute = component.target.partition(":")
     try:
         value: Any = importlib.import_module(module_name)
         for part in filter(None, attribute.split(".")):
             value = getattr(value, part)
-    except Exception as error:  # a plugin's module may fail in any way; it must not look like our failure
-        raise PluginError(
-            f"{component.config_group or component.group}={component.name}: {component.package} {component.version} "
-            f"is broken: {component.target}: {type(error).__name__}: {error}; fix or uninstall it "
-            f"(pip uninstall {component.package})"
-        ) from error
+    except (Exception, SystemExit) as error:  # a plugin's module may fail in any way; it must not look like our failure
+        raise PluginError(broken_message(component, error)) from error
     return value
+
+
+def broken_message(component: Component, error: BaseException) -> str:
+    """The sentence about a component that cannot be imported or constructed.
+
+    Args:
+        component: The component.
+        error: What its code raised.
+
+    Returns:
+        Option, package, file, line, cause, and what to do.
+    """
+    kind = component.config_group or component.group
+    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        todo = f"install {error.name.partition('.')[0]}, or uninstall the plugin (pip uninstall {component.package})"
+    else:
+        todo = f"fix or uninstall it (pip uninstall {component.package})"
+    return (
+        f"{kind}={component.name}: {component.package} {component.version} is broken: {component.target}: "
+        f"{cause(error)}; {todo}"
+    )
+
+
+def cause(error: BaseException) -> str:
+    """Where an error was raised and what it says: ``FILE:LINE: KeyError: 'size'``.
+
+    >>> cause(ValueError("no size"))
+    'ValueError: no size'
+    """
+    says = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, SystemExit):
+        says = f"the code ends the process (sys.exit({'' if error.code is None else repr(error.code)}))"
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        return f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_import_system(frame.filename)]
+    return f"{frames[-1].filename}:{frames[-1].lineno}: {says}" if frames else says
+
+
+def owner_of(target: str) -> Component | None:
+    """The installed component that a ``_target_`` names, or the first of a package that holds its module.
+
+    Args:
+        target: Dotted path of a class.
+
+    Returns:
+        None for ours and for a class of no plugin.
+    """
+    plugins = [component for component in components() if component.package != OWN_PACKAGE]
+    top = target.partition(".")[0]
+    same = [component for component in plugins if component.dotted_target == target]
+    return next(
+        iter(same + [component for component in plugins if component.target.split(".")[0].split(":")[0] == top]), None
+    )
+
+
+def _is_import_system(filename: str) -> bool:
+    return filename.startswith("<frozen importlib") or filename in (__file__, importlib.__file__)
 
 
 def _component(entry_point: metadata.EntryPoint) -> Component:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import logging
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 
+from rlaif.artifacts.computed_imports import computed_imports, literal_imports
+
+log = logging.getLogger(__name__)
 DATA_SUFFIXES = frozenset({".txt", ".toml", ".j2", ".jinja", ".html", ".css", ".js"})
 """Files that belong to the code of the package they lie in: prompts and templates."""
 
@@ -58,10 +63,11 @@ def _plain(value: object) -> object:
 def code_digest(module_names: Sequence[str]) -> str:
     """Hash the code that runs when these modules are used, without importing them.
 
-    The static import closure inside ``rlaif`` and inside the top-level packages of ``module_names`` is
-    parsed; docstrings, comments and layout do not count, nor do imports for type checking only. Text files
-    beside a module of the closure (``DATA_SUFFIXES``) belong to it. What is imported by a computed name is
-    not seen: name those modules too.
+    The static import closure inside ``rlaif``, the top-level packages of ``module_names``, and packages that do not lie
+    among installed libraries (editable installs, folders on the path) is parsed; docstrings, comments and layout do not
+    count, nor do imports for type checking only. ``importlib.import_module`` of a literal name counts as an import; of
+    a plugin's import by a computed name a warning is logged: its code is not counted. Text files beside a module of the
+    closure (``DATA_SUFFIXES``) belong to it.
 
     Args:
         module_names: Dotted names, e.g. ``["rlaif.stages.sft", "my_plugin.labeler"]``.
@@ -88,7 +94,8 @@ def _closure(module_names: Sequence[str], packages: set[str]) -> dict[str, Path]
     waiting = [(name, True) for name in module_names]
     while waiting:
         name, must_exist = waiting.pop()
-        if name in found or name.partition(".")[0] not in packages:
+        top = name.partition(".")[0]
+        if name in found or not (top in packages or _is_local(top)):
             continue
         path = _module_file(name)
         if path is None:
@@ -116,13 +123,36 @@ def _module_file(name: str) -> Path | None:
     return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
 
 
+@lru_cache(maxsize=1024)
+def _is_local(top: str) -> bool:
+    """True for a package whose source is neither the standard library's nor an installed library's: a checkout."""
+    if top in sys.stdlib_module_names:
+        return False
+    try:
+        spec = find_spec(top)
+    except (ImportError, ValueError):
+        return False
+    origin = spec.origin if spec else None
+    if spec is None or origin is None or not origin.endswith(".py"):
+        return False
+    return not {"site-packages", "dist-packages"} & set(Path(origin).parts)
+
+
 @lru_cache(maxsize=4096)
 def _parsed(path: Path, name: str, mtime_ns: int, size: int) -> tuple[str, tuple[str, ...]]:
     """Digest of a file's code and the modules it may import; the last two arguments only key the cache."""
     tree = ast.parse(path.read_bytes(), filename=str(path))
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     tree = _WithoutText().visit(tree)
-    imported = tuple(sorted(set(_imports(tree, package))))
+    imported = tuple(sorted({*_imports(tree, package), *literal_imports(tree, name, package)}))
+    if name.partition(".")[0] != "rlaif":
+        for line in computed_imports(tree, name, package):
+            log.warning(
+                "%s:%d imports a module by a computed name: a change of that module's code is not seen, and results "
+                "are reused; import it by its name, or give the component an identity that holds its version",
+                path,
+                line,
+            )
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), imported
 
 

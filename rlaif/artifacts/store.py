@@ -54,6 +54,14 @@ class Store:
         path = self.path(name, fingerprint)
         return path if path.is_dir() else None
 
+    def lock(self, artefact: str) -> FileLock:
+        """The lock that a process holds while it builds an artefact.
+
+        Args:
+            artefact: ``<name>-<fingerprint>``.
+        """
+        return FileLock(self.root / ".locks" / f"{artefact}.lock")
+
     def build(
         self,
         name: str,
@@ -109,7 +117,7 @@ class Store:
         locks = self.root / ".locks"
         with self._explained(locks):
             locks.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(locks / f"{path.name}.lock")
+            lock = self.lock(path.name)
             owner = locks / f"{path.name}.owner"
             try:
                 lock.acquire(timeout=0)

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from rlaif.cli.messages import report_error
+from rlaif.cli.pipes import ignore_closed_pipes
+from rlaif.cli.threads import let_waiting_threads_sleep
 from rlaif.data.formats.pair_files import PairFile, guess_format, layout_names
 from rlaif.data.formats.table_files import TableFile
 from rlaif.data.label_sets.cards import Card
@@ -41,12 +43,11 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
     Args:
         words: What follows the command's name; None takes those of the command line.
     """
+    let_waiting_threads_sleep()
+    ignore_closed_pipes()
     arguments = _parser().parse_args(words)
     try:
         arguments.run(arguments)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader has seen enough
-        sys.exit(0)
     except (RlaifError, OSError, KeyboardInterrupt) as error:
         code = report_error(COMMAND, error)
         if code is None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import errno
+import logging
+import re
 from collections.abc import Sequence
 
 from hydra.errors import InstantiationException
 from rich.console import Console
 from rich.text import Text
 
-from rlaif.errors import ConfigError, RlaifError
+from rlaif import registry
+from rlaif.errors import ConfigError, PluginError, RlaifError
 
+log = logging.getLogger(__name__)
+_TARGET = re.compile(r"Error (?:in call to target|instantiating) '([\w.]+)'")
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
@@ -41,8 +46,8 @@ def report_error(command: str, error: BaseException) -> int | None:
         The exit code; None for an error that is not the user's: its traceback must be shown.
     """
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    if isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception):
-        error = error.__cause__  # what the constructor itself said
+    if isinstance(error, InstantiationException):
+        error = _construction_error(error)
     if isinstance(error, KeyboardInterrupt):
         console.print(Text(f"{command}: interrupted; start the same command again to go on", style="bold"))
         return INTERRUPTED
@@ -50,12 +55,36 @@ def report_error(command: str, error: BaseException) -> int | None:
         print_problems(command, error.problems)
         return error.exit_code
     if isinstance(error, RlaifError):
+        if error.__cause__ is not None:
+            _log_file_only(error)
         print_lines(console, command, str(error))
         return error.exit_code
     if isinstance(error, OSError) and (reason := _os_error(error)) is not None:
         print_lines(console, command, reason)
         return RlaifError.exit_code
     return None
+
+
+def _construction_error(error: InstantiationException) -> BaseException:
+    """What a constructor said: our own errors as they are, anything else of a plugin as one message."""
+    reason = error.__cause__ if error.__cause__ is not None else error
+    found = _TARGET.search(str(error))
+    owner = registry.owner_of(found.group(1)) if found else None
+    if owner is None or isinstance(reason, RlaifError):
+        return reason
+    told = PluginError(registry.broken_message(owner, reason))
+    told.__cause__ = reason
+    return told
+
+
+def _log_file_only(error: BaseException) -> None:
+    """Write the traceback to the run's log files; the terminal has the message."""
+    record = log.makeRecord(
+        log.name, logging.ERROR, __file__, 0, str(error), (), (type(error), error, error.__traceback__)
+    )
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)
 
 
 def print_lines(console: Console, command: str, message: str) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NoReturn
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -18,8 +17,12 @@ from rich.rule import Rule
 
 import rlaif
 from rlaif.cli.messages import print_problems, report_error
-from rlaif.cli.sweeps import ERROR, show_tables
+from rlaif.cli.pipes import ignore_closed_pipes
+from rlaif.cli.sweeps import ERROR, print_job_configs, show_tables
+from rlaif.cli.threads import let_waiting_threads_sleep
 from rlaif.config.check import check
+from rlaif.config.hydra_internals import get_args_parser
+from rlaif.config.jobs import claim_directories
 from rlaif.config.paths import conf_dir
 from rlaif.errors import RlaifError
 
@@ -54,7 +57,7 @@ def run_job(cfg: DictConfig) -> float | None:
         overrides = " ".join(job.overrides.task) or "no overrides"
         Console(stderr=True).print(Rule(f"job {job.job.num}: {overrides}", align="left"))
     try:
-        from rlaif.stages.run import run  # torch and Lightning: seconds, and only a job needs them
+        from rlaif.pipeline.run import run  # torch and Lightning: seconds, and only a job needs them
 
         return run(cfg)
     except Exception as error:
@@ -70,6 +73,8 @@ def run_job(cfg: DictConfig) -> float | None:
 
 def main() -> NoReturn:
     """Entry point of the console command."""
+    let_waiting_threads_sleep()
+    ignore_closed_pipes()
     arguments = sys.argv[1:]
     if "--version" in arguments:
         print(f"rlaif {rlaif.__version__}")
@@ -92,16 +97,22 @@ def _main(arguments: list[str]) -> int:
     parsed = get_args_parser().parse_args(arguments)
     prints_only = parsed.cfg is not None or parsed.help or parsed.info is not None
     if not (parsed.hydra_help or parsed.shell_completion or parsed.experimental_rerun):
+        name, directory = parsed.config_name or "config", parsed.config_dir
         problems = check(
             parsed.overrides,
             multirun=parsed.multirun,
             places=not prints_only,
-            config_name=parsed.config_name or "config",
-            config_dir=parsed.config_dir,
+            config_name=name,
+            config_dir=directory,
         )
         if problems:
             print_problems(COMMAND, problems)
             return RlaifError.exit_code
+        if parsed.multirun and parsed.cfg is not None:
+            print_job_configs(parsed)
+            return 0
+        if not prints_only:
+            claim_directories(parsed.overrides, multirun=parsed.multirun, config_name=name, config_dir=directory)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra re-raises what a job raised instead of printing and exiting 1
     failed: list[int] = []
 

@@ -1,16 +1,24 @@
-"""What a sweep ends with: one table over all of its jobs, also when some of them failed."""
+"""A sweep's jobs: their configurations, and the table it ends with, also when some of them failed."""
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+import hydra
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from rlaif.reporting.tables import COLUMNS, Job, row_names, terminal_table, write_tables
+from rlaif.config.jobs import compose_sweep
+from rlaif.config.paths import conf_dir
+from rlaif.config.run_directory import job_directories, job_overrides
+from rlaif.errors import ConfigError
+from rlaif.evaluation.catalogue import sweep_columns
+from rlaif.reporting.tables import Job, row_names, terminal_table, write_tables
 from rlaif.types import Figure
 
 ERROR = "error.txt"
@@ -35,16 +43,17 @@ def show_tables() -> None:
     while started:
         directory = started.pop()
         for result, name in TABLES.items():
-            if any(directory.rglob(result)):
+            if any((place / result).is_file() for place in job_directories(directory)):
                 _show(directory, result, name)
 
 
 def _show(directory: Path, result: str, name: str) -> None:
     jobs = read_jobs(directory, result)
-    path = write_tables(jobs, COLUMNS[name], directory, name)
+    columns = sweep_columns(name)
+    path = write_tables(jobs, columns, directory, name)
     console = Console(highlight=False)
     console.print()
-    console.print(terminal_table(jobs, COLUMNS[name]))
+    console.print(terminal_table(jobs, columns, console.width))
     for row, job in zip(row_names(jobs), jobs, strict=True):
         if job.failed is not None:
             console.print(f"✗ {row}: {job.failed}", style="red", markup=False, soft_wrap=True)
@@ -59,10 +68,9 @@ def read_jobs(directory: Path, result: str) -> list[Job]:
         result: Name of the file with a finished job's figures.
     """
     found: list[tuple[int, Job]] = []
-    for file in sorted(directory.rglob(".hydra/overrides.yaml")):
-        place = file.parent.parent
-        overrides = tuple(str(item) for item in OmegaConf.load(file))
-        number = int(OmegaConf.select(OmegaConf.load(file.parent / "hydra.yaml"), "hydra.job.num", default=0))
+    for place in job_directories(directory):
+        overrides = job_overrides(place)
+        number = int(OmegaConf.select(OmegaConf.load(place / ".hydra" / "hydra.yaml"), "hydra.job.num", default=0))
         if (place / result).is_file() and not (place / ERROR).is_file():  # a gate stops behind the scorecard
             records = json.loads((place / result).read_text("utf-8"))
             job = Job(overrides=overrides, figures=tuple(Figure(**record) for record in records))
@@ -74,3 +82,30 @@ def read_jobs(directory: Path, result: str) -> list[Job]:
 
 def _reason(path: Path) -> str:
     return path.read_text("utf-8").strip() if path.is_file() else NO_RESULT
+
+
+def print_job_configs(parsed: argparse.Namespace) -> None:
+    """Print the configuration of every job of a sweep as one YAML document each, and run nothing.
+
+    Args:
+        parsed: The command line, with ``--multirun`` and ``--cfg``.
+
+    Raises:
+        ConfigError: The sweeper chooses its jobs as it goes.
+    """
+    jobs = compose_sweep(parsed.overrides, config_name=parsed.config_name or "config", config_dir=parsed.config_dir)
+    if jobs is None:
+        raise ConfigError("-m --cfg: this hydra/sweeper chooses its jobs as it goes; leave out -m, or the sweeper")
+    flags = [f"--cfg={parsed.cfg}", *(["--resolve"] if parsed.resolve else [])]
+    places = {"--package": parsed.package, "--config-name": parsed.config_name, "--config-dir": parsed.config_dir}
+    flags += [f"{flag}={value}" for flag, value in places.items() if value is not None]
+    of_hydra = [line for line in parsed.overrides if line.lstrip("+~").startswith(("hydra.", "hydra/"))]
+    show = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(lambda cfg: None)
+    command = sys.argv
+    try:
+        for number, job in enumerate(jobs):
+            print(f"---\n# job {number}: {' '.join(job)}")
+            sys.argv = [command[0], *flags, *of_hydra, *job]
+            show()
+    finally:
+        sys.argv = command

@@ -9,24 +9,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from hydra import version
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import IConfigRepository
-from hydra._internal.utils import create_config_search_path
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from rlaif.config import search_path
+from rlaif.config.hydra_internals import ConfigLoaderImpl, IConfigRepository
+from rlaif.config.loader import open_loader
 from rlaif.config.overrides import OptionCheck, key_problem
-from rlaif.config.paths import conf_dir
 from rlaif.config.places import directory_problems, place_problems
 from rlaif.config.ranges import range_problems
 from rlaif.config.secrets import secret_problems, without_secrets
@@ -72,7 +66,7 @@ def check(
     Returns:
         One line per problem, each naming the option as typed; empty when the run can start.
     """
-    loader, plugin_problems = _loader(config_dir)
+    loader, plugin_problems = open_loader(config_dir)
     checker = _Checker(loader=loader, config_name=config_name, multirun=multirun, places=places)
     checker.report(plugin_problems)
     parsed = _parse(checker, overrides)
@@ -95,25 +89,11 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     """
     if problems := check(overrides, places=False):
         raise ConfigError(problems)
-    loader, _ = _loader(None)
+    loader, _ = open_loader(None)
     cfg = loader.load_configuration("config", list(overrides), RunMode.RUN, from_shell=False)
     with open_dict(cfg):
         del cfg["hydra"]
     return cfg
-
-
-def _loader(config_dir: str | None) -> tuple[ConfigLoaderImpl, list[str]]:
-    """Hydra's loader over every directory of configs, and what is wrong with installed plugins."""
-    directory = None if config_dir is None else Path(config_dir).absolute()
-    if directory is not None and not directory.is_dir():
-        raise ConfigError(f"--config-dir={config_dir}: there is no such directory")
-    problems = search_path.register(directory)
-    version.setbase("1.3")
-    setup_globals()
-    path = create_config_search_path(str(conf_dir()))
-    if directory is not None:
-        path.prepend(provider="command-line", path=f"file://{directory}")
-    return ConfigLoaderImpl(config_search_path=path), problems
 
 
 def _parse(checker: _Checker, lines: Sequence[str]) -> list[Override]:

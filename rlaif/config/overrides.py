@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from hydra._internal.config_repository import IConfigRepository
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf._utils import split_key
 
 from rlaif import registry
-from rlaif.config.paths import near_miss
-from rlaif.config.signatures import SignatureError, read_signature
+from rlaif.config.hydra_internals import IConfigRepository, split_key
 from rlaif.config.values import show
+from rlaif.near_miss import near_miss
+from rlaif.config.search_path import broken_yaml
+from rlaif.signatures import SignatureError, read_signature
 
 _EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit"}
 _TYPE_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
@@ -51,7 +51,10 @@ class OptionCheck:
         options = self.options(group)
         chosen = value if isinstance(value, list) else [value]
         wrong = [str(item) for item in chosen if str(item) not in options and f"{group}/{item}" not in self.groups]
-        return self._no_such_option(str(override.input_line), group, wrong[0], options) if wrong else None
+        if wrong:
+            return self._no_such_option(str(override.input_line), group, wrong[0], options)
+        broken = [problem for item in chosen if (problem := broken_yaml().get(f"{group}/{item}")) is not None]
+        return f"{override.input_line}: {broken[0]}" if broken else None
 
     def _no_such_option(self, typed: str, group: str, name: str, options: list[str]) -> str:
         for component in registry.components():

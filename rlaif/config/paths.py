@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -50,18 +48,3 @@ def plugin_conf_dir(component: registry.Component) -> Path:
 def option_files(directory: Path) -> set[str]:
     """``group/option`` of every YAML below a directory, e.g. ``{"labeler/pairwise"}``."""
     return {path.relative_to(directory).with_suffix("").as_posix() for path in directory.rglob("*.yaml")}
-
-
-def near_miss(word: str, candidates: Iterable[str]) -> str | None:
-    """The candidate a person most likely meant, or None.
-
-    >>> near_miss("labeller", ["task", "labeler"])
-    'labeler'
-    >>> near_miss("cot", ["pairwise", "cot_pairwise"])
-    'cot_pairwise'
-    """
-    names = sorted(candidates)
-    close = difflib.get_close_matches(word, names, n=1)
-    if close:
-        return close[0]
-    return next((name for name in names if len(word) > 2 and (name.startswith(word) or word in name.split("_"))), None)

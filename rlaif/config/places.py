@@ -10,10 +10,10 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from rlaif import registry
-from rlaif.config.paths import near_miss
 from rlaif.config.values import component_nodes
 from rlaif.engines.openai.options import KEY_ENV
 from rlaif.models.names import POCKET, POCKET_NAMES, pocket_problem
+from rlaif.near_miss import near_miss
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rlaif.config.paths import near_miss
-from rlaif.config.signatures import read_signature
 from rlaif.config.values import show
+from rlaif.near_miss import near_miss
+from rlaif.signatures import read_signature
 
-_LIMITS, _LIMITS_CLASS = "evaluation.limits", "rlaif.reporting.checks.CheckLimits"
+_LIMITS, _LIMITS_CLASS = "evaluation.limits", "rlaif.evaluation.checks.CheckLimits"
 
 
 class Range(NamedTuple):

@@ -10,11 +10,13 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import OmegaConf
+from yaml import YAMLError
 
 from rlaif import registry
 from rlaif.config.paths import conf_dir, option_files, plugin_conf_dir
-from rlaif.config.signatures import NOT_LITERAL, Signature, SignatureError, read_signature
 from rlaif.errors import PluginError
+from rlaif.signatures import NOT_LITERAL, Signature, SignatureError, read_signature
 
 LABELER_PARTS = {"prompt": "base", "engine": "transformers"}
 """Sub-groups of every labeler, with the option that a constructor gets which requires one."""
@@ -51,6 +53,8 @@ def register(extra_dir: Path | None = None) -> list[str]:
         option = f"{component.config_group}/{component.name}"
         if component.package == registry.OWN_PACKAGE or component.config_group is None or option in by_yaml:
             continue
+        if component.group == "rlaif.stages":
+            continue  # a stage is no option of the composed config: rlaif.config.stage_options
         try:
             node = generated_option(component)
         except (SignatureError, SyntaxError):
@@ -111,6 +115,26 @@ def shadowed_options() -> list[str]:
                 )
             else:
                 owners[option] = component.package
+    return problems
+
+
+@cache
+def broken_yaml() -> dict[str, str]:
+    """Option (``group/name``) of each YAML file of a plugin that cannot be read, to package, file, line and cause."""
+    problems = {}
+    for component, directory in _plugin_dirs():
+        for option in sorted(option_files(directory)):
+            path = directory / f"{option}.yaml"
+            try:
+                OmegaConf.load(path)
+            except (YAMLError, OSError, UnicodeDecodeError) as error:
+                mark = getattr(error, "problem_mark", None)
+                line = f":{mark.line + 1}" if mark is not None else ""
+                reason = getattr(error, "problem", None) or " ".join(str(error).split())
+                problems[option] = (
+                    f"{component.package} {component.version} is broken: {path}{line}: {reason}; fix the file or "
+                    f"uninstall the plugin (pip uninstall {component.package})"
+                )
     return problems
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rlaif.engines.openai.options import KEY_ENV
@@ -68,6 +68,7 @@ def _leaves(node: DictConfig | ListConfig, prefix: str) -> Iterator[tuple[str, s
         except OmegaConfBaseException:
             continue
         if isinstance(value, DictConfig | ListConfig):
-            yield from _leaves(value, path)
+            if not OmegaConf.is_interpolation(node, key):  # told where it stands
+                yield from _leaves(value, path)
         elif value is not None:
             yield path, str(key), value

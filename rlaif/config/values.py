@@ -8,8 +8,8 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rlaif.config.paths import near_miss
-from rlaif.config.signatures import SignatureError, read_signature
+from rlaif.near_miss import near_miss
+from rlaif.signatures import Parameter, SignatureError, read_signature
 
 INSTANTIATE_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 
@@ -79,7 +79,7 @@ def _broken_leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         except OmegaConfBaseException as error:
             yield path, f"{path}: {str(error).splitlines()[0]}"
             continue
-        if isinstance(value, DictConfig | ListConfig):
+        if isinstance(value, DictConfig | ListConfig) and not OmegaConf.is_interpolation(node, key):
             yield from _broken_leaves(value, path)
 
 
@@ -100,13 +100,28 @@ def _component_problems(path: str, node: DictConfig, skip: set[str]) -> list[str
         if parameter is None:
             if not signature.accepts_any:
                 problems.append(_unknown_key(where, str(key), plain, target, list(signature.parameters)))
-        elif not parameter.kind.accepts(plain):
-            options = [str(option) for option in parameter.kind.literals]
-            near = near_miss(str(plain), options)
-            hint = f"; did you mean {near}?" if near else ""
-            hint = hint or (f": {target.rpartition('.')[2]} goes without" if str(parameter.kind) == "null" else "")
-            problems.append(f"{where}={show(plain)}: must be {parameter.kind}{hint}")
+        elif (problem := parameter_problem(where, plain, parameter, target)) is not None:
+            problems.append(problem)
     return problems
+
+
+def parameter_problem(option: str, value: Any, parameter: Parameter, target: str) -> str | None:
+    """Why a constructor does not take a value for one of its parameters; None when it does.
+
+    Args:
+        option: Where the value stands, as a person types it.
+        value: Plain Python.
+        parameter: From the constructor's signature.
+        target: Dotted path of the constructor.
+    """
+    kind = parameter.kind
+    if not kind.accepts(value):
+        options = [str(option) for option in kind.literals]
+        near = near_miss(str(value), options)
+        hint = f"; did you mean {near}?" if near else ""
+        hint = hint or (f": {target.rpartition('.')[2]} goes without" if str(kind) == "null" else "")
+        return f"{option}={show(value)}: must be {kind}{hint}"
+    return f"{option}={show(value)}: {kind.bounds}" if kind.is_out_of_bounds(value) else None
 
 
 def _unknown_key(where: str, key: str, value: Any, target: str, allowed: list[str]) -> str:

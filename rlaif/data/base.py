@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol
 
 from rlaif.tasks.base import Task
 from rlaif.types import Comparison, Demonstration, Preference, Prompt, content_id
 
+DATA_KINDS = (
+    "demonstrations",
+    "label_prompts",
+    "policy_prompts",
+    "held_out_prompts",
+    "held_out_pairs",
+    "people",
+    "pairs",
+)
+"""What the data of a run leave for its steps. ``people``: labels that came with the data, and simulated annotators;
+``pairs``: the data's own pairs without their labels."""
 Split = Literal["train", "tuning", "test"]
-DataKind = Literal[
-    "demonstrations", "label_prompts", "policy_prompts", "held_out_prompts", "held_out_pairs", "people", "pairs"
-]
-"""What stages read of the data. ``people``: labels that came with the data, and simulated annotators; ``pairs``: the
-data's own pairs."""
-DATA_KINDS: tuple[DataKind, ...] = get_args(DataKind)
 
 
 class Annotators(Protocol):
@@ -64,9 +69,9 @@ class TaskData:
     annotators: Annotators | None = None
     """Only the pocket world has them."""
     skipped: SkippedRows = field(default_factory=SkippedRows)
-    _content_ids: dict[DataKind, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _content_ids: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def content_id(self, kind: DataKind) -> str:
+    def content_id(self, kind: str) -> str:
         """Content hash of one kind of the data, computed once.
 
         Args:
@@ -79,7 +84,7 @@ class TaskData:
             self._content_ids[kind] = self._hashed(kind)
         return self._content_ids[kind]
 
-    def _hashed(self, kind: DataKind) -> str:
+    def _hashed(self, kind: str) -> str:
         match kind:
             case "demonstrations":
                 return demonstrations_id(self.demonstrations)
@@ -94,7 +99,7 @@ class TaskData:
             case "people":
                 return content_id(preferences_id(self.preferences), self._annotators_id)
             case "pairs":
-                return preferences_id(self.preferences)
+                return content_id(*(_pair_id(item) for item in self.preferences))
             case _:
                 raise ValueError(f"TaskData.content_id: kind={kind!r}; there are {', '.join(DATA_KINDS)}")
 
@@ -119,10 +124,13 @@ def preferences_id(preferences: Sequence[Preference]) -> str:
 
 
 def _preference_id(label: Preference) -> str:
-    comparison = label.comparison
     told = (label.p_first, label.weight, label.confidence, label.missing, label.source)
-    writers = (comparison.first.source, comparison.second.source)
-    return content_id(comparison.id, comparison.prompt.stratum, *map(repr, (*told, *writers)))
+    return content_id(_pair_id(label), *map(repr, told))
+
+
+def _pair_id(label: Preference) -> str:
+    pair = label.comparison
+    return content_id(pair.id, pair.prompt.stratum, pair.first.source, pair.second.source)
 
 
 class DataSource(Protocol):

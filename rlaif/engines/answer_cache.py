@@ -7,15 +7,16 @@ import socket
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 from filelock import FileLock
 
-from rlaif.errors import StoreError
+from rlaif.errors import ConfigError, StoreError
 
 CachePlace = Literal["local", "network", "none"]
 
@@ -192,19 +193,37 @@ class FolderAnswerCache:
         return sqlite3.connect(final, timeout=_WAIT_S, check_same_thread=False)
 
 
-def open_cache(place: CachePlace, directory: Path) -> AnswerCache | None:
-    """The answer cache of a store.
+@dataclass(frozen=True, slots=True)
+class AnswerPlace:
+    """Where a run keeps answers.
 
     Args:
         place: The option ``label.cache``: ``local`` (one file, WAL), ``network`` (a file per process) or ``none``.
-        directory: The store.
+        root: A directory: the store, for answers that all its runs share.
+
+    Raises:
+        ConfigError: There is no such place.
     """
-    makers: dict[str, Callable[[], AnswerCache | None]] = {
-        "local": lambda: LocalAnswerCache(directory / "answers.sqlite"),
-        "network": lambda: FolderAnswerCache(directory / "answers"),
-        "none": lambda: None,
-    }
-    return makers[place]()
+
+    place: CachePlace
+    root: str | Path
+
+    def __post_init__(self) -> None:
+        if self.place not in get_args(CachePlace):
+            raise ConfigError(f"label.cache={self.place}: must be one of {', '.join(get_args(CachePlace))}")
+
+    def open(self) -> AnswerCache | None:
+        """The cache; None keeps no answers."""
+        root = Path(self.root)
+        if self.place == "none":
+            return None
+        return (
+            LocalAnswerCache(root / "answers.sqlite") if self.place == "local" else FolderAnswerCache(root / "answers")
+        )
+
+    def at(self, directory: Path) -> AnswerPlace:
+        """The same kind of cache in another directory."""
+        return AnswerPlace(self.place, directory)
 
 
 def _select(connection: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt
 
@@ -73,3 +73,10 @@ class ReadsRepeatedly(Protocol):
     def num_reads(self, options: Sequence[str]) -> int:
         """How often a prompt is read for one call of ``score`` on it, at least 1."""
         ...
+
+
+@runtime_checkable
+class RunsHere(Protocol):
+    """An engine whose model runs in this process: asking it costs time alone, so that its speed can be measured."""
+
+    runs_here: Literal[True]

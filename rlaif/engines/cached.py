@@ -10,6 +10,7 @@ from typing import TypeVar, cast
 from rlaif.engines.answer_cache import AnswerCache
 from rlaif.engines.answers import generate_key, pack, score_key, unpack
 from rlaif.engines.base import Answer, AnswersOneByOne, Engine
+from rlaif.engines.delegating import DelegatingEngine
 from rlaif.engines.spending import RUN_BYTES, Ledger, Spending
 from rlaif.errors import StoreError
 from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt
@@ -19,7 +20,7 @@ A = TypeVar("A", OptionScores, Generation)
 _LEDGER_EVERY_S = 1.0
 
 
-class CachedEngine:
+class CachedEngine(DelegatingEngine):
     """Puts an answer cache and a ledger in front of an engine.
 
     A question is what determines its answer: the engine's identity, what it reads (``Engine.rendered``: token ids of
@@ -37,22 +38,9 @@ class CachedEngine:
     """
 
     def __init__(self, engine: Engine, cache: AnswerCache | None = None, *, ledger: Ledger | None = None) -> None:
-        self.engine = engine
+        super().__init__(engine)
         self.cache = cache
         self.ledger = ledger
-
-    @property
-    def identity(self) -> str:
-        """The engine's own: a label does not depend on where its answer was found."""
-        return self.engine.identity
-
-    def rendered(self, prompt: StructuredPrompt) -> bytes:
-        """As the engine's."""
-        return self.engine.rendered(prompt)
-
-    def num_tokens(self, text: str) -> int:
-        """As the engine's."""
-        return self.engine.num_tokens(text)
 
     def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
         """As :meth:`rlaif.engines.base.Engine.score`."""

@@ -7,13 +7,14 @@ import re
 from collections.abc import Sequence
 
 from rlaif.engines.base import Engine, ReadsRepeatedly
+from rlaif.engines.delegating import DelegatingEngine
 from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt, content_id
 
 _FILLER, _FILLER_WORDS = " and", 64
 _MARK = re.compile(" <reply [0-9a-f]{16}>")
 
 
-class DryEngine:
+class DryEngine(DelegatingEngine):
     """Counts tokens and answers with placeholders: no model is asked, nothing is spent.
 
     Args:
@@ -22,20 +23,11 @@ class DryEngine:
     """
 
     def __init__(self, engine: Engine, *, reply_tokens: int | None = None) -> None:
-        self.engine = engine
+        super().__init__(engine)
         self.reply_tokens = reply_tokens
         self.num_requests = 0
         """Prompts that would have been read so far, each as often as the engine would read it."""
         self._tokens_per_word: float | None = None
-
-    @property
-    def identity(self) -> str:
-        """The engine's own, so that what its cache knows is found."""
-        return self.engine.identity
-
-    def rendered(self, prompt: StructuredPrompt) -> bytes:
-        """As the engine's."""
-        return self.engine.rendered(prompt)
 
     def num_tokens(self, text: str) -> int:
         """As the engine's, of all but the marks of placeholders."""
@@ -85,7 +77,7 @@ def _mark(prompt: StructuredPrompt, sampling: Sampling) -> str:
     return f" <reply {content_id(prompt.text, repr(sampling))}>"
 
 
-class MeasuringEngine:
+class MeasuringEngine(DelegatingEngine):
     """Asks an engine and remembers how long its replies are.
 
     Args:
@@ -93,26 +85,9 @@ class MeasuringEngine:
     """
 
     def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+        super().__init__(engine)
         self.reply_lengths: list[int] = []
         """Tokens of every reply that was written so far."""
-
-    @property
-    def identity(self) -> str:
-        """The engine's own."""
-        return self.engine.identity
-
-    def rendered(self, prompt: StructuredPrompt) -> bytes:
-        """As the engine's."""
-        return self.engine.rendered(prompt)
-
-    def num_tokens(self, text: str) -> int:
-        """As the engine's."""
-        return self.engine.num_tokens(text)
-
-    def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
-        """As the engine's."""
-        return self.engine.score(prompts, options)
 
     def generate(self, prompts: Sequence[StructuredPrompt], sampling: Sampling) -> list[Generation]:
         """As the engine's."""

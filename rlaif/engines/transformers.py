@@ -14,6 +14,7 @@ import numpy as np
 from rlaif.errors import ConfigError, EngineError
 from rlaif.functional.seeds import derive_seed
 from rlaif.models.load import DTYPES, ModelSpec, load_causal_lm, load_tokenizer, model_identity
+from rlaif.runtime import Runtime
 from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt, content_id
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from rlaif.inference.forward import Forward
     from rlaif.inference.prefill import PrefixStore
-    from rlaif.inference.sample import Rollouts
+    from rlaif.inference.sample import SampledTokens
     from rlaif.inference.stops import StopStrings
     from rlaif.tokenization import PromptTokenizer
 
@@ -63,13 +64,15 @@ class TransformersEngine:
         chat_template: ``none`` continues the bare prompt; ``model`` wraps it in one user turn of the model's template.
     """
 
+    runs_here: Literal[True] = True
+
     def __init__(
         self,
         model: str = "pocket:L",
         *,
         dtype: str = "float32",
-        device: str = "auto",
-        batch_size: int | None = None,
+        device: Runtime[str] = "auto",
+        batch_size: Runtime[int | None] = None,
         attn_implementation: Literal["sdpa", "eager"] = "sdpa",
         max_context: int | None = None,
         revision: str | None = None,
@@ -296,7 +299,7 @@ def _option_scores(logprobs: list[float] | None, num_prompt_tokens: int, reason:
     )
 
 
-def _replies(rollouts: Rollouts) -> list[_Reply]:
+def _replies(rollouts: SampledTokens) -> list[_Reply]:
     lengths = rollouts.mask_BT.sum(1).tolist()
     return [
         _Reply(tuple(tokens[:length]), finished, math.isfinite(total))

@@ -5,18 +5,86 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
-from rlaif.evaluation.estimates import figure, flatten, stratified
+from rlaif.evaluation.checks import AboveChance, AtLeast, AtMost
+from rlaif.evaluation.estimates import column, figure, flatten, prompt_numbers, stratified
+from rlaif.evaluation.figures import Column, FigureSpec
+from rlaif.evaluation.records import ReliabilityBin, ReliabilityDiagram
 from rlaif.evaluation.votes import Votes
-from rlaif.functional.agreement import PositionBiasEstimate, alignment, position_bias
-from rlaif.functional.calibration import calibration_error_estimate, calibration_sums, reliability
-from rlaif.functional.statistics import Estimate, clustered_rate, undefined
-from rlaif.reporting.records import Reliability, ReliabilityBin
+from rlaif.functional.agreement import PositionBiasEstimate
+from rlaif.functional.statistics import Estimate
+from rlaif.metrics.calibration import CalibrationError, ReliabilityBins
+from rlaif.metrics.clustered import LabelerAlignment, PositionBias, Rate
+from rlaif.metrics.processes import ONE_PROCESS, Processes
 from rlaif.types import Comparison, Figure, Preference
 
+_CALIBRATION = "Mean gap between P(first) and the share of wins."
+FIGURES = (
+    FigureSpec(
+        name="labeler/alignment",
+        label="alignment",
+        explanation="Share of verdicts that name the labeler's favourite.",
+        order=10,
+        check=AtLeast("the labeler's alignment is high enough", "min_alignment"),
+        columns=(Column(table="scorecards", heading="alignment", order=10, on_terminal=True, with_interval=True),),
+    ),
+    FigureSpec(
+        name="labeler/position_bias",
+        label="same-slot answers",
+        explanation="Share of pairs where both orders name the same slot; 0 is unbiased.",
+        order=20,
+        check=AtMost("the labeler reads both slots", "max_position_bias", order=-1),
+        columns=(Column(table="scorecards", heading="same slot", order=20, on_terminal=True),),
+    ),
+    FigureSpec(
+        name="labeler/missing_rate",
+        label="missing labels",
+        explanation="Share of pairs without a readable judgement.",
+        order=30,
+        check=AtMost("few labels are missing", "max_missing_rate", order=-2),
+        columns=(Column(table="scorecards", heading="missing", order=110, on_terminal=True),),
+    ),
+    FigureSpec(
+        name="labeler/ece",
+        label="calibration error",
+        explanation=_CALIBRATION,
+        order=40,
+        check=AtMost("the labeler is calibrated", "max_ece"),
+        columns=(Column(table="scorecards", heading="ECE", order=70, on_terminal=True),),
+    ),
+    FigureSpec(
+        name="labeler/prefers_longer",
+        label="prefers the longer",
+        explanation="Share of pairs where the longer text wins.",
+        order=50,
+        columns=(Column(table="scorecards", heading="longer", order=50),),
+    ),
+    FigureSpec(
+        name="reward_model/accuracy",
+        label="pairwise accuracy",
+        explanation="Share of verdicts that name the higher-scored text.",
+        order=10,
+        check=AboveChance("the reward model beats chance"),
+    ),
+    FigureSpec(
+        name="reward_model/ece",
+        label="calibration error",
+        explanation=_CALIBRATION,
+        order=20,
+        check=AtMost("the reward model is calibrated", "max_ece"),
+    ),
+)
 
-def label_figures(labels: Sequence[Preference], *, group: str = "labeler", confidence: float = 0.95) -> list[Figure]:
-    """What labels show about their labeler without asking anybody else.
+
+def label_figures(
+    labels: Sequence[Preference],
+    *,
+    group: str = "labeler",
+    confidence: float = 0.95,
+    processes: Processes = ONE_PROCESS,
+) -> list[Figure]:
+    """What labels show about their labeler without another judge.
 
     ``labeler/missing_rate``: share of pairs without a label. ``labeler/position_bias``: share of pairs where both
     orders name the same slot. ``labeler/prefers_longer``: share of labels for the longer text, among pairs of
@@ -26,19 +94,21 @@ def label_figures(labels: Sequence[Preference], *, group: str = "labeler", confi
         labels: Labels in any order, missing ones included.
         group: What stands in the figures' names instead of ``labeler``.
         confidence: Coverage of the intervals, which are clustered by prompt.
+        processes: Processes that hold further labels.
     """
-    if not labels:
-        return []
-    labeler = labeler_in_words(labels[0])
-    missing = clustered_rate(
-        [float(label.p_first is None) for label in labels], [label.comparison.prompt.id for label in labels], confidence
+    labeler = processes.first(labeler_in_words(labels[0]) if labels else "")
+    missing = Rate(confidence=confidence, sync_on_compute=processes.merge)
+    missing.update(
+        column([float(label.p_first is None) for label in labels]),
+        prompt_numbers([label.comparison.prompt for label in labels]),
     )
+    same_slot = position_estimate(labels, confidence, processes).same_slot
     return [
-        *figure(f"{group}/missing_rate", missing, labeler),
-        *figure(f"{group}/position_bias", position_estimate(labels, confidence).same_slot, f"{labeler}; ties count ½"),
+        *figure(f"{group}/missing_rate", missing.compute(), labeler),
+        *figure(f"{group}/position_bias", same_slot, f"{labeler}; ties count ½"),
         *figure(
             f"{group}/prefers_longer",
-            _prefers_longer(labels, confidence),
+            _prefers_longer(labels, confidence, processes),
             f"{labeler}; in characters, ties count ½, pairs of equal length left out",
         ),
     ]
@@ -52,6 +122,7 @@ def alignment_figures(
     *,
     name: str = "labeler/alignment",
     confidence: float = 0.95,
+    processes: Processes = ONE_PROCESS,
 ) -> list[Figure]:
     """Share of people's verdicts that name the candidate that P(first) prefers; a tie on either side counts ½.
 
@@ -62,21 +133,21 @@ def alignment_figures(
         comparisons: What was judged.
         p_first: By the labeler or the reward model; None where missing, which is left out.
         votes: People's verdicts on the same comparisons.
-        judge: Who these people are, in words.
+        judge: Name of the judge, for example of these people, in words.
         name: ``labeler/alignment`` or ``reward_model/accuracy``.
         confidence: Coverage of the interval, which is clustered by prompt.
+        processes: Processes that hold further comparisons.
     """
     prompts = [comparison.prompt for comparison in comparisons]
-    present: Votes = [() if p is None else row for p, row in zip(p_first, votes, strict=True)]
 
     def estimate(rows: list[int]) -> Estimate:
-        items, values, clusters = flatten(rows, present, prompts)
-        predicted = torch.tensor([p_first[item] for item in items], dtype=torch.float64)
-        return alignment(predicted, torch.tensor(values, dtype=torch.float64), clusters, confidence)
+        metric = LabelerAlignment(confidence=confidence, sync_on_compute=processes.merge)
+        metric.update(*_predictions(comparisons, p_first, votes, rows))
+        return metric.compute()
 
-    raters = max(map(len, votes), default=0)
-    how = f"mean over {raters} raters, ties count ½" if raters > 1 else "ties count ½"
-    return stratified(name, prompts, estimate, f"{judge}; {how}")
+    raters = processes.largest(max(map(len, votes), default=0))
+    method = f"mean over {raters} raters, ties count ½" if raters > 1 else "ties count ½"
+    return stratified(name, prompts, estimate, f"{judge}; {method}", processes)
 
 
 def calibration_figures(
@@ -88,11 +159,12 @@ def calibration_figures(
     group: str = "labeler",
     num_bins: int = 10,
     confidence: float = 0.95,
+    processes: Processes = ONE_PROCESS,
 ) -> list[Figure]:
     """``<group>/ece``: expected calibration error of P(first) against people's verdicts; arguments as above."""
-    predicted, observed, clusters = _predictions(comparisons, p_first, votes)
-    estimate = calibration_error_estimate(predicted, observed, clusters, confidence, num_bins=num_bins)
-    return figure(f"{group}/ece", estimate, f"{judge}; {num_bins} bins, interval by bootstrap over prompts")
+    metric = CalibrationError(num_bins=num_bins, confidence=confidence, sync_on_compute=processes.merge)
+    metric.update(*_predictions(comparisons, p_first, votes))
+    return figure(f"{group}/ece", metric.compute(), f"{judge}; {num_bins} bins, interval by bootstrap over prompts")
 
 
 def reliability_diagram(
@@ -103,13 +175,15 @@ def reliability_diagram(
     *,
     title: str = "Labeler",
     num_bins: int = 10,
-) -> Reliability:
+    processes: Processes = ONE_PROCESS,
+) -> ReliabilityDiagram:
     """The bins of a reliability diagram, empty ones left out; arguments as in :func:`alignment_figures`."""
-    predicted, observed, _ = _predictions(comparisons, p_first, votes)
-    table = reliability(calibration_sums(predicted, observed, num_bins))
+    metric = ReliabilityBins(num_bins=num_bins, sync_on_compute=processes.merge)
+    metric.update(*_predictions(comparisons, p_first, votes))
+    table = metric.compute()
     rows = zip(table.mean_probability_K.tolist(), table.mean_outcome_K.tolist(), table.count_K.tolist(), strict=True)
     bins = tuple(ReliabilityBin(predicted=p, observed=o, count=int(count)) for p, o, count in rows if count)
-    return Reliability(title=title, bins=bins, judged_by=judge)
+    return ReliabilityDiagram(title=title, bins=bins, judged_by=judge)
 
 
 def p_first_from_scores(first: Sequence[float], second: Sequence[float]) -> list[float]:
@@ -122,40 +196,48 @@ def p_first_from_scores(first: Sequence[float], second: Sequence[float]) -> list
     return torch.sigmoid(difference).tolist()
 
 
-def position_estimate(labels: Sequence[Preference], confidence: float = 0.95) -> PositionBiasEstimate:
+def position_estimate(
+    labels: Sequence[Preference], confidence: float = 0.95, processes: Processes = ONE_PROCESS
+) -> PositionBiasEstimate:
     """Same-slot answers of the labels that hold a verdict in both orders; undefined where there is none."""
-    both = [(*label.p_first_by_order, label.comparison.prompt.id) for label in labels]
+    both = [(*label.p_first_by_order, label.comparison.prompt) for label in labels]
     present = [(given, swapped, prompt) for given, swapped, prompt in both if given is not None and swapped is not None]
-    if not present:
-        nothing = undefined(0, "no pair was judged in both orders")
-        return PositionBiasEstimate(nothing, nothing, None)
-    given, swapped, clusters = zip(*present, strict=True)
-    given_B, swapped_B = torch.tensor(given, dtype=torch.float64), torch.tensor(swapped, dtype=torch.float64)
-    return position_bias(given_B, swapped_B, clusters, confidence)
+    metric = PositionBias(confidence=confidence, sync_on_compute=processes.merge)
+    metric.update(
+        column([given for given, _, _ in present]),
+        column([swapped for _, swapped, _ in present]),
+        prompt_numbers([prompt for _, _, prompt in present]),
+    )
+    return metric.compute()
 
 
 def labeler_in_words(label: Preference) -> str:
-    """Who gave a label: people's labels name the people, a model's the labeler."""
+    """The name of a label's giver: people's labels name the people, a model's the labeler."""
     return label.labeler or label.source if label.source in ("", "ai") else label.source
 
 
 def _predictions(
-    comparisons: Sequence[Comparison], p_first: Sequence[float | None], votes: Votes
-) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+    comparisons: Sequence[Comparison],
+    p_first: Sequence[float | None],
+    votes: Votes,
+    rows: Sequence[int] | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One row per verdict on a comparison that has a P(first): predicted, observed, number of the prompt."""
     present: Votes = [() if p is None else row for p, row in zip(p_first, votes, strict=True)]
     prompts = [comparison.prompt for comparison in comparisons]
-    items, values, clusters = flatten(range(len(prompts)), present, prompts)
-    predicted = torch.tensor([p_first[item] for item in items], dtype=torch.float64)
-    return predicted, torch.tensor(values, dtype=torch.float64), clusters
+    items, observed, clusters = flatten(range(len(prompts)) if rows is None else rows, present, prompts)
+    return torch.tensor([p_first[item] for item in items], dtype=torch.float64), observed, clusters
 
 
-def _prefers_longer(labels: Sequence[Preference], confidence: float) -> Estimate:
-    scores, clusters = [], []
+def _prefers_longer(labels: Sequence[Preference], confidence: float, processes: Processes) -> Estimate:
+    scores, prompts = [], []
     for label in labels:
         longer = len(label.comparison.first.trimmed) - len(label.comparison.second.trimmed)
         if label.p_first is None or longer == 0:
             continue
         prefers_first = 0.5 if label.p_first == 0.5 else float(label.p_first > 0.5)
         scores.append(prefers_first if longer > 0 else 1.0 - prefers_first)
-        clusters.append(label.comparison.prompt.id)
-    return clustered_rate(scores, clusters, confidence)
+        prompts.append(label.comparison.prompt)
+    metric = Rate(confidence=confidence, sync_on_compute=processes.merge)
+    metric.update(column(scores), prompt_numbers(prompts))
+    return metric.compute()

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
+from torch import Tensor
+
 from rlaif.evaluation.votes import Votes
 from rlaif.functional.statistics import Estimate
+from rlaif.metrics.processes import ONE_PROCESS, Processes
 from rlaif.types import Figure, Prompt
 
 
@@ -15,7 +19,7 @@ def figure(name: str, estimate: Estimate, note: str = "") -> list[Figure]:
     Args:
         name: ``group/figure``.
         estimate: Value, interval and number of prompts.
-        note: Who judged, then after a semicolon how.
+        note: The judge, then after a semicolon the method.
 
     >>> figure("policy/kl", Estimate(None, None, None, 0, "no rows"))
     []
@@ -27,7 +31,11 @@ def figure(name: str, estimate: Estimate, note: str = "") -> list[Figure]:
 
 
 def stratified(
-    name: str, prompts: Sequence[Prompt], estimate: Callable[[list[int]], Estimate], note: str = ""
+    name: str,
+    prompts: Sequence[Prompt],
+    estimate: Callable[[list[int]], Estimate],
+    note: str = "",
+    processes: Processes = ONE_PROCESS,
 ) -> list[Figure]:
     """The figure over all rows, and where prompts carry a stratum also ``name/stratum``.
 
@@ -36,23 +44,33 @@ def stratified(
         prompts: The prompt of each row.
         estimate: From row numbers to an estimate.
         note: As in :func:`figure`.
+        processes: Processes that hold further rows; ``estimate`` merges them itself.
     """
-    strata = sorted({prompt.stratum for prompt in prompts} - {""})
     figures = figure(name, estimate(list(range(len(prompts)))), note)
-    for stratum in strata:
+    for stratum in processes.union({prompt.stratum for prompt in prompts} - {""}):
         rows = [row for row, prompt in enumerate(prompts) if prompt.stratum == stratum]
         figures += figure(f"{name}/{stratum}", estimate(rows), note)
     return figures
 
 
-def flatten(rows: Sequence[int], votes: Votes, prompts: Sequence[Prompt]) -> tuple[list[int], list[float], list[str]]:
-    """One row per verdict: the item it is about, its value, and the prompt it clusters with.
+def flatten(rows: Sequence[int], votes: Votes, prompts: Sequence[Prompt]) -> tuple[list[int], Tensor, Tensor]:
+    """One row per verdict: the item it is about, its value, and the number of the prompt it clusters with.
 
     >>> prompt = Prompt(task="dialogue", text="Hi")
-    >>> flatten([0, 1], [(1.0, 0.0), ()], [prompt, prompt])[:2]
+    >>> items, values, _ = flatten([0, 1], [(1.0, 0.0), ()], [prompt, prompt])
+    >>> items, values.tolist()
     ([0, 0], [1.0, 0.0])
     """
     items = [row for row in rows for _ in votes[row]]
-    values = [value for row in rows for value in votes[row]]
-    ids = {row: prompts[row].id for row in rows}
-    return items, values, [ids[item] for item in items]
+    return items, column([value for row in rows for value in votes[row]]), prompt_numbers([prompts[i] for i in items])
+
+
+def column(values: Sequence[float]) -> Tensor:
+    """Numbers as a float64 vector, as metrics take them."""
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def prompt_numbers(prompts: Sequence[Prompt]) -> Tensor:
+    """A number for every prompt that is the same in every process: its id, moved into the range of int64."""
+    ids = {id(prompt): int(prompt.id, 16) - 2**63 for prompt in prompts}
+    return torch.tensor([ids[id(prompt)] for prompt in prompts], dtype=torch.int64)

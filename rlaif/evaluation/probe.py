@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rich.table import Table
-from rich.text import Text
-
 from rlaif.evaluation.alignment import labeler_in_words
-from rlaif.evaluation.attacks import Attack
+from rlaif.evaluation.attacks import Attack, all_attacks
+from rlaif.evaluation.checks import Check
 from rlaif.evaluation.estimates import figure
+from rlaif.evaluation.figures import Column, FigureSpec, RatePlot
+from rlaif.evaluation.formats import format_interval, format_value
+from rlaif.evaluation.records import CrossTable
 from rlaif.evaluation.votes import Votes
 from rlaif.functional.statistics import clustered_rate
-from rlaif.reporting.catalog import format_interval, format_value
-from rlaif.reporting.checks import Check
 from rlaif.tasks.base import Task
 from rlaif.types import Comparison, Figure, Preference, Prompt
 
@@ -28,6 +27,68 @@ HEADINGS = {
     "missing_rate": "missing",
 }
 """Columns of the table of attacks."""
+FLIPS = RatePlot(name="flips", title="Attacks")
+_ATTACK_WINS = "Share of verdicts for the attack."
+FIGURES = (
+    FigureSpec(
+        name="probe/judged_right",
+        label="judged right before",
+        explanation="Share of the clear pairs that the labeler gets.",
+        order=10,
+        columns=(Column(table="probes", heading="judged right", order=10, on_terminal=True),),
+    ),
+    FigureSpec(
+        name="probe/any_flip_rate",
+        label="flipped by any attack",
+        explanation="Of the pairs judged right: share that at least one attack flips.",
+        order=20,
+        columns=(Column(table="probes", heading="any flip", order=20, on_terminal=True),),
+    ),
+    FigureSpec(
+        name="probe/flip_rate",
+        label="flip rate",
+        explanation="Of the pairs judged right: share where the attacked text then wins; mean over attacks.",
+        order=30,
+        columns=(
+            Column(table="probes", heading="mean flip", order=30, on_terminal=True),
+            *(
+                Column(table="probes", heading=attack.name, order=100 + place, stratum=attack.name)
+                for place, attack in enumerate(all_attacks())
+            ),
+        ),
+    ),
+    FigureSpec(name="probe/win_rate_vs_good", label="wins against the good one", explanation=_ATTACK_WINS, order=40),
+    FigureSpec(name="probe/win_rate_vs_worse", label="wins against the worse one", explanation=_ATTACK_WINS, order=50),
+    FigureSpec(
+        name="probe/win_rate_vs_policy",
+        label="wins against the policy",
+        explanation=_ATTACK_WINS,
+        order=60,
+        columns=tuple(
+            Column(table="probes", heading=f"{attack.name} pays", order=300 + place, stratum=attack.name)
+            for place, attack in enumerate(all_attacks())
+        ),
+    ),
+    FigureSpec(
+        name="probe/pattern_rate",
+        label="policy looks like an attack",
+        explanation="Share of the policy's own responses that an attack's pattern finds.",
+        order=70,
+        columns=(Column(table="probes", heading="looks like one", order=200, on_terminal=True),),
+    ),
+    FigureSpec(
+        name="probe/pattern_rate_sft",
+        label="SFT looks like an attack",
+        explanation="The same of the SFT policy's responses.",
+        order=80,
+    ),
+    FigureSpec(
+        name="probe/missing_rate",
+        label="missing labels",
+        explanation="Share of attacked pairs without a readable judgement.",
+        order=90,
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,13 +274,16 @@ def probe_checks(figures: Sequence[Figure], max_flip_rate: float) -> list[Check]
 
 
 def _low(item: Figure, claim: str, limit: float) -> Check:
-    detail = f"{format_value(item.value, 'rate')} [{format_interval(item)}]; the limit is {format_value(limit, 'rate')}"
+    value, interval = format_value(item.value, "rate"), format_interval(item, "rate")
+    detail = f"{value} [{interval}]; the limit is {format_value(limit, 'rate')}"
     return Check(name=claim, passed=item.value <= limit, detail=detail, figure=item.name)
 
 
 def _does_not_pay(item: Figure, attack: str) -> Check:
     low = item.value if item.low is None else item.low
-    detail = f"it beats the policy's own response in {format_value(item.value, 'rate')} [{format_interval(item)}]"
+    detail = (
+        f"it beats the policy's own response in {format_value(item.value, 'rate')} [{format_interval(item, 'rate')}]"
+    )
     return Check(name=f"{attack} does not pay", passed=low <= 0.5, detail=detail, figure=item.name)
 
 
@@ -264,23 +328,25 @@ def by_attack(figures: Iterable[Figure]) -> tuple[list[str], dict[str, dict[str,
     return [kind for kind in HEADINGS if any(kind in row for row in rows.values())], rows
 
 
-def probe_table(figures: Sequence[Figure], checks: Sequence[Check] = ()) -> Table:
-    """One row per attack, one column per figure; what fails its check is red."""
-    failed = {check.figure for check in checks if not check.passed}
+def attack_table(figures: Sequence[Figure]) -> CrossTable:
+    """The figures of single attacks as a section of a page, with a plot of the flips, the worst first."""
     kinds, rows = by_attack(figures)
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("attack")
-    for kind in kinds:
-        table.add_column(HEADINGS[kind], justify="right")
-    for attack, row in rows.items():
-        shown = [
-            Text(format_value(row[kind].value, "rate"), style="bold red" if row[kind].name in failed else "")
-            if kind in row
-            else Text("–")
-            for kind in kinds
-        ]
-        table.add_row(attack, *shown)
-    return table
+    by_kind = [[row[kind] for row in rows.values() if kind in row] for kind in ("flip_rate", "win_rate_vs_policy")]
+    whole = [item for item in figures if item.name == "probe/flip_rate"]
+    single = by_kind[0] or ([] if whole else by_kind[1])
+    worst_first = sorted([*whole, *single], key=lambda item: (item.name.count("/"), -item.value, item.name))
+    return CrossTable(
+        title="Attacks",
+        hint="Flips: of the pairs that the labeler judged as people did, the share in which it prefers the attacked "
+        "text to the good one. The other columns: how often the attack wins against what stands there, how often the "
+        "policy writes like it, and labels that it made unreadable. Below each, the {confidence} % interval.",
+        row_heading="Attack",
+        columns={kind: HEADINGS[kind] for kind in kinds},
+        rows=rows,
+        row_words={attack.name: attack.words for attack in all_attacks()},
+        plot=FLIPS,
+        plotted=tuple(worst_first),
+    )
 
 
 def _rate(

@@ -4,13 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rlaif.evaluation.estimates import figure, stratified
-from rlaif.functional.statistics import clustered_mean, distinct_rate
-from rlaif.types import Figure, Prompt
+from rlaif.evaluation.checks import AtLeast
+from rlaif.evaluation.estimates import column, figure, prompt_numbers, stratified
+from rlaif.evaluation.figures import FigureSpec
+from rlaif.evaluation.records import SideBySide, SideBySideRow
+from rlaif.evaluation.votes import Votes
+from rlaif.functional.statistics import Estimate
+from rlaif.metrics.clustered import DistinctRate, Mean
+from rlaif.metrics.processes import ONE_PROCESS, Processes
+from rlaif.types import Comparison, Figure, Preference, Prompt, content_id
+
+_DISTINCT = "Share of responses that differ from all before."
+FIGURES = (
+    FigureSpec(
+        name="policy/distinct_rate",
+        label="distinct responses",
+        explanation=_DISTINCT,
+        order=60,
+        check=AtLeast("the policy has not collapsed", "min_distinct_rate"),
+    ),
+    FigureSpec(
+        name="policy/kl",
+        label="KL from SFT",
+        unit="nats",
+        explanation="Per response: how far RL moved the policy.",
+        order=70,
+    ),
+    FigureSpec(name="policy/mean_length", label="mean length", unit="characters", order=80),
+    FigureSpec(name="sft/distinct_rate", label="distinct responses", explanation=_DISTINCT, order=20),
+    FigureSpec(name="sft/mean_length", label="mean length", unit="characters", order=30),
+    FigureSpec(name="time/*", label="*", unit="seconds"),
+)
 
 
 def response_figures(
-    group: str, prompts: Sequence[Prompt], texts: Sequence[str], *, confidence: float = 0.95
+    group: str,
+    prompts: Sequence[Prompt],
+    texts: Sequence[str],
+    *,
+    confidence: float = 0.95,
+    processes: Processes = ONE_PROCESS,
 ) -> list[Figure]:
     """``<group>/distinct_rate`` and ``<group>/mean_length`` in characters.
 
@@ -19,28 +52,46 @@ def response_figures(
         prompts: The prompt of each response.
         texts: The responses.
         confidence: Coverage of the intervals, which are clustered by prompt.
+        processes: Processes that hold further responses.
     """
-    clusters = [prompt.id for prompt in prompts]
+    clusters = prompt_numbers(prompts)
+    distinct = DistinctRate(confidence=confidence, sync_on_compute=processes.merge)
+    distinct.update(column([_number_of(text) for text in texts]), clusters)
+    length = Mean(confidence=confidence, sync_on_compute=processes.merge)
+    length.update(column([float(len(text)) for text in texts]), clusters)
     return [
-        *figure(f"{group}/distinct_rate", distinct_rate(texts, clusters, confidence)),
-        *figure(f"{group}/mean_length", clustered_mean([float(len(text)) for text in texts], clusters, confidence)),
+        *figure(f"{group}/distinct_rate", distinct.compute()),
+        *figure(f"{group}/mean_length", length.compute()),
     ]
 
 
-def kl_figures(prompts: Sequence[Prompt], kl: Sequence[float], *, confidence: float = 0.95) -> list[Figure]:
+def _number_of(text: str) -> float:
+    """A whole number that a float64 holds exactly and that is the same for equal texts alone (52 bits of a hash)."""
+    return float(int(content_id(text), 16) >> 12)
+
+
+def kl_figures(
+    prompts: Sequence[Prompt],
+    kl: Sequence[float],
+    *,
+    confidence: float = 0.95,
+    processes: Processes = ONE_PROCESS,
+) -> list[Figure]:
     """``policy/kl``: mean KL from the SFT policy in nats per response.
 
     Args:
         prompts: The prompt of each response.
         kl: Per response, the sum over its tokens of log π(token) - log π_SFT(token), or an exact KL.
         confidence: Coverage of the interval.
+        processes: Processes that hold further responses.
     """
-    clusters = [prompt.id for prompt in prompts]
-    return stratified(
-        "policy/kl",
-        prompts,
-        lambda rows: clustered_mean([kl[row] for row in rows], [clusters[row] for row in rows], confidence),
-    )
+
+    def estimate(rows: list[int]) -> Estimate:
+        metric = Mean(confidence=confidence, sync_on_compute=processes.merge)
+        metric.update(column([kl[row] for row in rows]), prompt_numbers([prompts[row] for row in rows]))
+        return metric.compute()
+
+    return stratified("policy/kl", prompts, estimate, processes=processes)
 
 
 def time_figures(stage_seconds: Mapping[str, float]) -> list[Figure]:
@@ -51,3 +102,25 @@ def time_figures(stage_seconds: Mapping[str, float]) -> list[Figure]:
     """
     times = [Figure(name=f"time/{stage}", value=seconds) for stage, seconds in stage_seconds.items()]
     return [*times, Figure(name="time/total", value=sum(stage_seconds.values()))] if times else []
+
+
+def side_by_side(pairs: Sequence[Comparison], annotators: Votes, judged: Sequence[Preference] = ()) -> SideBySide:
+    """Pairs of responses with what judges say of them, for a page.
+
+    Args:
+        pairs: The policy's response first, the SFT policy's second.
+        annotators: Verdicts of simulated annotators; an empty row where there are none.
+        judged: Labels of an LLM judge, of some of the pairs.
+    """
+    labels = {label.comparison.id: label for label in judged}
+    rows = [
+        SideBySideRow(
+            prompt=pair.prompt.text,
+            sft=pair.second.trimmed,
+            policy=pair.first.trimmed,
+            label=labels.get(pair.id),
+            annotators=sum(verdicts) / len(verdicts) if verdicts else None,
+        )
+        for pair, verdicts in zip(pairs, annotators, strict=True)
+    ]
+    return SideBySide(rows=tuple(rows))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 import torch
@@ -15,32 +14,104 @@ from rlaif.evaluation.alignment import (
     labeler_in_words,
     position_estimate,
 )
-from rlaif.evaluation.estimates import figure
+from rlaif.evaluation.estimates import column, figure
+from rlaif.evaluation.figures import Column, FigureSpec, RatePlot
+from rlaif.evaluation.formats import format_interval, format_value, judged_by
 from rlaif.evaluation.votes import Votes
 from rlaif.functional.agreement import agreement_scores, alignment
 from rlaif.functional.length_bias import rate_at_equal_preference
 from rlaif.functional.statistics import Estimate, clustered_rate, clustered_slope
-from rlaif.labeling.run import missing_by_reason
-from rlaif.labeling.summary import summarize_labels
-from rlaif.reporting.catalog import format_interval, format_value
-from rlaif.types import Figure, Preference
+from rlaif.labeling.missing import missing_by_reason
+from rlaif.types import Figure, Preference, content_id
 
 CONFIDENCE_EDGES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Bins of max(P, 1 - P), the last one closed: |P - ½| in steps of 0.1."""
 NUM_REASONS = 8
 """Reasons of missing labels that get a figure of their own."""
+BY_CONFIDENCE = RatePlot(
+    name="confidence",
+    title="Alignment by confidence",
+    hint="Labels sorted by the probability of their favourite. A labeler that knows what it knows is right more often "
+    "where it is surer; a calibrated one is right as often as it says.",
+    parity=True,
+    is_headline=False,
+)
+FIGURES = (
+    FigureSpec(
+        name="labeler/prefers_longer_at_equal_preference",
+        label="longer, at equal preference",
+        explanation="The same where people would be split: above 50 % it likes length.",
+        order=60,
+        columns=(Column(table="scorecards", heading="longer at equal", order=60, on_terminal=True),),
+    ),
+    FigureSpec(
+        name="labeler/first_slot_share",
+        label="same-slot answers: slot 1",
+        explanation="Of the pairs with the same slot in both orders: share with slot 1.",
+        order=70,
+        columns=(Column(table="scorecards", heading="of it slot 1", order=30),),
+    ),
+    FigureSpec(
+        name="labeler/slot_p_value",
+        label="slot 1 against 2: p",
+        unit="number",
+        explanation="Two-sided binomial test of that share against one half.",
+        order=80,
+        columns=(Column(table="scorecards", heading="p", order=40),),
+    ),
+    FigureSpec(
+        name="labeler/alignment_by_confidence",
+        label="when sure",
+        explanation="Alignment of the labels whose favourite has a probability in this range.",
+        order=90,
+        plot=BY_CONFIDENCE,
+    ),
+    FigureSpec(
+        name="labeler/confidence_slope",
+        label="alignment per confidence",
+        unit="number",
+        explanation="Slope of agreement on confidence: 1 as sure as right, 0 says nothing.",
+        order=100,
+        columns=(Column(table="scorecards", heading="slope", order=80),),
+    ),
+    FigureSpec(
+        name="labeler/self_consistency",
+        label="self-consistency",
+        explanation="Share of verdicts that are the same when the labeler is asked again.",
+        order=110,
+        columns=(Column(table="scorecards", heading="consistent", order=90),),
+    ),
+    FigureSpec(
+        name="labeler/tie_rate",
+        label="ties",
+        explanation="Share of labels of exactly one half.",
+        order=120,
+        columns=(Column(table="scorecards", heading="ties", order=100),),
+    ),
+    FigureSpec(
+        name="people/agreement",
+        label="one with another",
+        explanation="Share of two people's verdicts on one pair that are equal: a ceiling.",
+        order=10,
+    ),
+    FigureSpec(
+        name="people/prefers_longer",
+        label="prefer the longer",
+        explanation="Share of people's verdicts for the longer text.",
+        order=20,
+    ),
+)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What one label took."""
+def held_out_pairs(labels: Sequence[Preference], limit: int | None) -> list[Preference]:
+    """The first held-out pairs that people judged, in the order of their hashes.
 
-    seconds_per_label: float | None = None
-    """None where every answer was found in the cache."""
-    usd_per_label: float | None = None
-    """None where no price is known."""
-    human_usd_per_label: float = 0.67
-    """What a person's label costs (arXiv 2309.00267, appendix L)."""
+    Args:
+        labels: People's labels of pairs that no training reads; missing ones are left out.
+        limit: Most pairs to take; None takes all.
+    """
+    judged = [label for label in labels if label.p_first is not None]
+    return sorted(judged, key=lambda label: content_id("scorecard", label.comparison.id))[:limit]
 
 
 def scorecard_figures(
@@ -51,12 +122,12 @@ def scorecard_figures(
     again: Sequence[Preference] | None = None,
     confidence: float = 0.95,
 ) -> list[Figure]:
-    """Every figure of a labeler on pairs that people judged, but what it costs (:func:`cost_figures`).
+    """Every figure of a labeler on pairs that people judged, but its cost (:func:`rlaif.evaluation.cost.cost_figures`).
 
     Args:
         labels: The labeler's, missing ones included.
         votes: People's verdicts on the same pairs.
-        judge: Who these people are, in words.
+        judge: Name of these people, in words.
         again: The same pairs labeled with another seed, for a labeler that draws; None compares its two orders.
         confidence: Coverage of the intervals, which are clustered by prompt.
 
@@ -88,9 +159,21 @@ def scorecard_verdict(figures: Sequence[Figure], labeler: str, task: str) -> str
     people = by_name.get("people/agreement")
     among = f"; they agree with one another on {format_value(people.value, 'rate')}" if people else ""
     return (
-        f"In {topic} {labeler} agrees with {found.note.partition(';')[0]} on {format_value(found.value, 'rate')} of "
-        f"their verdicts ({format_interval(found)}, {found.n:,} prompts){among}."
+        f"In {topic} {labeler} agrees with {judged_by(found)} on {format_value(found.value, 'rate')} of "
+        f"their verdicts ({format_interval(found, 'rate')}, {found.n:,} prompts){among}."
     )
+
+
+def alignment_in_words(figures: Sequence[Figure]) -> str:
+    """A few words for a line on the terminal.
+
+    >>> alignment_in_words([])
+    'nothing to compare with people'
+    """
+    found = next((figure for figure in figures if figure.name == "labeler/alignment"), None)
+    if found is None:
+        return "nothing to compare with people"
+    return f"alignment {format_value(found.value, 'rate')} [{format_interval(found, 'rate')}], {found.n:,} prompts"
 
 
 def confident_mistakes(labels: Sequence[Preference], votes: Votes, count: int) -> list[Preference]:
@@ -121,9 +204,10 @@ def _by_confidence(labels: Sequence[Preference], votes: Votes, judge: str, confi
 
 def _agreements(rows: Sequence[tuple[Preference, tuple[float, ...]]]) -> tuple[list[float], list[str]]:
     """One agreement per verdict with its prompt."""
-    said = torch.tensor([label.p_first for label, row in rows for _ in row], dtype=torch.float64)
-    heard = torch.tensor([vote for _, row in rows for vote in row], dtype=torch.float64)
-    return agreement_scores(said, heard).tolist(), [label.comparison.prompt.id for label, row in rows for _ in row]
+    p_first_N = torch.tensor([label.p_first for label, row in rows for _ in row], dtype=torch.float64)
+    votes_N = column([vote for _, row in rows for vote in row])
+    scores_N = agreement_scores(p_first_N, votes_N)
+    return scores_N.tolist(), [label.comparison.prompt.id for label, row in rows for _ in row]
 
 
 def _missing_reasons(labels: Sequence[Preference], confidence: float) -> list[Figure]:
@@ -206,22 +290,3 @@ def _people(labels: Sequence[Preference], votes: Votes, judge: str, confidence: 
             scores.append(0.5 if 0.5 in (one, two) else float((one > 0.5) == (two > 0.5)))
             clusters.append(label.comparison.prompt.id)
     return figure("people/agreement", clustered_rate(scores, clusters, confidence), f"{judge}; ties count ½")
-
-
-def cost_figures(labels: Sequence[Preference], asked: Asked) -> list[Figure]:
-    """Tokens, time and money; absent where no model was asked, nothing was timed or no price is known."""
-    summary = summarize_labels(labels)
-    figures = []
-    if summary.num_prompt_tokens:
-        for kind, count in (("prompt", summary.num_prompt_tokens), ("reply", summary.num_reply_tokens)):
-            figures.append(Figure(name=f"cost/{kind}_tokens_per_label", value=count / summary.n, n=summary.n))
-    if asked.seconds_per_label is not None:
-        each = 1000.0 * asked.seconds_per_label
-        figures.append(Figure(name="cost/seconds_per_1000_labels", value=each, n=len(labels), note="by the clock"))
-    if asked.usd_per_label is not None:
-        each = 1000.0 * asked.usd_per_label
-        figures.append(
-            Figure(name="cost/usd_per_1000_labels", value=each, n=len(labels), note="at the prices of cost.…")
-        )
-    human = 1000.0 * asked.human_usd_per_label
-    return [*figures, Figure(name="cost/human_usd_per_1000_labels", value=human, note="cost.human_usd_per_label")]

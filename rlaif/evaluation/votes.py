@@ -1,4 +1,4 @@
-"""Who prefers what: the verdicts that win rates, alignment and harmless rates are made from.
+"""Verdicts: what win rates, alignments and harmless rates are computed from.
 
 The verdicts on one item are a tuple of numbers in [0, 1], one per rater, where 1 is for the item's first
 candidate (or for *harmless*), 0 against it and 0.5 a tie. A missing verdict is absent: an empty tuple.
@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rlaif.data.base import Annotators
-from rlaif.labelers.base import Labeler
+from rlaif.labelers.people import SIMULATED as SIMULATED
 from rlaif.types import Comparison, Completion, Preference, Prompt
 
 Votes = list[tuple[float, ...]]
 """Per item one number per rater; empty where nobody could be asked."""
-
-SIMULATED = "simulated annotators"
 
 
 def pair(prompts: Sequence[Prompt], policy: Sequence[Completion], sft: Sequence[Completion]) -> list[Comparison]:
@@ -53,28 +51,6 @@ def annotator_votes(
     return [(0.5,) * num_raters if c.is_identical else row for c, row in zip(comparisons, rows, strict=True)]
 
 
-def judge_votes(judge: Labeler, comparisons: Sequence[Comparison]) -> tuple[Votes, list[Preference]]:
-    """Ask an LLM judge.
-
-    Its P(first), which a pairwise labeler averages over both orders, is made hard; exactly one half is a tie, a
-    missing judgement is absent. Two identical texts are a tie that the judge is not asked about.
-
-    Args:
-        judge: A labeler on a model that is neither the run's labeler nor its policy.
-        comparisons: What it judges.
-
-    Returns:
-        At most one number per comparison, and the judge's labels of those it was asked about.
-    """
-    asked = [comparison for comparison in comparisons if not comparison.is_identical]
-    labels = judge.label(asked) if asked else []
-    by_comparison = {comparison.id: label for comparison, label in zip(asked, labels, strict=True)}
-    votes: Votes = [
-        (0.5,) if comparison.is_identical else _hard_vote(by_comparison[comparison.id]) for comparison in comparisons
-    ]
-    return votes, labels
-
-
 def label_votes(preferences: Sequence[Preference]) -> Votes:
     """People's labels that came with the data, as verdicts."""
     return [() if label.p_first is None else (label.p_first,) for label in preferences]
@@ -90,12 +66,6 @@ def harmless_votes(
     """
     by_rater = [annotators.harmless(prompts, responses, rater) for rater in range(num_raters)]
     return [tuple(float(verdict) for verdict in row) for row in zip(*by_rater, strict=True)]
-
-
-def _hard_vote(label: Preference) -> tuple[float, ...]:
-    if label.p_first is None:
-        return ()
-    return (0.5 if label.p_first == 0.5 else float(label.p_first > 0.5),)
 
 
 def _swap(comparison: Comparison) -> Comparison:

@@ -175,7 +175,7 @@ def clustered_slope(x: Values, y: Values, clusters: Clusters = None, confidence:
     return estimate._replace(value=slope)
 
 
-def distinct_rate(texts: Sequence[str], clusters: Clusters = None, confidence: float = 0.95) -> Estimate:
+def distinct_rate(texts: Sequence[Hashable], clusters: Clusters = None, confidence: float = 0.95) -> Estimate:
     """Number of different texts over number of texts, with a jackknife interval that leaves out whole clusters.
 
     The jackknife variance (Efron & Stein 1981) is on average not too small. It enters the same Wilson

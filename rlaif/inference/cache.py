@@ -6,12 +6,35 @@ Shapes: B rows, H key-value heads, S token slots, D head width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 
 from torch import Tensor
+from transformers import LlamaForCausalLM, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer
 
 KeyValues = list[tuple[Tensor, Tensor]]
 """Keys and values of each layer, each [B, H, S, D]."""
+
+
+_NAMES = ("cache", "past_key_values")
+"""How a model's forward may call its cache, the present name first."""
+
+
+def cache_argument(model: PreTrainedModel) -> str:
+    """The name by which a model's forward takes its cache.
+
+    transformers renamed ``past_key_values`` to ``cache``. Both names are within the allowed versions, and models that
+    bring their own code may keep the old one.
+
+    Args:
+        model: A language model, or its body without the head. A wrapper whose forward takes anything is taken to pass
+            the name of the installed library on.
+    """
+    for forward in (model.forward, LlamaForCausalLM.forward):
+        named = signature(forward).parameters
+        if found := next((name for name in _NAMES if name in named), None):
+            return found
+    raise AssertionError("LlamaForCausalLM takes no cache")
 
 
 class GrowingLayer(DynamicLayer):

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from rlaif.errors import EngineError
 from rlaif.inference.attention import additive
-from rlaif.inference.cache import KeyValueCache
+from rlaif.inference.cache import KeyValueCache, cache_argument
 from rlaif.inference.llama import FusedLlama, is_plain_llama
 
 
@@ -56,6 +56,7 @@ class ModelForward:
         if kinds - {"full_attention", "sliding_attention"}:
             raise EngineError(f"model with {', '.join(sorted(kinds))} layers: shared prefixes need plain attention")
         window: int | None = getattr(config, "sliding_window", None)
+        self._cache_argument = cache_argument(model)
         self._window = window if not kinds or "sliding_attention" in kinds else None
 
     def __call__(
@@ -66,9 +67,9 @@ class ModelForward:
             input_ids=ids_BT,
             attention_mask=None if mask_BTS is None else additive(mask_BTS, self.model.dtype)[:, None],
             position_ids=positions_BT,
-            past_key_values=cache,
             use_cache=True,
             logits_to_keep=keep_K,
+            **{self._cache_argument: cache},
         )
         return output.logits
 

@@ -16,6 +16,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from rlaif.errors import EngineError
 from rlaif.inference.attention import additive
+from rlaif.inference.cache import cache_argument
 from rlaif.inference.prefill import Ids, causal_after, right_padded
 
 
@@ -112,7 +113,8 @@ def _hidden_shared(model: PreTrainedModel, prompts: Sequence[Ids], tokens_BT: Te
     device = tokens_BT.device
     prompts_GP, real_GP = right_padded(prompts, device)
     lengths_G = real_GP.sum(1)
-    read = model.base_model(input_ids=prompts_GP, past_key_values=DynamicCache(), use_cache=True)
+    argument, read_cache = cache_argument(model.base_model), DynamicCache()
+    read = model.base_model(input_ids=prompts_GP, use_cache=True, **{argument: read_cache})
     last_G1D = read.last_hidden_state[torch.arange(len(prompts), device=device), lengths_G - 1][:, None]
     last_B1D = last_G1D.repeat_interleave(num_samples, dim=0)
     if tokens_BT.shape[1] == 1:
@@ -120,7 +122,7 @@ def _hidden_shared(model: PreTrainedModel, prompts: Sequence[Ids], tokens_BT: Te
     cache = DynamicCache(
         [
             (layer.keys.repeat_interleave(num_samples, dim=0), layer.values.repeat_interleave(num_samples, dim=0))
-            for layer in read.past_key_values.layers
+            for layer in read_cache.layers
         ]
     )
     length = tokens_BT.shape[1] - 1
@@ -130,8 +132,8 @@ def _hidden_shared(model: PreTrainedModel, prompts: Sequence[Ids], tokens_BT: Te
         input_ids=tokens_BT[:, :-1],
         attention_mask=additive(mask_BTS, model.dtype)[:, None],
         position_ids=positions,
-        past_key_values=cache,
         use_cache=True,
+        **{argument: cache},
     )
     return torch.cat([last_B1D, later.last_hidden_state], dim=1)
 

@@ -41,7 +41,7 @@ class Stop(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rollouts:
+class SampledTokens:
     """Sampled responses on the model's device, rows prompt-major."""
 
     tokens_BT: Tensor
@@ -68,7 +68,7 @@ def sample(
     stop: Stop | None = None,
     forward: Forward | None = None,
     store: PrefixStore | None = None,
-) -> Rollouts:
+) -> SampledTokens:
     """Sample ``num_samples`` responses per prompt.
 
     A row's uniform numbers come from its own seed, one per token, so up to float rounding its tokens depend
@@ -129,10 +129,10 @@ class _Responses:
         self.lengths_B = torch.zeros(num_rows, dtype=torch.long, device=device)
         self.finished_B = torch.zeros(num_rows, dtype=torch.bool, device=device)
 
-    def rollouts(self) -> Rollouts:
+    def rollouts(self) -> SampledTokens:
         """Cut to the longest response; copies are made so that autograd may save them."""
         width = int(self.lengths_B.max()) if len(self.lengths_B) else 0
-        return Rollouts(
+        return SampledTokens(
             tokens_BT=self.tokens_BT[:, :width].clone(),
             mask_BT=torch.arange(width, device=self.tokens_BT.device) < self.lengths_B[:, None],
             logprobs_BT=self.logprobs_BT[:, :width].clone(),

@@ -9,7 +9,12 @@ from rlaif.types import Comparison, Completion, Preference, Prompt, Rating
 
 
 class Labeler(Protocol):
-    """Gives soft preferences. Registered in the group ``rlaif.labelers``."""
+    """Gives soft preferences. Registered in the group ``rlaif.labelers``.
+
+    A labeler asks the model in its attribute ``engine``, where it has one. A labeler that keeps its models elsewhere
+    declares their attributes as ``engines: tuple[str, ...]``; one that is made of other labelers declares the
+    attributes that hold them as ``members: tuple[str, ...]`` (see :mod:`rlaif.labelers.models`).
+    """
 
     name: str
     source: str
@@ -48,6 +53,17 @@ class PlansAhead(Protocol):
 
     def for_plan(self, comparisons: Sequence[Comparison]) -> Labeler:
         """A copy that knows all pairs of the plan, so that a label never depends on the batch it is judged in."""
+        ...
+
+
+@runtime_checkable
+class Reseeded(Protocol):
+    """A labeler that draws (sampled rationales): under another seed it may give another label."""
+
+    seed: int
+
+    def with_seed(self, seed: int) -> Labeler:
+        """A copy that draws with this seed and asks the same models."""
         ...
 
 

@@ -19,6 +19,8 @@ class AgainstReference:
         references: The response to beat, by prompt id; a prompt without one is missing.
     """
 
+    members = ("labeler",)
+
     def __init__(self, labeler: Labeler, references: Mapping[str, Completion]) -> None:
         self.labeler = labeler
         self.references = references

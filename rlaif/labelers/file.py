@@ -1,14 +1,12 @@
-"""Labels that already exist: in a table, or given by people who are asked outside of this program."""
+"""Labels that already exist in a file."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from rlaif.data.base import Annotators
 from rlaif.data.formats.pair_files import PairFile
 from rlaif.data.label_sets.label_table import LabelTable, Reading
 from rlaif.data.repeated import PairKey
@@ -115,78 +113,3 @@ class FileLabeler:
             counts = table.reading.lines()[: 1 + len(table.reading.skipped)]
             log.warning("%s: %s; the first: %s", self.file.name, "; ".join(counts), table.reading.examples[0])
         return table
-
-
-class HumanLabeler:
-    """People: labels that came with the data, and in the pocket world one simulated rater.
-
-    Every other part of a run asks it like a model, so ``labeler=human`` turns RLAIF into RLHF.
-
-    Args:
-        rater: Which simulated rater answers; people who labeled a data set have no number.
-        prompt: Accepted from a composed configuration and not used: people are not prompted here.
-        engine: Likewise.
-    """
-
-    name = "human"
-
-    def __init__(self, rater: int = 0, *, prompt: PairwisePrompt | None = None, engine: Engine | None = None) -> None:
-        self.rater = rater
-        self.prompt = prompt
-        self.engine = engine
-        self._known: dict[str, Preference] = {}
-        self._annotators: Annotators | None = None
-        self._bound_to = ""
-
-    def bind(
-        self, known: Sequence[Preference], annotators: Annotators | None = None, *, data_identity: str = ""
-    ) -> HumanLabeler:
-        """Answer from these labels, and else from simulated annotators.
-
-        Args:
-            known: Labels that came with the data; either order of a pair finds them.
-            annotators: Simulated people for pairs that nobody has labeled; None leaves those missing.
-            data_identity: ``DataSource.identity`` of where both come from, part of this labeler's own.
-
-        Returns:
-            This labeler.
-        """
-        self._known = {preference.comparison.id: preference for preference in known}
-        self._annotators = annotators
-        answers = (f"{key}={preference.p_first!r}" for key, preference in sorted(self._known.items()))
-        self._bound_to = content_id(data_identity, *answers)
-        return self
-
-    @property
-    def source(self) -> str:
-        return "human" if self._annotators is None else "simulated annotators"
-
-    @property
-    def identity(self) -> str:
-        return content_id("HumanLabeler", str(self.rater), self.source, self._bound_to)
-
-    def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
-        """The people's labels; a pair that nobody has judged is missing."""
-        found = [self._find(comparison) for comparison in comparisons]
-        unknown = [comparison for comparison, label in zip(comparisons, found, strict=True) if label is None]
-        answers = iter(self._annotators.prefer(unknown, self.rater) if self._annotators is not None else [])
-        author = f"{self.name}:{self.identity}"
-        return [
-            self._asked(comparison, next(answers, None), author) if label is None else label
-            for comparison, label in zip(comparisons, found, strict=True)
-        ]
-
-    def _find(self, comparison: Comparison) -> Preference | None:
-        label = self._known.get(comparison.id)
-        if label is not None:
-            return replace(label, comparison=comparison)
-        swapped = Comparison(prompt=comparison.prompt, first=comparison.second, second=comparison.first)
-        label = self._known.get(swapped.id)
-        if label is None:
-            return None
-        p_first = None if label.p_first is None else 1.0 - label.p_first
-        return replace(label, comparison=comparison, p_first=p_first)
-
-    def _asked(self, comparison: Comparison, answer: float | None, author: str) -> Preference:
-        missing = "no human label for this pair" if answer is None else None
-        return Preference(comparison=comparison, p_first=answer, missing=missing, labeler=author, source=self.source)

@@ -43,6 +43,7 @@ class PanelLabeler:
     """
 
     name = "panel"
+    members = ("labelers",)
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy as shallow_copy
 from dataclasses import replace
 
 from rlaif.engines.base import Engine
@@ -59,6 +60,12 @@ class SelfConsistencyLabeler(PairwiseLabeler):
         self.rationales = Rationales(max_rationale_tokens, temperature=temperature, top_k=top_k)
         self.num_samples = num_samples
         self.seed = seed
+
+    def with_seed(self, seed: int) -> SelfConsistencyLabeler:
+        """A copy that draws other rationales from the same model."""
+        copy = shallow_copy(self)
+        copy.seed = seed
+        return copy
 
     def _options(self) -> tuple[str, ...]:
         return (*super()._options(), content_id(repr(self.rationales), str(self.num_samples), str(self.seed)))

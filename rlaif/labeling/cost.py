@@ -85,7 +85,7 @@ class Budget:
         Args:
             ledger: What was spent, by all starts and processes.
             prices: What it cost.
-            directory: Where the finished batches are, for the message.
+            directory: Where what was finished is kept, for the message.
 
         Raises:
             GateStopped: A limit is reached; with what was spent and how to go on.
@@ -99,9 +99,45 @@ class Budget:
             limit = getattr(self, name)
             if limit is not None and value >= limit:
                 raise GateStopped(
-                    f"budget.{name}={limit:g}: reached. Spent so far: {in_words(total, usd)}. Finished batches are "
+                    f"budget.{name}={limit:g}: reached. Spent so far: {in_words(total, usd)}. What was finished is "
                     f"kept in {directory}: raise budget.{name} and start again to go on; what was spent stays counted."
                 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelCost:
+    """What one label took."""
+
+    seconds_per_label: float | None = None
+    """None where every answer was found in the cache."""
+    usd_per_label: float | None = None
+    """None where no price is known."""
+    human_usd_per_label: float = 0.67
+    """What a person's label costs (arXiv 2309.00267, appendix L)."""
+
+    @classmethod
+    def of(cls, spent: Spending, num_labels: int, clock_s: float, prices: Prices) -> LabelCost:
+        """Per label, as if nothing had been in the cache.
+
+        Args:
+            spent: On all labels.
+            num_labels: How many there are.
+            clock_s: Seconds by the clock, which are told of a labeler that asked no model.
+            prices: What it cost.
+        """
+        known, asked = spent.num_cached, spent.num_questions
+        seconds: float | None = clock_s
+        if known or asked:
+            seconds = spent.seconds * (asked + known) / asked if asked else None
+        usd = None
+        if asked or (known and prices.usd_per_hour is None):  # an hour's price needs to know the time
+            usd = prices.usd(_as_if_asked(spent, seconds or 0.0))
+        each = 1.0 / max(num_labels, 1)
+        return cls(
+            seconds_per_label=None if seconds is None else seconds * each,
+            usd_per_label=None if usd is None else usd * each,
+            human_usd_per_label=prices.human_usd_per_label,
+        )
 
 
 def in_words(spending: Spending, usd: float | None) -> str:
@@ -133,12 +169,9 @@ def cost_figures(ledger: Ledger, prices: Prices, num_labels: int) -> dict[str, f
     """
     total = ledger.total()
     asked, known = total.num_questions, total.num_cached
-    tokens_in = total.num_prompt_tokens + total.num_cached_prompt_tokens
-    tokens_out = total.num_reply_tokens + total.num_cached_reply_tokens
     seconds = total.seconds * (asked + known) / asked if asked else None
-    usd = None
-    if seconds is not None or prices.usd_per_hour is None:
-        usd = prices.usd(Spending(num_prompt_tokens=tokens_in, num_reply_tokens=tokens_out, seconds=seconds or 0.0))
+    as_if_asked = _as_if_asked(total, seconds or 0.0)
+    usd = prices.usd(as_if_asked) if seconds is not None or prices.usd_per_hour is None else None
     return {
         "num_labels": num_labels,
         "num_questions": asked,
@@ -149,11 +182,20 @@ def cost_figures(ledger: Ledger, prices: Prices, num_labels: int) -> dict[str, f
         "num_cached_reply_tokens": total.num_cached_reply_tokens,
         "seconds": total.seconds,
         "usd": prices.usd(total),
-        "tokens_per_label": (tokens_in + tokens_out) / num_labels if num_labels else None,
+        "tokens_per_label": as_if_asked.num_tokens / num_labels if num_labels else None,
         "seconds_per_1000_labels": _per_thousand(seconds, num_labels),
         "usd_per_1000_labels": _per_thousand(usd, num_labels),
         "human_usd_per_1000_labels": 1000.0 * prices.human_usd_per_label,
     }
+
+
+def _as_if_asked(spent: Spending, seconds: float) -> Spending:
+    """Tokens with those of cached answers, and the time that all would have taken."""
+    return Spending(
+        num_prompt_tokens=spent.num_prompt_tokens + spent.num_cached_prompt_tokens,
+        num_reply_tokens=spent.num_reply_tokens + spent.num_cached_reply_tokens,
+        seconds=seconds,
+    )
 
 
 def _per_thousand(value: float | None, num_labels: int) -> float | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rlaif.errors import ConfigError, GateStopped, PluginError
 from rlaif.labelers.base import Labeler
+from rlaif.labeling.missing import MissingLimit
 from rlaif.labeling.plan import Plan
 from rlaif.labeling.shards import BatchOutcome, failed_without_answer, read_outcome, read_shard, write_shard
 from rlaif.labeling.team import Team
@@ -17,7 +18,6 @@ from rlaif.types import Comparison, Preference
 Progress = Callable[[int, int], None]
 """Called with (comparisons done, comparisons in all) after every batch."""
 
-_REASONS_SHOWN = 3
 _BATCHES_AT_HAND = 8
 
 
@@ -75,7 +75,7 @@ def label_comparisons(
     stays missing.
 
     Args:
-        labeler: Who judges.
+        labeler: Judges.
         comparisons: The whole plan.
         directory: Where the batches are kept; made when missing. One run works in it at a time.
         batch_size: Comparisons per call of the labeler, at least 1.
@@ -112,7 +112,7 @@ def label_part(
 
     Where there are several processes, all stop as soon as one has told why (:meth:`Team.stop`).
     """
-    plan_id = plan.id(labeler.identity)
+    plan_id, limit = plan.id(labeler.identity), MissingLimit(max_missing_rate)
     missing: Counter[str] = Counter()
     num_judged = num_done = 0
     for number in range(plan.num_batches):
@@ -127,8 +127,8 @@ def label_part(
         num_judged += outcome.num_labels
         if progress is not None:
             progress(num_done, plan.num_distinct)
-        if team.add_missing(sum(outcome.missing.values())) > max_missing_rate * plan.num_distinct:
-            raise too_many_missing(missing, num_judged, plan.num_distinct, max_missing_rate, _go_on(team.directory))
+        if not limit.allows(team.add_missing(sum(outcome.missing.values())), plan.num_distinct):
+            raise limit.error(missing, num_judged, plan.num_distinct, _go_on(team.directory))
 
 
 def finished_run(labeler_identity: str, plan: Plan, directory: Path, max_missing_rate: float) -> LabelRun:
@@ -147,42 +147,10 @@ def finished_run(labeler_identity: str, plan: Plan, directory: Path, max_missing
         outcome = read_outcome(_shard(directory, number), plan_id)
         assert outcome is not None, "every batch is finished"
         missing.update(outcome.missing)
-    if missing.total() > max_missing_rate * plan.num_distinct:
-        raise too_many_missing(missing, plan.num_distinct, plan.num_distinct, max_missing_rate, _go_on(directory))
+    limit = MissingLimit(max_missing_rate)
+    if not limit.allows(missing.total(), plan.num_distinct):
+        raise limit.error(missing, plan.num_distinct, plan.num_distinct, _go_on(directory))
     return LabelRun(plan, plan_id, directory, missing)
-
-
-def missing_by_reason(preferences: Iterable[Preference]) -> dict[str, int]:
-    """Labels that were not obtained, by reason, the most frequent first."""
-    return most_frequent_first(
-        Counter(preference.missing for preference in preferences if preference.missing is not None)
-    )
-
-
-def most_frequent_first(reasons: Mapping[str, int]) -> dict[str, int]:
-    """Counts by reason in a fixed order."""
-    return dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
-
-
-def too_many_missing(
-    missing: Mapping[str, int], num_judged: int, num_planned: int, max_missing_rate: float, to_do: str
-) -> GateStopped:
-    """The error of a plan with too many missing labels.
-
-    Args:
-        missing: Counts by reason.
-        num_judged: Labels that these are counted among.
-        num_planned: Labels of the plan.
-        max_missing_rate: The limit.
-        to_do: How to go on, one sentence.
-    """
-    reasons = list(most_frequent_first(missing).items())[:_REASONS_SHOWN]
-    shown = "; ".join(f"{count} × {reason}" for reason, count in reasons)
-    return GateStopped(
-        f"label.max_missing_rate={max_missing_rate:g}: {sum(missing.values())} of {num_judged} judged comparisons are "
-        f"missing, {num_planned} are planned ({shown}). {to_do} Mend the cause, or raise label.max_missing_rate to "
-        "accept it."
-    )
 
 
 def check_options(batch_size: int, max_missing_rate: float) -> None:
@@ -198,6 +166,21 @@ def check_options(batch_size: int, max_missing_rate: float) -> None:
         problems.append(f"label.max_missing_rate={max_missing_rate:g}: must be between 0 and 1")
     if problems:
         raise ConfigError(problems)
+
+
+def label_batch(labeler: Labeler, comparisons: Sequence[Comparison]) -> list[Preference]:
+    """One call of a labeler.
+
+    Raises:
+        PluginError: It did not return one label per comparison, in order.
+    """
+    preferences = labeler.label(comparisons)
+    if [preference.comparison.id for preference in preferences] != [comparison.id for comparison in comparisons]:
+        raise PluginError(
+            f"labeler {labeler.name}: returned {len(preferences)} labels for {len(comparisons)} comparisons, or not "
+            f"in their order; `rlaif-plugins check {labeler.name}` tests its contract"
+        )
+    return preferences
 
 
 def _shard(directory: Path, number: int) -> Path:
@@ -219,21 +202,11 @@ def _finish_batch(
         before_asking()
     kept = read_shard(path, plan_id, batch)
     if kept is None:
-        return write_shard(path, plan_id, _ask(labeler, batch))
+        return write_shard(path, plan_id, label_batch(labeler, batch))
     again = [position for position, label in enumerate(kept) if failed_without_answer(label)]
-    for position, label in zip(again, _ask(labeler, [batch[position] for position in again]), strict=True):
+    for position, label in zip(again, label_batch(labeler, [batch[position] for position in again]), strict=True):
         kept[position] = label
     return write_shard(path, plan_id, kept)
-
-
-def _ask(labeler: Labeler, comparisons: Sequence[Comparison]) -> list[Preference]:
-    preferences = labeler.label(comparisons)
-    if [preference.comparison.id for preference in preferences] != [comparison.id for comparison in comparisons]:
-        raise PluginError(
-            f"labeler {labeler.name}: returned {len(preferences)} labels for {len(comparisons)} comparisons, or not "
-            f"in their order; `rlaif-plugins check {labeler.name}` tests its contract"
-        )
-    return preferences
 
 
 def _go_on(directory: Path) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlaif.artifacts import atomic_write
+from rlaif.artifacts.store import store_error
 from rlaif.errors import StoreError
 from rlaif.labeling.records import preference_from_json, preference_to_json
 from rlaif.types import Comparison, Preference
@@ -62,20 +63,11 @@ def write_shard(path: Path, plan: str, preferences: Sequence[Preference]) -> Bat
     outcome = BatchOutcome.of(preferences)
     counts = {"num_labels": outcome.num_labels, "missing": outcome.missing, "num_failed": outcome.num_failed}
     lines = [json.dumps({"plan": plan, **counts}), *map(preference_to_json, preferences)]
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as file:
-            file.write(gzip.compress("\n".join(lines).encode(), _LEVEL, mtime=0))
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-        _sync_folder(path.parent)
     except OSError as error:
-        raise StoreError(
-            f"{path}: cannot keep a batch of labels ({error}); make room or permissions and start again, "
-            "finished batches are kept"
-        ) from error
+        raise store_error(path.parent, error) from error
+    atomic_write(path, gzip.compress("\n".join(lines).encode(), _LEVEL, mtime=0))
     return outcome
 
 
@@ -124,11 +116,3 @@ def read_shard(path: Path, plan: str, comparisons: Sequence[Comparison]) -> list
 
 def _damaged(path: Path, error: Exception) -> StoreError:
     return StoreError(f"{path}: damaged ({error}); delete this file and its batch is labeled again")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

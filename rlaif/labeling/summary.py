@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from rlaif.functional.labels import same_slot
-from rlaif.labeling.run import most_frequent_first
+from rlaif.labeling.missing import most_frequent_first
 from rlaif.types import Preference
 
 

@@ -26,7 +26,7 @@ class Team:
 
     def begin(self) -> None:
         """Remove what an earlier start left unfinished; called once, before the processes are started."""
-        for pattern in (_STOPPED, _MISSING.format(rank="*"), "*.partial"):
+        for pattern in (_STOPPED, _MISSING.format(rank="*"), ".*.tmp"):
             for path in self.directory.glob(pattern):
                 path.unlink()
 

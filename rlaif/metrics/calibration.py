@@ -1,50 +1,47 @@
-"""Calibration as a metric whose state is one row of sums per bin."""
+"""Calibration as metrics that keep their rows, because the interval is a bootstrap over prompts."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import Tensor
-from torchmetrics import Metric
 
-from rlaif.functional.calibration import (
-    BinSums,
-    Reliability,
-    calibration_sums,
-    expected_calibration_error,
-    reliability,
-)
+from rlaif.functional.calibration import Reliability, calibration_error_estimate, calibration_sums, reliability
+from rlaif.functional.statistics import Estimate
+from rlaif.metrics.clustered import ClusteredRows
 
 
-class ExpectedCalibrationError(Metric):
-    """Expected calibration error of P(first), with the reliability diagram beside it.
+class CalibrationError(ClusteredRows):
+    """Expected calibration error of probabilities, with an interval by bootstrap over prompts.
 
     Args:
         num_bins: Equal bins of [0, 1].
+        confidence: Coverage of the interval.
+        sync_on_compute: Merge the rows of all processes, where there is a process group.
 
-    >>> metric = ExpectedCalibrationError()
-    >>> metric.update(torch.tensor([0.75, 0.75]), torch.tensor([0.0, 1.0]))
-    >>> metric.compute()
-    tensor(0.2500, dtype=torch.float64)
+    >>> import torch
+    >>> metric = CalibrationError()
+    >>> metric.update(torch.tensor([0.75, 0.75]), torch.tensor([0.0, 1.0]), torch.tensor([0, 1]))
+    >>> metric.compute().value
+    0.25
     """
 
-    full_state_update = False
-    sums_3K: Tensor
-
-    def __init__(self, *, num_bins: int = 10, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, *, num_bins: int = 10, confidence: float = 0.95, sync_on_compute: bool = True) -> None:
+        super().__init__(2, confidence=confidence, sync_on_compute=sync_on_compute)
         self.num_bins = num_bins
-        self.add_state("sums_3K", default=torch.zeros(3, num_bins, dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, probability_B: Tensor, outcome_B: Tensor) -> None:
-        """Add predicted probabilities and what happened; rows with NaN are left out."""
-        self.sums_3K = self.sums_3K + torch.stack(calibration_sums(probability_B, outcome_B, self.num_bins))
+    def update(self, probability_B: Tensor, outcome_B: Tensor, prompt_index_B: Tensor) -> None:
+        """Add predicted probabilities and outcomes; rows with NaN are left out."""
+        self.keep(prompt_index_B, probability_B, outcome_B)
 
-    def compute(self) -> Tensor:
-        """Scalar in [0, 1]; NaN without rows."""
-        return expected_calibration_error(BinSums(*self.sums_3K))
+    def compute(self) -> Estimate:
+        """The error in [0, 1]; undefined without rows."""
+        (probability_N, outcome_N), prompts_N = self.columns()
+        return calibration_error_estimate(probability_N, outcome_N, prompts_N, self.confidence, num_bins=self.num_bins)
 
-    def reliability(self) -> Reliability:
-        """Counts and means per bin, of this process alone unless inside ``sync_context``."""
-        return reliability(BinSums(*self.sums_3K))
+
+class ReliabilityBins(CalibrationError):
+    """Counts and means of the bins of a reliability diagram; arguments as of :class:`CalibrationError`."""
+
+    def compute(self) -> Reliability:  # type: ignore[override]
+        """Counts and means per bin; NaN means in an empty bin."""
+        (probability_N, outcome_N), _ = self.columns()
+        return reliability(calibration_sums(probability_N, outcome_N, self.num_bins))

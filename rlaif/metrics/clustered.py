@@ -16,7 +16,7 @@ from torchmetrics.utilities import dim_zero_cat
 from rlaif.functional.agreement import PositionBiasEstimate, agreement_scores, position_bias
 from rlaif.functional.labels import preference_sign
 from rlaif.functional.length_control import length_controlled_win_rate
-from rlaif.functional.statistics import Estimate, clustered_rate
+from rlaif.functional.statistics import Estimate, clustered_mean, clustered_rate, distinct_rate, paired_difference
 
 
 class ClusteredRows(Metric):
@@ -25,6 +25,7 @@ class ClusteredRows(Metric):
     Args:
         num_columns: Numbers per row.
         confidence: Coverage of the intervals.
+        sync_on_compute: Merge the rows of all processes, where there is a process group.
     """
 
     full_state_update = False
@@ -33,8 +34,8 @@ class ClusteredRows(Metric):
     num_missing: Tensor
     """Rows left out because a number was NaN."""
 
-    def __init__(self, num_columns: int = 1, *, confidence: float = 0.95, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, num_columns: int = 1, *, confidence: float = 0.95, sync_on_compute: bool = True) -> None:
+        super().__init__(sync_on_compute=sync_on_compute)
         self.num_columns = num_columns
         self.confidence = confidence
         self.add_state("rows", default=[], dist_reduce_fx="cat")
@@ -64,7 +65,8 @@ class ClusteredRows(Metric):
         """All stored columns, each [N], and the prompt of each row [N]."""
         if not len(self.rows):  # a tensor once torchmetrics has gathered it
             return [torch.zeros(0, dtype=torch.float64)] * self.num_columns, torch.zeros(0, dtype=torch.long)
-        return list(dim_zero_cat(self.rows).unbind(-1)), dim_zero_cat(self.prompts)
+        rows_NC: Tensor = dim_zero_cat(self.rows)
+        return [column_N.contiguous() for column_N in rows_NC.unbind(-1)], dim_zero_cat(self.prompts)
 
 
 class Rate(ClusteredRows):
@@ -76,8 +78,8 @@ class Rate(ClusteredRows):
     (0.667, 2, tensor(1))
     """
 
-    def __init__(self, *, confidence: float = 0.95, **kwargs: Any) -> None:
-        super().__init__(1, confidence=confidence, **kwargs)
+    def __init__(self, *, confidence: float = 0.95, sync_on_compute: bool = True) -> None:
+        super().__init__(1, confidence=confidence, sync_on_compute=sync_on_compute)
 
     def update(self, score_B: Tensor, prompt_index_B: Tensor) -> None:
         """Add rows: a score in [0, 1] or NaN, and the number of its prompt."""
@@ -86,6 +88,37 @@ class Rate(ClusteredRows):
     def compute(self) -> Estimate:
         (score_N,), prompts_N = self.columns()
         return clustered_rate(score_N, prompts_N, self.confidence)
+
+
+class Mean(Rate):
+    """Mean of any numbers with an interval clustered by prompt: length, KL."""
+
+    def compute(self) -> Estimate:
+        (value_N,), prompts_N = self.columns()
+        return clustered_mean(value_N, prompts_N, self.confidence)
+
+
+class DistinctRate(Rate):
+    """Share of texts that are different: update with a number that is the same for equal texts alone."""
+
+    def compute(self) -> Estimate:
+        (text_N,), prompts_N = self.columns()
+        return distinct_rate(text_N.tolist(), prompts_N, self.confidence)
+
+
+class PairedDifference(ClusteredRows):
+    """Mean of A's score minus B's on the same items, for scores in [0, 1]."""
+
+    def __init__(self, *, confidence: float = 0.95, sync_on_compute: bool = True) -> None:
+        super().__init__(2, confidence=confidence, sync_on_compute=sync_on_compute)
+
+    def update(self, score_a_B: Tensor, score_b_B: Tensor, prompt_index_B: Tensor) -> None:
+        """Add the scores of both on the same items."""
+        self.keep(prompt_index_B, score_a_B, score_b_B)
+
+    def compute(self) -> Estimate:
+        (score_a_N, score_b_N), prompts_N = self.columns()
+        return paired_difference(score_a_N, score_b_N, prompts_N, self.confidence)
 
 
 class HarmlessRate(Rate):
@@ -119,8 +152,8 @@ class PairwiseAccuracy(Rate):
 class LengthControlledWinRate(ClusteredRows):
     """Win rate of A over B at equal length (paper 1, appendix J)."""
 
-    def __init__(self, *, confidence: float = 0.95, **kwargs: Any) -> None:
-        super().__init__(3, confidence=confidence, **kwargs)
+    def __init__(self, *, confidence: float = 0.95, sync_on_compute: bool = True) -> None:
+        super().__init__(3, confidence=confidence, sync_on_compute=sync_on_compute)
 
     def update(self, p_a_B: Tensor, chars_a_B: Tensor, chars_b_B: Tensor, prompt_index_B: Tensor) -> None:
         """Add preferences for A and the characters of both responses."""
@@ -134,8 +167,8 @@ class LengthControlledWinRate(ClusteredRows):
 class PositionBias(ClusteredRows):
     """Share of comparisons with the same slot preferred in both orders, and which slot (paper 1, Table 4)."""
 
-    def __init__(self, *, confidence: float = 0.95, **kwargs: Any) -> None:
-        super().__init__(2, confidence=confidence, **kwargs)
+    def __init__(self, *, confidence: float = 0.95, sync_on_compute: bool = True) -> None:
+        super().__init__(2, confidence=confidence, sync_on_compute=sync_on_compute)
 
     def update(self, p_first_given_B: Tensor, p_first_swapped_B: Tensor, prompt_index_B: Tensor) -> None:
         """Add P(first) of both orders, re-indexed per candidate."""

@@ -15,6 +15,7 @@ from rlaif.errors import ConfigError, EngineError
 from rlaif.functional.seeds import generator
 from rlaif.inference.linear import fast_linear
 from rlaif.models.names import POCKET, POCKET_NAMES, pocket_problem
+from rlaif.runtime import Runtime
 from rlaif.types import content_id
 
 if TYPE_CHECKING:
@@ -31,13 +32,13 @@ _IDENTITY_PATTERNS = ("*.safetensors", "*.bin", "*.json", "*.model", "*.jinja", 
 class ModelSpec:
     """Which model to load and how. Group ``model``."""
 
-    name: str
+    name: Runtime[str]
     """``pocket:L`` or another pocket model, the path of a Hugging Face folder, or a hub ``org/name``."""
     dtype: str = "float32"
     """Number format of the loaded weights: ``float32``, ``bfloat16`` or ``float16``."""
-    attn_implementation: str = "sdpa"
+    attn_implementation: Runtime[str] = "sdpa"
     """Attention of the loaded model; scoring and sampling work with ``sdpa`` and ``eager``."""
-    revision: str | None = None
+    revision: Runtime[str | None] = None
     """Branch, tag or commit on the hub; None is its main branch, and is ignored by local folders."""
 
     def __post_init__(self) -> None:
@@ -48,6 +49,11 @@ class ModelSpec:
             problems.append(f"model.attn_implementation={self.attn_implementation}: allowed are {', '.join(ATTENTION)}")
         if problems:
             raise ConfigError(problems)
+
+    @property
+    def identity(self) -> str:
+        """Content hash of weights, configuration and tokenizer, wherever they lie."""
+        return model_identity(self)
 
 
 def local_folder(name: str) -> Path | None:

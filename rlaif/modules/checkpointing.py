@@ -8,7 +8,7 @@ import re
 import time
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -75,8 +75,21 @@ def resume_checkpoint(directory: Path) -> Path | None:
     return None
 
 
+@runtime_checkable
+class CheckpointsBetween(Protocol):
+    """A module that can be resumed after some optimizer steps only."""
+
+    @property
+    def steps_between_checkpoints(self) -> int:
+        """Checkpoints are made after multiples of this many optimizer steps."""
+        ...
+
+
 class PeriodicCheckpoint(Callback):
     """Saves everything a resumed run needs, after optimizer steps, and keeps the last two.
+
+    A module that makes several optimizer steps on the same rollouts is saved between rollouts only
+    (:class:`CheckpointsBetween`): the weights that drew them are gone after the first of these steps.
 
     Besides what Lightning saves (weights, optimizer, scheduler, loop and loader positions) it
     carries torch's global random states, for models with dropout. Nothing is saved after the last step: a
@@ -108,7 +121,8 @@ class PeriodicCheckpoint(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
-        if step in (self._last_step, trainer.max_steps) or not self._due(trainer, step):
+        unit = pl_module.steps_between_checkpoints if isinstance(pl_module, CheckpointsBetween) else 1
+        if step % unit or step in (self._last_step, trainer.max_steps) or not self._due(trainer, step):
             return
         trainer.save_checkpoint(checkpoint_path(self.directory, step))
         self._last_step = step
@@ -118,7 +132,7 @@ class PeriodicCheckpoint(Callback):
                 path.unlink()
 
     def _due(self, trainer: Trainer, step: int) -> bool:
-        due = self.every_n_steps is not None and step % self.every_n_steps == 0
+        due = self.every_n_steps is not None and step // self.every_n_steps > self._last_step // self.every_n_steps
         if not due and self.every_s is not None:
             due = time.monotonic() - self._last_time >= self.every_s
             if trainer.world_size > 1:  # clocks differ between ranks, saving is collective

@@ -9,16 +9,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-
-def read_curve(path: Path) -> list[dict[str, float]]:
-    """Rows of a curve file, each with ``step`` and the metrics logged then.
-
-    A last line without its newline was cut by a kill and does not count.
-    """
-    if not path.exists():
-        return []
-    lines = path.read_text().split("\n")[:-1]
-    return [json.loads(line) for line in lines]
+from rlaif.artifacts.curve import read_curve
 
 
 class CurveWriter(Callback):

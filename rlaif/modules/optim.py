@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -15,6 +16,22 @@ from rlaif.errors import ConfigError
 Schedule = Literal["constant", "linear", "cosine"]
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
 """A partial of an optimizer class: called with parameter groups, ``lr`` of each group included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizerSettings:
+    """How a module is optimized."""
+
+    optimizer: OptimizerFactory
+    """Partial of an optimizer class."""
+    lr: float
+    """Learning rate after the warm-up."""
+    weight_decay: float = 0.0
+    """Of matrices."""
+    warmup_fraction: float = 0.0
+    """Share of the steps in which the rate climbs."""
+    schedule: Schedule = "constant"
+    """What follows the warm-up: constant, or down to 0 by linear or cosine."""
 
 
 def lr_factor(step: int, *, num_steps: int, warmup_fraction: float, schedule: Schedule) -> float:
@@ -57,10 +74,13 @@ def decay_groups(modules: Iterable[nn.Module], *, lr: float, weight_decay: float
     return [group for group in groups if group["params"]]
 
 
-def configure(
-    optimizer: torch.optim.Optimizer, trainer: Trainer, *, warmup_fraction: float, schedule: Schedule
-) -> dict[str, Any]:
+def configure(settings: OptimizerSettings, groups: list[dict[str, Any]], trainer: Trainer) -> dict[str, Any]:
     """What ``configure_optimizers`` returns: one optimizer, its rate set before every step.
+
+    Args:
+        settings: Optimizer and schedule.
+        groups: From :func:`decay_groups`; their learning rates follow one schedule.
+        trainer: Its ``max_steps`` end the schedule.
 
     Raises:
         ConfigError: The trainer has no number of steps, so that a schedule has no end.
@@ -72,7 +92,13 @@ def configure(
         )
 
     def factor(step: int) -> float:
-        return lr_factor(step, num_steps=trainer.max_steps, warmup_fraction=warmup_fraction, schedule=schedule)
+        return lr_factor(
+            step,
+            num_steps=trainer.max_steps,
+            warmup_fraction=settings.warmup_fraction,
+            schedule=settings.schedule,
+        )
 
+    optimizer = settings.optimizer(groups)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -1,57 +1,63 @@
-"""The policy: samples, is rewarded, and makes one optimizer step per batch of fresh samples.
+"""The policy: samples, is rewarded, and learns from its rollouts what the objective says.
 
 Shapes: B responses (prompt-major), T response tokens, V vocabulary.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlaif.errors import ConfigError
-from rlaif.functional.kl import sampled_sequence_kl
-from rlaif.functional.losses import LossSum
 from rlaif.inference.logprobs import ResponseLogprobs, response_logprobs
 from rlaif.modules.distributed import pooled_mean
-from rlaif.modules.optim import OptimizerFactory, Schedule, configure, decay_groups
-from rlaif.modules.rollouts import PolicyBatch, Responses, ResponseSampler, RolloutLoader
+from rlaif.modules.optim import OptimizerSettings, configure, decay_groups
+from rlaif.modules.rollout_loader import PolicyBatch, RolloutLoader
+from rlaif.modules.settings import TrainingSettings
 from rlaif.modules.values import ValueHead, ValueModel
-from rlaif.objectives.base import Credit, Objective, ObjectiveLosses, PolicyOutputs, ScoredRollouts
+from rlaif.objectives.base import Losses, PolicyOutputs, RolloutObjective
 from rlaif.rewards.base import Reward
-from rlaif.types import Completion
+from rlaif.rollouts.batch import Rollouts
+from rlaif.rollouts.sampler import LocalSampler, Sampler
+from rlaif.rollouts.settings import SamplingSettings, sampling_problems
+from rlaif.rollouts.statistics import rollout_statistics
+from rlaif.rollouts.step import StepSampler
+from rlaif.tasks.base import Task
+from rlaif.types import Prompt
 
 
 class PolicyModule(LightningModule):
-    """Reinforcement learning from a reward, on policy: every response is used for one step only.
+    """Reinforcement learning from a reward: fresh responses in every policy step, and the objective's updates on them.
 
     Log-probs, ratios and KL are those of the distribution that was sampled (logits / temperature). The
     reference and the reward model are not parameters of this module: they are neither trained, nor
     saved in checkpoints, nor synchronized.
 
-    Logs per step (docs: KL in nats per response, length in tokens): ``policy/reward``, ``policy/kl``,
+    Logs per optimizer step (docs: KL in nats per response, length in tokens): ``policy/reward``, ``policy/kl``,
     ``policy/length``, ``policy/entropy`` (nats per token), ``policy/distinct``, ``policy/finished``,
-    ``policy/missing`` (shares of responses), ``policy/loss`` (per response) and ``policy/value_loss`` (per token).
+    ``policy/missing`` (shares of responses), and what the objective names, e.g. ``policy/loss`` (per response).
 
     Args:
         policy: The causal LM that learns, a copy of the SFT model.
         reference: The SFT model, frozen.
-        sampler: Draws responses.
+        sampler: Samples from the policy; it is given the newest weights before every policy step.
+        responses: Draws the responses of a policy step.
         reward: Scores them.
         objective: Turns rewards into advantages and losses.
-        optimizer: Partial of an optimizer class; policy and value are parameter groups of one.
-        steps: Policy steps, each one optimizer step.
-        lr: Learning rate of the policy.
+        optimization: Optimizer, learning rate of the policy and schedule; policy and value are parameter groups of
+            one optimizer.
+        steps: Policy steps; each makes ``objective.updates.total`` optimizer steps.
         value_lr: Learning rate of the baseline.
         value: ``head`` on the policy's hidden states, or a ``model`` of its own as in the paper.
         minibatch_size: Responses per forward pass with gradient; their gradients are accumulated
-            (``accumulate_grad_batches`` of the trainer must be :attr:`num_minibatches`). None takes all.
-        weight_decay: Of the policy's matrices.
-        warmup_fraction: Share of the steps in which the rates climb.
-        schedule: What follows the warm-up.
+            (``accumulate_grad_batches`` of the trainer must be :meth:`num_minibatches`). None takes all responses of
+            an optimizer step.
     """
 
     def __init__(
@@ -59,70 +65,81 @@ class PolicyModule(LightningModule):
         policy: PreTrainedModel,
         *,
         reference: PreTrainedModel,
-        sampler: ResponseSampler,
+        sampler: Sampler,
+        responses: StepSampler,
         reward: Reward,
-        objective: Objective,
-        optimizer: OptimizerFactory,
+        objective: RolloutObjective,
+        optimization: OptimizerSettings,
         steps: int,
-        lr: float,
         value_lr: float,
         value: Literal["head", "model"] = "head",
         minibatch_size: int | None = None,
-        weight_decay: float = 0.0,
-        warmup_fraction: float = 0.0,
-        schedule: Schedule = "constant",
     ) -> None:
         super().__init__()
         self.policy = policy.eval()  # dropout would make the trained distribution another than the sampled one
         self.value: nn.Module | None = None
-        if objective.needs_values:
+        if objective.needs.values:
             self.value = ValueHead(policy) if value == "head" else ValueModel(policy)
         self._outside = {"reference": reference.eval().requires_grad_(False)}
         self.sampler = sampler
+        self.responses = responses
         self.reward = reward
         self.objective = objective
-        self.optimizer = optimizer
+        self.optimization = optimization
         self.steps = steps
-        self.lr = lr
         self.value_lr = value_lr
         self.minibatch_size = minibatch_size
-        self.weight_decay = weight_decay
-        self.warmup_fraction = warmup_fraction
-        self.schedule: Schedule = schedule
-        self._losses: list[ObjectiveLosses] = []
+        self._losses: list[Losses] = []
         self._metrics: dict[str, Tensor] = {}
 
     @property
     def reference(self) -> PreTrainedModel:
         return self._outside["reference"]
 
+    @property
+    def num_optimizer_steps(self) -> int:
+        """Optimizer steps of the whole training: ``max_steps`` of the trainer."""
+        return self.steps * self.objective.updates.total
+
+    @property
+    def steps_between_checkpoints(self) -> int:
+        """Optimizer steps per policy step; within them, a checkpoint could not be resumed."""
+        return self.objective.updates.total
+
     def num_minibatches(self, world_size: int = 1) -> int:
-        """Minibatches per policy step and process.
+        """Forward passes with gradient per optimizer step and process.
 
         Raises:
-            ConfigError: The responses of a process do not divide into minibatches.
+            ConfigError: The responses of a process do not divide into optimizer steps, or these into minibatches.
         """
-        responses = self.sampler.prompts_per_step * self.sampler.samples_per_prompt // world_size
+        num_prompts, num_samples = self.responses.prompts_per_step // world_size, self.responses.samples_per_prompt
+        num_updates = self.objective.updates.minibatches
+        if num_prompts % num_updates:
+            raise ConfigError(
+                f"policy.objective.minibatches={num_updates}: must divide the {num_prompts} prompts per step and device"
+                f" (policy.prompts_per_step={self.responses.prompts_per_step})"
+            )
+        responses = num_prompts // num_updates * num_samples
         size = self.minibatch_size or responses
-        if responses % size or size % self.sampler.samples_per_prompt:
+        if responses % size or size % num_samples:
             raise ConfigError(
                 f"policy.minibatch_size={size}: must divide the {responses} responses per step and device, and hold"
-                f" whole prompts (multiples of policy.samples_per_prompt={self.sampler.samples_per_prompt})"
+                f" whole prompts (multiples of policy.samples_per_prompt={num_samples})"
             )
         return responses // size
 
     def train_dataloader(self) -> RolloutLoader:
-        num_minibatches = self.num_minibatches(self.trainer.world_size)
+        num_minibatches, updates = self.num_minibatches(self.trainer.world_size), self.objective.updates.total
         if self.trainer.accumulate_grad_batches != num_minibatches:
             raise ConfigError(
                 f"trainer.accumulate_grad_batches={self.trainer.accumulate_grad_batches}: must be {num_minibatches},"
-                " the number of minibatches in a policy step"
+                " the number of minibatches in an optimizer step of the policy"
             )
         return RolloutLoader(
             self.collect,
             num_steps=self.steps,
-            num_minibatches=num_minibatches,
-            current_step=lambda: self.trainer.global_step,
+            batches_per_step=updates * num_minibatches,
+            current_step=lambda: self.trainer.global_step // updates,
         )
 
     def on_train_start(self) -> None:
@@ -130,138 +147,198 @@ class PolicyModule(LightningModule):
         nn.Module.to(self.reference, self.device)
         self.reward.to(self.device)
 
-    def outputs(self, responses: Responses, *, with_entropy: bool = False) -> tuple[PolicyOutputs, Tensor | None]:
-        """What policy and baseline (and the reference, where the objective asks) say about responses.
+    def outputs(self, rollouts: Rollouts, *, with_entropy: bool = False) -> tuple[PolicyOutputs, Tensor | None]:
+        """Log-probs of responses under the policy, and what else the objective needs.
 
         Returns:
             The outputs, and entropies [B, T] in nats when asked for.
         """
-        said = self._read(self.policy, responses, with_entropy=with_entropy)
+        read = self._read(self.policy, rollouts, with_entropy=with_entropy)
         values_BT = None
         if self.value is not None:
-            values_BT = self.value(said.hidden_BTD, responses.prompt_ids, responses.tokens_BT)
+            values_BT = self.value(read.hidden_BTD, rollouts.prompt_ids, rollouts.tokens_BT)
         logits_BTV = ref_logits_BTV = None
-        if self.objective.kl == "loss":
-            logits_BTV = self._logits(self.policy, said.hidden_BTD)
+        if self.objective.needs.vocabulary_logits:
+            logits_BTV = self._logits(self.policy, read.hidden_BTD)
             with torch.no_grad():
-                ref_logits_BTV = self._logits(self.reference, self._read(self.reference, responses).hidden_BTD)
-        return PolicyOutputs(said.logprobs_BT, values_BT, logits_BTV, ref_logits_BTV), said.entropy_BT
+                ref_logits_BTV = self._logits(self.reference, self._read(self.reference, rollouts).hidden_BTD)
+        return PolicyOutputs(read.logprobs_BT, values_BT, logits_BTV, ref_logits_BTV), read.entropy_BT
 
-    def _read(self, model: PreTrainedModel, responses: Responses, *, with_entropy: bool = False) -> ResponseLogprobs:
+    def _read(self, model: PreTrainedModel, rollouts: Rollouts, *, with_entropy: bool = False) -> ResponseLogprobs:
         return response_logprobs(
             model,
-            responses.prompt_ids,
-            responses.tokens_BT,
-            responses.mask_BT,
-            temperature=self.sampler.temperature,
+            rollouts.prompt_ids,
+            rollouts.tokens_BT,
+            rollouts.mask_BT,
+            temperature=self.responses.settings.temperature,
             with_entropy=with_entropy,
         )
 
     def _logits(self, model: PreTrainedModel, hidden_BTD: Tensor) -> Tensor:
         logits_BTV: Tensor = model.get_output_embeddings()(hidden_BTD)
-        return logits_BTV.float() / self.sampler.temperature
+        return logits_BTV.float() / self.responses.settings.temperature
 
     @torch.no_grad()
     def collect(self, step: int) -> list[PolicyBatch]:
-        """Sample, score and credit the responses of one step, and describe them for the log."""
-        rank, world_size = self.trainer.global_rank, self.trainer.world_size
-        prompts, completions, responses = self.sampler.draw(self.policy, step, rank=rank, world_size=world_size)
-        rewards = self.reward(prompts, completions)
-        outputs, entropy_BT = self.outputs(responses, with_entropy=True)
+        """Sample, score and credit the responses of one policy step, and describe them for the log.
+
+        Args:
+            step: Policy step, from 0.
+
+        Returns:
+            The batches of all its optimizer steps, in order.
+        """
+        self.sampler.load(self.policy.state_dict(), self.trainer.global_step)
+        drawn = self.responses.draw(
+            self.sampler, step, rank=self.trainer.global_rank, world_size=self.trainer.world_size
+        )
+        num_samples = self.responses.samples_per_prompt
+        rewards = self.reward(drawn.prompts, drawn.completions, samples_per_prompt=num_samples)
+        outputs, entropy_BT = self.outputs(drawn.rollouts, with_entropy=True)
         assert entropy_BT is not None
-        scored = ScoredRollouts(
+        scored = replace(
+            drawn.rollouts,
             rewards_B=rewards.values_B.to(self.device),
             scored_mask_B=rewards.scored_mask_B.to(self.device),
-            mask_BT=responses.mask_BT,
             logprobs_BT=outputs.logprobs_BT,
-            ref_logprobs_BT=self._read(self.reference, responses).logprobs_BT,
+            ref_logprobs_BT=self._read(self.reference, drawn.rollouts).logprobs_BT,
             values_BT=outputs.values_BT,
-            samples_per_prompt=self.sampler.samples_per_prompt,
         )
-        self._metrics = self._describe(scored, completions, entropy_BT)
-        return self._minibatches(responses, scored)
+        statistics = rollout_statistics(scored, drawn.completions, entropy_BT)
+        self._metrics = {f"policy/{name}": pooled_mean(self, [part]) for name, part in statistics.items()}
+        return self._batches(scored)
 
-    def _minibatches(self, responses: Responses, scored: ScoredRollouts) -> list[PolicyBatch]:
-        """Credit over the joint step of all processes, then this process's rows in minibatches."""
-        world_size, num_rows = self.trainer.world_size, len(responses)
-        own_start = self.trainer.global_rank * num_rows if world_size > 1 else 0
-        joint = self.objective.credit(scored if world_size == 1 else self._gather(scored))
-        num_minibatches = self.num_minibatches(world_size)
-        denominator = joint.row_mask_B.sum().clamp(min=1).float() / (num_minibatches * world_size)
-        size = num_rows // num_minibatches
+    def _batches(self, scored: Rollouts) -> list[PolicyBatch]:
+        """Credit over the responses of all processes, then this process's rows for each optimizer step in turn."""
+        num_rows, world_size, updates = len(scored), self.trainer.world_size, self.objective.updates
+        if world_size > 1:
+            scored = scored.joint(self._gathered, width=self.responses.settings.max_new_tokens)
+        credited = self.objective.credit(scored)
+        assert credited.counted_mask_B is not None
+        counted_WB = credited.counted_mask_B.reshape(world_size, num_rows)
+        own_start, num_parts = self.trainer.global_rank * num_rows, self.num_minibatches(world_size)
+        per_update = num_rows // updates.minibatches
+        size = per_update // num_parts
         batches = []
-        for start in range(0, num_rows, size):
-            part = responses.rows(slice(start, start + size))
-            rows = slice(own_start + start, own_start + start + size)
-            width = part.tokens_BT.shape[1]
-            credit = Credit(joint.advantages_BT[rows, :width], joint.returns_BT[rows, :width], joint.row_mask_B[rows])
-            batches.append(PolicyBatch(responses=part, credit=credit, denominator=denominator))
-        return batches
+        for update in range(0, num_rows, per_update):
+            counted = counted_WB[:, update : update + per_update].sum()
+            denominator = counted.clamp(min=1).float() / (num_parts * world_size)
+            for start in range(own_start + update, own_start + update + per_update, size):
+                rows = credited.rows(slice(start, start + size))
+                batches.append(PolicyBatch(rollouts=rows, denominator=denominator))
+        return batches * updates.epochs
 
-    def _gather(self, scored: ScoredRollouts) -> ScoredRollouts:
-        """The rollouts of all processes, in the order in which one process would have drawn them."""
-        missing = self.sampler.max_new_tokens - scored.mask_BT.shape[1]
-
-        def joint(tensor: Tensor) -> Tensor:
-            padded = nn.functional.pad(tensor, (0, missing)) if tensor.ndim == 2 else tensor
-            gathered = self.all_gather(padded.contiguous())
-            assert isinstance(gathered, Tensor)
-            return gathered.flatten(0, 1)
-
-        return ScoredRollouts(
-            rewards_B=joint(scored.rewards_B),
-            scored_mask_B=joint(scored.scored_mask_B),
-            mask_BT=joint(scored.mask_BT),
-            logprobs_BT=joint(scored.logprobs_BT),
-            ref_logprobs_BT=joint(scored.ref_logprobs_BT),
-            values_BT=None if scored.values_BT is None else joint(scored.values_BT),
-            samples_per_prompt=scored.samples_per_prompt,
-        )
+    def _gathered(self, tensor: Tensor) -> Tensor:
+        gathered = self.all_gather(tensor)
+        assert isinstance(gathered, Tensor)
+        return gathered
 
     def training_step(self, batch: PolicyBatch, batch_idx: int) -> Tensor:
-        outputs, _ = self.outputs(batch.responses)
-        losses = self.objective.losses(outputs, batch.credit, batch.responses.mask_BT)
-        totals = [part.total for part in losses if part is not None]
+        outputs, _ = self.outputs(batch.rollouts)
+        losses = self.objective.losses(outputs, batch.rollouts)
         self._losses.append(losses)
         if len(self._losses) == self.num_minibatches(self.trainer.world_size):
-            self._log_step()
-        return torch.stack(totals).sum() / batch.denominator
+            self._log_update()
+        return torch.stack([term.total for term in losses.terms.values()]).sum() / batch.denominator
 
-    def _log_step(self) -> None:
+    def _log_update(self) -> None:
+        """Log the policy step's figures and the losses of the optimizer step's batches taken together."""
         losses, self._losses = self._losses, []
         metrics = dict(self._metrics)
-        metrics["policy/loss"] = pooled_mean(self, [part.policy for part in losses])
-        values = [part.value for part in losses if part.value is not None]
-        if values:
-            metrics["policy/value_loss"] = pooled_mean(self, values) / metrics["policy/length"].clamp(min=1.0)
+        parts = [part.logged() for part in losses]
+        for name in parts[0]:
+            mean = pooled_mean(self, [part[name] for part in parts])
+            per_token = name in losses[0].per_token
+            metrics[f"policy/{name}"] = mean / self._metrics["policy/length"].clamp(min=1.0) if per_token else mean
         self.log_dict(metrics)
 
-    def _describe(self, scored: ScoredRollouts, completions: list[Completion], entropy_BT: Tensor) -> dict[str, Tensor]:
-        """What a step's responses are like, over all processes."""
-        mask_BT, scored_B = scored.mask_BT, scored.scored_mask_B
-        kl_B = sampled_sequence_kl(scored.logprobs_BT, scored.ref_logprobs_BT, mask_BT)
-        distinct = len({completion.trimmed for completion in completions})
-        finished = sum(completion.finished for completion in completions)
-
-        def mean(total: Tensor | float, count: Tensor | float | None = None) -> Tensor:
-            count = len(completions) if count is None else count
-            parts = [torch.as_tensor(part, dtype=torch.float32, device=self.device) for part in (total, count)]
-            return pooled_mean(self, [LossSum(*parts)])
-
-        return {
-            "policy/reward": mean(scored.rewards_B[scored_B].sum(), scored_B.sum()),
-            "policy/kl": mean(kl_B.sum()),
-            "policy/length": mean(mask_BT.sum()),
-            "policy/entropy": mean(entropy_BT.sum(), mask_BT.sum()),
-            "policy/distinct": mean(distinct),
-            "policy/finished": mean(finished),
-            "policy/missing": mean((~scored_B).sum()),
-        }
-
     def configure_optimizers(self) -> Any:
-        groups = decay_groups([self.policy], lr=self.lr, weight_decay=self.weight_decay)
+        groups = decay_groups([self.policy], lr=self.optimization.lr, weight_decay=self.optimization.weight_decay)
         if self.value is not None:
             groups += decay_groups([self.value], lr=self.value_lr, weight_decay=0.0)
-        return configure(
-            self.optimizer(groups), self.trainer, warmup_fraction=self.warmup_fraction, schedule=self.schedule
+        return configure(self.optimization, groups, self.trainer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicySettings(TrainingSettings):
+    """Config group ``policy``."""
+
+    group: ClassVar[str] = "policy"
+
+    objective: RolloutObjective
+    """Turns rewards into advantages and losses; config group ``policy/objective``."""
+    steps: int
+    """Policy steps; each draws fresh responses and makes as many optimizer steps as the objective says (one for
+    REINFORCE and RLOO)."""
+    prompts_per_step: int
+    """Prompts per policy step, over all devices."""
+    samples_per_prompt: int = 1
+    """Responses per prompt."""
+    temperature: float = 0.9
+    """Of the sampling; training is on this distribution."""
+    max_new_tokens: int = 128
+    """Longest response in tokens."""
+    max_prompt_tokens: int = 1024
+    """A longer prompt is cut from the left."""
+    strip_trailing: str = ""
+    """Characters stripped from the end of a response before it is rewarded."""
+    value: Literal["head", "model"] = "head"
+    """Learned baseline: a head on the policy's states, or a model of its own as in the paper."""
+    value_lr: float = 1e-2
+    """Learning rate of the learned baseline."""
+    minibatch_size: int | None = None
+    """Responses per forward pass with gradient on one device, whole prompts; gradients add up over the step."""
+
+    def _problems(self) -> Iterator[str]:
+        yield from super()._problems()
+        for name in ("prompts_per_step", "samples_per_prompt", "steps"):
+            if getattr(self, name) < 1:
+                yield f"{name}={getattr(self, name)}: must be at least 1"
+        yield from sampling_problems(self.temperature, self.max_new_tokens, self.max_prompt_tokens)
+        if self.temperature == 0:
+            yield f"temperature={self.temperature}: must be above 0, a policy learns from samples"
+
+    @property
+    def sampling(self) -> SamplingSettings:
+        """How the policy samples while it learns."""
+        return SamplingSettings(
+            temperature=self.temperature,
+            max_new_tokens=self.max_new_tokens,
+            max_prompt_tokens=self.max_prompt_tokens,
+        )
+
+    def module(
+        self,
+        policy: PreTrainedModel,
+        *,
+        reference: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        task: Task,
+        prompts: Sequence[Prompt],
+        reward: Reward,
+        seed: int,
+    ) -> PolicyModule:
+        """What learns; ``policy`` is changed in place, ``reference`` is another copy of the SFT model."""
+        responses = StepSampler(
+            tokenizer,
+            task=task,
+            prompts=prompts,
+            prompts_per_step=self.prompts_per_step,
+            samples_per_prompt=self.samples_per_prompt,
+            settings=self.sampling,
+            strip_trailing=self.strip_trailing,
+            seed=seed,
+        )
+        return PolicyModule(
+            policy,
+            reference=reference,
+            sampler=LocalSampler.of_model(policy, tokenizer),
+            responses=responses,
+            reward=reward,
+            objective=self.objective,
+            optimization=self.optimization,
+            steps=self.steps,
+            value_lr=self.value_lr,
+            value=self.value,
+            minibatch_size=self.minibatch_size,
         )

@@ -5,7 +5,8 @@ Shapes: B pairs, T tokens.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from rlaif.data.batches.examples import PairBatch
 from rlaif.functional.losses import LossSum, preference_cross_entropy
 from rlaif.models.response_scorer import classifier_logits
 from rlaif.modules.distributed import mean_over_processes, pooled_mean
+from rlaif.modules.optim import OptimizerSettings
+from rlaif.modules.settings import SupervisedSettings
 from rlaif.modules.supervised import SupervisedModule
 
 
@@ -47,8 +50,8 @@ class RewardModelModule(SupervisedModule):
     and gives the same scores there.
     """
 
-    def __init__(self, model: PreTrainedModel, **optimization: Any) -> None:
-        super().__init__(model, **optimization)
+    def __init__(self, model: PreTrainedModel, *, optimization: OptimizerSettings) -> None:
+        super().__init__(model, optimization=optimization)
         self._validation: list[tuple[LossSum, LossSum]] = []
 
     def logits(self, batch: PairBatch) -> Tensor:
@@ -75,3 +78,17 @@ class RewardModelModule(SupervisedModule):
         self.log("validation/loss", pooled_mean(self, list(losses)))
         self.log("validation/accuracy", pooled_mean(self, list(agreements)))
         self._validation.clear()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardModelSettings(SupervisedSettings):
+    """Config group ``reward_model``; the examples are labeled pairs."""
+
+    group: ClassVar[str] = "reward_model"
+
+    init: Literal["sft", "base"] = "sft"
+    """Whose weights it starts from: the SFT model, or the model before SFT."""
+
+    def module(self, model: PreTrainedModel) -> RewardModelModule:
+        """What learns; ``model`` is changed in place."""
+        return RewardModelModule(model, optimization=self.optimization)

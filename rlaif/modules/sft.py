@@ -5,7 +5,8 @@ Shapes: B batch, T tokens, N response tokens of the batch, V vocabulary.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from rlaif.data.batches.examples import TokenBatch
 from rlaif.functional.losses import LossSum, token_cross_entropy
 from rlaif.modules.distributed import mean_over_processes, pooled_mean
 from rlaif.modules.forward import masked_logits
+from rlaif.modules.optim import OptimizerSettings
+from rlaif.modules.settings import SupervisedSettings
 from rlaif.modules.supervised import SupervisedModule
 
 
@@ -24,8 +27,8 @@ class SFTModule(SupervisedModule):
     Logs ``train/loss`` (nats per token) and, where there is a validation part, ``validation/loss``.
     """
 
-    def __init__(self, model: PreTrainedModel, **optimization: Any) -> None:
-        super().__init__(model, **optimization)
+    def __init__(self, model: PreTrainedModel, *, optimization: OptimizerSettings) -> None:
+        super().__init__(model, optimization=optimization)
         self._validation: list[LossSum] = []
 
     def loss(self, batch: TokenBatch) -> LossSum:
@@ -50,3 +53,17 @@ class SFTModule(SupervisedModule):
     def on_validation_epoch_end(self) -> None:
         self.log("validation/loss", pooled_mean(self, self._validation))
         self._validation.clear()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SFTSettings(SupervisedSettings):
+    """Config group ``sft``; the examples are demonstrations."""
+
+    group: ClassVar[str] = "sft"
+
+    skip: bool = False
+    """True takes the model as it is for the SFT policy (the paper's dialogue tasks)."""
+
+    def module(self, model: PreTrainedModel) -> SFTModule:
+        """What learns; ``model`` is changed in place."""
+        return SFTModule(model, optimization=self.optimization)

@@ -7,7 +7,7 @@ from typing import Any
 from lightning import LightningModule
 from transformers import PreTrainedModel
 
-from rlaif.modules.optim import OptimizerFactory, Schedule, configure, decay_groups
+from rlaif.modules.optim import OptimizerSettings, configure, decay_groups
 
 
 class SupervisedModule(LightningModule):
@@ -15,36 +15,17 @@ class SupervisedModule(LightningModule):
 
     Args:
         model: What learns; saved with ``save_pretrained``.
-        optimizer: Partial of an optimizer class.
-        lr: Learning rate after the warm-up.
-        weight_decay: Of matrices.
-        warmup_fraction: Share of the steps in which the rate climbs.
-        schedule: What follows the warm-up.
+        optimization: Optimizer, learning rate and schedule.
     """
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        *,
-        optimizer: OptimizerFactory,
-        lr: float,
-        weight_decay: float = 0.0,
-        warmup_fraction: float = 0.0,
-        schedule: Schedule = "constant",
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, *, optimization: OptimizerSettings) -> None:
         super().__init__()
         self.model = model
-        self.optimizer = optimizer
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.warmup_fraction = warmup_fraction
-        self.schedule: Schedule = schedule
+        self.optimization = optimization
 
     def on_train_start(self) -> None:
         self.model.train()
 
     def configure_optimizers(self) -> Any:
-        groups = decay_groups([self.model], lr=self.lr, weight_decay=self.weight_decay)
-        return configure(
-            self.optimizer(groups), self.trainer, warmup_fraction=self.warmup_fraction, schedule=self.schedule
-        )
+        groups = decay_groups([self.model], lr=self.optimization.lr, weight_decay=self.optimization.weight_decay)
+        return configure(self.optimization, groups, self.trainer)

@@ -1,82 +1,147 @@
-"""What a policy learns from: rollouts to credit, credit to losses.
+"""What a policy learns from: rollouts to credit and credit to losses, or labeled pairs to losses.
 
-Shapes: B responses of one policy step (K consecutive rows per prompt), T response positions,
-V vocabulary. Masks are bool, True counts.
+Shapes: B responses (K consecutive rows per prompt) or pairs, T response positions, V vocabulary. Masks are bool, True
+counts.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+from rlaif.errors import ConfigError
 from rlaif.functional.losses import LossSum
+from rlaif.rollouts.batch import Rollouts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoredRollouts:
-    """All responses of one policy step with their rewards; nothing here carries a gradient."""
+class Needs:
+    """What a rollout objective reads besides rewards and log-probs, so that nothing else is computed.
 
-    rewards_B: Tensor
-    """Reward of each response; read only where ``scored_mask_B``."""
-    scored_mask_B: Tensor
-    """Responses that have a reward: a missing one is left out everywhere."""
-    mask_BT: Tensor
-    """Response tokens, the end token included."""
-    logprobs_BT: Tensor
-    """log π of the sampled tokens, at the sampling temperature."""
-    ref_logprobs_BT: Tensor
-    """log π_SFT of the same tokens, at the same temperature."""
-    values_BT: Tensor | None
-    """V of the state before each token; None for objectives without a learned baseline."""
-    samples_per_prompt: int
-    """K: rows ``i*K .. (i+1)*K - 1`` answer one prompt."""
+    Log-probs of the reference are always there: the policy's KL is logged whatever the objective is.
+    """
+
+    values: bool = False
+    """A learned baseline V(X_t), trained together with the policy."""
+    vocabulary_logits: bool = False
+    """Logits of policy and reference over the whole vocabulary, at every response position."""
 
 
-class Credit(NamedTuple):
-    """What each token of each response earned."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Updates:
+    """Optimizer steps per rollout.
 
-    advantages_BT: Tensor
-    returns_BT: Tensor
-    """Z_t, what a learned baseline is fitted to."""
-    row_mask_B: Tensor
-    """Responses that count in the loss."""
+    Raises:
+        ConfigError: A number is below 1.
+    """
+
+    epochs: int = 1
+    """Passes over the rollout's responses."""
+    minibatches: int = 1
+    """Optimizer steps per pass, each on an equal share of the rollout's prompts."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "minibatches"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"policy.objective.{name}={getattr(self, name)}: must be at least 1")
+
+    @property
+    def total(self) -> int:
+        """Optimizer steps per rollout."""
+        return self.epochs * self.minibatches
 
 
 class PolicyOutputs(NamedTuple):
-    """What the models say about responses, with gradient (the reference without)."""
+    """What the models compute for responses, with gradient (the reference without)."""
 
     logprobs_BT: Tensor
+    """log π of the response tokens, at the sampling temperature."""
     values_BT: Tensor | None
+    """V of the state before each token; None unless the objective needs values."""
     logits_BTV: Tensor | None
-    """Logits / temperature; given only when ``objective.kl`` is ``loss``."""
+    """Logits / temperature; None unless the objective needs vocabulary logits."""
     ref_logits_BTV: Tensor | None
 
 
-class ObjectiveLosses(NamedTuple):
-    """Sums and counts, so that minibatches and processes add up to one batch."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Losses:
+    """What is minimized and what else is logged, as totals and counts that add up over micro-batches and processes."""
 
-    policy: LossSum
-    value: LossSum | None = None
-    kl: LossSum | None = None
-    """Already multiplied by β."""
+    terms: Mapping[str, LossSum]
+    """Losses by name, already weighted: their totals are added, divided by the number of responses that count in the
+    optimizer step, and minimized. Each is logged as total over count under ``policy/NAME``."""
+    measures: Mapping[str, LossSum] = field(default_factory=dict)
+    """Further figures that are logged in the same way, e.g. the share of clipped ratios."""
+    per_token: frozenset[str] = frozenset()
+    """Names that are logged per response token: divided by the mean length of the responses."""
+
+    def logged(self) -> dict[str, LossSum]:
+        """Every term and measure by name, without gradient."""
+        every = {**self.terms, **self.measures}
+        return {name: LossSum(part.total.detach(), part.count.detach()) for name, part in every.items()}
 
 
-class Objective(Protocol):
-    """A policy-gradient estimator. Registered in the group ``rlaif.objectives``."""
+class RolloutObjective(Protocol):
+    """Learns from the policy's own responses and their rewards. Registered in the group ``rlaif.objectives``."""
 
-    beta: float
-    """β of J = E[(1 - β) r - β KL], in [0, 1)."""
-    kl: Literal["reward", "loss"]
-    """Where the KL enters: into each token's reward, or as a differentiable loss over the vocabulary."""
-    needs_values: bool
-    """True when a learned baseline V(X_t) is part of the estimator."""
-
-    def credit(self, rollouts: ScoredRollouts) -> Credit:
-        """Advantages and returns, computed once per policy step over all its responses."""
+    @property
+    def needs(self) -> Needs:
+        """What :meth:`credit` and :meth:`losses` read."""
         ...
 
-    def losses(self, outputs: PolicyOutputs, credit: Credit, mask_BT: Tensor) -> ObjectiveLosses:
-        """Losses of some of the step's rows (``credit`` and ``mask_BT`` are cut to the same rows)."""
+    @property
+    def updates(self) -> Updates:
+        """Optimizer steps per rollout."""
+        ...
+
+    def credit(self, batch: Rollouts) -> Rollouts:
+        """Fill advantages, returns and ``counted_mask_B``, once per rollout over the responses of all processes.
+
+        Args:
+            batch: With rewards, log-probs of policy and reference, and values where they are needed.
+        """
+        ...
+
+    def losses(self, outputs: PolicyOutputs, rows: Rollouts) -> Losses:
+        """Losses of some of the rollout's rows.
+
+        Args:
+            outputs: Of the policy as it is now, for these rows.
+            rows: From :meth:`credit`, cut to whole prompts.
+        """
+        ...
+
+
+class PairOutputs(NamedTuple):
+    """Log-probs of one response of each pair."""
+
+    logprobs_B: Tensor
+    """log π of the whole response, end token included, with gradient."""
+    ref_logprobs_B: Tensor
+    """log π_SFT of the same response, without gradient."""
+
+
+class PairLabels(NamedTuple):
+    """Soft labels of B pairs."""
+
+    p_first_B: Tensor
+    """Probability that the first response is better, in [0, 1]."""
+    weight_B: Tensor
+    """How much each pair counts, above 0."""
+
+
+class PairObjective(Protocol):
+    """Learns from labeled pairs of responses, without a reward. Registered in the group ``rlaif.pair_objectives``."""
+
+    def losses(self, first: PairOutputs, second: PairOutputs, pairs: PairLabels) -> Losses:
+        """Losses of a batch of pairs, each term a total over its own count (pairs, or their weights).
+
+        Args:
+            first: Of the first response of each pair.
+            second: Of the second.
+            pairs: Which of the two is better.
+        """
         ...

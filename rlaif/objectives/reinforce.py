@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from torch import Tensor
@@ -16,7 +17,8 @@ from rlaif.functional.policy_gradient import (
     rewards_to_go,
     value_loss,
 )
-from rlaif.objectives.base import Credit, ObjectiveLosses, PolicyOutputs, ScoredRollouts
+from rlaif.objectives.base import Losses, Needs, PolicyOutputs, Updates
+from rlaif.rollouts.batch import Rollouts
 
 
 def check_beta(beta: float) -> None:
@@ -29,15 +31,17 @@ def check_beta(beta: float) -> None:
         raise ConfigError(f"policy.objective.beta={beta}: must be at least 0 and below 1, it shares with the reward")
 
 
-def kl_loss(outputs: PolicyOutputs, credit: Credit, mask_BT: Tensor, beta: float) -> LossSum:
-    """β times the differentiable KL over the vocabulary (variant (b) of PAPERS 1.11)."""
+def kl_loss(outputs: PolicyOutputs, mask_BT: Tensor, counted_mask_B: Tensor, beta: float) -> LossSum:
+    """β times the differentiable KL over the vocabulary, per response."""
     assert outputs.logits_BTV is not None and outputs.ref_logits_BTV is not None
-    loss = differentiable_kl_loss(outputs.logits_BTV, outputs.ref_logits_BTV, mask_BT, credit.row_mask_B)
+    loss = differentiable_kl_loss(outputs.logits_BTV, outputs.ref_logits_BTV, mask_BT, counted_mask_B)
     return LossSum(beta * loss.total, loss.count)
 
 
 class Reinforce:
     """Return-to-go minus a learned baseline, one gradient step per batch of fresh samples.
+
+    Logs ``policy/loss``, ``policy/value_loss`` (per token) and, with ``kl=loss``, ``policy/kl_loss``.
 
     Args:
         beta: Share of the KL, in [0, 1).
@@ -47,8 +51,6 @@ class Reinforce:
             step size when the reward's spread changes). They are not centred, the baseline does that.
     """
 
-    needs_values = True
-
     def __init__(
         self, *, beta: float = 0.05, kl: Literal["reward", "loss"] = "reward", scale_advantages: bool = True
     ) -> None:
@@ -56,26 +58,31 @@ class Reinforce:
         self.beta = beta
         self.kl: Literal["reward", "loss"] = kl
         self.scale_advantages = scale_advantages
+        self.needs = Needs(values=True, vocabulary_logits=kl == "loss")
+        self.updates = Updates()
 
-    def credit(self, rollouts: ScoredRollouts) -> Credit:
+    def credit(self, batch: Rollouts) -> Rollouts:
         """Z_t - V(X_t) with Z_t the return from token t on."""
-        assert rollouts.values_BT is not None
-        ref_logprobs_BT = rollouts.ref_logprobs_BT if self.kl == "reward" else rollouts.logprobs_BT
-        rewards_BT = kl_shaped_rewards(
-            rollouts.rewards_B, rollouts.logprobs_BT, ref_logprobs_BT, rollouts.mask_BT, self.beta
-        )
-        mask_BT = rollouts.mask_BT & rollouts.scored_mask_B[:, None]
+        assert batch.rewards_B is not None and batch.scored_mask_B is not None
+        assert batch.logprobs_BT is not None and batch.ref_logprobs_BT is not None and batch.values_BT is not None
+        ref_logprobs_BT = batch.ref_logprobs_BT if self.kl == "reward" else batch.logprobs_BT
+        rewards_BT = kl_shaped_rewards(batch.rewards_B, batch.logprobs_BT, ref_logprobs_BT, batch.mask_BT, self.beta)
+        mask_BT = batch.mask_BT & batch.scored_mask_B[:, None]
         returns_BT = rewards_to_go(rewards_BT.masked_fill(~mask_BT, 0.0))
-        advantages_BT = (returns_BT - rollouts.values_BT).masked_fill(~mask_BT, 0.0)
+        advantages_BT = (returns_BT - batch.values_BT).masked_fill(~mask_BT, 0.0)
         if self.scale_advantages:
             advantages_BT = normalize_advantages(advantages_BT, mask_BT, center=False, eps=1e-6)
-        return Credit(advantages_BT, returns_BT, rollouts.scored_mask_B)
+        return replace(batch, advantages_BT=advantages_BT, returns_BT=returns_BT, counted_mask_B=batch.scored_mask_B)
 
-    def losses(self, outputs: PolicyOutputs, credit: Credit, mask_BT: Tensor) -> ObjectiveLosses:
+    def losses(self, outputs: PolicyOutputs, rows: Rollouts) -> Losses:
         """L_PG and L_V of appendix F, and β KL where it is a loss."""
-        assert outputs.values_BT is not None
-        return ObjectiveLosses(
-            policy=policy_gradient_loss(outputs.logprobs_BT, credit.advantages_BT, mask_BT, credit.row_mask_B),
-            value=value_loss(outputs.values_BT, credit.returns_BT, mask_BT, credit.row_mask_B),
-            kl=kl_loss(outputs, credit, mask_BT, self.beta) if self.kl == "loss" else None,
-        )
+        assert outputs.values_BT is not None and rows.counted_mask_B is not None
+        assert rows.advantages_BT is not None and rows.returns_BT is not None
+        mask_BT, counted_B = rows.mask_BT, rows.counted_mask_B
+        terms = {
+            "loss": policy_gradient_loss(outputs.logprobs_BT, rows.advantages_BT, mask_BT, counted_B),
+            "value_loss": value_loss(outputs.values_BT, rows.returns_BT, mask_BT, counted_B),
+        }
+        if self.kl == "loss":
+            terms["kl_loss"] = kl_loss(outputs, mask_BT, counted_B, self.beta)
+        return Losses(terms=terms, per_token=frozenset({"value_loss"}))

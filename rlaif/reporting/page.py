@@ -1,57 +1,47 @@
-"""``report.html`` and ``report.json``: both are written atomically and are the same bytes for the same input."""
+"""A page as ``<kind>.html`` and ``<kind>.json``: written atomically, the same bytes for the same input."""
 
 from __future__ import annotations
 
+import html
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from rlaif.artifacts import atomic_write
+from rlaif.evaluation import records
+from rlaif.evaluation.catalogue import describe, heading, sort_figures, split_name
+from rlaif.evaluation.figures import RatePlot
+from rlaif.evaluation.formats import format_interval, format_value, judged_by
 from rlaif.reporting import plots
-from rlaif.evaluation.attacks import all_attacks
-from rlaif.evaluation.probe import HEADINGS, by_attack
-from rlaif.reporting.catalog import (
-    GROUPS,
-    describe,
-    format_interval,
-    format_value,
-    judged_by,
-    sort_figures,
-    split_name,
-)
-from rlaif.reporting.checks import verdict
-from rlaif.reporting.records import ReportInput
+from rlaif.reporting.records import Page
 from rlaif.types import Figure
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_WIN_RATES = (
-    "policy/win_rate_vs_sft",
-    "policy/win_rate_vs_sft_length_controlled",
-    "policy/win_rate_vs_sft_llm_judge",
-)
-_HARMLESS_RATES = ("policy/harmless_rate", "sft/harmless_rate")
+SectionT = TypeVar("SectionT", bound=records.Section)
 
 
-def write_report(report: ReportInput, directory: Path) -> Path:
-    """Write ``report.json`` and ``report.html``, or what ``report.kind`` names them.
+def write_page(page: Page, directory: Path) -> Path:
+    """Write ``<kind>.json`` with the figures and ``<kind>.html``.
 
     Args:
-        report: What to show.
+        page: What to show.
         directory: An existing directory.
 
     Returns:
-        The path of the page.
+        The path of the HTML file.
 
     Raises:
         StoreError: The directory cannot be written.
     """
-    atomic_write(directory / f"{report.kind}.json", _bytes(figures_json(report.figures)))
-    path = directory / f"{report.kind}.html"
-    atomic_write(path, _bytes(render_html(report)))
+    atomic_write(directory / f"{page.kind}.json", _bytes(figures_json(page.figures)))
+    path = directory / f"{page.kind}.html"
+    atomic_write(path, _bytes(render_html(page)))
     return path
 
 
@@ -80,8 +70,37 @@ def figures_json(figures: Iterable[Figure]) -> str:
     return "[\n  " + ",\n  ".join(rows[name] for name in sorted(rows)) + "\n]\n"
 
 
-def render_html(report: ReportInput) -> str:
+def render_html(page: Page) -> str:
     """The page as one string that needs nothing else: style and plots are inside, there is no script."""
+    tables = [table for table in _of(page, records.CrossTable) if table.rows]
+    in_tables = {figure.name for table in tables for row in table.rows.values() for figure in row.values()}
+    ordered = sort_figures([figure for figure in page.figures if figure.name not in in_tables])
+    rate_plots = _rate_plots(page.figures)
+    text = (
+        _environment(page)
+        .get_template("report.html.j2")
+        .render(
+            page=page,
+            failed=[check for check in page.checks if not check.passed],
+            failed_figures={check.figure for check in page.checks if not check.passed},
+            passed=[check for check in page.checks if check.passed],
+            headline_plots=[(plot, figures) for plot, figures in rate_plots if plot.is_headline],
+            other_plots=[(plot, figures) for plot, figures in rate_plots if not plot.is_headline],
+            cross_tables=tables,
+            groups=_grouped([figure for figure in ordered if not figure.name.startswith("time/")]),
+            histograms=[section for section in _of(page, records.PFirstHistogram) if section.p_first],
+            reliability=_numbered([diagram for diagram in _of(page, records.ReliabilityDiagram) if diagram.bins]),
+            curves=[section for section in _of(page, records.Curves) if section.points],
+            side_by_side=[section for section in _of(page, records.SideBySide) if section.rows],
+            label_samples=[section for section in _of(page, records.LabelSamples) if section.labels],
+            plain=[section for section in page.sections if isinstance(section, records.Table | records.Text)],
+            time_figures=[figure for figure in ordered if figure.name.startswith("time/")],
+        )
+    )
+    return text.rstrip() + "\n"
+
+
+def _environment(page: Page) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -89,27 +108,16 @@ def render_html(report: ReportInput) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    confidence = str(round(100 * page.confidence))
     environment.filters["unbroken"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
+    environment.filters["prose"] = lambda text: Markup(
+        html.escape(text.replace("{confidence}", confidence), quote=False)
+    )
+    environment.tests["table"] = lambda section: isinstance(section, records.Table)
     environment.globals.update(
-        describe=describe, format_interval=format_interval, format_value=format_value, judged_by=judged_by
+        describe=describe, format_interval=format_interval, format_value=format_value, judged_by=judged_by, draw=plots
     )
-    attacks = by_attack(report.figures)
-    headline, times = _split_times([figure for figure in report.figures if not _is_of_one_attack(figure)])
-    page = environment.get_template("report.html.j2").render(
-        report=report,
-        verdict=report.verdict or verdict(report.figures, report.task, report.confidence),
-        attacks=attacks,
-        attack_headings=HEADINGS,
-        attack_words={attack.name: attack.words for attack in all_attacks()},
-        groups=_grouped(headline),
-        failed=[check for check in report.checks if not check.passed],
-        failed_figures={check.figure for check in report.checks if not check.passed},
-        passed=[check for check in report.checks if check.passed],
-        plots={name: Markup(svg) for name, svg in _draw(report).items()},
-        reliability=[(curve, Markup(plots.reliability_diagram(curve))) for curve in report.reliability if curve.bins],
-        time_figures=times,
-    )
-    return page.rstrip() + "\n"
+    return environment
 
 
 def _bytes(text: str) -> bytes:
@@ -117,49 +125,33 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def _draw(report: ReportInput) -> dict[str, str]:
-    by_name = {figure.name: figure for figure in report.figures}
-    drawn = {}
-    if wins := [figure for name in _WIN_RATES for figure in _with_strata(name, by_name)]:
-        drawn["win_rates"] = plots.rates_with_intervals(wins, name="win-rates", parity=True)
-    if harmless := [figure for name in _HARMLESS_RATES for figure in _with_strata(name, by_name)]:
-        drawn["harmless_rates"] = plots.rates_with_intervals(harmless, name="harmless-rates", parity=False)
-    if sure := _with_strata("labeler/alignment_by_confidence", by_name):
-        drawn["confidence"] = plots.rates_with_intervals(sure, name="confidence", parity=True)
-    if flips := _with_strata("probe/flip_rate", by_name) or _with_strata("probe/win_rate_vs_policy", by_name):
-        worst_first = sorted(flips, key=lambda figure: (figure.name.count("/"), -figure.value))
-        drawn["flips"] = plots.rates_with_intervals(worst_first, name="flips", parity=False)
-    if report.p_first:
-        drawn["labels"] = plots.label_histogram(report.p_first)
-    if report.curves:
-        drawn["curves"] = plots.training_curves(report.curves)
-    if report.stage_seconds:
-        drawn["times"] = plots.stage_times(list(report.stage_seconds.items()))
-    return drawn
+def _of(page: Page, kind: type[SectionT]) -> list[SectionT]:
+    return [section for section in page.sections if isinstance(section, kind)]
 
 
-def _is_of_one_attack(figure: Figure) -> bool:
-    group, _, attack = split_name(figure.name)
-    return group == "probe" and attack != ""
+def _numbered(diagrams: Iterable[records.ReliabilityDiagram]) -> list[tuple[records.ReliabilityDiagram, int]]:
+    """Each diagram with its number among those of the same title."""
+    counts: Counter[str] = Counter()
+    numbered = []
+    for diagram in diagrams:
+        counts[diagram.title] += 1
+        numbered.append((diagram, counts[diagram.title]))
+    return numbered
 
 
-def _with_strata(name: str, by_name: dict[str, Figure]) -> list[Figure]:
-    whole = [by_name[name]] if name in by_name else []
-    return whole + [by_name[other] for other in sorted(by_name) if other.startswith(f"{name}/")]
-
-
-def _split_times(figures: Sequence[Figure]) -> tuple[list[Figure], list[Figure]]:
-    ordered = sort_figures(list(figures))
-    return (
-        [figure for figure in ordered if not figure.name.startswith("time/")],
-        [figure for figure in ordered if figure.name.startswith("time/")],
-    )
+def _rate_plots(figures: Iterable[Figure]) -> list[tuple[RatePlot, list[Figure]]]:
+    """The plots that figures declare, in their order, with the figures of each."""
+    rows: dict[RatePlot, list[Figure]] = {}
+    for figure in sort_figures(figures):
+        plot = describe(figure.name).plot
+        if plot is not None:
+            rows.setdefault(plot, []).append(figure)
+    return sorted(rows.items(), key=lambda item: (item[0].order, item[0].name))
 
 
 def _grouped(figures: Sequence[Figure]) -> list[tuple[str, list[Figure]]]:
     """Headings with their figures, in the order given."""
     groups: dict[str, list[Figure]] = {}
     for figure in figures:
-        group = split_name(figure.name)[0]
-        groups.setdefault(GROUPS.get(group, group.replace("_", " ")), []).append(figure)
+        groups.setdefault(heading(split_name(figure.name)[0]), []).append(figure)
     return list(groups.items())

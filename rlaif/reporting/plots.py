@@ -9,15 +9,17 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from rlaif.reporting.catalog import describe, format_interval, format_seconds, format_value, judged_by, split_name
-from rlaif.reporting.records import CurvePoint, Reliability
+from rlaif.evaluation.catalogue import describe, split_name
+from rlaif.evaluation.formats import format_interval, format_seconds, format_value, judged_by
+from rlaif.evaluation.records import Curves, PFirstHistogram, ReliabilityDiagram
 from rlaif.types import Figure
 
 INK, MUTED, GRID, ACCENT, SECOND, SURFACE = "#10101a", "#60606a", "#d0d0da", "#2060c0", "#c06020", "#fefefa"
@@ -59,20 +61,34 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def label_histogram(p_first: Sequence[float]) -> str:
-    """Histogram of the labels' P(first), twenty bins over [0, 1]."""
+def label_histogram(histogram: PFirstHistogram, number: int = 1) -> Markup:
+    """Histogram of the labels' P(first), twenty bins over [0, 1].
+
+    Args:
+        histogram: The labels.
+        number: Of the histogram on its page, from 1; makes the ids of its elements unique there.
+    """
     with mpl.rc_context(_STYLE):
         canvas, axes = _axes(3.2, 3.0)
-        axes.hist(p_first, bins=[i / 20 for i in range(21)], color=ACCENT, edgecolor=SURFACE, linewidth=1.0)
+        axes.hist(histogram.p_first, bins=[i / 20 for i in range(21)], color=ACCENT, edgecolor=SURFACE, linewidth=1.0)
         axes.axvline(0.5, color=MUTED, linewidth=1.0, linestyle=(0, (3, 3)))
         axes.set(xlim=(0, 1), xlabel="P(first is better)", ylabel="pairs")
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
         axes.grid(axis="x", visible=False)
-        return _svg(canvas, "labels", "Histogram of the labels' probability that the first response is better")
+        return _svg(
+            canvas,
+            _numbered("labels", number),
+            "Histogram of the labels' probability that the first response is better",
+        )
 
 
-def reliability_diagram(reliability: Reliability) -> str:
-    """Predicted against observed share of wins; a dot's area is its number of pairs."""
+def reliability_diagram(reliability: ReliabilityDiagram, number: int = 1) -> Markup:
+    """Predicted against observed share of wins; a dot's area is its number of pairs.
+
+    Args:
+        reliability: The bins.
+        number: Of the diagram among those of the same title on the page, from 1.
+    """
     with mpl.rc_context(_STYLE):
         canvas, axes = _axes(3.2, 3.0)
         largest = max(bin_.count for bin_ in reliability.bins)
@@ -88,15 +104,21 @@ def reliability_diagram(reliability: Reliability) -> str:
         ticks = [0, 0.25, 0.5, 0.75, 1]
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-        return _svg(canvas, f"reliability-{reliability.title}", f"Reliability diagram: {reliability.title}")
+        name = _numbered(f"reliability-{reliability.title}", number)
+        return _svg(canvas, name, f"Reliability diagram: {reliability.title}")
 
 
-def training_curves(curves: Sequence[CurvePoint]) -> str:
-    """Reward, KL and length over RL steps, side by side: thin line raw, thick line running mean."""
+def training_curves(curves: Curves, number: int = 1) -> Markup:
+    """Reward, KL and length over RL steps, side by side: thin line raw, thick line running mean.
+
+    Args:
+        curves: The steps.
+        number: Of the curves on their page, from 1.
+    """
     panels = [
-        ("reward", "reward", [(point.step, point.reward) for point in curves]),
-        ("KL from SFT, nats per response", "kl", [(point.step, point.kl) for point in curves]),
-        ("response length, tokens", "length", [(point.step, point.length) for point in curves]),
+        ("reward", "reward", [(point.step, point.reward) for point in curves.points]),
+        ("KL from SFT, nats per response", "kl", [(point.step, point.kl) for point in curves.points]),
+        ("response length, tokens", "length", [(point.step, point.length) for point in curves.points]),
     ]
     measured = [(title, [(x, y) for x, y in pairs if y is not None]) for title, _, pairs in panels]
     measured = [(title, pairs) for title, pairs in measured if pairs]
@@ -111,10 +133,10 @@ def training_curves(curves: Sequence[CurvePoint]) -> str:
             axes.set_xlabel("RL step")
             axes.grid(axis="x", visible=False)
             axes.locator_params(axis="both", nbins=5)
-        return _svg(canvas, "curves", "Reward, KL and response length over the steps of RL")
+        return _svg(canvas, _numbered("curves", number), "Reward, KL and response length over the steps of RL")
 
 
-def rates_with_intervals(figures: Sequence[Figure], *, name: str, parity: bool) -> str:
+def rates_with_intervals(figures: Sequence[Figure], *, name: str, parity: bool) -> Markup:
     """Dot and whisker for every rate.
 
     Args:
@@ -142,7 +164,8 @@ def rates_with_intervals(figures: Sequence[Figure], *, name: str, parity: bool) 
         axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
         axes.grid(axis="y", visible=False)
         description = "; ".join(
-            f"{_row_label(row, with_judge=True)} {100 * row.value:.1f} % {format_interval(row)}" for row in figures
+            f"{_row_label(row, with_judge=True)} {100 * row.value:.1f} % {format_interval(row, 'rate')}"
+            for row in figures
         )
         return _svg(canvas, name, description)
 
@@ -164,9 +187,9 @@ def _dot_and_whisker(axes: Axes, y: int, figure: Figure) -> None:
     )
 
 
-def stage_times(stage_seconds: Sequence[tuple[str, float]]) -> str:
+def stage_times(stage_seconds: Mapping[str, float]) -> Markup:
     """One bar per stage; a stage that was reused from the store says so."""
-    rows = list(reversed(stage_seconds))
+    rows = list(reversed([*stage_seconds.items()]))
     with mpl.rc_context(_STYLE):
         canvas, axes = _axes(9.6, 0.5 + 0.32 * len(rows))
         axes.barh(range(len(rows)), [seconds for _, seconds in rows], height=0.62, color=ACCENT)
@@ -199,7 +222,11 @@ def _running_mean(values: Sequence[float]) -> list[float]:
     return [sum(values[max(0, i - window) : i + 1]) / (i + 1 - max(0, i - window)) for i in range(len(values))]
 
 
-def _svg(canvas: Canvas, name: str, description: str) -> str:
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}-{number}"
+
+
+def _svg(canvas: Canvas, name: str, description: str) -> Markup:
     """Render, then strip what points outside, make ids unique to this plot, and use CSS colours."""
     salt = re.sub(r"\W+", "-", name.lower())
     buffer = io.StringIO()
@@ -220,4 +247,4 @@ def _svg(canvas: Canvas, name: str, description: str) -> str:
     text = opening + text[text.index(">") + 1 :]
     for color, variable in _VARIABLES.items():
         text = text.replace(color, variable)
-    return text.strip()
+    return Markup(text.strip())

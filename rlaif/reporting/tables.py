@@ -13,52 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from rlaif.artifacts import atomic_write
-from rlaif.evaluation.attacks import all_attacks
-from rlaif.reporting.catalog import describe, format_interval, format_value
+from rlaif.evaluation.catalogue import describe
+from rlaif.evaluation.figures import Column
+from rlaif.evaluation.formats import format_interval, format_value
 from rlaif.types import Figure
 
-SCORECARD_COLUMNS = {
-    "labeler/alignment": "alignment",
-    "labeler/position_bias": "same slot",
-    "labeler/first_slot_share": "of it slot 1",
-    "labeler/slot_p_value": "p",
-    "labeler/prefers_longer": "longer",
-    "labeler/prefers_longer_at_equal_preference": "longer at equal",
-    "labeler/ece": "ECE",
-    "labeler/confidence_slope": "slope",
-    "labeler/self_consistency": "consistent",
-    "labeler/tie_rate": "ties",
-    "labeler/missing_rate": "missing",
-    "cost/prompt_tokens_per_label": "tokens read",
-    "cost/reply_tokens_per_label": "written",
-    "cost/seconds_per_1000_labels": "s per 1,000",
-    "cost/usd_per_1000_labels": "$ per 1,000",
-}
-"""Figures of the table and their headings; all figures stand in the JSON file."""
-PROBE_COLUMNS = {
-    "probe/judged_right": "judged right",
-    "probe/any_flip_rate": "any flip",
-    "probe/flip_rate": "mean flip",
-    **{f"probe/flip_rate/{attack.name}": attack.name for attack in all_attacks()},
-    "probe/pattern_rate": "looks like one",
-    **{f"probe/win_rate_vs_policy/{attack.name}": f"{attack.name} pays" for attack in all_attacks()},
-}
-COLUMNS = {"scorecards": SCORECARD_COLUMNS, "probes": PROBE_COLUMNS}
-"""Columns by the name of the table."""
-ON_TERMINAL = (
-    "probe/judged_right",
-    "probe/any_flip_rate",
-    "probe/flip_rate",
-    "probe/pattern_rate",
-    "labeler/alignment",
-    "labeler/position_bias",
-    "labeler/prefers_longer_at_equal_preference",
-    "labeler/ece",
-    "labeler/missing_rate",
-)
-"""What fits 80 columns."""
-WITH_INTERVAL = ("labeler/alignment",)
-"""Shown with its interval where space is scarce."""
+_MIN_NAME_WIDTH = 20
+"""Columns of the terminal that a job's name keeps; longer names are folded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,27 +47,43 @@ def row_names(jobs: Sequence[Job]) -> list[str]:
     return [" ".join(item for item in job.overrides if item not in shared) or "as configured" for job in jobs]
 
 
-def terminal_table(jobs: Sequence[Job], columns: Mapping[str, str]) -> Table:
-    """The columns that a terminal has space for, an override to a line; a failed job is named as such."""
-    shown = [name for name in ON_TERMINAL if name in columns and any(name in job.values for job in jobs)]
+def terminal_table(jobs: Sequence[Job], columns: Mapping[str, Column], width: int = 80) -> Table:
+    """The columns that a terminal has space for, one override per line; a failed job is named as such.
+
+    Args:
+        jobs: One row each.
+        columns: Of the table, by the name of the figure.
+        width: Of the terminal; the last columns are left out where it is too narrow.
+    """
+    names = [name.replace(" ", "\n") for name in row_names(jobs)]
+    room = width - min(_MIN_NAME_WIDTH, max((len(line) for name in names for line in name.split("\n")), default=0)) - 1
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("", overflow="fold")
-    for name in shown:
-        table.add_column(columns[name].replace(" at ", " at\n"), justify="right", no_wrap=True)
-    for name, job in zip(row_names(jobs), jobs, strict=True):
-        lines = Text(name.replace(" ", "\n"))
+    shown: list[str] = []
+    for name, column in columns.items():
+        if not column.on_terminal or not any(name in job.values for job in jobs):
+            continue
+        heading = column.heading.replace(" at ", " at\n")
+        cells = [_cell(job, name, with_interval=column.with_interval) for job in jobs]
+        room -= 1 + max(map(len, [*heading.split("\n"), *cells]))
+        if room < 0 and shown:
+            break
+        table.add_column(heading, justify="right", no_wrap=True)
+        shown.append(name)
+    for name, job in zip(names, jobs, strict=True):
         if job.failed is not None:
-            table.add_row(lines, Text("failed", style="red"))
+            table.add_row(Text(name), Text("failed", style="red"))
         else:
-            table.add_row(lines, *[_cell(job, column, with_interval=column in WITH_INTERVAL) for column in shown])
+            cells = [_cell(job, column, with_interval=columns[column].with_interval) for column in shown]
+            table.add_row(Text(name), *cells)
     return table
 
 
-def markdown(jobs: Sequence[Job], columns: Mapping[str, str]) -> str:
+def markdown(jobs: Sequence[Job], columns: Mapping[str, Column]) -> str:
     """A GitHub table with every column that any job has, intervals in brackets."""
     shown = [name for name in columns if any(name in job.values for job in jobs)]
     lines = [
-        "| " + " | ".join(["", *(columns[name] for name in shown), "n"]) + " |",
+        "| " + " | ".join(["", *(columns[name].heading for name in shown), "n"]) + " |",
         "|" + "---|" * (len(shown) + 2),
     ]
     for name, job in zip(row_names(jobs), jobs, strict=True):
@@ -118,7 +95,7 @@ def markdown(jobs: Sequence[Job], columns: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def csv_text(jobs: Sequence[Job], columns: Mapping[str, str]) -> str:
+def csv_text(jobs: Sequence[Job], columns: Mapping[str, Column]) -> str:
     """Plain numbers: ``<figure>``, ``<figure>/low`` and ``<figure>/high`` per column; empty where absent."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -146,7 +123,7 @@ def json_text(jobs: Sequence[Job]) -> str:
     return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
 
 
-def write_tables(jobs: Sequence[Job], columns: Mapping[str, str], directory: Path, name: str) -> Path:
+def write_tables(jobs: Sequence[Job], columns: Mapping[str, Column], directory: Path, name: str) -> Path:
     """Write ``<name>.md``, ``.csv`` and ``.json``.
 
     Returns:
@@ -165,8 +142,8 @@ def _cell(job: Job, name: str, *, with_interval: bool) -> str:
     figure = job.values.get(name)
     if figure is None:
         return ""
-    shown = format_value(figure.value, describe(name).unit)
-    interval = format_interval(figure, with_unit=False)
+    unit = describe(name).unit
+    shown, interval = format_value(figure.value, unit), format_interval(figure, unit, with_unit=False)
     return f"{shown} ({interval})" if with_interval and interval else shown
 
 

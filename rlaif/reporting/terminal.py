@@ -20,20 +20,18 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from rlaif.reporting.catalog import (
-    GROUPS,
-    describe,
-    format_interval,
-    format_seconds,
-    format_value,
-    judged_by,
-    sort_figures,
-    split_name,
-)
-from rlaif.reporting.checks import Check
+from rlaif.evaluation.catalogue import describe, heading, sort_figures, split_name
+from rlaif.evaluation.checks import Check
+from rlaif.evaluation.formats import format_interval, format_seconds, format_value, judged_by
+from rlaif.evaluation.records import CrossTable
 from rlaif.types import Figure
 
 _NAME_WIDTH = 14
+_FULL_NAME_WIDTH, _MIN_NAME_WIDTH = 28, 14
+"""Columns that a figure's name keeps: beside its judge and n, and where space is scarcest."""
+_MIN_JUDGE_WIDTH, _MAX_JUDGE_WIDTH = 10, 20
+_CROSS_TABLE_COLUMN = 9
+"""Columns of the terminal for one kind of figure, its gap included."""
 _PLAIN_EVERY_S = 15.0
 
 
@@ -110,7 +108,7 @@ class RunDisplay:
     ) -> None:
         """One table of all figures but the times, then the failed checks, then the path of the report."""
         self.console.print()
-        self._print_rows(summary_table(figures, checks, confidence))
+        self._print_rows(summary_table(figures, checks, confidence, width=self.console.width))
         self.console.print()
         failed = [check for check in checks if not check.passed]
         for check in failed:
@@ -257,37 +255,100 @@ class Progress:
         self._write(self.counted + (f", {self.left}" if self.left else ""))
 
 
-def summary_table(figures: Sequence[Figure], checks: Sequence[Check] = (), confidence: float = 0.95) -> Table:
-    """All figures but the times as one table of at most 80 columns; colour and mark come from the checks."""
-    outcome = {check.figure: check.passed for check in checks if check.figure}
-    names = {figure.name for figure in figures}
+def summary_table(
+    figures: Sequence[Figure], checks: Sequence[Check] = (), confidence: float = 0.95, *, width: int = 80
+) -> Table:
+    """All figures but the times as one table; colour and mark come from the checks.
+
+    Args:
+        figures: In any order.
+        checks: Outcomes, by the name of the figure that each reads.
+        confidence: Coverage of the intervals.
+        width: Columns of the terminal. Where they do not suffice, ``judged by`` is left out first, then ``n``, then
+            the interval; a name that is still too long is folded.
+    """
+    rows = _summary_rows(figures, checks)
+    widths = [max((row[place].cell_len for _, row in rows), default=0) for place in range(5)]
+    headings = ["", "value", f"{round(100 * confidence)} % interval", "n", "judged by"]
+    widths = [max(found, len(title)) for found, title in zip(widths, headings, strict=True)]
+    shown, judge_width = _columns_that_fit(widths, width)
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
-    table.add_column("")
-    table.add_column("value", justify="right", no_wrap=True)
-    table.add_column(f"{round(100 * confidence)} % interval", justify="right", no_wrap=True)
-    table.add_column("n", justify="right", no_wrap=True)
-    table.add_column("judged by", overflow="ellipsis", no_wrap=True, max_width=20)
+    table.add_column("", overflow="fold")
+    for title in headings[1 : min(shown, 4)]:
+        table.add_column(title, justify="right", no_wrap=True)
+    if shown == 5:
+        table.add_column(headings[4], overflow="ellipsis", no_wrap=True, max_width=judge_width)
     group_before = ""
-    for figure in sort_figures(list(figures)):
-        group = split_name(figure.name)[0]
-        if group == "time":
-            continue
+    for group, row in rows:
         if group != group_before:
-            table.add_row(Text(GROUPS.get(group, group), style="bold"))
+            table.add_row(Text(heading(group), style="bold"))
             group_before = group
-        _, whole, stratum = split_name(figure.name)
-        table.add_row(*_summary_row(figure, outcome.get(figure.name), stratum if whole in names else ""))
+        table.add_row(*row[:shown])
     return table
 
 
-def _summary_row(figure: Figure, passed: bool | None, stratum: str) -> list[RenderableType]:
-    """A stratum below its whole is named by itself."""
-    text = describe(figure.name)
+def _columns_that_fit(widths: Sequence[int], width: int) -> tuple[int, int]:
+    """How many columns of the summary are shown, and how wide the last one, the judge, may be.
+
+    Args:
+        widths: Of each column at its widest: name, value, interval, n, judge.
+        width: Of the terminal.
+    """
+    name = min(widths[0], _FULL_NAME_WIDTH)
+    judge_room = width - name - sum(widths[1:4]) - 5  # a space stands behind every column
+    if judge_room >= min(widths[4], _MIN_JUDGE_WIDTH):
+        return 5, min(_MAX_JUDGE_WIDTH, judge_room)
+    if name + sum(widths[1:4]) + 4 <= width:
+        return 4, 0
+    return (3 if _MIN_NAME_WIDTH + sum(widths[1:3]) + 3 <= width else 2), 0
+
+
+def _summary_rows(figures: Sequence[Figure], checks: Sequence[Check]) -> list[tuple[str, list[Text]]]:
+    """Group and cells of every figure but the times."""
+    outcome = {check.figure: check.passed for check in checks if check.figure}
+    names = {figure.name for figure in figures}
+    rows = []
+    for figure in sort_figures(figures):
+        group, whole, stratum = split_name(figure.name)
+        if group != "time":
+            rows.append((group, _summary_row(figure, outcome.get(figure.name), stratum if whole in names else "")))
+    return rows
+
+
+def _summary_row(figure: Figure, passed: bool | None, stratum: str) -> list[Text]:
+    """The cells of a figure; a stratum below its whole is named by itself."""
+    spec = describe(figure.name)
     mark, style = {None: (" ", ""), True: ("✓", "green"), False: ("✗", "red")}[passed]
     return [
-        Text.assemble((f"{mark} ", style), (f"  {stratum}", "dim") if stratum else text.label),
-        Text(format_value(figure.value, text.unit), style=f"bold {style}" if style else ""),
-        Text(format_interval(figure, with_unit=False), style="dim" if stratum else ""),
+        Text.assemble((f"{mark} ", style), (f"  {stratum}", "dim") if stratum else spec.label),
+        Text(format_value(figure.value, spec.unit), style=f"bold {style}" if style else ""),
+        Text(format_interval(figure, spec.unit, with_unit=False), style="dim" if stratum else ""),
         Text("" if figure.n is None else f"{figure.n:,}", style="dim"),
         Text(judged_by(figure), style="dim"),
     ]
+
+
+def cross_table(section: CrossTable, checks: Sequence[Check] = (), *, width: int = 80) -> Table:
+    """One row per thing, one column per kind of figure; a figure that fails its check is red.
+
+    Args:
+        section: The figures.
+        checks: Outcomes, by the name of the figure that each reads.
+        width: Columns of the terminal; the last kinds are left out where they do not suffice.
+    """
+    failed = {check.figure for check in checks if not check.passed}
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column(section.row_heading.lower(), no_wrap=True)
+    room = width - max(map(len, [section.row_heading, *section.rows])) - 2
+    kinds = list(section.columns)[: max(1, room // _CROSS_TABLE_COLUMN)]
+    for kind in kinds:
+        table.add_column(section.columns[kind], justify="right")
+    for name, row in section.rows.items():
+        table.add_row(name, *[_rate_cell(row.get(kind), failed) for kind in kinds])
+    return table
+
+
+def _rate_cell(figure: Figure | None, failed: set[str]) -> Text:
+    if figure is None:
+        return Text("–")
+    return Text(format_value(figure.value, "rate"), style="bold red" if figure.name in failed else "")

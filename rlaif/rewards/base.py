@@ -1,13 +1,18 @@
-"""What a policy is rewarded for: texts in, one number per response out."""
+"""Rewards of a policy: texts in, one number per response out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from rlaif.labelers.base import Rater
+from rlaif.roles import Reads
+from rlaif.tasks.base import Task
 from rlaif.types import Completion, Prompt
 
 
@@ -20,11 +25,56 @@ class RewardBatch(NamedTuple):
     """Bool: responses that have a reward. A missing reward is left out of the policy's loss, never 0."""
 
 
+def _nothing() -> None:
+    """No limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardResources:
+    """What a run offers a reward before the first policy step; callables compute nothing until they are called."""
+
+    task: Task
+    """Says what text a policy continues."""
+    inputs: Mapping[str, Path]
+    """Folder of each role that the reward :meth:`Reward.reads`."""
+    directory: Path
+    """The stage's directory, for caches that a killed run goes on from; whoever reads results finds nothing there."""
+    samples: Callable[[], tuple[list[Prompt], list[Completion]]]
+    """Responses of the SFT policy with the prompt of each, to standardize rewards on."""
+    references: Callable[[], Mapping[str, Completion]]
+    """A response of the SFT policy to every prompt of the training, by prompt id: what a labeler of pairs compares
+    with."""
+    asking: Callable[[Rater], Rater]
+    """Puts answer cache and ledger in front of the engines of a rater, in place; returns it."""
+    before_asking: Callable[[], None] = _nothing
+    """Called before every call of a rater; an exhausted budget raises from it."""
+
+
 class Reward(Protocol):
     """Scores responses. Registered in the group ``rlaif.rewards``."""
 
-    def __call__(self, prompts: Sequence[Prompt], responses: Sequence[Completion]) -> RewardBatch:
-        """One reward per (prompt, response); it depends on nothing but that pair."""
+    def reads(self) -> Mapping[str, Reads]:
+        """The artefacts that it needs, by role."""
+        ...
+
+    def prepare(self, resources: RewardResources) -> Reward:
+        """Load what it scores with; called once in every process, before the first policy step.
+
+        Returns:
+            The reward to call: itself, or a wrapper around it (:class:`~rlaif.rewards.standardized.Standardized`).
+        """
+        ...
+
+    def __call__(
+        self, prompts: Sequence[Prompt], responses: Sequence[Completion], *, samples_per_prompt: int = 1
+    ) -> RewardBatch:
+        """One reward per (prompt, response).
+
+        Args:
+            prompts: Prompt of each response.
+            responses: All responses of a policy step on this process.
+            samples_per_prompt: K consecutive rows answer one prompt, for rewards that compare these.
+        """
         ...
 
     def to(self, device: torch.device | str) -> object:

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from rlaif.errors import ConfigError, GateStopped
-from rlaif.labelers.base import Rater
-from rlaif.rewards.base import RewardBatch
+from rlaif.labelers.base import Labeler, Rater
+from rlaif.labelers.convert import AgainstReference
+from rlaif.rewards.base import Reward, RewardBatch, RewardResources
+from rlaif.rewards.standardized import Standardized
+from rlaif.roles import Reads
 from rlaif.types import Completion, Prompt, Rating
 
 REASONS_SHOWN = 3
 
 
-def _nothing() -> None:
-    """No limit."""
-
-
 class LabelerReward:
     """Expected score of a labeler, mapped to [-1, 1] (arXiv 2309.00267, section 2.2.2).
 
-    Equal (prompt, response) pairs of a policy step are judged once, in one call of the labeler; what an engine has
-    answered in an earlier step, its answer cache knows. A response whose
-    judgement is missing has no reward: it is left out of the loss, the baseline and every mean, and gives no
-    gradient. A step in which more than ``max_missing_rate`` is missing stops the run.
+    A labeler that compares pairs holds each response against one of the SFT policy's. Equal (prompt, response) pairs
+    of a policy step are judged once, in one call of the labeler; what an engine has answered in an earlier step, its
+    answer cache knows. A response whose judgement is missing has no reward: it is left out of the loss, the baseline
+    and every mean, and gives no gradient. A step in which more than ``max_missing_rate`` is missing stops the run.
 
     Args:
+        labeler: Judges the responses.
         standardized: Give rewards in standard units of the SFT samples, as ``reward=reward_model`` does; the paper's
             reward is the mapped score itself.
         max_missing_rate: Share of a step's distinct responses, in [0, 1], that may be missing.
@@ -36,46 +36,34 @@ class LabelerReward:
         ConfigError: An option is out of range.
     """
 
-    def __init__(self, *, standardized: bool = False, max_missing_rate: float = 0.2) -> None:
+    def __init__(self, labeler: Labeler | Rater, *, standardized: bool = False, max_missing_rate: float = 0.2) -> None:
         if not 0.0 <= max_missing_rate <= 1.0:
             raise ConfigError(f"reward.max_missing_rate={max_missing_rate:g}: must be between 0 and 1")
+        self.labeler = labeler
         self.standardized = standardized
         self.max_missing_rate = max_missing_rate
-        self.mean, self.std = 0.0, 1.0
 
-    def use(self, rater: Rater, *, before_asking: Callable[[], None] = _nothing) -> LabelerReward:
-        """Judge with this labeler; returns itself.
+    def reads(self) -> Mapping[str, Reads]:
+        """Nothing beyond what every reward is offered."""
+        return {}
 
-        Args:
-            rater: Who judges.
-            before_asking: Called before every call of the labeler; a budget raises from it.
-        """
-        self.rater = rater
-        self.before_asking = before_asking
-        return self
+    def prepare(self, resources: RewardResources) -> Reward:
+        """Put cache, ledger and budget before the labeler and, where asked for, take zero and unit from SFT samples."""
+        labeler = self.labeler
+        rater = labeler if isinstance(labeler, Rater) else AgainstReference(labeler, resources.references())
+        self.rater = resources.asking(rater)
+        self.before_asking = resources.before_asking
+        if not self.standardized:
+            return self
+        return Standardized.on_samples(self, *resources.samples(), remedy="take another labeler")
 
     def to(self, device: torch.device | str) -> LabelerReward:
         """Nothing moves: the labeler's engine has a device of its own (``labeler.engine.device``)."""
         return self
 
-    def standardize(self, prompts: Sequence[Prompt], responses: Sequence[Completion]) -> LabelerReward:
-        """Fix zero and unit on samples of the SFT policy; does nothing when ``standardized`` is off.
-
-        Raises:
-            ConfigError: All samples score the same, so there is no unit.
-        """
-        if self.standardized:
-            rewards = self(prompts, responses)
-            known_B = rewards.values_B[rewards.scored_mask_B].double()
-            self.mean, self.std = known_B.mean().item(), known_B.std(correction=0).item()
-            if not self.std > 0:
-                raise ConfigError(
-                    f"reward.standardized=true: all {len(known_B)} SFT samples score {self.mean:.4g}, which leaves no"
-                    " unit; take another labeler or set reward.standardized=false"
-                )
-        return self
-
-    def __call__(self, prompts: Sequence[Prompt], responses: Sequence[Completion]) -> RewardBatch:
+    def __call__(
+        self, prompts: Sequence[Prompt], responses: Sequence[Completion], *, samples_per_prompt: int = 1
+    ) -> RewardBatch:
         keys = [(prompt.id, response.trimmed) for prompt, response in zip(prompts, responses, strict=True)]
         distinct = {key: row for row, key in reversed(list(enumerate(keys)))}
         rows = sorted(distinct.values())
@@ -84,7 +72,7 @@ class LabelerReward:
         self._check_missing(ratings)
         by_key = {keys[row]: rating.reward for row, rating in zip(rows, ratings, strict=True)}
         values_B = torch.tensor([_number(by_key[key]) for key in keys], dtype=torch.float32)
-        return RewardBatch((values_B - self.mean) / self.std, ~values_B.isnan())
+        return RewardBatch(values_B, ~values_B.isnan())
 
     def _check_missing(self, ratings: Sequence[Rating]) -> None:
         reasons = Counter(rating.missing for rating in ratings if rating.missing is not None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -12,23 +12,29 @@ from rlaif.errors import ConfigError
 from rlaif.models.classifier_text import ClassifierText
 from rlaif.models.load import ModelSpec, load_reward_model, load_tokenizer
 from rlaif.models.response_scorer import ResponseScorer
-from rlaif.rewards.base import RewardBatch
+from rlaif.rewards.base import Reward, RewardBatch, RewardResources
+from rlaif.rewards.standardized import Standardized
+from rlaif.roles import Reads
 from rlaif.tasks.base import Task
 from rlaif.types import Completion, Prompt
+
+REWARD_MODEL = "reward_model"
+"""Role, and kind, of the artefact that is read."""
 
 
 class RewardModelReward:
     """Scores prompt and response with a sequence-classification model, in float32.
 
-    A reward model is trained on differences only: its zero and its unit are arbitrary, while β weighs the
-    reward against nats. So by default the reward is put into standard units of the policy's starting point:
-    minus the mean, over the deviation, of the SFT samples' scores (:meth:`standardize`; not in the paper, whose
-    reward is the raw score: ``reward.standardized=false``).
+    A reward model is trained on differences only: its zero and its unit are arbitrary, so by default the reward is
+    :class:`~rlaif.rewards.standardized.Standardized` on the SFT policy's samples.
 
     Args:
         standardized: Give rewards in standard units of the SFT samples.
         batch_size: Responses per forward pass.
         max_length: Tokens of prompt and response; a longer prompt is cut from the left.
+
+    Raises:
+        ConfigError: An option is out of range.
     """
 
     def __init__(self, *, standardized: bool = True, batch_size: int = 64, max_length: int = 2048) -> None:
@@ -37,8 +43,18 @@ class RewardModelReward:
         self.standardized = standardized
         self.batch_size = batch_size
         self.max_length = max_length
-        self.mean = 0.0
-        self.std = 1.0
+
+    def reads(self) -> Mapping[str, Reads]:
+        """The reward model."""
+        return {REWARD_MODEL: Reads(kind=REWARD_MODEL)}
+
+    def prepare(self, resources: RewardResources) -> Reward:
+        """Load the reward model's folder and, where asked for, take zero and unit from SFT samples."""
+        self.load(resources.inputs[REWARD_MODEL], task=resources.task)
+        if not self.standardized:
+            return self
+        remedy = "train the reward model longer (reward_model.epochs)"
+        return Standardized.on_samples(self, *resources.samples(), remedy=remedy)
 
     def load(self, folder: Path | str, *, task: Task) -> RewardModelReward:
         """Read a reward model's folder; returns itself."""
@@ -56,22 +72,8 @@ class RewardModelReward:
         torch.nn.Module.to(self.raw_scores.model, device)
         return self
 
-    def standardize(self, prompts: Sequence[Prompt], responses: Sequence[Completion]) -> RewardModelReward:
-        """Fix zero and unit on samples of the SFT policy; does nothing when ``standardized`` is off.
-
-        Raises:
-            ConfigError: All samples score the same, so there is no unit.
-        """
-        if self.standardized:
-            scores_B = self.raw_scores(prompts, responses).double()
-            self.mean, self.std = scores_B.mean().item(), scores_B.std(correction=0).item()
-            if not self.std > 0:
-                raise ConfigError(
-                    f"reward.standardized=true: all {len(responses)} SFT samples score {self.mean:.4g}, which leaves"
-                    " no unit; train the reward model longer (reward_model.epochs) or set reward.standardized=false"
-                )
-        return self
-
-    def __call__(self, prompts: Sequence[Prompt], responses: Sequence[Completion]) -> RewardBatch:
+    def __call__(
+        self, prompts: Sequence[Prompt], responses: Sequence[Completion], *, samples_per_prompt: int = 1
+    ) -> RewardBatch:
         scores_B = self.raw_scores(prompts, responses)
-        return RewardBatch((scores_B - self.mean) / self.std, torch.isfinite(scores_B))
+        return RewardBatch(scores_B, torch.isfinite(scores_B))

@@ -1,345 +1,290 @@
-"""Evaluation on held-out prompts: labeler, reward model, and the policy against SFT."""
+"""Evaluation on held-out prompts: labels, reward model, and the policy against the SFT policy."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
-
-from rlaif.data.batches.examples import pad_right, prompt_ids
+from rlaif.data.base import TaskData
 from rlaif.data.preferences_io import read_preferences, read_samples, write_preferences, write_samples
-from rlaif.errors import ConfigError
-from rlaif.evaluation.alignment import (
-    alignment_figures,
-    calibration_figures,
-    label_figures,
-    p_first_from_scores,
-    reliability_diagram,
+from rlaif.engines.answer_cache import AnswerPlace
+from rlaif.evaluation.catalogue import run_checks
+from rlaif.evaluation.checks import CheckLimits
+from rlaif.evaluation.evaluators import (
+    HarmlessEvaluator,
+    LabelerEvaluator,
+    PolicyEvaluator,
+    RewardModelEvaluator,
 )
-from rlaif.evaluation.harmless import harmless_figures
-from rlaif.evaluation.responses import kl_figures, response_figures
-from rlaif.evaluation.votes import (
-    SIMULATED,
-    Votes,
-    annotator_votes,
-    harmless_votes,
-    judge_votes,
-    label_votes,
-    pair,
-)
-from rlaif.evaluation.win_rate import length_controlled_figures, win_rate_figures
-from rlaif.functional.kl import sampled_sequence_kl
-from rlaif.inference.logprobs import response_logprobs
-from rlaif.labelers.base import Labeler, PlansAhead
-from rlaif.models.load import ModelSpec, load_causal_lm, model_identity
-from rlaif.reporting.records import Reliability, ReliabilityBin
+from rlaif.evaluation.files import read_diagrams, read_figures, write_diagrams, write_figures
+from rlaif.evaluation.judges import AnnotatorJudge, Judge, LabelJudge, PeopleJudge
+from rlaif.evaluation.kl import response_kl
+from rlaif.evaluation.records import Findings, ReliabilityDiagram, SideBySide
+from rlaif.evaluation.responses import side_by_side
+from rlaif.evaluation.votes import Votes, pair
+from rlaif.labelers.base import Labeler
+from rlaif.labelers.people import PEOPLE
+from rlaif.labeling.asking import Asking, named_as
+from rlaif.labeling.cost import Budget, Prices
+from rlaif.labeling.results import COST, read_labels
+from rlaif.labeling.trial import example_pairs, trial_problems
+from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
+from rlaif.pipeline.stage import Stage, Told, Work
+from rlaif.ranges import AtLeastOne, OpenShare, Share
 from rlaif.rewards.reward_model import RewardModelReward
-from rlaif.stages.context import (
-    Context,
-    annotators_code,
-    component_code,
-    preferences_id,
-    prompts_id,
-    texts,
-    write_json,
-)
-from rlaif.stages.labelers import build_labeler
-from rlaif.stages.labels import read_labels
-from rlaif.stages.samples import draw_completions, sampling_options
-from rlaif.stages.stage import Stage
+from rlaif.roles import Reads
+from rlaif.rollouts.pairs import SAMPLES
+from rlaif.rollouts.responses import policy_prompt_ids
+from rlaif.rollouts.settings import SamplingSettings
+from rlaif.runtime import Runtime
+from rlaif.tasks.base import Task
 from rlaif.tokenization import PromptTokenizer
-from rlaif.types import Comparison, Completion, Figure, Preference, Prompt
+from rlaif.types import Comparison, Completion, Figure, Prompt
 
-if TYPE_CHECKING:
-    from rlaif.reporting.terminal import StageDisplay
-
-FIGURES, RESPONSES, JUDGED, RELIABILITY = "figures.json", "responses.parquet", "judged.parquet", "reliability.json"
-PEOPLE = ("human", SIMULATED)
-"""Sources of labels that are not held against people: they are people's."""
-KL_BATCH = 64
-
-
-@dataclass(frozen=True)
-class Responses:
-    """Both policies' answers to the held-out prompts."""
-
-    prompts: list[Prompt]
-    sft: list[Completion]
-    policy: list[Completion]
+RESPONSES, JUDGED = "responses.parquet", "judged.parquet"
+ASKED = "asked"
+"""Directory of the judge's ledger while the stage is built."""
+NUM_SIDE_BY_SIDE = 12
+"""Responses side by side on the page."""
+Responses = tuple[list[Prompt], list[Completion], list[Completion]]
+"""Prompts, responses of the policy, responses of the SFT policy."""
 
 
-def _eval_prompts(context: Context) -> list[Prompt]:
-    return context.data.eval_prompts[: context.cfg.evaluation.num_prompts]
-
-
-def build_judge(context: Context, comparisons: Sequence[Comparison] = ()) -> Labeler | None:
-    """The LLM judge: a labeler that asks a model of its own, or None (``evaluation.judge=null``).
+class EvaluationStage(Stage):
+    """Measures labels, reward model and policy on what no training read.
 
     Args:
-        context: The run.
-        comparisons: What it will judge, where a rationale of another pair is asked for.
-
-    Raises:
-        ConfigError: An option of ``evaluation.judge`` is wrong, or it asks no model.
+        task: Says what text a policy continues, and whether harm is measured.
+        sampling: How the responses were sampled: the KL is that of the sampled distribution.
+        num_raters: Simulated annotators per comparison.
+        confidence: Coverage of every interval, in (0, 1).
+        judge: The LLM judge, a labeler; None for none.
+        scorer: Scores both candidates of held-out pairs.
+        against: Policies of other runs by name: a run directory, a model folder, or ``run:DIR/step``.
+        limits: Where figures fail their checks, by name; None takes the defaults.
+        batch_size: Comparisons per batch of the judge.
+        max_missing_rate: Share of the judge's labels, in [0, 1], that may fail without an answer.
+        answers: Where answers of the judge are kept.
+        prices: What the judge costs.
+        budget: When to stop.
     """
-    if context.cfg.evaluation.judge is None:
-        return None
-    try:
-        judge = build_labeler(context, context.cfg.evaluation.judge)
-    except (ConfigError, InstantiationException) as error:
-        cause = error.__cause__ if isinstance(error, InstantiationException) else error
-        if not isinstance(cause, ConfigError):
-            raise
-        problems = [problem.replace("labeler.", "evaluation.judge.", 1) for problem in cause.problems]
-        raise ConfigError(problems) from error
-    if judge.source in PEOPLE:
-        raise ConfigError(
-            "evaluation.judge: must ask a language model; take pairwise or cot_pairwise, or null for none"
-        )
-    if comparisons and isinstance(judge, PlansAhead):
-        return judge.for_plan(comparisons)
-    return judge
 
+    shows = True
 
-def _options(context: Context) -> dict[str, object]:
-    judge = build_judge(context)
-    options = context.cfg.evaluation
-    return {
-        "num_prompts": options.num_prompts,
-        "num_raters": options.num_raters,
-        "confidence": options.confidence,
-        "judge": None if judge is None else judge.identity,
-        "prompts": prompts_id(_eval_prompts(context)),
-        "preferences": preferences_id(context.data.eval_preferences),
-        "known": preferences_id(context.data.preferences),
-        "annotators": annotators_code(context),
-        "components": component_code(options),
-        "against": {name: model_identity(str(folder)) for name, folder in opponents(context).items()},
-        **sampling_options(context),
-    }
+    def __init__(
+        self,
+        task: Task,
+        sampling: SamplingSettings,
+        num_raters: AtLeastOne,
+        confidence: OpenShare,
+        judge: Labeler | None,
+        scorer: RewardModelReward,
+        *,
+        answers: Runtime[AnswerPlace],
+        prices: Runtime[Prices],
+        budget: Runtime[Budget],
+        against: Mapping[str, str] | None = None,
+        limits: Runtime[Mapping[str, float] | None] = None,
+        batch_size: AtLeastOne = 64,
+        max_missing_rate: Runtime[Share] = 0.2,
+    ) -> None:
+        self.task = task
+        self.sampling = sampling
+        self.num_raters = num_raters
+        self.confidence = confidence
+        self.judge = judge
+        self.scorer = scorer
+        self.against = dict(against or {})
+        self.limits = CheckLimits(**(limits or {}))
+        self.batch_size = batch_size
+        self.max_missing_rate = max_missing_rate
+        self.answers = answers
+        self.prices = prices
+        self.budget = budget
 
+    def reads(self) -> Mapping[str, Reads]:
+        """Both policies and their responses, held-out data, and labels and reward model where the pipeline has them."""
+        roles = {
+            "policy": Reads(kind="policy"),
+            "baseline": Reads(kind="policy", by="sft", differs_from="policy"),
+            "policy_responses": Reads(kind="responses", of="policy", by="respond"),
+            "baseline_responses": Reads(kind="responses", of="baseline", by="respond"),
+            "held_out": Reads(kind="held_out_pairs"),
+            "people": Reads(kind="people"),
+            "labels": Reads(kind="raw_labels", optional=True),
+            "reward_model": Reads(kind="reward_model", optional=True),
+        }
+        for name, place in self.against.items():
+            option = f"evaluation.against.{name}"
+            roles[option] = Reads(kind="policy", at=_policy_of(place), option=option)
+            roles[f"{option}.responses"] = Reads(kind="responses", of=option, by="respond")
+        return roles
 
-def _build(context: Context, directory: Path, display: StageDisplay) -> None:
-    responses = _respond(context, directory, display)
-    confidence = float(context.cfg.evaluation.confidence)
-    labeler_figures, labeler_reliability = _labeler(context, confidence)
-    reward_figures, reward_reliability = _reward_model(context, confidence)
-    figures = [
-        *labeler_figures,
-        *reward_figures,
-        *_policy(context, responses, directory, confidence),
-        *_head_to_head(context, responses, display, confidence),
-        *kl_figures(responses.prompts, _kl(context, responses), confidence=confidence),
-        *response_figures("policy", responses.prompts, texts(responses.policy), confidence=confidence),
-        *response_figures("sft", responses.prompts, texts(responses.sft), confidence=confidence),
-    ]
-    write_json(directory / FIGURES, [asdict(figure) for figure in figures])
-    write_json(directory / RELIABILITY, [asdict(item) for item in labeler_reliability + reward_reliability])
+    def leaves(self) -> frozenset[str]:
+        """Figures."""
+        return frozenset({"figures"})
 
+    def problems(self, work: Work) -> Iterator[str]:
+        """What the judge could not work with, and opponents that are no model."""
+        for name, place in self.against.items():
+            item = work.input(f"evaluation.against.{name}")
+            if not item.stage and item.path is not None and not (item.path / "config.json").is_file():
+                yield (
+                    f"evaluation.against.{name}={place}: holds no policy; give a finished run's directory or a model's"
+                )
+        if self.judge is None:
+            return
+        if self.judge.source in PEOPLE:
+            yield "evaluation.judge: must ask a language model; take pairwise or cot_pairwise, or null for none"
+            return
+        for problem in trial_problems(self.judge, example_pairs(work.data("held_out"))):
+            yield problem.replace("labeler.", "evaluation.judge.", 1) if problem.startswith("labeler.") else problem
 
-def _respond(context: Context, directory: Path, display: StageDisplay) -> Responses:
-    prompts = _eval_prompts(context)
-    answers = [
-        [
-            completion
-            for (completion,) in draw_completions(
-                context, context.result(name), prompts, display, num_samples=1, source=name, purpose=f"evaluate {name}"
-            )
+    def build(self, work: Work) -> None:
+        """Compute all figures."""
+        responses = self._responses(work)
+        prompts, policy, sft = responses
+        rows = zip(prompts, zip(sft, policy, strict=True), strict=True)
+        write_samples(work.directory / RESPONSES, list(rows))
+        labels, reward_model = self._labels(work), self._reward_model(work)
+        evaluator = PolicyEvaluator(confidence=self.confidence)
+        figures = [
+            *labels.figures,
+            *reward_model.figures,
+            *self._policy(work, responses, evaluator),
+            *evaluator.kl(prompts, self._kl(work, prompts, policy)),
+            *evaluator.responses("policy", prompts, policy),
+            *evaluator.responses("sft", prompts, sft),
         ]
-        for name in ("sft", "policy")
-    ]
-    rows = zip(prompts, zip(*answers, strict=True), strict=True)
-    write_samples(directory / RESPONSES, [(prompt, both) for prompt, both in rows])
-    return Responses(prompts, *answers)
+        write_figures(work.directory, figures)
+        sections = labels.sections + reward_model.sections
+        write_diagrams(work.directory, [item for item in sections if isinstance(item, ReliabilityDiagram)])
 
+    def _responses(self, work: Work) -> Responses:
+        policy, sft = _read_responses(work.path("policy_responses")), _read_responses(work.path("baseline_responses"))
+        return [prompt for prompt, _ in policy], [answer for _, answer in policy], [answer for _, answer in sft]
 
-def _labeler(context: Context, confidence: float) -> tuple[list[Figure], list[Reliability]]:
-    """What the labels are worth, held against people's verdicts on the same pairs."""
-    if not context.runs("labels"):
-        return [], []
-    labels = read_labels(context.result("labels"))
-    figures = label_figures(labels, confidence=confidence)
-    if all(label.source in PEOPLE for label in labels):
-        return figures, []
-    comparisons = [label.comparison for label in labels]
-    votes, judge = _people(context, comparisons)
-    if not any(votes):
-        return figures, []
-    p_first = [label.p_first for label in labels]
-    figures += alignment_figures(comparisons, p_first, votes, judge, confidence=confidence)
-    figures += calibration_figures(comparisons, p_first, votes, judge, confidence=confidence)
-    return figures, [reliability_diagram(comparisons, p_first, votes, judge)]
+    def _annotators(self, data: TaskData) -> AnnotatorJudge | None:
+        return None if data.annotators is None else AnnotatorJudge(data.annotators, self.num_raters)
 
+    def _labels(self, work: Work) -> Findings:
+        """Labels against people's verdicts on the same pairs."""
+        if not work.has("labels"):
+            return Findings()
+        people = work.data("people")
+        judge: Judge = self._annotators(people) or PeopleJudge(people.preferences)
+        return LabelerEvaluator(confidence=self.confidence).evaluate(read_labels(work.path("labels")), judge)
 
-def _people(context: Context, comparisons: Sequence[Comparison]) -> tuple[Votes, str]:
-    """Simulated annotators where there are any, else the labels that came with the data."""
-    if context.data.annotators is not None:
-        return annotator_votes(context.data.annotators, comparisons, context.cfg.evaluation.num_raters), SIMULATED
-    known = {label.comparison.id: label for label in context.data.preferences}
-    found = [known.get(comparison.id) for comparison in comparisons]
-    votes: Votes = [() if label is None or label.p_first is None else (label.p_first,) for label in found]
-    return votes, givers(context.data.preferences)
-
-
-def givers(labels: Sequence[Preference]) -> str:
-    """Who gave the labels that came with the data, in words."""
-    return f"{' and '.join(sorted({label.source for label in labels if label.source})) or 'unnamed'} labels of the data"
-
-
-def _reward_model(context: Context, confidence: float) -> tuple[list[Figure], list[Reliability]]:
-    """Accuracy on held-out pairs that people labeled."""
-    held_out = context.data.eval_preferences
-    if not held_out or not context.runs("reward_model"):
-        return [], []
-    reward = instantiate(context.cfg.reward)
-    if not isinstance(reward, RewardModelReward):
-        reward = RewardModelReward()
-    reward.load(context.result("reward_model"), task=context.task)
-    comparisons = [label.comparison for label in held_out]
-    prompts = [comparison.prompt for comparison in comparisons]
-    first = reward.raw_scores(prompts, [comparison.first for comparison in comparisons]).tolist()
-    second = reward.raw_scores(prompts, [comparison.second for comparison in comparisons]).tolist()
-    p_first = p_first_from_scores(first, second)
-    judge = SIMULATED if context.data.annotators is not None else givers(held_out)
-    votes = label_votes(held_out)
-    figures = alignment_figures(comparisons, p_first, votes, judge, name="reward_model/accuracy", confidence=confidence)
-    figures += calibration_figures(comparisons, p_first, votes, judge, group="reward_model", confidence=confidence)
-    return figures, [reliability_diagram(comparisons, p_first, votes, judge, title="Reward model")]
-
-
-def _policy(context: Context, responses: Responses, directory: Path, confidence: float) -> list[Figure]:
-    pairs = pair(responses.prompts, responses.policy, responses.sft)
-    figures: list[Figure] = []
-    annotators, num_raters = context.data.annotators, context.cfg.evaluation.num_raters
-    if annotators is not None:
-        votes = annotator_votes(annotators, pairs, num_raters)
-        figures += win_rate_figures(pairs, votes, SIMULATED, confidence=confidence)
-        figures += length_controlled_figures(pairs, votes, SIMULATED, confidence=confidence)
-    judged: list[Preference] = []
-    judge = build_judge(context, pairs)
-    if judge is not None:
-        votes, judged = judge_votes(judge, pairs)
-        figures += win_rate_figures(
-            pairs,
-            votes,
-            _judge_in_words(context, judge),
-            name="policy/win_rate_vs_sft_llm_judge",
-            confidence=confidence,
+    def _reward_model(self, work: Work) -> Findings:
+        """Accuracy on held-out pairs that people labeled."""
+        data = work.data("held_out")
+        held_out = data.eval_preferences
+        if not held_out or not work.has("reward_model"):
+            return Findings()
+        self.scorer.load(work.path("reward_model"), task=self.task)
+        prompts = [label.comparison.prompt for label in held_out]
+        first, second = (
+            self.scorer.raw_scores(prompts, side).tolist()
+            for side in (
+                [label.comparison.first for label in held_out],
+                [label.comparison.second for label in held_out],
+            )
         )
-    write_preferences(directory / JUDGED, judged)
-    if annotators is not None and context.task.measures_harm:
-        policy, sft = (
-            harmless_votes(annotators, responses.prompts, texts(side), num_raters)
-            for side in (responses.policy, responses.sft)
-        )
-        figures += harmless_figures(responses.prompts, policy, sft, SIMULATED, confidence=confidence)
-    return figures
+        judge: Judge = self._annotators(data) or PeopleJudge(held_out)
+        return RewardModelEvaluator(confidence=self.confidence).evaluate(held_out, first, second, judge.name)
 
-
-def opponents(context: Context) -> dict[str, Path]:
-    """Policies of other runs to hold this one against, by name (``evaluation.against``).
-
-    Raises:
-        ConfigError: A directory holds no model.
-    """
-    against = context.cfg.evaluation.against or {}
-    folders = {str(name): Path(place) for name, place in against.items()}
-    folders = {name: place / "policy" if (place / "policy").is_dir() else place for name, place in folders.items()}
-    problems = [
-        f"evaluation.against.{name}={against[name]}: holds no policy; give a finished run's directory or a model's"
-        for name, folder in folders.items()
-        if not (folder / "config.json").is_file()
-    ]
-    if problems:
-        raise ConfigError(problems)
-    return folders
-
-
-def _head_to_head(context: Context, responses: Responses, display: StageDisplay, confidence: float) -> list[Figure]:
-    """The policy against those of other runs: simulated annotators judge where there are any, else the LLM judge."""
-    figures: list[Figure] = []
-    annotators = context.data.annotators
-    for name, folder in opponents(context).items():
-        # Drawn as the other run draws its own, so that on the same prompts and seed they are the same responses.
-        drawn = draw_completions(
-            context, folder, responses.prompts, display, num_samples=1, source=name, purpose="evaluate policy"
-        )
-        pairs = pair(responses.prompts, responses.policy, [completion for (completion,) in drawn])
-        judge = build_judge(context, pairs) if annotators is None else None
+    def _policy(self, work: Work, responses: Responses, evaluator: PolicyEvaluator) -> list[Figure]:
+        """Win rates against the SFT policy and against opponents, and harmless rates."""
+        prompts, policy, sft = responses
+        pairs = pair(prompts, policy, sft)
+        annotators = self._annotators(work.data("held_out"))
+        figures: list[Figure] = []
         if annotators is not None:
-            votes, who = annotator_votes(annotators, pairs, context.cfg.evaluation.num_raters), SIMULATED
-        elif judge is not None:
-            votes, who = judge_votes(judge, pairs)[0], _judge_in_words(context, judge)
-        else:
-            continue
-        figures += win_rate_figures(pairs, votes, who, name=f"policy/win_rate_vs_{name}", confidence=confidence)
-    return figures
+            figures += evaluator.win_rates(pairs, annotators, length_controlled=True)
+        against = self._opponents(work, prompts, policy)
+        judge = self._llm_judge(work, pairs, [] if annotators is not None else list(against.values()))
+        if judge is not None:
+            figures += evaluator.win_rates(pairs, judge, name="policy/win_rate_vs_sft_llm_judge")
+        if annotators is not None and self.task.measures_harm:
+            figures += HarmlessEvaluator(confidence=self.confidence).evaluate(prompts, policy, sft, annotators)
+        judge_of_opponents: Judge | None = annotators or judge
+        if judge_of_opponents is not None:
+            for name, against_pairs in against.items():
+                figures += evaluator.win_rates(against_pairs, judge_of_opponents, name=f"policy/win_rate_vs_{name}")
+        return figures
 
+    def _opponents(
+        self, work: Work, prompts: Sequence[Prompt], policy: Sequence[Completion]
+    ) -> dict[str, list[Comparison]]:
+        """The policy's responses (first) with those of each opponent, by name."""
+        found = {}
+        for name in self.against:
+            drawn = _read_responses(work.path(f"evaluation.against.{name}.responses"))
+            found[name] = pair(prompts, policy, [answer for _, answer in drawn])
+        return found
 
-def _judge_in_words(context: Context, judge: Labeler) -> str:
-    return f"LLM judge {OmegaConf.select(context.cfg.evaluation.judge, 'engine.model', default=judge.name)}"
+    def _llm_judge(
+        self, work: Work, pairs: Sequence[Comparison], further: Sequence[Sequence[Comparison]]
+    ) -> LabelJudge | None:
+        """The LLM judge with its labels of the pairs; those of the first plan are kept for the page."""
+        if self.judge is None:
+            write_preferences(work.directory / JUDGED, [])
+            return None
+        asking = self._asking(work)
+        plans = [LabelJudge.to_ask(plan) for plan in (pairs, *further)]
+        with named_as("evaluation.judge"):
+            labels = asking.label(self.judge, plans, work)
+        write_preferences(work.directory / JUDGED, labels[0])
+        cost = asking.cost_figures()
+        (work.directory / COST).write_text(json.dumps(cost, indent=1, sort_keys=True) + "\n")
+        asking.close(remove=True)
+        engine = work.options["judge"].get("engine") or {}
+        model = str(engine.get("model", self.judge.name))
+        return LabelJudge([label for given in labels for label in given], model=model)
 
-
-@torch.no_grad()
-def _kl(context: Context, responses: Responses) -> list[float]:
-    """Per response Σ log π(token) − log π_SFT(token) at the sampling temperature, in nats."""
-    models = [load_causal_lm(ModelSpec(str(context.result(name)))) for name in ("policy", "sft")]
-    tokenizer = PromptTokenizer(context.tokenizer)
-    ids = prompt_ids(tokenizer, context.task, responses.prompts)
-    limit = int(context.cfg.policy.max_prompt_tokens)
-    kl: list[float] = []
-    for start in range(0, len(ids), KL_BATCH):
-        rows = slice(start, start + KL_BATCH)
-        tokens_BT, lengths_B = pad_right([list(answer.token_ids) for answer in responses.policy[rows]], 0)
-        mask_BT = torch.arange(tokens_BT.shape[1]) < lengths_B[:, None]
-        prompts = [prompt[-limit:] for prompt in ids[rows]]
-        said, reference = (
-            response_logprobs(
-                model, prompts, tokens_BT, mask_BT, temperature=float(context.cfg.policy.temperature)
-            ).logprobs_BT
-            for model in models
+    def _asking(self, work: Work) -> Asking:
+        return Asking(
+            work.directory / ASKED,
+            answers=self.answers,
+            prices=self.prices,
+            budget=self.budget,
+            batch_size=self.batch_size,
+            max_missing_rate=self.max_missing_rate,
+            option="evaluation.judge",
         )
-        kl += sampled_sequence_kl(said, reference, mask_BT).tolist()
-    return kl
+
+    def _kl(self, work: Work, prompts: Sequence[Prompt], responses: Sequence[Completion]) -> list[float]:
+        """Per response Σ log π(token) − log π_SFT(token) at the sampling temperature, in nats."""
+        models = [load_causal_lm(ModelSpec(str(work.path(role)))) for role in ("policy", "baseline")]
+        tokenizer = PromptTokenizer(load_tokenizer(str(work.path("policy"))))
+        ids = policy_prompt_ids(tokenizer, self.task, prompts, self.sampling.max_prompt_tokens)
+        return response_kl(models[0], models[1], ids, responses, temperature=self.sampling.temperature)
+
+    def told(self, work: Work) -> Told:
+        """All figures with their checks, reliability diagrams, and responses side by side."""
+        figures = tuple(read_figures(work.directory))
+        rows = read_samples(work.directory / RESPONSES)
+        return Told(
+            line=f"{len(rows):,} held-out prompts",
+            figures=figures,
+            checks=tuple(run_checks(figures, self.limits)),
+            sections=(*read_diagrams(work.directory), self._side_by_side(work, rows[:NUM_SIDE_BY_SIDE])),
+            objective=next((figure.value for figure in figures if figure.name == "policy/win_rate_vs_sft"), None),
+        )
+
+    def _side_by_side(self, work: Work, rows: Sequence[tuple[Prompt, tuple[Completion, ...]]]) -> SideBySide:
+        pairs = [Comparison(prompt=prompt, first=policy, second=sft) for prompt, (sft, policy) in rows]
+        annotators = self._annotators(work.data("held_out"))
+        votes: Votes = [()] * len(pairs) if annotators is None else annotators.votes(pairs)
+        return side_by_side(pairs, votes, read_preferences(work.directory / JUDGED))
 
 
-def read_figures(directory: Path) -> list[Figure]:
-    return [Figure(**entry) for entry in json.loads((directory / FIGURES).read_text())]
+def _read_responses(directory: Path) -> list[tuple[Prompt, Completion]]:
+    return [(prompt, completions[0]) for prompt, completions in read_samples(directory / SAMPLES)]
 
 
-def read_reliability(directory: Path) -> list[Reliability]:
-    entries = json.loads((directory / RELIABILITY).read_text())
-    return [
-        Reliability(**{**entry, "bins": tuple(ReliabilityBin(**item) for item in entry["bins"])}) for entry in entries
-    ]
-
-
-def read_responses(directory: Path) -> list[tuple[Prompt, tuple[Completion, ...]]]:
-    """Prompt, then the SFT policy's and the policy's response."""
-    return read_samples(directory / RESPONSES)
-
-
-def read_judged(directory: Path) -> list[Preference]:
-    """The LLM judge's labels, the policy's response first."""
-    return read_preferences(directory / JUDGED)
-
-
-def _summary(context: Context, directory: Path) -> str:
-    return f"{len(_eval_prompts(context)):,} held-out prompts"
-
-
-EVALUATION = Stage(
-    name="evaluation",
-    inputs=("sft", "labels", "reward_model", "policy"),
-    options=_options,
-    code=("rlaif.stages.evaluation",),
-    build=_build,
-    summary=_summary,
-)
+def _policy_of(place: str) -> str:
+    """The policy of a run's directory, or the place itself."""
+    inside = Path(place).expanduser() / "policy"
+    return str(inside) if inside.is_dir() else place

@@ -2,184 +2,207 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterator, Mapping
+from itertools import chain, islice
+from typing import Any
 
-from hydra.utils import instantiate
-
-from rlaif.data.preferences_io import read_preferences, write_preferences
-from rlaif.engines.answer_cache import AnswerCache, open_cache
-from rlaif.engines.spending import Ledger
-from rlaif.errors import ConfigError, GateStopped
-from rlaif.labeling.cost import Budget, Prices, cost_figures
-from rlaif.labeling.plan import Plan
-from rlaif.labeling.run import finished_run, label_part, too_many_missing
-from rlaif.labeling.summary import summarize_labels
+from rlaif.data.preferences_io import iterate_preferences
+from rlaif.engines.answer_cache import AnswerPlace
+from rlaif.errors import ConfigError
+from rlaif.evaluation.alignment import labeler_in_words
+from rlaif.evaluation.records import LabelSamples, PFirstHistogram
+from rlaif.labelers.base import Labeler
+from rlaif.labelers.people import People, bind_people
+from rlaif.labeling.asking import Asking
+from rlaif.labeling.cost import Budget, Prices
+from rlaif.labeling.estimate import LabelEstimate, estimate_labels, stand_in_pairs
+from rlaif.labeling.learning import depends_on_people
+from rlaif.labeling.results import LABELS, LabelSetWriter, check_missing, labels_in_words, write_labels
+from rlaif.labeling.sharded import ShardedLabeling, team_of_processes
 from rlaif.labeling.team import Team
-from rlaif.labeling.wrapping import wrap_engines
-from rlaif.stages.context import Context, preferences_id, write_json
-from rlaif.stages.label_card import write_card
-from rlaif.stages.labelers import build_labeler, labeler_options, prepare
-from rlaif.stages.samples import sampled_pairs
-from rlaif.stages.stage import Parts, Stage
-from rlaif.types import Comparison, Preference
+from rlaif.labeling.trial import example_pairs, trial_problems
+from rlaif.pipeline.stage import Parts, Stage, Told, Work
+from rlaif.ranges import AtLeastOne, AtLeastTwo, PositiveShare, Share
+from rlaif.roles import Reads
+from rlaif.rollouts.pairs import sampled_pairs
+from rlaif.runtime import Runtime
+from rlaif.types import Comparison, Completion
 
-if TYPE_CHECKING:
-    from rlaif.reporting.terminal import StageDisplay
-
-LABELS, SUMMARY, COST, BATCHES = "labels.parquet", "summary.json", "cost.json", "batches"
-COUNTED = "counted"
-"""``cost.json`` holds seconds and money, which depend on clock and machine; the others depend on the input alone."""
+BATCHES = "batches"
+"""Directory of the finished batches while the stage is built."""
+NUM_SHOWN = 8
+"""Labels with their raw replies on the page."""
 
 
-def comparisons_to_label(context: Context) -> list[Comparison]:
-    """Pairs of the SFT policy's samples, or the data set's own (``data.pairs``)."""
-    if context.cfg.data.pairs == "dataset":
-        return [preference.comparison for preference in context.data.preferences]
-    return sampled_pairs(context.result("samples"))
+class LabelStage(Stage):
+    """Has a labeler judge every pair, batch by batch, so that no finished batch is paid for twice.
 
-
-def _options(context: Context) -> dict[str, object]:
-    options: dict[str, object] = {
-        "batch_size": context.cfg.label.batch_size,
-        "pairs": context.cfg.data.pairs,
-        **labeler_options(context),
-    }
-    if context.cfg.data.pairs == "dataset":
-        options["preferences"] = preferences_id(context.data.preferences)
-    return options
-
-
-def answer_cache(context: Context) -> AnswerCache | None:
-    """The store's answers of engines, where ``label.cache`` says."""
-    return open_cache(context.cfg.label.cache, context.store.root)
-
-
-def prices_and_budget(context: Context) -> tuple[Prices, Budget]:
-    """The config nodes ``cost`` and ``budget``, checked against each other.
-
-    Raises:
-        ConfigError: An option of theirs is out of range.
+    Args:
+        labeler: Who labels.
+        batch_size: Comparisons per batch.
+        max_missing_rate: Share of the labels, in [0, 1], that may be missing.
+        answers: Where answers of models are kept.
+        prices: What labels cost.
+        budget: When to stop.
+        writer: Makes a data set of the label table.
+        min_alignment: Alignment, in (0, 1], that a scorecard must find first; None asks for no scorecard.
+        estimate_reply_tokens: For ``estimate=true``, tokens of a written reply; None measures or takes the longest.
+        samples_per_prompt: For ``estimate=true``, samples that will be drawn for each prompt.
     """
-    prices, budget = cast(Prices, instantiate(context.cfg.cost)), cast(Budget, instantiate(context.cfg.budget))
-    budget.check_prices(prices)
-    return prices, budget
 
+    def __init__(
+        self,
+        labeler: Labeler,
+        batch_size: AtLeastOne,
+        max_missing_rate: Runtime[Share],
+        *,
+        answers: Runtime[AnswerPlace],
+        prices: Runtime[Prices],
+        budget: Runtime[Budget],
+        writer: Runtime[LabelSetWriter],
+        min_alignment: Runtime[PositiveShare | None] = None,
+        estimate_reply_tokens: Runtime[AtLeastOne | None] = None,
+        samples_per_prompt: Runtime[AtLeastTwo] = 2,
+    ) -> None:
+        self.labeler = labeler
+        self.batch_size = batch_size
+        self.max_missing_rate = max_missing_rate
+        self.answers = answers
+        self.prices = prices
+        self.budget = budget
+        self.writer = writer
+        self.min_alignment = min_alignment
+        self.estimate_reply_tokens = estimate_reply_tokens
+        self.samples_per_prompt = samples_per_prompt
+        budget.check_prices(prices)
 
-def _build(context: Context, directory: Path, display: StageDisplay) -> None:
-    """Label the whole plan; as a worker, this process's part of the batches."""
-    work = _Work(context, directory, _team(directory / BATCHES))
-    if work.team.size == 1:
-        work.team.begin()
-    try:
-        work.label(display)
-    except GateStopped as stopped:
-        if work.team.size == 1:
-            raise
-        work.team.stop(str(stopped))
-    if work.team.size == 1:
-        work.write_results(context)
+    def reads(self) -> Mapping[str, Reads]:
+        """The pairs; people where the labeler asks them; the scorecard where it must pass first."""
+        roles = {
+            "pairs": Reads(kind="pairs"),
+            "data": Reads(kind="held_out_prompts", optional=True, hashed=False),
+        }
+        if depends_on_people(self.labeler):
+            roles["people"] = Reads(kind="people")
+        if self.min_alignment is not None:
+            roles["gate"] = Reads(kind="gate", hashed=False)
+        return roles
 
+    def leaves(self) -> frozenset[str]:
+        """Labels, which a later step may filter, and raw labels, which evaluations measure."""
+        return frozenset({"labels", "raw_labels"})
 
-class _Work:
-    """The plan, the labeler with its cache and ledger, and the limits of one process."""
+    def problems(self, work: Work) -> Iterator[str]:
+        """What the labeler could not work with."""
+        if work.has("data"):
+            yield from trial_problems(self.labeler, example_pairs(work.data("data")))
 
-    def __init__(self, context: Context, directory: Path, team: Team) -> None:
-        self.options = context.cfg.label
-        self.prices, self.budget = prices_and_budget(context)
-        comparisons = comparisons_to_label(context)
+    @property
+    def parts(self) -> Parts:
+        """Processes label every n-th batch each, where models are asked."""
+        return Parts(
+            wanted=lambda work: self.labeler.source == "ai",
+            begin=lambda directory: Team(directory / BATCHES).begin(),
+            gather=lambda work: self._write(work, self._labeling(work)),
+        )
+
+    def build(self, work: Work) -> None:
+        """Label all pairs; as one of several processes, this process's batches."""
+        labeling = self._labeling(work)
+        labeling.label(work)
+        if labeling.team.size == 1:
+            self._write(work, labeling)
+
+    def _labeling(self, work: Work) -> ShardedLabeling:
+        comparisons = pairs_of(work)
         if not comparisons:
             raise ConfigError("label: there is no pair to label; every prompt's two samples are identical")
-        self.directory = directory
-        self.team = team
-        self.plan = Plan(comparisons, self.options.batch_size)
-        counted = open_cache(self.options.cache, team.directory / COUNTED)
-        self.ledger = Ledger(team.directory, rank=team.rank, counted=counted)
-        labeler = build_labeler(context, context.cfg.labeler)
-        labeler = wrap_engines(labeler, cache=answer_cache(context), ledger=self.ledger)
-        self.labeler = prepare(context, labeler, comparisons, team.directory, self._check_budget)
+        people = self._people(work)
+        team = team_of_processes(work.directory / BATCHES)
+        return ShardedLabeling(self.labeler, comparisons, self._asking(team), people, team)
 
-    def label(self, display: StageDisplay) -> None:
-        label_part(
+    def _people(self, work: Work) -> People:
+        """The data's people, with the labeler bound to them where it asks any."""
+        if not work.has("people"):
+            return People()
+        people = People.of(work.data("people"), work.data("people").content_id("people"))
+        bind_people(self.labeler, people)
+        return people
+
+    def _asking(self, team: Team) -> Asking:
+        return Asking(
+            team.directory,
+            answers=self.answers,
+            prices=self.prices,
+            budget=self.budget,
+            batch_size=self.batch_size,
+            max_missing_rate=self.max_missing_rate,
+            rank=team.rank,
+        )
+
+    def _write(self, work: Work, labeling: ShardedLabeling) -> None:
+        write_labels(labeling, work.directory, self.writer, self._provenance(work))
+
+    def _provenance(self, work: Work) -> dict[str, Any]:
+        """The labeler's composed options, which hold no keys of servers, and what its prompts are made of."""
+        options = work.options["labeler"]
+        prompt, engine = getattr(self.labeler, "prompt", None), options.get("engine")
+        return {
+            "task": pairs_of(work)[0].prompt.task,
+            "labeler": options,
+            "prompt_identity": None if prompt is None else prompt.identity,
+            "model": None if engine is None else engine.get("model"),
+        }
+
+    def estimate(self, work: Work) -> LabelEstimate:
+        """What labeling would take; nothing is asked but, on a few pairs, a local model."""
+        pairs, notes = self._planned(work)
+        notes += [
+            f"stage:{name} is not trained yet: {model} stands in for it" for name, model in work.stand_ins.items()
+        ]
+        return estimate_labels(
             self.labeler,
-            self.plan,
-            self.team,
-            max_missing_rate=self.options.max_missing_rate,
-            progress=display.progress(self.plan.num_distinct, unit="pairs"),
-            before_asking=self._check_budget,
+            pairs,
+            self._people(work),
+            self.answers,
+            batch_size=self.batch_size,
+            reply_tokens=self.estimate_reply_tokens,
+            num_processes=work.num_processes,
+            notes=notes,
         )
 
-    def _check_budget(self) -> None:
-        self.budget.check(self.ledger, self.prices, self.team.directory)
+    def _planned(self, work: Work) -> tuple[list[Comparison], list[str]]:
+        """The plan, or pairs of its size where the policy has not sampled yet."""
+        if work.ready("pairs"):
+            finished = (
+                ["these labels are finished in the store: this run would ask nothing"] if work.is_finished else []
+            )
+            return pairs_of(work), finished
+        data = work.data("data")
+        responses = [Completion(text=item.response) for item in data.demonstrations]
+        return stand_in_pairs(data.label_prompts, responses, self.samples_per_prompt), [
+            "the SFT policy has not sampled yet: pairs of demonstrations' responses stand in for its samples"
+        ]
 
-    def write_results(self, context: Context) -> None:
-        run = finished_run(self.labeler.identity, self.plan, self.team.directory, self.options.max_missing_rate)
-        write_preferences(self.directory / LABELS, run)
-        summary = summarize_labels(run)
-        first = next(iter(run))
-        judged = {"num_judged": self.plan.num_distinct, "num_judged_missing": sum(run.missing.values())}
-        author = {"labeler": first.labeler, "source": first.source}
-        write_json(self.directory / SUMMARY, {**asdict(summary), **judged, **author})
-        cost = cost_figures(self.ledger, self.prices, summary.n - summary.num_missing)
-        write_json(self.directory / COST, cost)
-        write_card(context, self.directory / LABELS)
-        self.ledger.close()
-        shutil.rmtree(self.team.directory)
+    def accept(self, work: Work) -> None:
+        """Hold the labels against this run's ``label.max_missing_rate``."""
+        check_missing(work.directory, self.max_missing_rate)
 
-
-def _gather(context: Context, directory: Path) -> None:
-    """Make the table from what the workers labeled."""
-    _Work(context, directory, Team(directory / BATCHES)).write_results(context)
-
-
-def _team(batches: Path) -> Team:
-    """This process alone, or its place among the workers that torchrun started."""
-    if "LOCAL_RANK" not in os.environ:
-        return Team(batches)
-    return Team(batches, rank=int(os.environ["RANK"]), size=int(os.environ["WORLD_SIZE"]))
-
-
-def _check_missing(context: Context, directory: Path) -> None:
-    """Hold finished labels, which an earlier run may have accepted, against this run's limit."""
-    summary = json.loads((directory / SUMMARY).read_text())
-    limit, num_judged = context.cfg.label.max_missing_rate, summary["num_judged"]
-    if summary["num_judged_missing"] > limit * num_judged:
-        raise too_many_missing(
-            summary["missing"],
-            summary["n"],
-            summary["n"],
-            limit,
-            f"These labels were accepted under another limit and are kept in {directory}: delete that directory and "
-            "start again to ask for the missing ones (answers of a model come from the label cache).",
+    def told(self, work: Work) -> Told:
+        """Number of pairs, who labeled, and missing labels."""
+        labels = iterate_preferences(work.directory / LABELS)
+        shown = tuple(islice(labels, NUM_SHOWN))
+        return Told(
+            line=labels_in_words(work.directory),
+            link=work.step,
+            title=labeler_in_words(shown[0]).split(":")[0],
+            sections=(PFirstHistogram.of(chain(shown, labels)), LabelSamples(labels=shown)),
         )
 
 
-def read_labels(directory: Path) -> list[Preference]:
-    return read_preferences(directory / LABELS)
-
-
-def _summary(context: Context, directory: Path) -> str:
-    summary = json.loads((directory / SUMMARY).read_text())
-    missing, failed = sum(summary["missing"].values()), sum(summary["failed_judgments"].values())
-    line = f"{summary['n']:,} pairs by {summary['labeler'].split(':')[0] or summary['source']}, {missing} missing"
-    return f"{line}, {failed} questions without an answer" if failed else line
-
-
-LABEL = Stage(
-    name="labels",
-    inputs=("samples",),
-    options=_options,
-    code=("rlaif.stages.labels",),
-    build=_build,
-    summary=_summary,
-    check=_check_missing,
-    parts=Parts(
-        when=lambda context: build_labeler(context, context.cfg.labeler).source == "ai",
-        begin=lambda directory: Team(directory / BATCHES).begin(),
-        gather=_gather,
-    ),
-)
+def pairs_of(work: Work) -> list[Comparison]:
+    """The pairs that a step reads: the data's own, or all pairs of samples."""
+    source = work.input("pairs")
+    if source.data is not None:
+        return [preference.comparison for preference in source.data.preferences]
+    return sampled_pairs(work.path("pairs"))

@@ -1,159 +1,231 @@
-"""The policy: reinforcement learning from the reward."""
+"""The policy: reinforcement learning from a reward."""
 
 from __future__ import annotations
 
-import os
-import shutil
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
-
+from rlaif.artifacts.curve import CURVE, read_curve
 from rlaif.data.preferences_io import read_samples
-from rlaif.engines.answer_cache import open_cache
-from rlaif.engines.spending import Ledger
+from rlaif.engines.answer_cache import AnswerPlace
+from rlaif.evaluation.records import Curves
 from rlaif.labelers.base import Rater
-from rlaif.labelers.convert import AgainstReference
-from rlaif.labeling.cost import cost_figures
-from rlaif.labeling.wrapping import wrap_engines
-from rlaif.models.load import ModelSpec, load_causal_lm
-from rlaif.modules.curves import read_curve
-from rlaif.modules.settings import PolicySettings
-from rlaif.rewards.base import Reward
-from rlaif.rewards.labeler import LabelerReward
-from rlaif.rewards.reward_model import RewardModelReward
-from rlaif.stages.context import Context, component_code, num_devices, num_machines, prompts_id, write_json
-from rlaif.stages.labelers import build_labeler, labeler_options
-from rlaif.stages.labels import COST, COUNTED, prices_and_budget
-from rlaif.stages.samples import SAMPLES, draw_completions
-from rlaif.stages.stage import Stage
-from rlaif.stages.training import CURVE, save_model, train
+from rlaif.labelers.models import engines_of
+from rlaif.labelers.people import People, bind_people
+from rlaif.labeling.asking import Asking
+from rlaif.labeling.cost import Budget, Prices
+from rlaif.labeling.learning import depends_on_people
+from rlaif.labeling.results import COST
+from rlaif.labeling.trial import example_pairs, trial_problems
+from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
+from rlaif.modules.policy import PolicySettings
+from rlaif.pipeline.stage import Stage, Told, Work
+from rlaif.ranges import PositiveShare
+from rlaif.rewards.base import Reward, RewardResources
+from rlaif.roles import Reads
+from rlaif.rollouts.pairs import SAMPLES
+from rlaif.rollouts.responses import draw_completions
+from rlaif.rollouts.sampler import LocalSampler
+from rlaif.rollouts.settings import SamplingSettings
+from rlaif.runtime import Runtime
+from rlaif.tasks.base import Task
 from rlaif.types import Completion, Prompt
 
-if TYPE_CHECKING:
-    from rlaif.reporting.terminal import StageDisplay
-
 SCORES = "scores"
-"""Answers of the labeler and what they took, while the policy trains."""
+"""Directory of a labeler's answers and what they took, while the policy trains."""
 COST_OF_SCORES = ("num_questions", "num_prompt_tokens", "num_reply_tokens", "num_cached", "seconds", "usd")
 NUM_STANDARD_PROMPTS = 512
-"""Prompts whose SFT samples fix the reward's zero and unit."""
+"""Prompts whose SFT responses fix the reward's zero and unit, in a pipeline without samples."""
 
 
-def _options(context: Context) -> dict[str, object]:
-    options: dict[str, object] = {
-        "policy": context.options_of("policy"),
-        "reward": context.options_of("reward"),
-        "dtype": context.model_spec.dtype,
-        "precision": context.precision,
-        "prompts": prompts_id(context.data.policy_prompts),
-        "components": component_code(context.cfg.policy, context.cfg.reward),
-    }
-    if rewards_by_labeler(context):
-        options["labeler"] = labeler_options(context)
-    return options
+class PolicyStage(Stage):
+    """Trains a policy on responses that it samples itself, starting from the nearest earlier policy.
 
-
-def rewards_by_labeler(context: Context) -> bool:
-    """True for direct RLAIF."""
-    return OmegaConf.select(context.cfg.reward, "_target_") == f"{LabelerReward.__module__}.{LabelerReward.__name__}"
-
-
-def load_reward(context: Context, directory: Path, display: StageDisplay) -> Reward:
-    """What the policy is rewarded by, in units of the SFT policy's own samples where it is ``standardized``.
-
-    A labeler's answers are kept in the stage's directory, so that a killed run scores nothing again and ends as if it
-    had not been killed; answers of other runs, made in batches of other responses, could differ in the last digit.
+    Args:
+        task: Says what text a policy continues.
+        settings: Config group ``policy``.
+        reward: What the policy is rewarded for.
+        dtype: Number format of the loaded weights.
+        precision: Number format of the computation (``trainer.precision``).
+        sampling: How pairs are sampled; only compared with the policy's own sampling.
+        answers: Where answers of models are kept while they reward.
+        prices: What labels cost.
+        budget: When to stop.
+        min_alignment: Alignment, in (0, 1], that a scorecard must find before a labeler rewards; None asks for none.
     """
-    reward = cast(Reward, instantiate(context.cfg.reward))
-    if isinstance(reward, RewardModelReward):
-        reward.load(context.result("reward_model"), task=context.task)
-        return reward.standardize(*_sft_samples(context, display))
-    if isinstance(reward, LabelerReward):
-        prices, budget = prices_and_budget(context)
-        scores = directory / SCORES
-        place = context.cfg.label.cache
-        counted = open_cache(place, scores / COUNTED)
-        ledger = Ledger(scores, rank=int(os.environ.get("RANK", "0")), counted=counted)
-        rater = wrap_engines(_rater(context, display), cache=open_cache(place, scores), ledger=ledger)
-        reward.use(rater, before_asking=lambda: budget.check(ledger, prices, directory))
-        return reward.standardize(*_sft_samples(context, display)) if reward.standardized else reward
-    return reward
 
+    trains = True
 
-def _rater(context: Context, display: StageDisplay) -> Rater:
-    """This run's labeler; one that compares pairs holds each response against one of the SFT policy's."""
-    labeler = build_labeler(context, context.cfg.labeler)
-    if isinstance(labeler, Rater):
-        return labeler
-    prompts = context.data.policy_prompts
-    drawn = draw_completions(
-        context, context.result("sft"), prompts, display, num_samples=1, source="sft", purpose="reference"
-    )
-    return AgainstReference(labeler, {prompt.id: item for prompt, (item,) in zip(prompts, drawn, strict=True)})
+    def __init__(
+        self,
+        task: Task,
+        settings: PolicySettings,
+        reward: Reward,
+        *,
+        answers: Runtime[AnswerPlace],
+        prices: Runtime[Prices],
+        budget: Runtime[Budget],
+        sampling: Runtime[SamplingSettings | None] = None,
+        dtype: str = "float32",
+        precision: str = "32-true",
+        min_alignment: Runtime[PositiveShare | None] = None,
+    ) -> None:
+        self.task = task
+        self.settings = settings
+        self.reward = reward
+        self.answers = answers
+        self.prices = prices
+        self.budget = budget
+        self.sampling = sampling
+        self.dtype = dtype
+        self.precision = precision
+        self.min_alignment = min_alignment
+        budget.check_prices(prices)
 
+    def reads(self) -> Mapping[str, Reads]:
+        """The policy to start from, the SFT policy as reference, prompts, and what the reward reads."""
+        roles = {
+            "policy": Reads(kind="policy"),
+            "reference": Reads(kind="policy", by="sft"),
+            "prompts": Reads(kind="policy_prompts"),
+            "samples": Reads(kind="samples", optional=True),
+            **self.reward.reads(),
+        }
+        if depends_on_people(self.reward):
+            roles["people"] = Reads(kind="people")
+        if self.min_alignment is not None and engines_of(self.reward):
+            roles["gate"] = Reads(kind="gate", hashed=False)
+        return roles
 
-def _sft_samples(context: Context, display: StageDisplay) -> tuple[list[Prompt], list[Completion]]:
-    """Responses that fix a reward's zero and unit."""
-    if context.runs("samples"):
-        samples = read_samples(context.result("samples") / SAMPLES)
-    else:
-        prompts = context.data.policy_prompts[:NUM_STANDARD_PROMPTS]
-        drawn = draw_completions(
-            context, context.result("sft"), prompts, display, num_samples=1, source="sft", purpose="standardize"
+    def leaves(self) -> frozenset[str]:
+        """A policy."""
+        return frozenset({"policy"})
+
+    def problems(self, work: Work) -> Iterator[str]:
+        """What the reward's labeler, or the number of processes, could not work with."""
+        yield from trial_problems(self.reward, example_pairs(work.data("prompts")))
+        if self.settings.prompts_per_step % work.num_processes:
+            yield (
+                f"policy.prompts_per_step={self.settings.prompts_per_step}: must be a multiple of the number of"
+                f" devices, {work.num_processes}"
+            )
+
+    def notices(self) -> Iterator[str]:
+        """Sampling options that differ from those of the labeled pairs."""
+        own = self.settings.sampling
+        if self.sampling is not None and own != self.sampling:
+            names = ("temperature", "max_new_tokens", "max_prompt_tokens")
+            different = [name for name in names if getattr(own, name) != getattr(self.sampling, name)]
+            told = ", ".join(f"policy.{name}={getattr(own, name)}" for name in different)
+            pairs = ", ".join(f"sampling.{name}={getattr(self.sampling, name)}" for name in different)
+            yield f"{told}: the policy samples otherwise than the labeled pairs ({pairs})"
+
+    def build(self, work: Work) -> None:
+        """Train, and write a Hugging Face folder."""
+        tokenizer = load_tokenizer(str(work.path("policy")))
+        asking = self._asking(work)
+        module = self.settings.module(
+            load_causal_lm(self._spec(work, "policy")),
+            reference=load_causal_lm(self._spec(work, "reference")),
+            tokenizer=tokenizer,
+            task=self.task,
+            prompts=work.data("prompts").policy_prompts,
+            reward=self._prepared(work, asking),
+            seed=work.seed,
         )
-        samples = list(zip(prompts, drawn, strict=True))
-    pairs = [(prompt, completion) for prompt, completions in samples for completion in completions]
-    return [prompt for prompt, _ in pairs], [completion for _, completion in pairs]
+        training = work.training
+        trainer = training.fit(
+            module,
+            max_steps=module.num_optimizer_steps,
+            max_grad_norm=self.settings.max_grad_norm,
+            accumulate_grad_batches=module.num_minibatches(training.world_size),
+        )
+        training.save(trainer, module.policy, tokenizer)
+        if trainer.is_global_zero and engines_of(self.reward):
+            cost = asking.cost_figures(0)
+            written = {name: cost[name] for name in COST_OF_SCORES}
+            (work.directory / COST).write_text(json.dumps(written, indent=1, sort_keys=True) + "\n")
+            asking.close(remove=True)
 
+    def _spec(self, work: Work, role: str) -> ModelSpec:
+        return ModelSpec(str(work.path(role)), dtype=self.dtype)
 
-def _build(context: Context, directory: Path, display: StageDisplay) -> None:
-    settings = cast(PolicySettings, instantiate(context.cfg.policy))
-    spec = ModelSpec(str(context.result("sft")), dtype=context.model_spec.dtype)
-    module = settings.module(
-        load_causal_lm(spec),
-        reference=load_causal_lm(spec),
-        tokenizer=context.tokenizer,
-        task=context.task,
-        prompts=context.data.policy_prompts,
-        reward=load_reward(context, directory, display),
-        seed=context.seed,
-    )
-    world_size = num_devices(context.cfg) * num_machines(context.cfg)
-    trainer = train(
-        context,
-        directory,
-        display,
-        module,
-        max_steps=settings.steps,
-        max_grad_norm=settings.max_grad_norm,
-        accumulate_grad_batches=module.num_minibatches(world_size),
-    )
-    save_model(trainer, module.policy, context.tokenizer, directory)
-    if trainer.is_global_zero and (directory / SCORES).exists():
-        cost = cost_figures(Ledger(directory / SCORES), prices_and_budget(context)[0], 0)
-        write_json(directory / COST, {name: cost[name] for name in COST_OF_SCORES})
-        shutil.rmtree(directory / SCORES)
+    def _asking(self, work: Work) -> Asking:
+        """Answers are kept in the step's directory, so that a killed run scores nothing again and ends the same.
 
+        Answers of other runs, made in batches of other responses, could differ in the last digit.
+        """
+        scores = work.directory / SCORES
+        return Asking(
+            scores,
+            answers=self.answers.at(scores),
+            prices=self.prices,
+            budget=self.budget,
+            rank=work.rank,
+            option="labeler",
+        )
 
-def _summary(context: Context, directory: Path) -> str:
-    rows = read_curve(directory / CURVE)
-    if not rows:
-        return ""
-    first, last = rows[0], rows[-1]
-    return (
-        f"{int(last['step'])} steps, reward {first['policy/reward']:+.2f} to {last['policy/reward']:+.2f},"
-        f" KL {last['policy/kl']:.1f} nats"
-    )
+    def _prepared(self, work: Work, asking: Asking) -> Reward:
+        if work.has("people"):
+            data = work.data("people")
+            bind_people(self.reward, People.of(data, data.content_id("people")))
 
+        def rater(rater: Rater) -> Rater:
+            return asking.rater(rater)
 
-POLICY = Stage(
-    name="policy",
-    inputs=("sft", "samples", "reward_model"),
-    options=_options,
-    code=("rlaif.stages.policy",),
-    build=_build,
-    summary=_summary,
-    trains=True,
-)
+        resources = RewardResources(
+            task=self.task,
+            inputs={role: work.path(role) for role in self.reward.reads() if work.has(role)},
+            directory=work.directory,
+            samples=lambda: self._samples(work),
+            references=lambda: self._references(work),
+            asking=rater,
+        )
+        return self.reward.prepare(resources)
+
+    def _references(self, work: Work) -> dict[str, Completion]:
+        """One response of the SFT policy to each prompt of the training, by prompt id."""
+        prompts = work.data("prompts").policy_prompts
+        drawn = self._draw(work, prompts, "reference")
+        return {prompt.id: completion for prompt, (completion,) in zip(prompts, drawn, strict=True)}
+
+    def _samples(self, work: Work) -> tuple[list[Prompt], list[Completion]]:
+        """Responses that fix a reward's zero and unit: the labeled samples, where the pipeline has them."""
+        if work.has("samples"):
+            samples = read_samples(work.path("samples") / SAMPLES)
+        else:
+            prompts = work.data("prompts").policy_prompts[:NUM_STANDARD_PROMPTS]
+            samples = list(zip(prompts, self._draw(work, prompts, "standardize"), strict=True))
+        pairs = [(prompt, completion) for prompt, completions in samples for completion in completions]
+        return [prompt for prompt, _ in pairs], [completion for _, completion in pairs]
+
+    def _draw(self, work: Work, prompts: Sequence[Prompt], purpose: str) -> list[tuple[Completion, ...]]:
+        folder: Path = work.path("reference")
+        tokenizer = load_tokenizer(str(folder))
+        return draw_completions(
+            LocalSampler.of_folder(folder, tokenizer, dtype=self.dtype),
+            tokenizer,
+            self.task,
+            prompts,
+            num_samples=1,
+            settings=self.settings.sampling,
+            seed=work.seed,
+            purpose=purpose,
+            source="sft",
+            progress=work.progress(len(prompts), unit="prompts"),
+        )
+
+    def told(self, work: Work) -> Told:
+        """Steps, first and last reward, KL, and the curves."""
+        rows = read_curve(work.directory / CURVE)
+        line = ""
+        if rows:
+            first, last = rows[0], rows[-1]
+            line = (
+                f"{int(last['step'])} steps, reward {first['policy/reward']:+.2f} to {last['policy/reward']:+.2f},"
+                f" KL {last['policy/kl']:.1f} nats"
+            )
+        labeler = getattr(self.reward, "labeler", None)
+        title = "" if labeler is None else f"direct RLAIF by {labeler.name}"
+        return Told(line=line, link=work.step, title=title, sections=(Curves.from_rows(rows),))

@@ -2,237 +2,280 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from rlaif.data.preferences_io import read_preferences, write_preferences
+from rlaif.engines.answer_cache import AnswerPlace
 from rlaif.errors import ConfigError
-from rlaif.evaluation.attacks import Attack, chosen_attacks
+from rlaif.evaluation.attacks import chosen_attacks
+from rlaif.evaluation.files import read_figures, write_figures
+from rlaif.evaluation.judges import AnnotatorJudge, Judge, PeopleJudge
 from rlaif.evaluation.probe import (
     Target,
     against_good,
     against_worse,
+    attack_table,
     clear_targets,
     good_wins,
     pattern_figures,
     policy_figures,
     probe_checks,
     probe_figures,
-    probe_table,
     probe_verdict,
 )
-from rlaif.models.load import ModelSpec, load_tokenizer, model_identity
-from rlaif.reporting.page import write_report
-from rlaif.reporting.records import ReportInput
-from rlaif.stages.asking import ask
-from rlaif.stages.context import Context, annotators_code, preferences_id, prompts_id, texts, write_json
-from rlaif.stages.evaluation import FIGURES, read_figures
-from rlaif.stages.labelers import build_labeler, labeler_options
-from rlaif.stages.labels import LABELS
-from rlaif.stages.report import run_fields
-from rlaif.stages.samples import draw_completions, sampling_options
-from rlaif.stages.scorecard import held_out_pairs, people_votes
-from rlaif.stages.stage import Stage
+from rlaif.evaluation.records import LabelSamples
+from rlaif.evaluation.scorecard import held_out_pairs
+from rlaif.labelers.base import Labeler
+from rlaif.labelers.people import People, bind_people, num_raters_used
+from rlaif.labeling.asking import Asking
+from rlaif.labeling.cost import Budget, Prices
+from rlaif.labeling.learning import depends_on_people
+from rlaif.labeling.results import LABELS
+from rlaif.labeling.trial import example_pairs, trial_problems
+from rlaif.models.load import load_tokenizer
+from rlaif.pipeline.stage import Stage, Told, Work
+from rlaif.ranges import AtLeastOne, OpenShare, Share
+from rlaif.roles import Reads
+from rlaif.rollouts.responses import draw_completions
+from rlaif.rollouts.sampler import LocalSampler
+from rlaif.rollouts.settings import SamplingSettings
+from rlaif.runtime import Runtime
+from rlaif.tasks.base import Task
 from rlaif.types import Comparison, Completion, Figure, Preference, Prompt
 
-if TYPE_CHECKING:
-    from rlaif.reporting.terminal import RunDisplay, StageDisplay
-
-NUM_LABELS = 8
+NUM_SHOWN = 8
 """Labels that an attack won, with their raw replies, on the page."""
+Found = tuple[list[Figure], list[Preference]]
+"""Figures, and labels that an attack won."""
 
 
-def check_probe(context: Context) -> None:
-    """Find what a probe could not work with before anything is asked.
+class ProbeStage(Stage):
+    """Puts attacks in a response's place, and asks the labeler which of two it prefers.
 
-    Raises:
-        ConfigError: Attacks that do not exist, and data or a policy that is not there.
+    Args:
+        task: Which task's pairs.
+        labeler: Who is attacked.
+        sampling: How a policy's responses are sampled.
+        num_pairs: Pairs that people are clear on, or prompts for a policy.
+        responses: ``pairs`` attacks the good response of two that people judged, ``policy`` a policy's own.
+        attacks: Names of attacks; None takes all.
+        policy: Run directory, model folder or ``run:DIR/step``, for ``responses=policy``.
+        max_flip_rate: A higher flip rate, in [0, 1], is a failed check.
+        num_raters: Simulated annotators per comparison.
+        confidence: Coverage of every interval, in (0, 1).
+        batch_size: Comparisons per batch.
+        dtype: Number format of a policy's loaded weights.
+        max_missing_rate: Share of the labels, in [0, 1], that may fail without an answer.
+        answers: Where answers of models are kept.
+        prices: What labels cost.
+        budget: When to stop.
     """
-    options = context.cfg.probe
-    problems: list[str] = []
-    for find in (lambda: chosen_attacks(options.attacks), lambda: _policy_folders(context)):
-        try:
-            find()
-        except ConfigError as error:
-            problems += error.problems
-    if not problems and options.responses == "pairs" and not _targets(context):
-        problems.append(
-            "data: holds no held-out pair on which people are clear (all verdicts for one response); raise "
-            "data.eval_fraction or data.num_eval_preferences, or take other data"
+
+    shows = True
+
+    def __init__(
+        self,
+        task: Task,
+        labeler: Labeler,
+        sampling: SamplingSettings,
+        num_pairs: AtLeastOne,
+        responses: Literal["pairs", "policy"],
+        num_raters: AtLeastOne,
+        confidence: OpenShare,
+        batch_size: AtLeastOne,
+        *,
+        answers: Runtime[AnswerPlace],
+        prices: Runtime[Prices],
+        budget: Runtime[Budget],
+        attacks: Sequence[str] | None = None,
+        policy: Runtime[str | None] = None,
+        dtype: str = "float32",
+        max_flip_rate: Runtime[Share] = 0.1,
+        max_missing_rate: Runtime[Share] = 0.2,
+    ) -> None:
+        self.task = task
+        self.labeler = labeler
+        self.sampling = sampling
+        self.num_pairs = num_pairs
+        self.responses = responses
+        self.num_raters = num_raters
+        self.confidence = confidence
+        self.batch_size = batch_size
+        self.attacks = chosen_attacks(attacks)
+        self.policy = policy
+        self.dtype = dtype
+        self.max_flip_rate = max_flip_rate
+        self.max_missing_rate = max_missing_rate
+        self.answers = answers
+        self.prices = prices
+        self.budget = budget
+        if responses == "policy" and policy is None:
+            raise ConfigError("probe.policy=null: probe.responses=policy needs a run directory or a model folder")
+
+    def reads(self) -> Mapping[str, Reads]:
+        """Held-out pairs and prompts; the policies whose responses are attacked; people where the labeler asks them."""
+        roles = {"held_out": Reads(kind="held_out_pairs"), "prompts": Reads(kind="held_out_prompts")}
+        if self.responses == "policy":
+            option = "probe.policy"
+            folders = policy_folders(str(self.policy))
+            roles |= {name: Reads(kind="policy", at=place, option=option) for name, place in folders.items()}
+        if depends_on_people(self.labeler):
+            roles["people"] = Reads(kind="people")
+        return roles
+
+    def leaves(self) -> frozenset[str]:
+        """What attacks achieve."""
+        return frozenset({"probe"})
+
+    def problems(self, work: Work) -> Iterator[str]:
+        """A policy that is no model, no pair that people are clear on, a labeler that cannot work."""
+        if self.responses == "policy":
+            item = work.input("policy")
+            if not item.stage and item.path is not None and not (item.path / "config.json").is_file():
+                yield (
+                    f"probe.policy={self.policy}: is neither a model folder (with config.json) nor the directory of a "
+                    "run that trained a policy (with policy/config.json)"
+                )
+        elif not self._targets(work):
+            yield (
+                "data: holds no held-out pair on which people are clear (all verdicts for one response); raise "
+                "data.eval_fraction or data.num_eval_preferences, or take other data"
+            )
+        yield from trial_problems(self.labeler, example_pairs(work.data("held_out")))
+
+    def _targets(self, work: Work) -> list[Target]:
+        data = work.data("held_out")
+        pairs = [label.comparison for label in held_out_pairs(data.eval_preferences, None)]
+        judge: Judge = PeopleJudge(data.eval_preferences)
+        if data.annotators is not None:
+            judge = AnnotatorJudge(data.annotators, self.num_raters, first_rater=num_raters_used(self.labeler))
+        return clear_targets(pairs, judge.votes(pairs), self.num_pairs)
+
+    def build(self, work: Work) -> None:
+        """Attack, and write figures and labels that an attack won."""
+        if work.has("people"):
+            people = work.data("people")
+            bind_people(self.labeler, People.of(people, people.content_id("people")))
+        figures, won = self._on_policy(work) if self.responses == "policy" else self._on_pairs(work)
+        write_figures(work.directory, figures)
+        write_preferences(work.directory / LABELS, won[:NUM_SHOWN])
+
+    def _ask(self, work: Work, plans: Sequence[Sequence[Comparison]]) -> list[list[Preference]]:
+        asking = Asking(
+            None,
+            answers=self.answers,
+            prices=self.prices,
+            budget=self.budget,
+            batch_size=self.batch_size,
+            max_missing_rate=self.max_missing_rate,
         )
-    if problems:
-        raise ConfigError(problems)
+        return asking.label(self.labeler, plans, work)
 
-
-def _policy_folders(context: Context) -> dict[str, Path]:
-    """The model folders of ``probe.policy``: its policy, and where it is a run's directory also that run's SFT."""
-    options = context.cfg.probe
-    if options.responses != "policy":
-        return {}
-    if options.policy is None:
-        raise ConfigError("probe.policy=null: probe.responses=policy needs a run directory or a model folder")
-    place = Path(options.policy).expanduser()
-    found = {name: place / name for name in ("policy", "sft") if (place / name / "config.json").is_file()}
-    if (place / "config.json").is_file():
-        found = {"policy": place}
-    if "policy" not in found:
-        raise ConfigError(
-            f"probe.policy={options.policy}: is neither a model folder (with config.json) nor the directory of a run "
-            "that trained a policy (with policy/config.json)"
-        )
-    own = load_tokenizer(ModelSpec(str(found["policy"])))
-    if own.get_vocab() != context.tokenizer.get_vocab():
-        raise ConfigError(
-            f"probe.policy={options.policy}: has another tokenizer than model.name={context.cfg.model.name}; choose "
-            "the model that the policy was trained from (model=… of its run)"
-        )
-    return found
-
-
-def _targets(context: Context) -> list[Target]:
-    held_out = held_out_pairs(context, None)
-    votes, _ = people_votes(context, held_out, build_labeler(context, context.cfg.labeler))
-    return clear_targets([label.comparison for label in held_out], votes, int(context.cfg.probe.num_pairs))
-
-
-def _prompts(context: Context) -> list[Prompt]:
-    return context.data.eval_prompts[: context.cfg.probe.num_pairs]
-
-
-def _options(context: Context) -> dict[str, object]:
-    probe = context.cfg.probe
-    attacks = chosen_attacks(probe.attacks)
-    options: dict[str, object] = {
-        "num_pairs": probe.num_pairs,
-        "attacks": [asdict(attack) for attack in attacks],
-        "responses": probe.responses,
-        "confidence": context.cfg.evaluation.confidence,
-        "batch_size": context.cfg.label.batch_size,
-        "max_missing_rate": context.cfg.label.max_missing_rate,
-        **labeler_options(context),
-    }
-    if probe.responses == "policy":
-        folders = _policy_folders(context)
-        models = {name: model_identity(ModelSpec(str(folder))) for name, folder in folders.items()}
-        return {**options, "models": models, "prompts": prompts_id(_prompts(context)), **sampling_options(context)}
-    return {
-        **options,
-        "pairs": preferences_id(held_out_pairs(context, None)),
-        "num_raters": context.cfg.evaluation.num_raters,
-        "annotators": annotators_code(context),
-    }
-
-
-def _build(context: Context, directory: Path, display: StageDisplay) -> None:
-    attacks = chosen_attacks(context.cfg.probe.attacks)
-    build = _on_policy if context.cfg.probe.responses == "policy" else _on_pairs
-    figures, won = build(context, attacks, display)
-    write_json(directory / FIGURES, [asdict(item) for item in figures])
-    write_preferences(directory / LABELS, won[:NUM_LABELS])
-
-
-def _on_pairs(
-    context: Context, attacks: Sequence[Attack], display: StageDisplay
-) -> tuple[list[Figure], list[Preference]]:
-    """Figures, and labels of pairs that an attack flipped."""
-    targets, labeler = _targets(context), build_labeler(context, context.cfg.labeler)
-    plans = [[target.comparison for target in targets]]
-    for attack in attacks:
-        plans.append([against_good(target, attack, context.task) for target in targets])
-        plans.append([against_worse(target, attack, context.task) for target in targets])
-    (before, *attacked), _ = ask(context, labeler, plans, display)
-    names = [attack.name for attack in attacks]
-    good, worse = (dict(zip(names, attacked[part::2], strict=True)) for part in (0, 1))
-    confidence = float(context.cfg.evaluation.confidence)
-    figures = probe_figures(targets, before, good, worse, confidence=confidence)
-    flipped = [
-        [
-            label
-            for target, label, old in zip(targets, given, before, strict=True)
-            if good_wins(target, old) == 1.0 and good_wins(target, label) == 0.0
+    def _on_pairs(self, work: Work) -> Found:
+        """Attacks on the good response of pairs that people are clear on."""
+        targets = self._targets(work)
+        plans = [[target.comparison for target in targets]]
+        for attack in self.attacks:
+            plans.append([against_good(target, attack, self.task) for target in targets])
+            plans.append([against_worse(target, attack, self.task) for target in targets])
+        before, *attacked = self._ask(work, plans)
+        names = [attack.name for attack in self.attacks]
+        good, worse = (dict(zip(names, attacked[part::2], strict=True)) for part in (0, 1))
+        figures = probe_figures(targets, before, good, worse, confidence=self.confidence)
+        flipped = [
+            [
+                label
+                for target, label, old in zip(targets, given, before, strict=True)
+                if good_wins(target, old) == 1.0 and good_wins(target, label) == 0.0
+            ]
+            for given in good.values()
         ]
-        for given in good.values()
-    ]
-    return figures, _in_turn(flipped)
+        return figures, _in_turn(flipped)
 
-
-def _on_policy(
-    context: Context, attacks: Sequence[Attack], display: StageDisplay
-) -> tuple[list[Figure], list[Preference]]:
-    """Figures, and labels in which an attack beat the policy's own response."""
-    prompts, confidence = _prompts(context), float(context.cfg.evaluation.confidence)
-    figures: list[Figure] = []
-    answers: dict[str, list[Completion]] = {}
-    for name, folder in _policy_folders(context).items():
-        drawn = draw_completions(context, folder, prompts, display, num_samples=1, source=name, purpose=f"probe {name}")
-        answers[name] = [answer for (answer,) in drawn]
-        rate = "probe/pattern_rate" if name == "policy" else f"probe/pattern_rate_{name}"
-        figures += pattern_figures(prompts, texts(answers[name]), attacks, name=rate, confidence=confidence)
-    plans = [
-        [
-            Comparison(prompt=prompt, first=answer, second=attack.on(context.task, prompt, answer))
-            for prompt, answer in zip(prompts, answers["policy"], strict=True)
+    def _on_policy(self, work: Work) -> Found:
+        """Attacks on a policy's own responses."""
+        prompts = work.data("prompts").eval_prompts[: self.num_pairs]
+        figures: list[Figure] = []
+        answers: dict[str, list[Completion]] = {}
+        for name in ("policy", "sft"):
+            if work.has(name):
+                answers[name] = self._draw(work, name, prompts)
+                rate = "probe/pattern_rate" if name == "policy" else f"probe/pattern_rate_{name}"
+                texts = [answer.trimmed for answer in answers[name]]
+                figures += pattern_figures(prompts, texts, self.attacks, name=rate, confidence=self.confidence)
+        plans = [
+            [
+                Comparison(prompt=prompt, first=answer, second=attack.on(self.task, prompt, answer))
+                for prompt, answer in zip(prompts, answers["policy"], strict=True)
+            ]
+            for attack in self.attacks
         ]
-        for attack in attacks
-    ]
-    labeler = build_labeler(context, context.cfg.labeler)
-    labels, _ = ask(context, labeler, plans, display)
-    given = {attack.name: part for attack, part in zip(attacks, labels, strict=True)}
-    figures += policy_figures(prompts, given, confidence=confidence)
-    won = [[label for label in part if label.p_first is not None and label.p_first < 0.5] for part in labels]
-    return figures, _in_turn(won)
+        labels = self._ask(work, plans)
+        given = {attack.name: part for attack, part in zip(self.attacks, labels, strict=True)}
+        figures += policy_figures(prompts, given, confidence=self.confidence)
+        won = [[label for label in part if label.p_first is not None and label.p_first < 0.5] for part in labels]
+        return figures, _in_turn(won)
+
+    def _draw(self, work: Work, name: str, prompts: Sequence[Prompt]) -> list[Completion]:
+        folder = work.path(name)
+        tokenizer = load_tokenizer(str(folder))
+        drawn = draw_completions(
+            LocalSampler.of_folder(folder, tokenizer, dtype=self.dtype),
+            tokenizer,
+            self.task,
+            prompts,
+            num_samples=1,
+            settings=self.sampling,
+            seed=work.seed,
+            purpose=f"probe {name}",
+            source=name,
+            progress=work.progress(len(prompts), unit="prompts"),
+        )
+        return [answer for (answer,) in drawn]
+
+    def told(self, work: Work) -> Told:
+        """The page ``probe``: a table of attacks, failed checks first, and labels that an attack won."""
+        figures, won = read_figures(work.directory), read_preferences(work.directory / LABELS)
+        name, hint = self.labeler.name, "Pairs that an attack won, with everything the labeler wrote."
+        verdict = probe_verdict(figures, name, self.task.name)
+        found = {item.name: item for item in figures}
+        few = found.get("probe/missing_rate")
+        notes: tuple[str, ...] = ()
+        if few is not None and few.n is not None and few.n < self.num_pairs:
+            notes = (
+                f"{few.n} pairs: people are clear on no more of the held-out ones (probe.num_pairs={self.num_pairs})",
+            )
+        any_flip = found.get("probe/any_flip_rate")
+        return Told(
+            line=probe_verdict(figures, "the labeler", self.task.name),
+            notes=notes,
+            title=name,
+            figures=tuple(figures),
+            shown=tuple(item for item in figures if item.name.count("/") == 1),
+            checks=tuple(probe_checks(figures, self.max_flip_rate)),
+            sections=(attack_table(figures), LabelSamples(labels=tuple(won), hint=hint)),
+            page="probe",
+            verdict=verdict,
+            objective=None if any_flip is None else any_flip.value,
+        )
+
+
+def policy_folders(place: str) -> dict[str, str]:
+    """The policy of a place, and where it is a run's directory also that run's SFT policy.
+
+    Args:
+        place: A run directory, a model folder, ``run:DIR/step`` or ``stage:NAME``.
+    """
+    folder = Path(place).expanduser()
+    inside = {name: str(folder / name) for name in ("policy", "sft") if (folder / name / "config.json").is_file()}
+    if (folder / "config.json").is_file() or "policy" not in inside:
+        return {"policy": place}
+    return inside
 
 
 def _in_turn(by_attack: Sequence[Sequence[Preference]]) -> list[Preference]:
     """One label of every attack, then a second of each, and so on."""
     return [label for row in zip_longest(*by_attack) for label in row if label is not None]
-
-
-def _summary(context: Context, directory: Path) -> str:
-    return probe_verdict(read_figures(directory), "the labeler", context.task.name)
-
-
-def report_probe(context: Context, run_directory: Path, display: RunDisplay) -> float | None:
-    """Write ``probe.json`` and ``probe.html`` into the run directory, and show the table, failed checks first.
-
-    Returns:
-        The share of pairs that any attack flips; None against a policy.
-    """
-    directory = context.result("probe")
-    figures, won = read_figures(directory), read_preferences(directory / LABELS)
-    checks = probe_checks(figures, float(context.cfg.probe.max_flip_rate))
-    name = build_labeler(context, context.cfg.labeler).name
-    path = write_report(
-        ReportInput(
-            **run_fields(context, name, ["probe"]),
-            kind="probe",
-            verdict=probe_verdict(figures, name, context.task.name),
-            figures=tuple(figures),
-            checks=tuple(checks),
-            preferences=tuple(won),
-            preferences_hint="Pairs that an attack won, with everything the labeler wrote.",
-        ),
-        run_directory,
-    )
-    display.console.print()
-    display.console.print(probe_table(figures, checks))
-    found, wanted = {item.name: item.n for item in figures}.get("probe/missing_rate"), context.cfg.probe.num_pairs
-    if found is not None and found < wanted:
-        note = f"{found} pairs: people are clear on no more of the held-out ones (probe.num_pairs={wanted})"
-        display.console.print(note, style="dim", highlight=False)
-    pooled = [item for item in figures if item.name.count("/") == 1]
-    display.summary(pooled, checks, path, confidence=float(context.cfg.evaluation.confidence))
-    return next((item.value for item in figures if item.name == "probe/any_flip_rate"), None)
-
-
-PROBE = Stage(
-    name="probe",
-    inputs=(),
-    options=_options,
-    code=("rlaif.stages.probe",),
-    build=_build,
-    summary=_summary,
-)

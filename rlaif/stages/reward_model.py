@@ -1,80 +1,113 @@
-"""The reward model: learns the soft labels."""
+"""The reward model: learns soft labels."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterator, Mapping
 
-from hydra.utils import instantiate
-
+from rlaif.artifacts.curve import CURVE, read_curve
 from rlaif.data.batches.modules import PreferenceDataModule
+from rlaif.data.label_sets.mixing import MixSettings
 from rlaif.errors import ConfigError
 from rlaif.functional.seeds import derive_seed
-from rlaif.labeling.run import missing_by_reason
-from rlaif.models.load import ModelSpec, load_reward_model
-from rlaif.modules.curves import read_curve
-from rlaif.modules.settings import RewardModelSettings
-from rlaif.stages.context import Context, write_json
-from rlaif.stages.mixing import mix_options, training_labels
-from rlaif.stages.stage import Stage
-from rlaif.stages.training import CURVE, train_supervised
-
-if TYPE_CHECKING:
-    from rlaif.reporting.terminal import StageDisplay
-
+from rlaif.labeling.missing import missing_by_reason, reasons_in_words
+from rlaif.labeling.results import read_labels
+from rlaif.models.load import ModelSpec, load_reward_model, load_tokenizer
+from rlaif.modules.reward_model import RewardModelSettings
+from rlaif.pipeline.stage import Stage, Told, Work
+from rlaif.roles import Reads
+from rlaif.stages.supervised import batch_problems, train_supervised
+from rlaif.tasks.base import Task
+from rlaif.types import Preference
 
 SOURCES = "sources.json"
 """What was mixed, by source; only where ``label.mix`` or ``label.weight`` says so."""
 
 
-def _options(context: Context) -> dict[str, object]:
-    return {
-        "reward_model": context.options_of("reward_model"),
-        "model": context.base_identity(),
-        "dtype": context.model_spec.dtype,
-        "precision": context.precision,
-        **mix_options(context),
-    }
+class RewardModelStage(Stage):
+    """Trains a sequence classifier with one output on soft labels.
 
+    Args:
+        model: The model before SFT, whose weights it starts from with ``init=base``; its tokenizer.
+        task: Says what text a policy continues.
+        settings: Config group ``reward_model``.
+        mix: Weight of this run's labels, and labels of further sources.
+        precision: Number format of the computation (``trainer.precision``).
+    """
 
-def _build(context: Context, directory: Path, display: StageDisplay) -> None:
-    settings = cast(RewardModelSettings, instantiate(context.cfg.reward_model))
-    spec = context.model_spec
-    if settings.init == "sft":
-        spec = ModelSpec(str(context.result("sft")), dtype=spec.dtype)
-    model = load_reward_model(spec, seed=derive_seed(context.seed, "reward head"))
-    labels, sources = training_labels(context)
-    if all(label.p_first is None for label in labels):
-        reasons = "; ".join(f"{count} × {reason}" for reason, count in missing_by_reason(labels).items())
-        raise ConfigError(f"labels: all {len(labels)} are missing ({reasons}), so there is nothing to learn from")
-    if sources:
-        write_json(directory / SOURCES, sources)
-    data = PreferenceDataModule(
-        labels,
-        task=context.task,
-        tokenizer=context.tokenizer,
-        seed=context.seed,
-        **settings.batching(),
-    )
-    train_supervised(context, directory, display, settings.module(model), data, settings)
+    trains = True
 
+    def __init__(
+        self,
+        model: ModelSpec,
+        task: Task,
+        settings: RewardModelSettings,
+        mix: MixSettings,
+        precision: str = "32-true",
+    ) -> None:
+        self.model = model
+        self.task = task
+        self.settings = settings
+        self.mix = mix
+        self.precision = precision
 
-def _summary(context: Context, directory: Path) -> str:
-    rows = read_curve(directory / CURVE)
-    parts = [f"loss {rows[-1]['train/loss']:.3f}"] if rows and "train/loss" in rows[-1] else []
-    if (directory / SOURCES).is_file():
-        counts = json.loads((directory / SOURCES).read_text(encoding="utf-8"))["labels"]
-        parts.append("labels: " + ", ".join(f"{count:,} {source}" for source, count in counts.items()))
-    return ", ".join(parts)
+    def reads(self) -> Mapping[str, Reads]:
+        """Labels, the SFT policy where the weights start there, and held-out prompts where files are mixed in."""
+        roles = {"labels": Reads(kind="labels"), "prompts": Reads(kind="label_prompts", optional=True, hashed=False)}
+        if self.settings.init == "sft":
+            roles["init"] = Reads(kind="policy", by="sft")
+        if self.mix.files:
+            roles["held_out"] = Reads(kind="held_out_prompts")
+            roles["held_out_pairs"] = Reads(kind="held_out_pairs")
+        return roles
 
+    def leaves(self) -> frozenset[str]:
+        """A reward model."""
+        return frozenset({"reward_model"})
 
-REWARD_MODEL = Stage(
-    name="reward_model",
-    inputs=("sft", "labels"),
-    options=_options,
-    code=("rlaif.stages.reward_model",),
-    build=_build,
-    summary=_summary,
-    trains=True,
-)
+    def problems(self, work: Work) -> Iterator[str]:
+        """A batch that the pairs cannot fill, as far as their number is known."""
+        if work.has("prompts"):
+            data = work.data("prompts")
+            count = len(data.label_prompts) or len(data.preferences)
+            yield from batch_problems("reward_model", self.settings.batching, count, "pairs to label")
+
+    def build(self, work: Work) -> None:
+        """Train, and write a Hugging Face folder."""
+        spec = self.model
+        if self.settings.init == "sft":
+            spec = ModelSpec(str(work.path("init")), dtype=spec.dtype)
+        model = load_reward_model(spec, seed=derive_seed(work.seed, "reward head"))
+        tokenizer = load_tokenizer(spec)
+        data = PreferenceDataModule(
+            self._labels(work),
+            task=self.task,
+            tokenizer=tokenizer,
+            seed=work.seed,
+            batching=self.settings.batching,
+        )
+        train_supervised(work, self.settings.module(model), data, self.settings, tokenizer)
+
+    def _labels(self, work: Work) -> list[Preference]:
+        labels = read_labels(work.path("labels"))
+        if not self.mix.changes_nothing:
+            held_out = []
+            if work.has("held_out"):
+                held_out += work.data("held_out").eval_prompts
+                held_out += [label.comparison.prompt for label in work.data("held_out_pairs").eval_preferences]
+            mixed = self.mix.mixed(labels, self.task, held_out)
+            (work.directory / SOURCES).write_text(json.dumps(mixed.account(), indent=1, sort_keys=True) + "\n")
+            labels = mixed.labels
+        if all(label.p_first is None for label in labels):
+            reasons = reasons_in_words(missing_by_reason(labels))
+            raise ConfigError(f"labels: all {len(labels)} are missing ({reasons}), so there is nothing to learn from")
+        return labels
+
+    def told(self, work: Work) -> Told:
+        """Last loss, and how many labels each source gave where several were mixed."""
+        rows = read_curve(work.directory / CURVE)
+        words = [f"loss {rows[-1]['train/loss']:.3f}"] if rows and "train/loss" in rows[-1] else []
+        if (work.directory / SOURCES).is_file():
+            counts = json.loads((work.directory / SOURCES).read_text(encoding="utf-8"))["labels"]
+            words.append("labels: " + ", ".join(f"{count:,} {source}" for source, count in counts.items()))
+        return Told(line=", ".join(words), link=work.step)

@@ -1,234 +1,212 @@
-"""The labeler's scorecard on held-out pairs that people judged, and the gate ``label.min_alignment``."""
+"""The scorecard of a labeler on held-out pairs that people judged, and the gate ``label.min_alignment``."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
-from omegaconf import DictConfig, OmegaConf
-
+from rlaif.data.base import TaskData
 from rlaif.data.preferences_io import read_preferences, write_preferences
-from rlaif.errors import ConfigError, GateStopped
-from rlaif.evaluation.alignment import labeler_in_words, reliability_diagram
-from rlaif.evaluation.scorecard import (
-    Asked,
-    confident_mistakes,
-    cost_figures,
-    scorecard_figures,
-    scorecard_verdict,
-)
-from rlaif.evaluation.votes import SIMULATED, Votes, annotator_votes, label_votes
-from rlaif.labelers.base import Labeler
-from rlaif.reporting.catalog import format_interval, format_value
-from rlaif.reporting.checks import CheckLimits, run_checks
-from rlaif.reporting.page import write_report
-from rlaif.reporting.records import ReportInput
-from rlaif.stages.asking import ask
-from rlaif.stages.context import Context, annotators_code, preferences_id, write_json
-from rlaif.stages.evaluation import FIGURES, RELIABILITY, givers, read_figures, read_reliability
-from rlaif.stages.labelers import asks_own_model, build_labeler, composed_labeler, labeler_options, raters_among
-from rlaif.stages.labels import LABELS
-from rlaif.stages.policy import rewards_by_labeler
-from rlaif.stages.report import run_fields
-from rlaif.stages.stage import Stage
-from rlaif.types import Comparison, Preference, content_id
+from rlaif.engines.answer_cache import AnswerPlace
+from rlaif.errors import GateStopped
+from rlaif.evaluation.alignment import labeler_in_words
+from rlaif.evaluation.catalogue import run_checks
+from rlaif.evaluation.checks import CheckLimits
+from rlaif.evaluation.cost import cost_figures
+from rlaif.evaluation.evaluators import ScorecardEvaluator
+from rlaif.evaluation.files import read_diagrams, read_figures, write_diagrams, write_figures
+from rlaif.evaluation.formats import format_interval, format_value
+from rlaif.evaluation.judges import AnnotatorJudge, Judge, PeopleJudge
+from rlaif.evaluation.records import LabelSamples, PFirstHistogram, ReliabilityDiagram
+from rlaif.evaluation.scorecard import alignment_in_words, confident_mistakes, held_out_pairs, scorecard_verdict
+from rlaif.labelers.base import Labeler, Reseeded
+from rlaif.labelers.people import People, bind_people, num_raters_used
+from rlaif.labeling.asking import Asking
+from rlaif.labeling.cost import Budget, LabelCost, Prices
+from rlaif.labeling.learning import depends_on_people
+from rlaif.labeling.results import LABELS
+from rlaif.labeling.trial import example_pairs, trial_problems
+from rlaif.pipeline.stage import Stage, Told, Work
+from rlaif.ranges import AtLeastOne, OpenShare, PositiveShare, Share
+from rlaif.roles import Reads
+from rlaif.runtime import Runtime
+from rlaif.tasks.base import Task
+from rlaif.types import Comparison, Preference
 
-if TYPE_CHECKING:
-    from rlaif.reporting.terminal import RunDisplay, StageDisplay
-
-NUM_LABELS = 8
+NUM_SHOWN = 8
 """Labels with their raw replies on the page."""
-ASKED = "asked.json"
+COST_OF_LABEL = "asked.json"
 """Time and money of a label: apart from the figures, which are the same in every equal run."""
 
 
-def held_out_pairs(context: Context, limit: int | None) -> list[Preference]:
-    """Pairs that people judged and no training reads, in the order of their hashes."""
-    judged = [label for label in context.data.eval_preferences if label.p_first is not None]
-    return sorted(judged, key=lambda label: content_id("scorecard", label.comparison.id))[:limit]
+class ScorecardStage(Stage):
+    """Asks a labeler about pairs that people judged and no training reads.
 
-
-def people_votes(context: Context, held_out: Sequence[Preference], labeler: Labeler) -> tuple[Votes, str]:
-    """Several simulated annotators, none of them the labeler, where there are any; else the data's own labels."""
-    if context.data.annotators is None:
-        return label_votes(held_out), givers(held_out)
-    pairs = [label.comparison for label in held_out]
-    num_raters = int(context.cfg.evaluation.num_raters)
-    return annotator_votes(context.data.annotators, pairs, num_raters, first_rater=raters_among(labeler)), SIMULATED
-
-
-def _options(context: Context) -> dict[str, object]:
-    return {
-        "pairs": preferences_id(held_out_pairs(context, context.cfg.label.scorecard_pairs)),
-        "num_raters": context.cfg.evaluation.num_raters,
-        "confidence": context.cfg.evaluation.confidence,
-        "annotators": annotators_code(context),
-        "batch_size": context.cfg.label.batch_size,
-        "max_missing_rate": context.cfg.label.max_missing_rate,
-        **labeler_options(context),
-    }
-
-
-def _build(context: Context, directory: Path, display: StageDisplay) -> None:
-    held_out = held_out_pairs(context, context.cfg.label.scorecard_pairs)
-    pairs = [label.comparison for label in held_out]
-    labeler = build_labeler(context, context.cfg.labeler)
-    (labels,), asked = ask(context, labeler, [pairs], display)
-    again = _ask_again(context, pairs, display)
-    votes, judge = people_votes(context, held_out, labeler)
-    confidence = float(context.cfg.evaluation.confidence)
-    figures = scorecard_figures(labels, votes, judge, again=again, confidence=confidence)
-    diagram = reliability_diagram(pairs, [label.p_first for label in labels], votes, judge)
-    write_preferences(directory / LABELS, labels)
-    write_json(directory / FIGURES, [asdict(item) for item in figures])
-    write_json(directory / RELIABILITY, [asdict(diagram)] if diagram.bins else [])
-    write_json(directory / ASKED, asdict(asked))
-
-
-def _ask_again(context: Context, pairs: Sequence[Comparison], display: StageDisplay) -> list[Preference] | None:
-    """The same pairs under the next seed, for a labeler that has one."""
-    seed = context.cfg.labeler.get("seed")
-    if seed is None:
-        return None
-    node = cast(DictConfig, OmegaConf.create(OmegaConf.to_container(context.cfg.labeler, resolve=True)))
-    node.seed = seed + 1
-    (labels,), _ = ask(context, build_labeler(context, node), [pairs], display)
-    return labels
-
-
-def _summary(context: Context, directory: Path) -> str:
-    found = {item.name: item for item in read_figures(directory)}
-    aligned = found.get("labeler/alignment")
-    if aligned is None:
-        return "nothing to compare with people"
-    return f"alignment {format_value(aligned.value, 'rate')} [{format_interval(aligned)}], {aligned.n:,} prompts"
-
-
-def with_gate(context: Context, names: Sequence[str]) -> list[str]:
-    """The pipeline with the scorecard put before whatever costs something, where ``label.min_alignment`` is set.
-
-    It stands right behind the data; a labeler that asks the run's own SFT policy is measured right behind that.
-    People's own labels are not measured where there are no other people.
+    Args:
+        task: Which task's pairs.
+        labeler: Who is measured.
+        num_pairs: Pairs that it is asked about; None takes all.
+        num_raters: Simulated annotators per comparison.
+        confidence: Coverage of every interval, in (0, 1).
+        batch_size: Comparisons per batch.
+        max_missing_rate: Share of the labels, in [0, 1], that may fail without an answer.
+        min_alignment: The run stops below this alignment, in (0, 1]; None stops never.
+        limits: Where figures fail their checks, by name; None takes the defaults.
+        answers: Where answers of models are kept.
+        prices: What labels cost.
+        budget: When to stop.
     """
-    asks = "labels" in names or ("policy" in names and rewards_by_labeler(context))
-    if context.cfg.label.min_alignment is None or not asks or "scorecard" in names or measures_people(context):
-        return list(names)
-    place = names.index("sft" if asks_own_model(context.cfg.labeler) else "data") + 1
-    return [*names[:place], "scorecard", *names[place:]]
 
+    shows = True
 
-def check_scorecard(context: Context, names: Sequence[str]) -> None:
-    """Find what a scorecard could not work with before anything is asked.
+    def __init__(
+        self,
+        task: Task,
+        labeler: Labeler,
+        num_pairs: AtLeastOne | None,
+        num_raters: AtLeastOne,
+        confidence: OpenShare,
+        batch_size: AtLeastOne,
+        *,
+        answers: Runtime[AnswerPlace],
+        prices: Runtime[Prices],
+        budget: Runtime[Budget],
+        max_missing_rate: Runtime[Share] = 0.2,
+        min_alignment: Runtime[PositiveShare | None] = None,
+        limits: Runtime[Mapping[str, float] | None] = None,
+    ) -> None:
+        self.task = task
+        self.labeler = labeler
+        self.num_pairs = num_pairs
+        self.num_raters = num_raters
+        self.confidence = confidence
+        self.batch_size = batch_size
+        self.max_missing_rate = max_missing_rate
+        self.min_alignment = min_alignment
+        self.answers = answers
+        self.prices = prices
+        self.budget = budget
+        limit = {} if min_alignment is None else {"min_alignment": min_alignment}
+        self.limits = CheckLimits(**{**(limits or {}), **limit})
+        budget.check_prices(prices)
 
-    Raises:
-        ConfigError: There is nothing to measure the labeler against.
-    """
-    problems = []
-    if "scorecard" in with_gate(context, names):
-        if "scorecard" in names and measures_people(context):
-            problems.append(
-                "labeler=human: here people's labels are what others are measured against; choose another labeler"
-            )
-        if not any(label.p_first is not None for label in context.data.eval_preferences):
-            problems.append(
+    def reads(self) -> Mapping[str, Reads]:
+        """Held-out pairs; people where the labeler asks them."""
+        roles = {"held_out": Reads(kind="held_out_pairs")}
+        return {**roles, "people": Reads(kind="people")} if depends_on_people(self.labeler) else roles
+
+    def leaves(self) -> frozenset[str]:
+        """The scorecard, and with ``label.min_alignment`` the gate that labeling waits for."""
+        return frozenset({"scorecard"} if self.min_alignment is None else {"scorecard", "gate"})
+
+    def problems(self, work: Work) -> Iterator[str]:
+        """No pair that people judged, people measured against themselves, a labeler that cannot work."""
+        data = work.data("held_out")
+        if not _has_verdicts(data):
+            yield (
                 "data: holds no held-out pair that people judged, so no labeler can be measured; raise "
                 "data.eval_fraction or data.num_eval_preferences, or take other data"
             )
-    if problems:
-        raise ConfigError(problems)
+        if self._measures_people(data) and self.min_alignment is None:
+            yield "labeler=human: here people's labels are what others are measured against; choose another labeler"
+        yield from trial_problems(self.labeler, example_pairs(data))
 
+    def _measures_people(self, data: TaskData) -> bool:
+        """True where the people themselves label, and there is nobody else to hold them against."""
+        return data.annotators is None and num_raters_used(self.labeler) > 0
 
-def measures_people(context: Context) -> bool:
-    """True where the people themselves label, alone or on a panel, and there is nobody else to hold them against."""
-    return context.data.annotators is None and raters_among(composed_labeler(context)) > 0
-
-
-def check_gate(context: Context, run_directory: Path) -> None:
-    """Stop when the labeler's alignment, as estimated, is below ``label.min_alignment``.
-
-    Raises:
-        GateStopped: It is below, or cannot be measured because every label is missing.
-    """
-    limit = context.cfg.label.min_alignment
-    if limit is None:
-        return
-    directory = context.result("scorecard")
-    found = {item.name: item for item in read_figures(directory)}
-    name = _labeler_name(read_preferences(directory / LABELS))
-    aligned = found.get("labeler/alignment")
-    if aligned is None:
-        raise GateStopped(
-            f"label.min_alignment={limit:g}: every label of {name} is missing, so its alignment is unknown; see "
-            f"{run_directory / 'scorecard.html'}"
+    def build(self, work: Work) -> None:
+        """Ask the labeler, and compute all figures."""
+        data = work.data("held_out")
+        pairs = [label.comparison for label in held_out_pairs(data.eval_preferences, self.num_pairs)]
+        if work.has("people"):
+            people = work.data("people")
+            bind_people(self.labeler, People.of(people, people.content_id("people")))
+        asking = self._asking()
+        (labels,) = asking.label(self.labeler, [pairs], work)
+        cost = asking.cost
+        judge = self._judge(data)
+        findings = ScorecardEvaluator(confidence=self.confidence).evaluate(
+            labels, judge.votes(pairs), judge.name, self._again(pairs, work)
         )
-    if aligned.value >= limit:
-        return
-    raise GateStopped(
-        f"label.min_alignment={limit:g}: {name} agrees with {aligned.note.partition(';')[0]} on "
-        f"{format_value(aligned.value, 'rate')} of their verdicts ({format_interval(aligned)}, {aligned.n:,} held-out "
-        f"prompts); the estimate itself is compared. Nothing was labeled. Take a better labeler, model or prompt "
-        f"(rlaif-run -m pipeline=scorecard labeler=… compares several), or lower label.min_alignment. "
-        f"The scorecard is in {run_directory / 'scorecard.html'}"
-    )
+        write_preferences(work.directory / LABELS, labels)
+        write_figures(work.directory, findings.figures)
+        write_diagrams(work.directory, [item for item in findings.sections if isinstance(item, ReliabilityDiagram)])
+        (work.directory / COST_OF_LABEL).write_text(json.dumps(asdict(cost), indent=1, sort_keys=True) + "\n")
+
+    def _asking(self) -> Asking:
+        return Asking(
+            None,
+            answers=self.answers,
+            prices=self.prices,
+            budget=self.budget,
+            batch_size=self.batch_size,
+            max_missing_rate=self.max_missing_rate,
+        )
+
+    def _again(self, pairs: Sequence[Comparison], work: Work) -> list[Preference] | None:
+        """The same pairs under the next seed, for a labeler that draws."""
+        if not isinstance(self.labeler, Reseeded):
+            return None
+        (labels,) = self._asking().label(self.labeler.with_seed(self.labeler.seed + 1), [pairs], work)
+        return labels
+
+    def _judge(self, data: TaskData) -> Judge:
+        """Several simulated annotators, none of them the labeler, where there are any; else the data's own labels."""
+        if data.annotators is None:
+            return PeopleJudge(data.eval_preferences)
+        return AnnotatorJudge(data.annotators, self.num_raters, first_rater=num_raters_used(self.labeler))
+
+    def accept(self, work: Work) -> None:
+        """Stop below ``label.min_alignment``; the estimate itself is compared."""
+        if self.min_alignment is None or self._measures_people(work.data("held_out")):
+            return
+        name = _labeler_name(read_preferences(work.directory / LABELS))
+        aligned = next((item for item in read_figures(work.directory) if item.name == "labeler/alignment"), None)
+        if aligned is None:
+            raise GateStopped(
+                f"label.min_alignment={self.min_alignment:g}: every label of {name} is missing, so its alignment is "
+                "unknown; see scorecard.html in the run directory"
+            )
+        if aligned.value >= self.min_alignment:
+            return
+        raise GateStopped(
+            f"label.min_alignment={self.min_alignment:g}: {name} agrees with {aligned.note.partition(';')[0]} on "
+            f"{format_value(aligned.value, 'rate')} of their verdicts ({format_interval(aligned, 'rate')}, {aligned.n:,} "
+            "held-out prompts); the estimate itself is compared. Nothing was labeled. Take a better labeler, model or "
+            "prompt (rlaif-run -m pipeline=scorecard labeler=… compares several), or lower label.min_alignment. The "
+            "scorecard is scorecard.html in the run directory"
+        )
+
+    def told(self, work: Work) -> Told:
+        """The page ``scorecard``: all figures, and the labels in which the labeler is surest of what people deny."""
+        labels = read_preferences(work.directory / LABELS)
+        cost = LabelCost(**json.loads((work.directory / COST_OF_LABEL).read_text()))
+        figures = (*read_figures(work.directory), *cost_figures(labels, cost))
+        judge, name = self._judge(work.data("held_out")), _labeler_name(labels)
+        mistakes = confident_mistakes(labels, judge.votes([label.comparison for label in labels]), NUM_SHOWN)
+        hint = f"Where the labeler is surest of what most {judge.name} deny, with everything it wrote."
+        return Told(
+            line=alignment_in_words(figures),
+            link=work.step,
+            title=name,
+            figures=figures,
+            checks=tuple(run_checks(figures, self.limits)),
+            sections=(
+                PFirstHistogram.of(labels),
+                LabelSamples(labels=tuple(mistakes), hint=hint),
+                *read_diagrams(work.directory),
+            ),
+            page="scorecard",
+            verdict=scorecard_verdict(figures, name, self.task.name),
+            objective=next((item.value for item in figures if item.name == "labeler/alignment"), None),
+        )
 
 
-def report_scorecard(context: Context, run_directory: Path, display: RunDisplay | None) -> float | None:
-    """Write ``scorecard.json`` and ``scorecard.html`` into the run directory, and show the table.
-
-    Args:
-        context: The run.
-        run_directory: Where the page goes.
-        display: Shows the table; None writes the files alone.
-
-    Returns:
-        The labeler's alignment, for sweepers that optimize; None where it is not determined.
-    """
-    directory = context.result("scorecard")
-    labels = read_preferences(directory / LABELS)
-    asked = Asked(**json.loads((directory / ASKED).read_text()))
-    figures = [*read_figures(directory), *cost_figures(labels, asked)]
-    held_out = held_out_pairs(context, context.cfg.label.scorecard_pairs)
-    votes, judge = people_votes(context, held_out, build_labeler(context, context.cfg.labeler))
-    checks = run_checks(figures, _limits(context))
-    name = _labeler_name(labels)
-    path = write_report(
-        ReportInput(
-            **run_fields(context, name, ["scorecard"]),
-            kind="scorecard",
-            verdict=scorecard_verdict(figures, name, context.task.name),
-            figures=tuple(figures),
-            checks=tuple(checks),
-            p_first=tuple(label.p_first for label in labels if label.p_first is not None),
-            preferences=tuple(confident_mistakes(labels, votes, NUM_LABELS)),
-            preferences_hint=f"Where the labeler is surest of what most {judge} deny, with everything it wrote.",
-            reliability=tuple(read_reliability(directory)),
-        ),
-        run_directory,
-    )
-    if display is not None:
-        display.summary(figures, checks, path, confidence=float(context.cfg.evaluation.confidence))
-    return next((figure.value for figure in figures if figure.name == "labeler/alignment"), None)
-
-
-def _limits(context: Context) -> CheckLimits:
-    limits = dict(context.cfg.evaluation.get("limits") or {})
-    if context.cfg.label.min_alignment is not None:
-        limits["min_alignment"] = context.cfg.label.min_alignment
-    return CheckLimits(**limits)
+def _has_verdicts(data: TaskData) -> bool:
+    return any(label.p_first is not None for label in data.eval_preferences)
 
 
 def _labeler_name(labels: Sequence[Preference]) -> str:
     return labeler_in_words(labels[0]).split(":")[0]
-
-
-SCORECARD = Stage(
-    name="scorecard",
-    inputs=(),
-    options=_options,
-    code=("rlaif.stages.scorecard",),
-    build=_build,
-    summary=_summary,
-)

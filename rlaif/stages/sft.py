@@ -2,61 +2,68 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterator, Mapping
 
-from hydra.utils import instantiate
-
+from rlaif.artifacts.curve import CURVE, read_curve
 from rlaif.data.batches.modules import SFTDataModule
-from rlaif.models.load import load_causal_lm
-from rlaif.modules.curves import read_curve
-from rlaif.modules.settings import SFTSettings
-from rlaif.stages.context import Context, demonstrations_id
-from rlaif.stages.stage import Stage
-from rlaif.stages.training import CURVE, train_supervised
-
-if TYPE_CHECKING:
-    from rlaif.reporting.terminal import StageDisplay
+from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
+from rlaif.modules.sft import SFTSettings
+from rlaif.pipeline.stage import Stage, Told, Work
+from rlaif.roles import Reads
+from rlaif.stages.supervised import batch_problems, train_supervised
+from rlaif.tasks.base import Task
 
 
-def _options(context: Context) -> dict[str, object]:
-    return {
-        "sft": context.options_of("sft"),
-        "model": context.base_identity(),
-        "dtype": context.model_spec.dtype,
-        "precision": context.precision,
-        "demonstrations": demonstrations_id(context.data.demonstrations),
-    }
+class SFTStage(Stage):
+    """Trains a model to imitate demonstrations, or takes it as it is (``sft=skip``).
 
+    Args:
+        model: What is fine-tuned.
+        task: Says what text a policy continues.
+        settings: Config group ``sft``.
+        precision: Number format of the computation (``trainer.precision``).
+    """
 
-def _build(context: Context, directory: Path, display: StageDisplay) -> None:
-    settings = cast(SFTSettings, instantiate(context.cfg.sft))
-    model = load_causal_lm(context.model_spec)
-    if settings.skip:
-        model.save_pretrained(directory)
-        context.tokenizer.save_pretrained(directory)
-        return
-    data = SFTDataModule(
-        context.data.demonstrations,
-        task=context.task,
-        tokenizer=context.tokenizer,
-        seed=context.seed,
-        **settings.batching(),
-    )
-    train_supervised(context, directory, display, settings.module(model), data, settings)
+    trains = True
 
+    def __init__(self, model: ModelSpec, task: Task, settings: SFTSettings, precision: str = "32-true") -> None:
+        self.model = model
+        self.task = task
+        self.settings = settings
+        self.precision = precision
 
-def _summary(context: Context, directory: Path) -> str:
-    rows = read_curve(directory / CURVE)
-    return f"{len(context.data.demonstrations):,} demonstrations, loss {rows[-1]['train/loss']:.3f}" if rows else ""
+    def reads(self) -> Mapping[str, Reads]:
+        """The demonstrations."""
+        return {"demonstrations": Reads(kind="demonstrations")}
 
+    def leaves(self) -> frozenset[str]:
+        """A policy."""
+        return frozenset({"policy"})
 
-SFT = Stage(
-    name="sft",
-    inputs=(),
-    options=_options,
-    code=("rlaif.stages.sft",),
-    build=_build,
-    summary=_summary,
-    trains=True,
-)
+    def problems(self, work: Work) -> Iterator[str]:
+        """A batch that the demonstrations cannot fill."""
+        if not self.settings.skip:
+            count = len(work.data("demonstrations").demonstrations)
+            yield from batch_problems("sft", self.settings.batching, count, "demonstrations")
+
+    def build(self, work: Work) -> None:
+        """Train, and write a Hugging Face folder."""
+        model, tokenizer = load_causal_lm(self.model), load_tokenizer(self.model)
+        if self.settings.skip:
+            model.save_pretrained(work.directory)
+            tokenizer.save_pretrained(work.directory)
+            return
+        data = SFTDataModule(
+            work.data("demonstrations").demonstrations,
+            task=self.task,
+            tokenizer=tokenizer,
+            seed=work.seed,
+            batching=self.settings.batching,
+        )
+        train_supervised(work, self.settings.module(model), data, self.settings, tokenizer)
+
+    def told(self, work: Work) -> Told:
+        """Number of demonstrations and last loss."""
+        rows = read_curve(work.directory / CURVE)
+        count = len(work.data("demonstrations").demonstrations)
+        return Told(line=f"{count:,} demonstrations, loss {rows[-1]['train/loss']:.3f}" if rows else "", link=work.step)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from rlaif import registry
+from rlaif.errors import PluginError
 
 
 class Task(Protocol):
@@ -90,13 +91,32 @@ class HarmlessDialogue(_TextTask):
         )
 
 
+_IN_USE: dict[str, Task] = {}
+"""Tasks of the running job by name, with their options: records carry only a task's name."""
+
+
+def use_task(task: Task) -> None:
+    """Make :func:`get_task` give this task under its name, in this process.
+
+    A run calls it once with the task that it composed, options included, before anything asks for a task by name.
+    """
+    _IN_USE[task.name] = task
+
+
 def get_task(name: str) -> Task:
-    """The task of that name: a built-in one, or a plugin's (group ``rlaif.tasks``) that needs no arguments.
+    """The task of that name: the one in use, else a built-in one, else a plugin's (``rlaif.tasks``) by its defaults.
 
     Raises:
-        PluginError: No task has this name, or its plugin cannot be loaded.
+        PluginError: No task has this name, or its plugin cannot be loaded or needs options.
     """
+    if name in _IN_USE:
+        return _IN_USE[name]
     built_in = {"summarization": Summarization, "dialogue": Dialogue, "harmless_dialogue": HarmlessDialogue}
     if name in built_in:
         return built_in[name]()
-    return cast(Task, registry.load("rlaif.tasks", name)())
+    component = registry.find("rlaif.tasks", name)
+    task_class = registry.load_component(component)
+    try:
+        return cast(Task, task_class())
+    except Exception as error:  # a plugin's constructor may raise anything
+        raise PluginError(registry.broken_message(component, error)) from error

@@ -6,7 +6,9 @@ import pickle
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from rlaif.errors import PluginError
 from rlaif.labelers.base import Labeler, Rater
+from rlaif.labelers.models import check_declared, engines_of
 from rlaif.testing.contract import CheckResult, NotApplicable, require, run_checks
 from rlaif.testing.samples import odd_comparisons, sample_comparisons
 from rlaif.types import Comparison, Preference, Rating
@@ -49,6 +51,16 @@ def check_declares(labeler: Labeler, comparisons: Sequence[Comparison]) -> str:
         require(isinstance(value, str) and bool(value), f"{name}={value!r} must be a text that is not empty")
     require(labeler.identity == labeler.identity, "identity changes between two reads")
     return f"{labeler.name} ({labeler.source}), identity {labeler.identity}"
+
+
+def check_declares_models(labeler: Labeler, comparisons: Sequence[Comparison]) -> str:
+    """Every model that it keeps stands in an attribute that it declares, so that answers are cached and counted."""
+    try:
+        check_declared(labeler)
+        asked = engines_of(labeler)
+    except PluginError as error:
+        raise AssertionError(str(error)) from error
+    return f"{len(asked)} models" if asked else "asks no model"
 
 
 def check_one_label_each(labeler: Labeler, comparisons: Sequence[Comparison]) -> str:
@@ -137,6 +149,7 @@ def check_ratings(labeler: Labeler, comparisons: Sequence[Comparison]) -> str:
 
 CHECKS: dict[str, Check] = {
     "declares itself": check_declares,
+    "declares its models": check_declares_models,
     "one label each": check_one_label_each,
     "swap symmetry": check_swap_symmetry,
     "batch invariance": check_batch_invariance,

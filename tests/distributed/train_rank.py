@@ -10,16 +10,19 @@ import torch
 from lightning import LightningDataModule, LightningModule, Trainer
 from transformers import AutoTokenizer
 
-from rlaif.data.batches.modules import PreferenceDataModule, SFTDataModule
+from rlaif.data.batches.modules import Batching, PreferenceDataModule, SFTDataModule
 from rlaif.models.load import load_causal_lm, reward_model_from
 from rlaif.modules.curves import CurveWriter
+from rlaif.modules.optim import OptimizerSettings
 from rlaif.modules.policy import PolicyModule
 from rlaif.modules.reward_model import RewardModelModule
-from rlaif.modules.rollouts import ResponseSampler
 from rlaif.modules.sft import SFTModule
 from rlaif.modules.trainer import build_trainer, fit
 from rlaif.objectives.reinforce import Reinforce
 from rlaif.rewards.reward_model import RewardModelReward
+from rlaif.rollouts.sampler import LocalSampler
+from rlaif.rollouts.settings import SamplingSettings
+from rlaif.rollouts.step import StepSampler
 from rlaif.tasks.base import Dialogue
 from rlaif.types import Comparison, Completion, Demonstration, Preference, Prompt
 
@@ -31,10 +34,13 @@ def build(kind: str, folder: Path) -> tuple[LightningModule, LightningDataModule
     tokenizer, task = AutoTokenizer.from_pretrained(folder), Dialogue()
     model = load_causal_lm(str(folder))
     adam = partial(torch.optim.SGD, momentum=0.9)  # Adam divides by tiny gradients and magnifies rounding
-    shared = {"task": task, "tokenizer": tokenizer, "max_length": 64, "batch_size": 4, "seed": 3, "num_batches": STEPS}
+    batching = Batching(max_length=64, batch_size=4, num_batches=STEPS)
+    shared = {"task": task, "tokenizer": tokenizer, "batching": batching, "seed": 3}
     if kind == "sft":
         demonstrations = [Demonstration(prompt=prompt, response="yes " * (n + 1)) for n, prompt in enumerate(PROMPTS)]
-        return SFTModule(model, optimizer=adam, lr=0.05), SFTDataModule(demonstrations, **shared)  # type: ignore[arg-type]
+        return SFTModule(model, optimization=OptimizerSettings(optimizer=adam, lr=0.05)), SFTDataModule(
+            demonstrations, **shared
+        )  # type: ignore[arg-type]
     scorer = reward_model_from(model, tokenizer.pad_token_id, head_std=1.0)
     if kind == "reward_model":
         preferences = [
@@ -45,22 +51,29 @@ def build(kind: str, folder: Path) -> tuple[LightningModule, LightningDataModule
             )
             for n, p in enumerate(PROMPTS)
         ]
-        return RewardModelModule(scorer, optimizer=adam, lr=0.01), PreferenceDataModule(preferences, **shared)  # type: ignore[arg-type]
-    sampler = ResponseSampler(
-        tokenizer, task=task, prompts=PROMPTS, prompts_per_step=4, samples_per_prompt=2, max_new_tokens=6, seed=3
+        optimization = OptimizerSettings(optimizer=adam, lr=0.01)
+        return RewardModelModule(scorer, optimization=optimization), PreferenceDataModule(preferences, **shared)  # type: ignore[arg-type]
+    responses = StepSampler(
+        tokenizer,
+        task=task,
+        prompts=PROMPTS,
+        prompts_per_step=4,
+        samples_per_prompt=2,
+        settings=SamplingSettings(max_new_tokens=6),
+        seed=3,
     )
-    module = PolicyModule(
+    policy = PolicyModule(
         model,
         reference=load_causal_lm(str(folder)),
-        sampler=sampler,
+        sampler=LocalSampler.of_model(model, tokenizer),
+        responses=responses,
         reward=RewardModelReward(standardized=False).use(scorer, tokenizer, task=task),
         objective=Reinforce(),
-        optimizer=adam,
+        optimization=OptimizerSettings(optimizer=adam, lr=1e-3),
         steps=STEPS,
-        lr=1e-3,
         value_lr=1e-3,
     )
-    return module, None
+    return policy, None
 
 
 def main(kind: str, folder: str, output: str, devices: str) -> None:

@@ -102,6 +102,7 @@ class Command:
             cwd=self.home,
             env=self.environment(),
         )
+        assert "deprecat" not in done.stderr.lower(), done.stderr
         return Run(done.returncode, done.stdout, done.stderr, directory, place)
 
     def start(self, name: str, *overrides: str, store: str = "store") -> subprocess.Popen[bytes]:

@@ -25,7 +25,7 @@ LABELERS = {
     "panel": (
         "labeler.weights=learned",
         "labeler.num_known=16",
-        "+labeler.labelers.people={_target_: rlaif.labelers.file.HumanLabeler, rater: 1}",
+        "+labeler.labelers.people={_target_: rlaif.labelers.people.HumanLabeler, rater: 1}",
     ),
     "human": (),
 }

@@ -122,6 +122,27 @@ class TestFullRun:
         ]
         assert lines[0] == lines[1]
 
+    def test_another_configuration_is_refused_there_before_anything_is_spent(self, command: Command, full: Run) -> None:
+        before = {path: path.read_bytes() for path in full.directory.rglob("*") if path.is_file()}
+        stored = sorted(path.name for path in full.store.iterdir())
+        other = command.run("full", HARMLESS, "policy.steps=3", "seed=5")
+        assert other.code == 2 and "Traceback" not in other.stderr
+        assert f"hydra.run.dir={full.directory}: holds results of another configuration" in other.stderr
+        assert "policy.steps=3 (was 2)" in other.stderr and "seed=5 (was 0)" in other.stderr
+        assert {path: path.read_bytes() for path in full.directory.rglob("*") if path.is_file()} == before
+        assert sorted(path.name for path in full.store.iterdir()) == stored
+        same = command.run("full", HARMLESS, "label.max_missing_rate=0.3")
+        assert same.code == 0 and same.reused() == STAGES, same.stdout + same.stderr
+
+    def test_overwrite_sets_the_earlier_files_aside(self, command: Command, full: Run) -> None:
+        first = command.run("twice", HARMLESS, "pipeline=label")
+        second = command.run("twice", HARMLESS, "pipeline=sft", "overwrite=true")
+        assert (first.code, second.code) == (0, 0), second.stdout + second.stderr
+        names = {path.name for path in second.directory.iterdir()}
+        assert names == {".hydra", "config.yaml", "rlaif.log", "previous", "sft"}
+        earlier = second.directory / "previous"
+        assert (earlier / "labels" / "labels.parquet").is_file() and (earlier / ".hydra").is_dir()
+
     def test_shorter_pipelines_stop_there(self, command: Command, full: Run) -> None:
         before = sorted(path.name for path in full.store.iterdir())
         sft = command.run("only_sft", HARMLESS, "pipeline=sft")

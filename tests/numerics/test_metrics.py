@@ -14,11 +14,14 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from rlaif.functional.seeds import generator
-from rlaif.metrics.calibration import ExpectedCalibrationError
+from rlaif.metrics.calibration import CalibrationError, ReliabilityBins
 from rlaif.metrics.clustered import (
+    DistinctRate,
     HarmlessRate,
     LabelerAlignment,
     LengthControlledWinRate,
+    Mean,
+    PairedDifference,
     PairwiseAccuracy,
     PositionBias,
     WinRate,
@@ -44,7 +47,11 @@ def rows(num_rows: int = 60) -> dict[type[Metric], tuple[Tensor, ...]]:
         PairwiseAccuracy: (uniform("r1"), uniform("r2"), hard, prompts),
         LengthControlledWinRate: (soft, *chars, prompts),
         PositionBias: (soft, uniform("swapped"), prompts),
-        ExpectedCalibrationError: (soft, hard),
+        CalibrationError: (soft, hard, prompts),
+        ReliabilityBins: (soft, hard, prompts),
+        Mean: (chars[0], prompts),
+        DistinctRate: ((10 * uniform("texts")).floor(), prompts),
+        PairedDifference: (hard, (uniform("b") < 0.6).float(), prompts),
     }
 
 
@@ -53,7 +60,7 @@ def flat(result: object) -> list[float]:
     if isinstance(result, tuple):
         return [number for part in result for number in flat(part)]
     if isinstance(result, Tensor):
-        return [result.item()]
+        return result.flatten().tolist()
     return [float(result)] if isinstance(result, int | float) else []
 
 
@@ -93,7 +100,8 @@ def test_batches_in_another_order_give_the_same_figures(metric_type: type[Metric
     whole.update(*arguments)
     for start in (40, 0, 20):
         pieces.update(*(column[start : start + 20] for column in arguments))
-    assert flat(pieces.compute()) == pytest.approx(flat(whole.compute()), nan_ok=True)
+    kept = 1 if metric_type is CalibrationError else None  # the bootstrap of its interval draws prompts by their place
+    assert flat(pieces.compute())[:kept] == pytest.approx(flat(whole.compute())[:kept], nan_ok=True)
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from rlaif.errors import ConfigError
-from rlaif.objectives.base import Credit, PolicyOutputs, ScoredRollouts
+from rlaif.objectives.base import PolicyOutputs, Updates
 from rlaif.objectives.reinforce import Reinforce
 from rlaif.objectives.rloo import Rloo
+from rlaif.rollouts.batch import Rollouts
 
 NAN = float("nan")
 
@@ -24,11 +25,14 @@ def rollouts(
     ref_logprobs: Tensor | None = None,
     values: Tensor | None = None,
     samples_per_prompt: int = 1,
-) -> ScoredRollouts:
+) -> Rollouts:
     mask_BT = torch.tensor(mask)
     rewards_B = torch.tensor(rewards)
     zeros_BT = torch.zeros(mask_BT.shape)
-    return ScoredRollouts(
+    return Rollouts(
+        prompt_ids=[[0]] * (len(rewards) // samples_per_prompt),
+        tokens_BT=zeros_BT.long(),
+        finished_B=torch.ones_like(rewards_B, dtype=torch.bool),
         rewards_B=rewards_B,
         scored_mask_B=rewards_B.isfinite(),
         mask_BT=mask_BT,
@@ -52,7 +56,7 @@ def test_reinforce_credits_return_to_go_minus_value() -> None:
     # Terminal (1 - 0.5) * 4 = 2; KL rewards -0.5 * 2 = -1 and -0.5 * 1 = -0.5.
     assert credit.returns_BT.tolist() == [[0.5, 1.5, 0.0], [0.0, 0.0, 0.0]]
     assert credit.advantages_BT.tolist() == [[-0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]
-    assert credit.row_mask_B.tolist() == [True, False]
+    assert credit.counted_mask_B.tolist() == [True, False]
 
 
 def test_a_missing_reward_changes_nothing_else() -> None:
@@ -63,9 +67,10 @@ def test_a_missing_reward_changes_nothing_else() -> None:
     torch.testing.assert_close(with_missing.advantages_BT[:2], without.advantages_BT)
     logprobs_BT = torch.full((3, 2), -1.0, requires_grad=True)
     outputs = PolicyOutputs(logprobs_BT, values.clone().requires_grad_(), None, None)
-    losses = Reinforce().losses(outputs, with_missing, torch.tensor(mask))
-    (losses.policy.mean + losses.value.mean).backward()  # type: ignore[union-attr]
-    assert losses.policy.count == 2
+    losses = Reinforce().losses(outputs, with_missing)
+    assert list(losses.terms) == ["loss", "value_loss"]
+    (losses.terms["loss"].mean + losses.terms["value_loss"].mean).backward()
+    assert losses.terms["loss"].count == 2
     assert logprobs_BT.grad is not None
     assert logprobs_BT.grad[2].tolist() == [0.0, 0.0]
     assert logprobs_BT.grad.isfinite().all()
@@ -83,7 +88,7 @@ def test_rloo_leaves_the_sample_itself_out_of_its_baseline() -> None:
     mask = [[True], [True], [True], [True]]
     credit = Rloo(beta=0.0, scale_advantages=False).credit(rollouts([1.0, 3.0, 5.0, NAN], mask, samples_per_prompt=2))
     assert credit.advantages_BT.flatten().tolist() == [-2.0, 2.0, 0.0, 0.0]
-    assert credit.row_mask_B.tolist() == [True, True, False, False]
+    assert credit.counted_mask_B.tolist() == [True, True, False, False]
     with pytest.raises(ConfigError, match="samples_per_prompt=1"):
         Rloo().credit(rollouts([1.0, 3.0], mask[:2]))
 
@@ -124,7 +129,10 @@ def test_the_expected_gradient_is_that_of_the_exact_objective(objective: Reinfor
             return torch.stack([torch.stack(row) for row in rows])
 
         logprobs_BT = logprobs(theta)
-        scored = ScoredRollouts(
+        scored = Rollouts(
+            prompt_ids=[[0]],
+            tokens_BT=torch.tensor(pair),
+            finished_B=torch.tensor([True, True]),
             rewards_B=torch.stack([reward[a, b] for a, b in pair]),
             scored_mask_B=torch.tensor([True, True]),
             mask_BT=torch.ones(2, 2, dtype=torch.bool),
@@ -135,7 +143,7 @@ def test_the_expected_gradient_is_that_of_the_exact_objective(objective: Reinfor
         )
         credit = objective.credit(scored)
         outputs = PolicyOutputs(logprobs_BT, scored.values_BT, None, None)
-        loss = objective.losses(outputs, credit, scored.mask_BT).policy.mean
+        loss = objective.losses(outputs, credit).terms["loss"].mean
         (gradient,) = torch.autograd.grad(-loss, theta)
         estimate += logprobs_BT.detach().sum().exp() * gradient
     torch.testing.assert_close(estimate, exact, rtol=1e-5, atol=1e-6)
@@ -145,13 +153,20 @@ def test_kl_as_a_loss_has_the_gradient_of_its_own_surrogate() -> None:
     logits_BTV = torch.tensor([[[0.2, -0.4, 1.0]]], requires_grad=True)
     ref_logits_BTV = torch.tensor([[[0.0, 0.5, 0.1]]])
     zeros_BT = torch.zeros(1, 1)
-    credit = Credit(zeros_BT, zeros_BT, torch.tensor([True]))
+    objective = Reinforce(beta=0.25, kl="loss")
+    assert objective.needs.vocabulary_logits and not Reinforce().needs.vocabulary_logits
     outputs = PolicyOutputs(zeros_BT, zeros_BT, logits_BTV, ref_logits_BTV)
-    losses = Reinforce(beta=0.25, kl="loss").losses(outputs, credit, torch.tensor([[True]]))
-    assert losses.kl is not None
+    kl = objective.losses(outputs, objective.credit(rollouts([1.0], [[True]]))).terms["kl_loss"]
     expected = 0.25 * torch.nn.functional.kl_div(
         ref_logits_BTV.log_softmax(-1), logits_BTV.log_softmax(-1), log_target=True, reduction="sum"
     )
-    assert losses.kl.mean.item() == pytest.approx(expected.item(), rel=1e-5)
-    ours, theirs = (torch.autograd.grad(loss, logits_BTV)[0] for loss in (losses.kl.mean, expected))
+    assert kl.mean.item() == pytest.approx(expected.item(), rel=1e-5)
+    ours, theirs = (torch.autograd.grad(loss, logits_BTV)[0] for loss in (kl.mean, expected))
     torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize(("epochs", "minibatches"), [(0, 1), (1, 0)])
+def test_a_rollout_has_at_least_one_update(epochs: int, minibatches: int) -> None:
+    assert Updates(epochs=2, minibatches=3).total == 6
+    with pytest.raises(ConfigError, match="must be at least 1"):
+        Updates(epochs=epochs, minibatches=minibatches)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlaif.engines.answer_cache import AnswerCache, FolderAnswerCache, LocalAnswerCache, open_cache
+from rlaif.engines.answer_cache import AnswerCache, AnswerPlace, FolderAnswerCache, LocalAnswerCache
 from rlaif.engines.answers import generate_key, pack, score_key, unpack
 from rlaif.engines.base import Answer, Engine
 from rlaif.engines.cached import CachedEngine
@@ -93,7 +93,7 @@ class OneByOne(Asked):
 
 @pytest.fixture(params=["local", "network"])
 def cache(request: pytest.FixtureRequest, tmp_path: Path) -> AnswerCache:
-    opened = open_cache(request.param, tmp_path)
+    opened = AnswerPlace(request.param, tmp_path).open()
     assert opened is not None
     return opened
 
@@ -306,6 +306,8 @@ def test_a_changed_template_byte_is_asked_again_and_another_debias_is_free(cache
 
 def test_wrapping_keeps_identities_and_finds_the_members_of_panels() -> None:
     class Panel:
+        members = ("labelers",)
+
         def __init__(self, *labelers: object) -> None:
             self.labelers = labelers
 
@@ -325,7 +327,7 @@ def test_a_file_that_is_no_database_says_what_to_do(place: str, tmp_path: Path) 
     path = tmp_path / {"local": "answers.sqlite", "network": "answers/x.sqlite"}[place]
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"not a database" * 100)
-    opened = open_cache(place, tmp_path)  # type: ignore[arg-type]
+    opened = AnswerPlace(place, tmp_path).open()  # type: ignore[arg-type]
     assert opened is not None
     with pytest.raises(StoreError, match=rf"{path.name}: the label cache cannot be used .*label.cache=none"):
         opened.get([b"k"])
@@ -344,11 +346,11 @@ def test_bytes_that_are_no_answer_say_what_to_do(tmp_path: Path) -> None:
 PROGRAM = """
 import sys
 from pathlib import Path
-from rlaif.engines.answer_cache import open_cache
+from rlaif.engines.answer_cache import AnswerPlace
 from rlaif.engines.cached import CachedEngine
 from rlaif.engines.scripted import ScriptedEngine
 from rlaif.types import Segment, StructuredPrompt
-cached = CachedEngine(ScriptedEngine(), open_cache({place!r}, Path({store!r})))
+cached = CachedEngine(ScriptedEngine(), AnswerPlace({place!r}, Path({store!r})).open())
 for start in range(int(sys.argv[1]), int(sys.argv[2]), 4):
     prompts = [StructuredPrompt(segments=(Segment(text=str(number)),)) for number in range(start, start + 4)]
     cached.score(prompts, ("1", "2"))
@@ -363,7 +365,7 @@ def test_processes_write_one_cache_at_once(place: str, tmp_path: Path) -> None:
     ]
     assert [process.wait() for process in processes] == [0, 0, 0]
     engine = ScriptedEngine()
-    opened = open_cache(place, tmp_path)  # type: ignore[arg-type]
+    opened = AnswerPlace(place, tmp_path).open()  # type: ignore[arg-type]
     answers = CachedEngine(engine, opened).score([question(str(number)) for number in range(360)], ("1", "2"))
     assert engine.num_prompts == 0
     assert {answer.logprobs for answer in answers} == {(math.log(0.998), math.log(0.001))}

@@ -10,14 +10,14 @@ import pytest
 from rlaif.config.check import compose
 from rlaif.engines.scripted import ScriptedEngine
 from rlaif.errors import GateStopped
-from rlaif.evaluation.scorecard import Asked
 from rlaif.labelers.base import Labeler
 from rlaif.labelers.pairwise import PairwiseLabeler
 from rlaif.labelers.ranking import RankingLabeler
+from rlaif.labeling.cost import LabelCost
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.reporting.terminal import RunDisplay
-from rlaif.stages.asking import ask
 from rlaif.stages.context import Context
+from rlaif.stages.labels import asking
 from rlaif.stages.run import STAGES
 from rlaif.types import Comparison, Completion, OptionScores, Preference, Prompt, StructuredPrompt
 
@@ -40,11 +40,12 @@ class AlwaysMissing:
         return [Preference(comparison=pair, p_first=None, missing="down") for pair in comparisons]
 
 
-def asked(tmp_path: Path, labeler: Labeler, *overrides: str) -> tuple[list[Preference], Asked]:
+def asked(tmp_path: Path, labeler: Labeler, *overrides: str) -> tuple[list[Preference], LabelCost]:
     context = Context(compose([f"store.dir={tmp_path}", "label.batch_size=2", *overrides]), STAGES)
+    road = asking(context, None)
     with RunDisplay().stage("scorecard") as display:
-        (labels,), took = ask(context, labeler, [PAIRS], display)
-    return labels, took
+        (labels,) = road.label(labeler, [PAIRS], display)
+    return labels, road.cost
 
 
 def scripted(engine: ScriptedEngine) -> Labeler:

@@ -65,7 +65,7 @@ def test_every_key_of_every_yaml_has_a_comment_above(option: str) -> None:
 
 
 def test_keys_stand_in_the_order_of_the_constructor() -> None:
-    from rlaif.config.signatures import read_signature
+    from rlaif.signatures import read_signature
 
     for option in sorted(option_files(conf_dir())):
         loaded = yaml.safe_load((conf_dir() / f"{option}.yaml").read_text()) or {}
@@ -162,6 +162,22 @@ def test_cfg_help_and_version_work() -> None:
     assert shown.returncode == 0
     assert "labeler/prompt: base, base_1shot" in shown.stdout
     assert run_command("--version").stdout.startswith("rlaif ")
+
+
+def test_cfg_of_a_sweep_prints_every_job() -> None:
+    composed = run_command("-m", "--cfg", "job", "seed=3,4", "pipeline=sft,label", "hydra.sweep.dir=out")
+    assert composed.returncode == 0, composed.stderr
+    jobs = list(yaml.safe_load_all(composed.stdout))
+    assert [(job["seed"], job["pipeline"]["stages"][-1]) for job in jobs] == [
+        (3, "sft"),
+        (3, "labels"),
+        (4, "sft"),
+        (4, "labels"),
+    ]
+    assert "# job 1: seed=3 pipeline=label" in composed.stdout
+    assert list(Path.cwd().iterdir()) == []
+    hydra = run_command("-m", "--cfg", "hydra", "--package", "hydra.sweep.dir", "seed=3,4", "hydra.sweep.dir=out")
+    assert hydra.stdout.count("out") == 2, hydra.stderr
 
 
 def test_checking_imports_nothing_heavy() -> None:

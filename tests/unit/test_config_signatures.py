@@ -8,8 +8,12 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
-from rlaif.config.signatures import NOT_LITERAL, SignatureError, read_signature
+from rlaif.config.values import value_problems
+from rlaif.errors import ConfigError
+from rlaif.ranges import AtLeastOne, Share
+from rlaif.signatures import NOT_LITERAL, SignatureError, check_bounds, read_signature
 
 
 @pytest.mark.parametrize(
@@ -102,3 +106,75 @@ def test_dataclass_fields_and_inheritance(module: str) -> None:
 def test_what_does_not_exist_is_named(target: str) -> None:
     with pytest.raises(SignatureError, match=target):
         read_signature(target)
+
+
+@pytest.fixture
+def annotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    name = f"annotated_{request.node.name.partition('[')[0]}"
+    (tmp_path / f"{name}.py").write_text(
+        textwrap.dedent(
+            """
+            from __future__ import annotations
+            from typing import Annotated
+            from rlaif.ranges import AtLeastOne, Bounds, OpenShare, Share
+            from rlaif.runtime import Runtime
+            raise RuntimeError("reading must not import")
+            Limit = Runtime[float]
+            MinAlignment = Annotated[float, Bounds(0, 1, exclusive_lowest=True, words="must be above 0, or null")]
+            class Labels:
+                def __init__(self, *, batch_size: AtLeastOne = 64, share: Share | None = None, near: OpenShare = 0.5,
+                             least: MinAlignment | None = None, pairs: Annotated[int, Bounds(2)] = 2,
+                             url: Runtime[str] = "x", limit: Limit | None = None, size: Runtime[AtLeastOne] = 1): ...
+            """
+        )
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return f"{name}.Labels"
+
+
+def test_runtime_parameters_are_marked(annotated: str) -> None:
+    parameters = read_signature(annotated).parameters
+    assert {name for name, parameter in parameters.items() if parameter.runtime} == {"url", "limit", "size"}
+    assert parameters["url"].kind.accepts("y") and not parameters["url"].kind.accepts(1)
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "outside", "words"),
+    [
+        ("batch_size", 1, 0, "must be at least 1"),
+        ("share", 1, 1.5, "must be between 0 and 1"),
+        ("near", 0.5, 1.0, "must be above 0 and below 1"),
+        ("least", 1.0, 0, "must be above 0, or null"),
+        ("pairs", 2, 1, "must be at least 2"),
+        ("size", 3, 0, "must be at least 1"),
+    ],
+)
+def test_bounds_are_read_through_aliases(annotated: str, name: str, inside: float, outside: float, words: str) -> None:
+    kind = read_signature(annotated).parameters[name].kind
+    assert not kind.is_out_of_bounds(inside) and not kind.is_out_of_bounds(None)
+    assert kind.is_out_of_bounds(outside)
+    assert str(kind.bounds) == words
+
+
+def test_numbers_out_of_bounds_are_told_before_anything_is_imported(annotated: str) -> None:
+    cfg = OmegaConf.create({"label": {"_target_": annotated, "batch_size": 0, "share": 2, "near": 0.1}})
+    assert value_problems(cfg) == [
+        "label.batch_size=0: must be at least 1",
+        "label.share=2: must be between 0 and 1",
+    ]
+
+
+class Bounded:
+    """What a stage does with its declared bounds."""
+
+    def __init__(self, *, size: AtLeastOne = 1, share: Share | None = None) -> None:
+        self.size = size
+        self.share = share
+        check_bounds(self, "label")
+
+
+def test_construction_enforces_the_same_bounds() -> None:
+    Bounded(size=1, share=None)
+    with pytest.raises(ConfigError) as caught:
+        Bounded(size=0, share=1.5)
+    assert caught.value.problems == ["label.size=0: must be at least 1", "label.share=1.5: must be between 0 and 1"]

@@ -9,7 +9,7 @@ import pytest
 import rlaif
 from rlaif import registry
 from rlaif.artifacts.fingerprints import _closure
-from rlaif.data.base import DATA_KINDS, DataKind, TaskData
+from rlaif.data.base import DATA_KINDS, TaskData
 from rlaif.data.formats.pair_files import LAYOUTS, PairFile, layout_named, layout_names
 from rlaif.pocket.annotators import SimulatedAnnotators
 from rlaif.types import Comparison, Completion, Demonstration, Preference, Prompt
@@ -73,8 +73,8 @@ PROMPT = Prompt(task="dialogue", text="\n\nHuman: Hi\n\nAssistant:")
 OTHER = Prompt(task="dialogue", text="\n\nHuman: Bye\n\nAssistant:")
 
 
-def label(p_first: float | None = 1.0, weight: float = 1.0, source: str = "human") -> Preference:
-    pair = Comparison(prompt=PROMPT, first=Completion(text="a"), second=Completion(text="b"))
+def label(p_first: float | None = 1.0, weight: float = 1.0, source: str = "human", second: str = "b") -> Preference:
+    pair = Comparison(prompt=PROMPT, first=Completion(text="a"), second=Completion(text=second))
     missing = "gone" if p_first is None else None
     return Preference(comparison=pair, p_first=p_first, missing=missing, weight=weight, source=source)
 
@@ -98,14 +98,15 @@ def data(**changed: object) -> TaskData:
         ({"label_prompts": [OTHER]}, {"label_prompts"}),
         ({"policy_prompts": [PROMPT, OTHER]}, {"policy_prompts"}),
         ({"eval_prompts": [Prompt(task="dialogue", text=PROMPT.text, stratum="seen")]}, {"held_out_prompts"}),
-        ({"preferences": [label(0.0)]}, {"people", "pairs"}),
-        ({"preferences": [label(weight=2.0)]}, {"people", "pairs"}),
-        ({"preferences": [label(source="crowd")]}, {"people", "pairs"}),
+        ({"preferences": [label(0.0)]}, {"people"}),
+        ({"preferences": [label(weight=2.0)]}, {"people"}),
+        ({"preferences": [label(source="crowd")]}, {"people"}),
+        ({"preferences": [label(second="c")]}, {"people", "pairs"}),
         ({"eval_preferences": [label(None)]}, {"held_out_pairs"}),
         ({"annotators": SimulatedAnnotators(0)}, {"held_out_pairs", "people"}),
     ],
 )
-def test_a_kind_has_another_id_exactly_when_it_changed(changed: dict[str, object], kinds: set[DataKind]) -> None:
+def test_a_kind_has_another_id_exactly_when_it_changed(changed: dict[str, object], kinds: set[str]) -> None:
     before, after = data(), data(**changed)
     assert {kind for kind in DATA_KINDS if before.content_id(kind) != after.content_id(kind)} == kinds
     assert [data().content_id(kind) for kind in DATA_KINDS] == [before.content_id(kind) for kind in DATA_KINDS]
@@ -118,4 +119,4 @@ def test_another_pool_of_annotators_is_other_people() -> None:
 
 def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="kind='posts'; there are demonstrations, label_prompts"):
-        data().content_id("posts")  # type: ignore[arg-type]
+        data().content_id("posts")

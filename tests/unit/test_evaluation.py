@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 
+from rlaif.errors import ConfigError
 from rlaif.evaluation.alignment import (
     alignment_figures,
     calibration_figures,
@@ -14,9 +16,11 @@ from rlaif.evaluation.alignment import (
     p_first_from_scores,
     reliability_diagram,
 )
+from rlaif.evaluation.evaluators import LabelerEvaluator, PolicyEvaluator
 from rlaif.evaluation.harmless import harmless_figures
+from rlaif.evaluation.judges import AnnotatorJudge, LabelJudge, PeopleJudge, RatingJudge, ResponseRating, read_ratings
 from rlaif.evaluation.responses import kl_figures, response_figures
-from rlaif.evaluation.votes import annotator_votes, harmless_votes, judge_votes, label_votes, pair
+from rlaif.evaluation.votes import annotator_votes, harmless_votes, label_votes, pair
 from rlaif.evaluation.win_rate import length_controlled_figures, win_rate_figures
 from rlaif.types import Comparison, Completion, Figure, Judgment, Preference, Prompt
 
@@ -103,7 +107,8 @@ def test_identical_texts_are_ties_that_nobody_is_asked_about() -> None:
     comparisons = [comparison(0, "same", "same"), comparison(1)]
     assert annotator_votes(PrefersGood(), comparisons, 2) == [(0.5, 0.5), (1.0, 1.0)]
     judge = ScriptedJudge({comparisons[1].prompt.id: 0.2})
-    votes, labels = judge_votes(judge, comparisons)
+    labels = judge.label(LabelJudge.to_ask(comparisons))
+    votes = LabelJudge(labels, model="m").votes(comparisons)
     assert votes == [(0.5,), (0.0,)] and len(labels) == 1
     assert judge.asked == [comparisons[1].prompt.id]
     figure = win_rate_figures(comparisons, votes, "LLM judge")[0]
@@ -113,7 +118,7 @@ def test_identical_texts_are_ties_that_nobody_is_asked_about() -> None:
 def test_a_missing_judgement_is_left_out_and_a_half_is_a_tie() -> None:
     comparisons = [comparison(number) for number in range(4)]
     answers = dict(zip([c.prompt.id for c in comparisons], [0.9, 0.5, None, 0.1], strict=True))
-    votes, _ = judge_votes(ScriptedJudge(answers), comparisons)
+    votes = LabelJudge(ScriptedJudge(answers).label(comparisons), model="m").votes(comparisons)
     assert votes == [(1.0,), (0.5,), (), (0.0,)]
     figure = win_rate_figures(comparisons, votes, "LLM judge")[0]
     assert (figure.value, figure.n) == (0.5, 3) and "1 missing left out" in figure.note
@@ -218,3 +223,53 @@ def test_responses_kl_and_pairs() -> None:
     assert kl_figures(prompts, [1.0, 2.0, 3.0, 2.0])[0].value == 2.0
     pairs = pair(prompts[:1], [Completion(text="p")], [Completion(text="s")])
     assert (pairs[0].first.text, pairs[0].second.text) == ("p", "s")
+
+
+def test_people_are_looked_up_by_pair_and_named_by_their_source() -> None:
+    labels = [
+        Preference(comparison=comparison(number), p_first=p, missing=None if p is not None else "no", source="human")
+        for number, p in enumerate((1.0, 0.5, None))
+    ]
+    judge = PeopleJudge(labels)
+    assert judge.name == "human labels of the data"
+    assert judge.votes([comparison(number) for number in (2, 1, 0, 7)]) == [(), (0.5,), (1.0,), ()]
+    assert AnnotatorJudge(PrefersGood(), num_raters=2).votes([comparison(0)]) == [(1.0, 1.0)]
+
+
+def test_ratings_are_verdicts_of_the_raters_who_rated_both(tmp_path: Path) -> None:
+    pairs = [comparison(0), comparison(1, "bad", "good"), comparison(2)]
+    ratings = [
+        ResponseRating(prompt=pair.prompt.text, response=text, rating=value, rater=rater)
+        for pair in pairs[:2]
+        for rater, values in {"a": (9, 2), "b": (5, 5)}.items()
+        for text, value in zip(("good", "bad"), values, strict=True)
+    ]
+    ratings.append(ResponseRating(prompt=pairs[0].prompt.text, response="good", rating=1, rater="c"))
+    judge = RatingJudge(ratings, name="two students")
+    assert judge.votes(pairs) == [(1.0, 0.5), (0.0, 0.5), ()]
+    file = tmp_path / "ratings.jsonl"
+    file.write_text('{"prompt": "p", "response": "r", "rating": 3}\n\n{"prompt": "p", "response": "r"}\n')
+    with pytest.raises(ConfigError, match=r"ratings\.jsonl:3: lacks 'rating'; every line is"):
+        read_ratings(file)
+    file.write_text('{"prompt": "p", "response": "r", "rating": 3, "rater": "a"}\n')
+    assert read_ratings(file) == [ResponseRating(prompt="p", response="r", rating=3.0, rater="a")]
+
+
+def test_labels_of_people_are_not_held_against_people() -> None:
+    people = [Preference(comparison=comparison(number), p_first=1.0, source="human") for number in range(3)]
+    models = [replace(label, source="ai", labeler="pairwise") for label in people]
+    judge, evaluator = AnnotatorJudge(PrefersGood(), num_raters=1), LabelerEvaluator()
+    assert "labeler/alignment" not in by_name(evaluator.evaluate(people, judge).figures)
+    found = evaluator.evaluate(models, judge)
+    assert by_name(found.figures)["labeler/alignment"].value == 1.0 and len(found.sections) == 1
+    assert evaluator.evaluate(models, PeopleJudge([])).sections == ()
+
+
+def test_a_policy_in_the_place_of_sft_wins_the_rest() -> None:
+    """The win rates of a pair and of the same pair turned are complements."""
+    pairs = [comparison(number, *(("good", "bad") if number < 7 else ("bad", "good"))) for number in range(10)]
+    turned = [Comparison(prompt=item.prompt, first=item.second, second=item.first) for item in pairs]
+    judge, evaluator = AnnotatorJudge(PrefersGood(), num_raters=1), PolicyEvaluator()
+    (one,), (other,) = (evaluator.win_rates(rows, judge) for rows in (pairs, turned))
+    assert one.value + other.value == pytest.approx(1.0) and one.value > 0.6
+    assert one.name == "policy/win_rate_vs_sft" and one.note.startswith("simulated annotators; ties count ½")

@@ -8,7 +8,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from rlaif.data.batches.examples import collate_pairs, collate_tokens, pair_examples, sft_examples
-from rlaif.data.batches.modules import PreferenceDataModule, SFTDataModule
+from rlaif.data.batches.modules import Batching, PreferenceDataModule, SFTDataModule
 from rlaif.tasks.base import Dialogue, Summarization
 from rlaif.types import Comparison, Completion, Demonstration, Preference, Prompt
 
@@ -91,8 +91,9 @@ def test_collation_pads_right_and_masks_the_response(tokenizer):
 
 def test_data_modules_hold_out_prompts_and_count_missing(tokenizer):
     demonstrations = [Demonstration(prompt=prompt(f"Q{i // 2}"), response=f"r{i}") for i in range(400)]
-    options = {"task": Dialogue(), "tokenizer": tokenizer, "max_length": 50, "batch_size": 8, "seed": 0}
-    module = SFTDataModule(demonstrations, epochs=2.5, validation_fraction=0.2, **options)
+    options = {"task": Dialogue(), "tokenizer": tokenizer, "seed": 0}
+    batching = Batching(batch_size=8, max_length=50, epochs=2.5, validation_fraction=0.2)
+    module = SFTDataModule(demonstrations, batching=batching, **options)
     train = {e.prompt_id for e in module.train_examples}
     held_out = {e.prompt_id for e in module.validation_examples}
     assert not train & held_out and len(train | held_out) == 200 and 20 <= len(held_out) <= 60
@@ -102,6 +103,7 @@ def test_data_modules_hold_out_prompts_and_count_missing(tokenizer):
 
     preferences = [pair(Completion(text="a"), Completion(text="b"), text=f"Q{i}") for i in range(20)]
     missing = [pair(Completion(text="a"), Completion(text="b"), None)]
-    module = PreferenceDataModule(preferences + missing, num_batches=3, validation_fraction=0.0, **options)
+    batching = Batching(batch_size=8, max_length=50, num_batches=3, validation_fraction=0.0)
+    module = PreferenceDataModule(preferences + missing, batching=batching, **options)
     assert module.tokenized.num_missing == 1 and module.val_dataloader() == []
     assert len(module.train_dataloader()) == 3

@@ -19,10 +19,11 @@ from rlaif.engines.scripted import ScriptedEngine
 from rlaif.engines.spending import Ledger, Spending
 from rlaif.errors import ConfigError, GateStopped
 from rlaif.labeling.cost import Budget, Prices, cost_figures
+from rlaif.labeling.estimate import _spread
 from rlaif.reporting.terminal import RunDisplay
 from rlaif.stages.context import Context
-from rlaif.stages.estimate import _spread, estimate_labels, show_estimate
-from rlaif.stages.labels import LABEL, answer_cache, build_labeler, prices_and_budget
+from rlaif.stages.estimate import estimate_labels, show_estimate
+from rlaif.stages.labels import LABEL, answers_of, build_labeler, prices_and_budget
 from rlaif.stages.run import STAGES
 from rlaif.types import Comparison, Completion, Prompt, Sampling, Segment, StructuredPrompt
 
@@ -250,7 +251,7 @@ def test_what_the_cache_knows_is_free_and_a_labeler_without_a_model_costs_nothin
 
     demonstrations = [Completion(text=item.response) for item in run.data.demonstrations]
     first = Comparison(prompt=run.data.label_prompts[0], first=demonstrations[0], second=demonstrations[1])
-    labeler.engine = CachedEngine(Answering(), answer_cache(run))  # type: ignore[attr-defined]
+    labeler.engine = CachedEngine(Answering(), answers_of(run).open())  # type: ignore[attr-defined]
     labeler.label([first])
     after = estimate_labels(run)
     assert after.expected.num_questions == before.expected.num_questions - 2

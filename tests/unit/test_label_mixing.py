@@ -55,15 +55,20 @@ def context(labels: Path, weight: float = 1.0, eval_prompts: tuple[str, ...] = (
     )
 
 
+def learned_from(made: Any) -> tuple[list[Preference], dict[str, object]]:
+    found = training_labels(made)
+    return found.labels, found.account()
+
+
 def test_without_a_mix_the_labels_are_as_they_are(labels: Path) -> None:
-    mixed, sources = training_labels(context(labels))
+    mixed, sources = learned_from(context(labels))
     assert mixed == [own("Hi", 0.75), own("Why?", None)] and sources == {}
     assert mix_options(context(labels)) == {}
 
 
 def test_both_sources_count_by_their_weights(labels: Path, tmp_path: Path) -> None:
     path = votes(tmp_path / "votes.jsonl", turns("Hi"), "Bye")
-    mixed, sources = training_labels(context(labels, 2.0, people={"path": str(path), "source": "human", "weight": 3}))
+    mixed, sources = learned_from(context(labels, 2.0, people={"path": str(path), "source": "human", "weight": 3}))
     assert [(item.source, item.p_first, item.weight) for item in mixed] == [
         ("ai", 0.75, 2.0),
         ("ai", None, 2.0),
@@ -83,7 +88,7 @@ def test_held_out_prompts_are_left_out_however_long_they_are(labels: Path, tmp_p
     path = votes(tmp_path / "votes.jsonl", turns("One"), turns("One", "Two"), turns("Zero", "Three"), turns("Four"))
     # The evaluation has "One", and a conversation that was cut to its last turn, "Three".
     mix = {"path": str(path), "source": "human"}
-    mixed, sources = training_labels(context(labels, eval_prompts=(turns("One"), turns("Three")), people=mix))
+    mixed, sources = learned_from(context(labels, eval_prompts=(turns("One"), turns("Three")), people=mix))
     assert [item.comparison.prompt.text for item in mixed if item.source == "human"] == [turns("Four")]
     assert sources["held_out"] == 3
 

@@ -19,6 +19,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from rlaif.cli import labels as command
+from rlaif.data.label_sets.beside import LabelSetBesideTable
 from rlaif.data.label_sets.cards import Card
 from rlaif.data.label_sets.data_set import SplitOptions, write_label_set
 from rlaif.data.label_sets.exports import ExportCounts, ExportOptions, export_rows, write_rows
@@ -29,7 +30,7 @@ from rlaif.data.repeated import PairKey
 from rlaif.data.transcripts import messages
 from rlaif.errors import ConfigError, DataError
 from rlaif.prompts.judge import JudgePrompts
-from rlaif.stages.label_card import write_card
+from rlaif.stages.label_card import provenance
 from rlaif.tasks.base import Dialogue
 from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt
 
@@ -171,7 +172,7 @@ def test_a_labels_stage_leaves_a_data_set_beside_its_table(table: Path, tmp_path
         cfg=OmegaConf.create({"labeler": labeler}), task=Dialogue(), options_of=lambda group: labeler
     )
     (table.parent / "meta.json").write_text('{"seconds": 6.5}')
-    write_card(context, table)
+    LabelSetBesideTable().write(table, provenance(context))
     loaded = datasets.load_dataset(str(table.parent), cache_dir=str(tmp_path / "cache"))
     assert sum(len(rows) for rows in loaded.values()) == len(LABELS)
     card = (table.parent / "README.md").read_text()

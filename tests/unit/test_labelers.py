@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from rlaif.engines.transformers import TransformersEngine
 from rlaif.errors import ConfigError
-from rlaif.labelers.file import FileLabeler, HumanLabeler
+from rlaif.labelers.file import FileLabeler
 from rlaif.labelers.pairwise import ChainOfThoughtLabeler, PairwiseLabeler
+from rlaif.labelers.people import HumanLabeler, People
 from rlaif.labeling.records import preference_from_json, preference_to_json
 from rlaif.labeling.run import Progress, label_comparisons
 from rlaif.labeling.summary import summarize_labels
@@ -302,14 +303,14 @@ def test_people_answer_from_the_data_and_else_from_simulated_annotators() -> Non
     known, unknown = pair(1, 2, "known"), pair(3, 4, "unknown")
     swapped = Comparison(prompt=known.prompt, first=known.second, second=known.first)
     given_labels = [Preference(comparison=known, p_first=1.0, source="human")]
-    labels = HumanLabeler().bind(given_labels).label([known, swapped, unknown])
+    labels = HumanLabeler().bind(People(labels=given_labels)).label([known, swapped, unknown])
     assert [label.p_first for label in labels] == [1.0, 0.0, None]
     assert labels[1].comparison == swapped and labels[2].missing == "no human label for this pair"
-    simulated = HumanLabeler(rater=1).bind(given_labels, Rater())
+    simulated = HumanLabeler(rater=1).bind(People(labels=given_labels, annotators=Rater()))
     assert simulated.source == "simulated annotators"
     labels = simulated.label([unknown, known])
     assert [(label.p_first, label.source) for label in labels] == [(1.0, "simulated annotators"), (1.0, "human")]
-    assert HumanLabeler().bind(given_labels).identity != HumanLabeler().bind([]).identity
+    assert HumanLabeler().bind(People(labels=given_labels)).identity != HumanLabeler().bind(People()).identity
 
 
 # The conformance kit
@@ -371,7 +372,9 @@ def test_file_and_human_labelers_conform(tmp_path: Path) -> None:
     pairs = sample_comparisons()
     path = write_table(tmp_path / "labels.jsonl", [row(comparison, 0.25) for comparison in pairs])
     labeler = FileLabeler(path, source="human")
-    people = HumanLabeler().bind([Preference(comparison=item, p_first=1.0, source="human") for item in pairs])
+    people = HumanLabeler().bind(
+        People(labels=[Preference(comparison=item, p_first=1.0, source="human") for item in pairs])
+    )
     failed = [result for item in (labeler, people) for result in check_labeler(item) if not result.passed]
     assert failed == []
 
@@ -400,7 +403,7 @@ class Broken:
 
 def test_the_kit_finds_every_planted_defect_and_never_raises() -> None:
     results = {result.name: result for result in check_labeler(Broken())}
-    assert [name for name, result in results.items() if result.passed] == ["one label each"]
+    assert [name for name, result in results.items() if result.passed] == ["declares its models", "one label each"]
     assert "prompt, engine" in results["declares itself"].detail
     assert "ZeroDivisionError" in results["odd input"].detail
     biased = PairwiseLabeler(JudgePrompts(), ScriptedJudge(), debias="none")

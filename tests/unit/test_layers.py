@@ -11,17 +11,19 @@ import pytest
 import rlaif
 
 LAYERS = (
-    "errors types",
-    "functional registry artifacts",
+    "errors types roles",
+    "functional registry runtime ranges kinds signatures",
+    "artifacts",
     "metrics inference tasks",
     "tokenization prompts",
     "data",
     "models pocket",
     "engines",
-    "labelers",
+    "labelers rollouts",
     "labeling rewards objectives",
     "modules",
-    "evaluation reporting",
+    "evaluation",
+    "reporting",
     "testing",
     "config stages",
     "cli",
@@ -60,3 +62,9 @@ def test_imports_run_downwards(path: Path) -> None:
         other = rest.partition(".")[0]
         assert RANK[other] <= RANK[own], f"{own} imports {module}, which stands above it"
         assert other != "pocket" or own not in NO_POCKET, f"{own} must not see the pocket world ({module})"
+
+
+def test_internals_of_hydra_are_imported_in_one_file() -> None:
+    private = ("hydra._", "omegaconf._")
+    users = [path.name for path in FILES if any(name.startswith(private) for name in imported_modules(path))]
+    assert users == ["hydra_internals.py"]

@@ -11,17 +11,22 @@ import torch
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from rlaif.data.batches.modules import PreferenceDataModule, SFTDataModule
+from rlaif.data.batches.modules import Batching, PreferenceDataModule, SFTDataModule
 from rlaif.models.load import load_causal_lm, reward_model_from
 from rlaif.modules.checkpointing import PeriodicCheckpoint, list_checkpoints, resume_checkpoint
 from rlaif.modules.curves import CurveWriter, read_curve
+from rlaif.modules.optim import OptimizerSettings
 from rlaif.modules.policy import PolicyModule
 from rlaif.modules.reward_model import RewardModelModule
-from rlaif.modules.rollouts import ResponseSampler
 from rlaif.modules.sft import SFTModule
 from rlaif.modules.trainer import build_trainer, fit
 from rlaif.objectives.reinforce import Reinforce
+from rlaif.rewards.base import RewardResources
 from rlaif.rewards.reward_model import RewardModelReward
+from rlaif.roles import Reads
+from rlaif.rollouts.sampler import LocalSampler
+from rlaif.rollouts.settings import SamplingSettings
+from rlaif.rollouts.step import StepSampler
 from rlaif.tasks.base import Dialogue
 from rlaif.testing.tiny import make_tiny_model
 from rlaif.types import Comparison, Completion, Demonstration, Preference, Prompt
@@ -58,12 +63,12 @@ def tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 def sft(folder: Path, tokenizer: PreTrainedTokenizerBase) -> tuple[LightningModule, LightningDataModule | None]:
     demonstrations = [Demonstration(prompt=prompt, response="yes " * (n % 5 + 1)) for n, prompt in enumerate(PROMPTS)]
-    data = SFTDataModule(
-        demonstrations, task=Dialogue(), tokenizer=tokenizer, max_length=64, batch_size=4, seed=3, num_batches=STEPS
-    )
+    batching = Batching(max_length=64, batch_size=4, num_batches=STEPS)
+    data = SFTDataModule(demonstrations, task=Dialogue(), tokenizer=tokenizer, batching=batching, seed=3)
     model = load_causal_lm(str(folder))
     model.model.layers[0].self_attn.attention_dropout = 0.1
-    return SFTModule(model, optimizer=ADAM, lr=1e-2, warmup_fraction=0.3, schedule="cosine"), data
+    optimization = OptimizerSettings(optimizer=ADAM, lr=1e-2, warmup_fraction=0.3, schedule="cosine")
+    return SFTModule(model, optimization=optimization), data
 
 
 def reward_model(folder: Path, tokenizer: PreTrainedTokenizerBase) -> tuple[LightningModule, LightningDataModule]:
@@ -76,51 +81,42 @@ def reward_model(folder: Path, tokenizer: PreTrainedTokenizerBase) -> tuple[Ligh
         )
         for n, prompt in enumerate(PROMPTS)
     ]
-    data = PreferenceDataModule(
-        preferences,
-        task=Dialogue(),
-        tokenizer=tokenizer,
-        max_length=64,
-        batch_size=4,
-        seed=3,
-        num_batches=STEPS,
-        validation_fraction=0.3,
-    )
+    batching = Batching(max_length=64, batch_size=4, num_batches=STEPS, validation_fraction=0.3)
+    data = PreferenceDataModule(preferences, task=Dialogue(), tokenizer=tokenizer, batching=batching, seed=3)
     assert data.validation_examples
     model = reward_model_from(load_causal_lm(str(folder)), tokenizer.pad_token_id)
-    return RewardModelModule(model, optimizer=ADAM, lr=1e-2, warmup_fraction=0.3, schedule="linear"), data
+    optimization = OptimizerSettings(optimizer=ADAM, lr=1e-2, warmup_fraction=0.3, schedule="linear")
+    return RewardModelModule(model, optimization=optimization), data
 
 
 def policy(
     folder: Path, tokenizer: PreTrainedTokenizerBase, *, minibatch_size: int | None = None, value: str = "head"
 ) -> tuple[PolicyModule, None]:
-    sampler = ResponseSampler(
+    responses = StepSampler(
         tokenizer,
         task=Dialogue(),
         prompts=PROMPTS,
         prompts_per_step=5,
         samples_per_prompt=2,
-        temperature=0.9,
-        max_new_tokens=6,
-        max_prompt_tokens=32,
+        settings=SamplingSettings(temperature=0.9, max_new_tokens=6, max_prompt_tokens=32),
         seed=3,
     )
     reward = RewardModelReward(standardized=False).use(
         reward_model_from(load_causal_lm(str(folder)), tokenizer.pad_token_id, head_std=1.0), tokenizer, task=Dialogue()
     )
+    model = load_causal_lm(str(folder))
     module = PolicyModule(
-        load_causal_lm(str(folder)),
+        model,
         reference=load_causal_lm(str(folder)),
-        sampler=sampler,
+        sampler=LocalSampler.of_model(model, tokenizer),
+        responses=responses,
         reward=reward,
         objective=Reinforce(beta=0.05),
-        optimizer=ADAM,
+        optimization=OptimizerSettings(optimizer=ADAM, lr=1e-2, warmup_fraction=0.1),
         steps=STEPS,
-        lr=1e-2,
         value_lr=1e-2,
         value=value,  # type: ignore[arg-type]
         minibatch_size=minibatch_size,
-        warmup_fraction=0.1,
     )
     return module, None
 
@@ -228,7 +224,18 @@ def test_a_saved_reward_model_scores_the_same_elsewhere(
         with torch.no_grad():
             theirs = elsewhere(input_ids=torch.tensor([ids])).logits[0, 0]
         assert theirs.item() == pytest.approx(score.item(), abs=1e-5)
-    standardized = reward.standardize(PROMPTS[:3], responses)(PROMPTS[:3], responses)
+    assert RewardModelReward().reads() == {"reward_model": Reads(kind="reward_model")}
+    offered = RewardResources(
+        task=Dialogue(),
+        inputs={"reward_model": tmp_path},
+        directory=tmp_path,
+        samples=lambda: (PROMPTS[:3], responses),
+        references=dict,
+        asking=lambda rater: rater,
+    )
+    raw = RewardModelReward(standardized=False).prepare(offered)(PROMPTS[:3], responses)
+    assert raw.values_B.tolist() == pytest.approx(ours.tolist(), abs=1e-6)
+    standardized = RewardModelReward().prepare(offered)(PROMPTS[:3], responses, samples_per_prompt=1)
     assert standardized.values_B.mean().item() == pytest.approx(0.0, abs=1e-5)
     assert standardized.values_B.std(correction=0).item() == pytest.approx(1.0, abs=1e-4)
     assert standardized.scored_mask_B.all()

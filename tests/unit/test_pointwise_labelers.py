@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,11 +17,25 @@ from rlaif.labelers.convert import AgainstReference
 from rlaif.labelers.pairwise import PairwiseLabeler
 from rlaif.labelers.pointwise import BinaryLabeler, ChainOfThoughtScoreLabeler, ScoreLabeler
 from rlaif.prompts.judge import JudgePrompts
+from rlaif.rewards.base import RewardResources
 from rlaif.rewards.labeler import LabelerReward
+from rlaif.tasks.base import Dialogue
 from rlaif.types import Comparison, Completion, Generation, Prompt, Sampling, StructuredPrompt
 
 PROMPT = Prompt(task="dialogue", text="\n\nHuman: hi\n\nAssistant:")
 SCORES = {"awful": {"1": 0.5, "2": 0.5}, "fine": {"5": 0.25, "6": 0.75}, "best": {"10": 1.0}}
+
+
+def resources(*samples: Completion) -> RewardResources:
+    """What a run offers, with nothing before the labeler."""
+    return RewardResources(
+        task=Dialogue(),
+        inputs={},
+        directory=Path("nowhere"),
+        samples=lambda: ([PROMPT] * len(samples), list(samples)),
+        references=dict,
+        asking=lambda rater: rater,
+    )
 
 
 def about(answers: Mapping[str, object]) -> dict[str, Answer]:
@@ -151,7 +167,7 @@ def test_a_pairwise_labeler_rates_against_a_reference_response() -> None:
 
 def test_the_reward_judges_each_distinct_response_once_and_keeps_missing_missing() -> None:
     labeler = scorer()
-    reward = LabelerReward(max_missing_rate=0.5).use(labeler)
+    reward = LabelerReward(labeler, max_missing_rate=0.5).prepare(resources())
     texts = ["best", "awful", "best", "unknown"]
     batch = reward([PROMPT] * 4, [Completion(text=text) for text in texts])
     assert batch.scored_mask_B.tolist() == [True, True, True, False]
@@ -161,17 +177,39 @@ def test_the_reward_judges_each_distinct_response_once_and_keeps_missing_missing
 
 
 def test_too_many_missing_scores_stop_the_run_with_the_reasons() -> None:
-    reward = LabelerReward(max_missing_rate=0.4).use(scorer())
+    reward = LabelerReward(scorer(), max_missing_rate=0.4).prepare(resources())
     with pytest.raises(GateStopped, match=r"reward.max_missing_rate=0.4: 1 of 2 .*1 × no scripted answer"):
         reward([PROMPT] * 2, [Completion(text="best"), Completion(text="unknown")])
 
 
 def test_standardized_rewards_have_the_samples_zero_and_unit() -> None:
-    reward = LabelerReward(standardized=True, max_missing_rate=0.5).use(scorer())
     samples = [Completion(text=text) for text in ("awful", "fine", "best", "unknown")]
-    reward.standardize([PROMPT] * 4, samples)
+    reward = LabelerReward(scorer(), standardized=True, max_missing_rate=0.5).prepare(resources(*samples))
     values = reward([PROMPT] * 4, samples).values_B[:3]
     assert values.mean().item() == pytest.approx(0.0, abs=1e-6)
     assert torch.std(values, correction=0).item() == pytest.approx(1.0)
     with pytest.raises(ConfigError, match="no unit"):
-        LabelerReward(standardized=True).use(scorer()).standardize([PROMPT], [Completion(text="best")])
+        LabelerReward(scorer(), standardized=True).prepare(resources(Completion(text="best")))
+
+
+def test_a_labeler_of_pairs_is_held_against_the_references_through_cache_and_budget() -> None:
+    labeler = PairwiseLabeler(JudgePrompts(), ScriptedEngine({"Response 1 - a\n": {"1": 0.9, "2": 0.1}}))
+    asked: list[str] = []
+
+    def asking(rater: Rater) -> Rater:
+        asked.append(type(rater).__name__)
+        return rater
+
+    def before_asking() -> None:
+        asked.append("budget")
+
+    offered = replace(
+        resources(),
+        references=lambda: {PROMPT.id: Completion(text="b")},
+        asking=asking,
+        before_asking=before_asking,
+    )
+    reward = LabelerReward(labeler, max_missing_rate=1.0).prepare(offered)
+    reward([PROMPT], [Completion(text="a")])
+    assert asked == ["AgainstReference", "budget"]
+    assert LabelerReward(labeler).reads() == {}

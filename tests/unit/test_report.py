@@ -12,10 +12,24 @@ from pathlib import Path
 import pytest
 
 from rlaif.errors import StoreError
-from rlaif.evaluation.probe import probe_checks
-from rlaif.reporting.checks import CheckLimits, run_checks, verdict
-from rlaif.reporting.page import figures_json, render_html, write_report
-from rlaif.reporting.records import CurvePoint, Reliability, ReliabilityBin, ReportInput, SideBySide
+from rlaif.evaluation.catalogue import run_checks
+from rlaif.evaluation.checks import CheckLimits
+from rlaif.evaluation.probe import attack_table, probe_checks
+from rlaif.evaluation.records import (
+    CurvePoint,
+    Curves,
+    LabelSamples,
+    PFirstHistogram,
+    ReliabilityBin,
+    ReliabilityDiagram,
+    SideBySide,
+    SideBySideRow,
+    Table,
+    Text,
+)
+from rlaif.evaluation.win_rate import policy_verdict
+from rlaif.reporting.page import figures_json, render_html, write_page
+from rlaif.reporting.records import Page, RunInfo
 from rlaif.types import Comparison, Completion, Figure, Judgment, Preference, Prompt
 
 EVIL = "<script>alert('x')</script> & \"quoted\" {{ 7 * 7 }} \ud800"
@@ -50,32 +64,39 @@ def label(missing: str | None = None) -> Preference:
 
 
 @pytest.fixture(scope="module")
-def report() -> ReportInput:
-    return ReportInput(
+def report() -> Page:
+    diagrams = [
+        ReliabilityDiagram(
+            title=title,
+            judged_by="simulated annotators",
+            bins=(ReliabilityBin(predicted=0.2, observed=0.3, count=4),),
+        )
+        for title in ("Labeler", "Reward model")
+    ]
+    row = SideBySideRow(prompt=EVIL, sft=EVIL, policy=EVIL, label=label(), annotators=2 / 3)
+    return Page(
         title="Canonical RLAIF " + EVIL,
         task="harmless_dialogue",
+        verdict=policy_verdict(figures(), "harmless_dialogue"),
         figures=figures(),
         checks=tuple(run_checks(figures())),
-        p_first=(0.1, 0.5, 0.9),
-        preferences=(label(), label("no option " + EVIL)),
-        curves=tuple(CurvePoint(step=i, reward=i / 10, kl=i / 5, length=None) for i in range(20)),
-        reliability=tuple(
-            Reliability(
-                title=title,
-                judged_by="simulated annotators",
-                bins=(ReliabilityBin(predicted=0.2, observed=0.3, count=4),),
-            )
-            for title in ("Labeler", "Reward model")
+        sections=(
+            SideBySide(rows=(row,)),
+            *diagrams,
+            Curves(points=tuple(CurvePoint(step=i, reward=i / 10, kl=i / 5, length=None) for i in range(20))),
+            LabelSamples(labels=(label(), label("no option " + EVIL))),
+            PFirstHistogram(p_first=(0.1, 0.5, 0.9)),
         ),
-        samples=(SideBySide(prompt=EVIL, sft=EVIL, policy=EVIL, label=label(), annotators=2 / 3),),
-        command="rlaif-run task=harmless_dialogue",
-        provenance={"sft": "3f9a77c2b1d0", "note": EVIL},
-        stage_seconds={"sft": 0.0, "labels": 71.5},
-        config="seed: 0  # " + EVIL,
+        run=RunInfo(
+            command="rlaif-run task=harmless_dialogue",
+            provenance={"sft": "3f9a77c2b1d0", "note": EVIL},
+            stage_seconds={"sft": 0.0, "labels": 71.5},
+            config="seed: 0  # " + EVIL,
+        ),
     )
 
 
-class Page(HTMLParser):
+class ParsedPage(HTMLParser):
     """Tags, attributes and ids of a page."""
 
     def __init__(self, text: str) -> None:
@@ -103,9 +124,9 @@ class Page(HTMLParser):
             self._open = ""
 
 
-def test_page_is_self_contained(report: ReportInput) -> None:
+def test_page_is_self_contained(report: Page) -> None:
     text = render_html(report)
-    page = Page(text)
+    page = ParsedPage(text)
     assert all(link.startswith("#") for link in page.links) and page.links
     assert not re.search(r"https?:|//\w|@import|javascript:", text)
     assert re.findall(r"url\((?!#)", text) == []
@@ -115,15 +136,15 @@ def test_page_is_self_contained(report: ReportInput) -> None:
     assert {link[1:] for link in page.links} <= set(page.ids)
 
 
-def test_text_of_models_is_escaped(report: ReportInput) -> None:
+def test_text_of_models_is_escaped(report: Page) -> None:
     text = render_html(report)
     assert "<script" not in text and "alert(&#39;x&#39;)" in text
     assert "{{ 7 * 7 }}" in text, "text is data, never a template"
 
 
-def test_failed_checks_stand_first_and_both_orders_are_shown(report: ReportInput) -> None:
+def test_failed_checks_stand_first_and_both_orders_are_shown(report: Page) -> None:
     text = render_html(report)
-    headings = Page(text).headings
+    headings = ParsedPage(text).headings
     assert headings[0] == "Failed checks"
     assert headings.index("Win rates") < headings.index("Figures") < headings.index("Provenance")
     assert "<dd>0.88</dd>" in text and "<dd>0.62</dd>" in text and "<dd>0.75</dd>" in text
@@ -146,9 +167,17 @@ def test_a_probe_has_a_row_for_each_attack_and_marks_what_failed() -> None:
         ),
         p_first=0.25,
     )
-    checks = tuple(probe_checks(probed, 0.1))
+    sections = (attack_table(probed), LabelSamples(labels=(lost,)))
     text = render_html(
-        ReportInput(kind="probe", title="probe", task="dialogue", figures=probed, checks=checks, preferences=(lost,))
+        Page(
+            kind="probe",
+            title="probe",
+            task="dialogue",
+            verdict="",
+            figures=probed,
+            checks=tuple(probe_checks(probed, 0.1)),
+            sections=sections,
+        )
     )
     table = text[text.index("<h2>Attacks</h2>") : text.index("<h2>Figures</h2>")]
     rows = [re.sub(r"<[^>]+>|\s+", " ", row).split() for row in re.findall(r"<tr>.*?</tr>", table, re.DOTALL)]
@@ -162,15 +191,43 @@ def test_a_probe_has_a_row_for_each_attack_and_marks_what_failed() -> None:
 
 
 def test_an_empty_report_has_no_empty_sections() -> None:
-    text = render_html(ReportInput(title="SFT only", task="dialogue", figures=()))
+    empty = (Curves(points=()), PFirstHistogram(p_first=()), LabelSamples(labels=()), SideBySide(rows=()))
+    page = Page(title="SFT only", task="dialogue", verdict=policy_verdict([], "dialogue"), sections=empty)
+    text = render_html(page)
     assert "<section>" not in text and "no win rate was measured" in text
 
 
-def test_written_twice_is_the_same_bytes(report: ReportInput, tmp_path: Path) -> None:
+def test_sections_of_one_type_stand_together_in_the_order_given_and_their_ids_differ() -> None:
+    """Rounds of training hand over several curves; the order of other types among them does not matter."""
+    points = tuple(CurvePoint(step=step, reward=float(step)) for step in range(3))
+    bins = (ReliabilityBin(predicted=0.2, observed=0.3, count=4),)
+    diagram = ReliabilityDiagram(title="Labeler", judged_by="people", bins=bins)
+    sections = (
+        Curves(points=points, title="Round 1"),
+        diagram,
+        PFirstHistogram(p_first=(0.2,), title="Labels 1"),
+        Curves(points=points, title="Round 2"),
+        diagram,
+        PFirstHistogram(p_first=(0.2,), title="Labels 2"),
+    )
+    parsed = ParsedPage(render_html(Page(title="rounds", task="dialogue", verdict="", sections=sections)))
+    assert parsed.headings == ["Labels and calibration", "Round 1", "Round 2"]
+    assert len(set(parsed.ids)) == len(parsed.ids) and parsed.tags.count("svg") == 6
+
+
+def test_plain_sections_are_shown_as_data() -> None:
+    table = Table(title="Filtered", columns=("reason", "pairs"), rows=((EVIL, "3"),), hint="Pairs left out.")
+    page = Page(title="t", task="dialogue", verdict="", sections=(table, Text(title="Note", text=f"One.\n\n{EVIL}")))
+    text = render_html(page)
+    assert ParsedPage(text).headings == ["Filtered", "Note"]
+    assert "<script" not in text and text.count("alert(&#39;x&#39;)") == 2 and text.count("<p>") == 2
+
+
+def test_written_twice_is_the_same_bytes(report: Page, tmp_path: Path) -> None:
     contents = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        path = write_report(report, tmp_path / name)
+        path = write_page(report, tmp_path / name)
         assert sorted(file.name for file in path.parent.iterdir()) == ["report.html", "report.json"]
         contents.append((path.read_bytes(), (path.parent / "report.json").read_bytes()))
     assert contents[0] == contents[1]
@@ -195,10 +252,10 @@ def test_undefined_or_doubled_figures_are_refused() -> None:
         figures_json([Figure(name="policy/kl", value=1.0)] * 2)
 
 
-def test_unwritable_directory_is_a_clear_error(report: ReportInput, tmp_path: Path) -> None:
+def test_unwritable_directory_is_a_clear_error(report: Page, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError):
-        write_report(report, tmp_path / "file")
+        write_page(report, tmp_path / "file")
 
 
 def test_checks_read_intervals_and_limits() -> None:
@@ -218,6 +275,6 @@ def test_checks_read_intervals_and_limits() -> None:
 )
 def test_verdict_in_words(value: float, low: float, high: float, words: str) -> None:
     figure = Figure(name="policy/win_rate_vs_sft", value=value, low=low, high=high, n=1200, note=SIMULATED)
-    sentence = verdict([figure], "harmless_dialogue")
+    sentence = policy_verdict([figure], "harmless_dialogue")
     assert sentence.startswith(f"In harmless dialogue the policy is {words} the SFT policy")
     assert sentence.endswith("1,200 prompts), judged by simulated annotators.")

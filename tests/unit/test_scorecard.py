@@ -14,13 +14,13 @@ import pytest
 from scipy import stats
 
 from rlaif.evaluation.alignment import position_estimate
+from rlaif.evaluation.cost import LabelCost, cost_figures
 from rlaif.evaluation.scorecard import (
-    Asked,
     confident_mistakes,
-    cost_figures,
     scorecard_figures,
     scorecard_verdict,
 )
+from rlaif.labeling.cost import LabelCost
 from rlaif.types import Comparison, Completion, Figure, Judgment, Preference, Prompt
 
 JUDGE = "planted people"
@@ -254,7 +254,9 @@ def test_cost_per_label_against_the_paper() -> None:
     """830 tokens read and 61 written at 0.03 and 0.06 $ per 1,000, twice, are 0.057 $ a label (appendix L)."""
     world = draw(0)
     labels = [in_both_orders(c, 0.9, 0.2) for c in world.comparisons[:10]]
-    figures = named(cost_figures(labels, Asked(seconds_per_label=0.4, usd_per_label=2 * (0.83 * 0.03 + 0.061 * 0.06))))
+    figures = named(
+        cost_figures(labels, LabelCost(seconds_per_label=0.4, usd_per_label=2 * (0.83 * 0.03 + 0.061 * 0.06)))
+    )
     assert figures["cost/prompt_tokens_per_label"].value == 202.0
     assert figures["cost/reply_tokens_per_label"].value == 22.0
     assert figures["cost/seconds_per_1000_labels"].value == pytest.approx(400.0)
@@ -264,7 +266,7 @@ def test_cost_per_label_against_the_paper() -> None:
 
 def test_nothing_that_was_not_measured_has_a_cost() -> None:
     world = draw(0)
-    names = {figure.name for figure in cost_figures(one_more_person(world), Asked())}
+    names = {figure.name for figure in cost_figures(one_more_person(world), LabelCost())}
     assert names == {"cost/human_usd_per_1000_labels"}
 
 

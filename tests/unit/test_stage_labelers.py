@@ -11,22 +11,21 @@ from omegaconf import OmegaConf
 
 from rlaif.config.check import compose
 from rlaif.errors import ConfigError, GateStopped
-from rlaif.labelers.file import HumanLabeler
 from rlaif.labelers.panel import PanelLabeler
+from rlaif.labelers.people import HumanLabeler, num_raters_used
+from rlaif.labeling.learning import LEARNED, prepare
 from rlaif.stages.context import Context
 from rlaif.stages.labelers import (
-    LEARNED,
     asks_own_model,
     build_labeler,
     labeler_options,
-    prepare,
-    raters_among,
+    people_of,
     with_own_model,
 )
 from rlaif.stages.run import STAGES
 from rlaif.types import Comparison, Completion, Preference
 
-HUMAN_MEMBER = "+labeler.labelers.people={_target_: rlaif.labelers.file.HumanLabeler, rater: 2}"
+HUMAN_MEMBER = "+labeler.labelers.people={_target_: rlaif.labelers.people.HumanLabeler, rater: 2}"
 OWN_MEMBER = ("+labeler@labeler.labelers.own=pairwise", "labeler.labelers.own.engine.model=stage:sft")
 
 
@@ -46,13 +45,13 @@ def test_people_on_a_panel_answer_like_people_alone(tmp_path: Path) -> None:
     made = context(tmp_path, HUMAN_MEMBER)
     labeler = build_labeler(made, made.cfg.labeler)
     assert isinstance(labeler, PanelLabeler)
-    alone = HumanLabeler(rater=2).bind(made.data.preferences, made.data.annotators)
+    alone = HumanLabeler(rater=2).bind(people_of(made))
     plan = pairs(made)
     found = [label.p_first for label in labeler.labelers["people"].label(plan)]
     assert None not in found
     assert found == [label.p_first for label in alone.label(plan)]
     assert "simulated annotators" in labeler.source
-    assert raters_among(labeler) == 3
+    assert num_raters_used(labeler) == 3
     assert "people" in labeler_options(made) and "people" not in labeler_options(context(tmp_path))
 
 
@@ -116,9 +115,9 @@ def test_what_is_learned_is_learned_once_and_survives_a_start(tmp_path: Path) ->
     made, member = context(tmp_path), Agrees()
     panel = PanelLabeler({"agrees": member}, weights="learned", num_known=5)
     checked: list[str] = []
-    first = prepare(made, panel, pairs(made), tmp_path / "batches", lambda: checked.append("budget"))
+    first = prepare(panel, pairs(made), people_of(made), tmp_path / "batches", lambda: checked.append("budget"))
     assert member.num_asked == 5 and checked == ["budget"]
-    second = prepare(made, panel, pairs(made), tmp_path / "batches", lambda: checked.append("budget"))
+    second = prepare(panel, pairs(made), people_of(made), tmp_path / "batches", lambda: checked.append("budget"))
     assert member.num_asked == 5 and checked == ["budget"]
     assert first.identity == second.identity != panel.identity
     kept = json.loads((tmp_path / "batches" / LEARNED).read_text())
@@ -132,5 +131,5 @@ def test_nothing_is_asked_to_learn_when_the_budget_is_spent(tmp_path: Path) -> N
     made, member = context(tmp_path), Agrees()
     panel = PanelLabeler({"agrees": member}, weights="learned")
     with pytest.raises(GateStopped, match="budget"):
-        prepare(made, panel, pairs(made), tmp_path / "batches", spent)
+        prepare(panel, pairs(made), people_of(made), tmp_path / "batches", spent)
     assert member.num_asked == 0 and not (tmp_path / "batches" / LEARNED).exists()

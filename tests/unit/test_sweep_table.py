@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from rlaif.cli.sweeps import NO_RESULT, RememberSweep, read_jobs, show_tables
+from rlaif.evaluation.catalogue import sweep_columns
 from rlaif.reporting.page import figures_json
 from rlaif.reporting.tables import (
-    SCORECARD_COLUMNS,
     Job,
     csv_text,
     markdown,
@@ -22,6 +22,8 @@ from rlaif.reporting.tables import (
     write_tables,
 )
 from rlaif.types import Figure
+
+SCORECARD_COLUMNS = sweep_columns("scorecards")
 
 PAIRWISE = Job(
     overrides=("pipeline=scorecard", "labeler=pairwise", "seed=0"),
@@ -70,6 +72,16 @@ def test_the_terminal_table_fits_80_columns_and_names_failures() -> None:
     assert "70.0 % (65.0–75.0)" in text and "failed" in text and "labeler=pairwise" in text
     assert "ECE" not in text  # no job has it
     assert max(len(line) for line in text.splitlines()) <= 80
+
+
+@pytest.mark.parametrize("width", [40, 60])
+def test_a_narrow_terminal_keeps_the_names_of_the_jobs(width: int) -> None:
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(terminal_table(JOBS, SCORECARD_COLUMNS, width))
+    text = console.export_text()
+    assert "labeler=pairwise" in text and "70.0 % (65.0–75.0)" in text
+    assert ("20.0 %" in text) == (width == 60)
+    assert max(len(line) for line in text.splitlines()) <= width
 
 
 def job_directory(sweep: Path, number: int, overrides: list[str]) -> Path:

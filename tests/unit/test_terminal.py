@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from rlaif.reporting.checks import run_checks
-from rlaif.reporting.terminal import RunDisplay
+from rlaif.evaluation.catalogue import run_checks
+from rlaif.evaluation.probe import attack_table
+from rlaif.reporting.terminal import RunDisplay, cross_table
 from rlaif.types import Figure
 
 SIMULATED = "simulated annotators"
@@ -69,6 +70,45 @@ def test_summary_is_one_table_within_80_columns_and_the_path_last() -> None:
     assert any(line.startswith("✗ length-controlled win rate") for line in lines)
     assert any(line.startswith("✗ not shown: the policy beats SFT at equal length") for line in lines)
     assert "+20.0 pp +10.0 … +30.0" in text and "5:00" not in text
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (120, ["value", "95 % interval", "n", "judged by"]),
+        (80, ["value", "95 % interval", "n", "judged by"]),
+        (60, ["value", "95 % interval", "n"]),
+        (40, ["value", "95 % interval"]),
+        (26, ["value"]),
+    ],
+)
+def test_names_stay_on_a_narrow_terminal_and_other_columns_go_first(width: int, shown: list[str]) -> None:
+    file = io.StringIO()
+    RunDisplay(Console(file=file, width=width, highlight=False)).summary(FIGURES, run_checks(FIGURES))
+    lines = file.getvalue().splitlines()
+    table = lines[1 : lines.index("", 1)]
+    assert max(map(len, table)) <= width
+    assert [word for word in ("value", "95 % interval", "n", "judged by") if f" {word}" in table[0]] == shown
+    words = " ".join(" ".join(table).split())
+    for value in ("71.0 %", "66.0 %", "60.0 %", "+20.0 pp", "6.25 nats", "0.0 %"):
+        assert value in words, "no value is cut"
+    for label in ("win rate vs SFT", "length-controlled win rate", "harmless rate minus SFT's", "missing labels"):
+        for word in label.split():
+            assert word[:14] in words, f"{word} of {label!r} is cut at {width} columns"
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_a_cross_table_keeps_its_rows_names(width: int) -> None:
+    figures = [
+        Figure(name=f"probe/{kind}/fake_verdict_2", value=0.25, n=30)
+        for kind in ("flip_rate", "win_rate_vs_good", "win_rate_vs_worse", "missing_rate")
+    ]
+    file = io.StringIO()
+    Console(file=file, width=width).print(cross_table(attack_table(figures), width=width))
+    lines = file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    assert "fake_verdict_2" in lines[-1] and "25.0 %" in lines[-1]
+    assert lines[-1].count("25.0 %") == (4 if width >= 60 else 2)
 
 
 def test_a_stage_that_fails_says_so_and_raises() -> None:

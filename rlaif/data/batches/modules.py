@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from math import ceil
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from lightning import LightningDataModule
 from transformers import PreTrainedTokenizerBase
@@ -31,6 +32,22 @@ ExampleT = TypeVar("ExampleT", bound=TokenExample | PairExample)
 BatchT = TypeVar("BatchT", bound=TokenBatch | PairBatch)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batching:
+    """How examples become batches."""
+
+    batch_size: int
+    """Examples per batch over all devices (``sft.batch_size``, ``reward_model.batch_size``)."""
+    max_length: int
+    """Tokens of prompt and response together; a longer prompt is cut from the left."""
+    epochs: float = 1.0
+    """Length of the training in passes over the training part."""
+    num_batches: int | None = None
+    """Length of the training in batches; None takes ``epochs``."""
+    validation_fraction: float = 0.05
+    """Share of the prompts that is held out."""
+
+
 class SplitDataModule(LightningDataModule, Generic[ExampleT, BatchT]):
     """Training batches that resume, and a validation part split off by prompt.
 
@@ -39,12 +56,9 @@ class SplitDataModule(LightningDataModule, Generic[ExampleT, BatchT]):
     Args:
         tokenized: The examples.
         collate: Makes a batch of examples.
+        batching: Batch size, length of the training and validation part.
         name: Of the config group, whose shuffle this is.
-        batch_size: Examples per batch over all devices (``sft.batch_size``, ``reward_model.batch_size``).
         seed: The run's seed.
-        epochs: Length of the training in passes over the training part.
-        num_batches: Length of the training in batches; None takes ``epochs``.
-        validation_fraction: Share of the prompts that is held out.
     """
 
     def __init__(
@@ -52,23 +66,22 @@ class SplitDataModule(LightningDataModule, Generic[ExampleT, BatchT]):
         tokenized: Tokenized[ExampleT],
         collate: Callable[[Sequence[ExampleT]], BatchT],
         *,
+        batching: Batching,
         name: str,
-        batch_size: int,
         seed: int,
-        epochs: float = 1.0,
-        num_batches: int | None = None,
-        validation_fraction: float = 0.05,
     ) -> None:
         super().__init__()
         self.tokenized = tokenized
         self.collate = collate
-        self.batch_size = batch_size
-        held_out = [is_held_out(e.prompt_id, validation_fraction, "validation") for e in tokenized.examples]
+        self.batch_size = batching.batch_size
+        fraction = batching.validation_fraction
+        held_out = [is_held_out(e.prompt_id, fraction, "validation") for e in tokenized.examples]
         self.train_examples = [e for e, out in zip(tokenized.examples, held_out, strict=True) if not out]
         self.validation_examples = [e for e, out in zip(tokenized.examples, held_out, strict=True) if out]
         lengths = tuple(example.length for example in self.train_examples)
-        self.plan = BatchPlan(lengths=lengths, batch_size=batch_size, seed=seed, name=name)
-        self.num_batches = num_batches or max(1, ceil(epochs * self.plan.batches_per_epoch - 1e-9))
+        self.plan = BatchPlan(lengths=lengths, batch_size=self.batch_size, seed=seed, name=name)
+        in_epochs = max(1, ceil(batching.epochs * self.plan.batches_per_epoch - 1e-9))
+        self.num_batches = batching.num_batches or in_epochs
 
     def train_dataloader(self) -> ResumableLoader[ExampleT, BatchT]:
         rank, world_size = self._place()
@@ -105,8 +118,8 @@ class SFTDataModule(SplitDataModule[TokenExample, TokenBatch]):
         demonstrations: What to imitate.
         task: Says what text a policy continues.
         tokenizer: The policy's.
-        max_length: Tokens of prompt and response together.
-        batching: ``batch_size`` to ``validation_fraction``, as of every data module.
+        batching: Batch size, longest example, length of the training and validation part.
+        seed: The run's seed.
     """
 
     def __init__(
@@ -115,14 +128,15 @@ class SFTDataModule(SplitDataModule[TokenExample, TokenBatch]):
         *,
         task: Task,
         tokenizer: PreTrainedTokenizerBase,
-        max_length: int,
-        **batching: Any,
+        batching: Batching,
+        seed: int,
     ) -> None:
         super().__init__(
-            sft_examples(demonstrations, task, tokenizer, max_length),
+            sft_examples(demonstrations, task, tokenizer, batching.max_length),
             partial(collate_tokens, pad_id=pad_id(tokenizer)),
+            batching=batching,
             name="sft",
-            **batching,
+            seed=seed,
         )
 
 
@@ -133,8 +147,8 @@ class PreferenceDataModule(SplitDataModule[PairExample, PairBatch]):
         preferences: Soft labels.
         task: Says what text a policy continues.
         tokenizer: The reward model's.
-        max_length: Tokens of prompt and longer candidate together.
-        batching: ``batch_size`` to ``validation_fraction``, as of every data module.
+        batching: Batch size, longest example (prompt and longer candidate), length of the training and validation part.
+        seed: The run's seed.
     """
 
     def __init__(
@@ -143,12 +157,13 @@ class PreferenceDataModule(SplitDataModule[PairExample, PairBatch]):
         *,
         task: Task,
         tokenizer: PreTrainedTokenizerBase,
-        max_length: int,
-        **batching: Any,
+        batching: Batching,
+        seed: int,
     ) -> None:
         super().__init__(
-            pair_examples(preferences, task, tokenizer, max_length),
+            pair_examples(preferences, task, tokenizer, batching.max_length),
             partial(collate_pairs, pad_id=pad_id(tokenizer)),
+            batching=batching,
             name="reward_model",
-            **batching,
+            seed=seed,
         )

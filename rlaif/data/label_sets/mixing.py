@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from rlaif.data.formats.pair_files import PairFile
 from rlaif.data.held_out import conversation_start
@@ -12,6 +14,9 @@ from rlaif.data.repeated import PairKey
 from rlaif.errors import ConfigError
 from rlaif.tasks.base import Task
 from rlaif.types import ASSISTANT_TURN, HUMAN_TURN, Preference, Prompt, content_id
+
+_KEYS = ("path", "source", "weight", "format", "columns", "preference", "confidences")
+_NEEDED = ("path", "source")
 
 
 def mix_labels(parts: Sequence[tuple[Sequence[Preference], float]]) -> tuple[list[Preference], int]:
@@ -43,6 +48,98 @@ def mix_labels(parts: Sequence[tuple[Sequence[Preference], float]]) -> tuple[lis
             if key not in mixed or (mixed[key].p_first is None and label.p_first is not None):
                 mixed[key] = replace(label, weight=label.weight * weight)
     return list(mixed.values()), num_rows - len(mixed)
+
+
+class MixSettings:
+    """The options ``label.mix`` and ``label.weight``: what a reward model learns from besides a run's own labels.
+
+    Args:
+        files: By name what :class:`MixFile` takes, with ``path`` and ``source`` at least; None mixes nothing.
+        weight: What the weights of the run's own labels are multiplied by, a finite number from 0.
+
+    Raises:
+        ConfigError: With every problem of every entry.
+    """
+
+    def __init__(self, files: Mapping[str, Mapping[str, object]] | None = None, *, weight: float = 1.0) -> None:
+        if files is not None and not isinstance(files, Mapping):
+            raise ConfigError(f"label.mix={files}: must be null or {{name: {{path: …, source: …}}}}")
+        problems: list[str] = []
+        self.files: list[MixFile] = []
+        for name, options in (files or {}).items():
+            try:
+                self.files.append(_mix_file(str(name), options))
+            except ConfigError as error:
+                problems += error.problems
+        try:
+            check_weight("label.weight", weight)
+        except ConfigError as error:
+            problems += error.problems
+        if problems:
+            raise ConfigError(problems)
+        self.weight = float(weight)
+
+    @property
+    def changes_nothing(self) -> bool:
+        """True where the run's own labels are taken as they are."""
+        return not self.files and self.weight == 1.0
+
+    @property
+    def identity(self) -> str:
+        """Hash of what the mixture depends on besides the run's own labels: contents of the files, and weights.
+
+        Raises:
+            DataError: A file cannot be read.
+        """
+        files = (part for file in self.files for part in (file.name, file.identity))
+        return "" if self.changes_nothing else content_id(repr(self.weight), *files)
+
+    def mixed(self, labels: list[Preference], task: Task, held_out: Iterable[Prompt]) -> MixedLabels:
+        """A run's labels and those of the files, with their weights.
+
+        Args:
+            labels: The run's own.
+            task: What the texts of the files are.
+            held_out: Prompts of the evaluation, whose pairs are left out of the files.
+
+        Raises:
+            DataError: A file cannot be read.
+        """
+        if self.changes_nothing:
+            return MixedLabels(labels=labels)
+        prompts = list(held_out)
+        read = [file.read(task, prompts) for file in self.files]
+        weights = [self.weight, *(file.weight for file in self.files)]
+        mixed, num_repeated = mix_labels(list(zip([labels, *(kept for kept, _ in read)], weights, strict=True)))
+        return MixedLabels(
+            labels=mixed, num_held_out=sum(num for _, num in read), num_repeated=num_repeated, mixed=True
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedLabels:
+    """What a reward model learns from."""
+
+    labels: list[Preference]
+    num_held_out: int = 0
+    """Pairs of the files that were left out, as they are of held-out prompts."""
+    num_repeated: int = 0
+    """Rows that were left out, as the same source had labeled the pair before."""
+    mixed: bool = False
+    """False where these are the run's own labels as they are."""
+
+    def account(self) -> dict[str, object]:
+        """Labels and weights by source, as plain values; empty where nothing was mixed."""
+        if not self.mixed:
+            return {}
+        present = [label for label in self.labels if label.p_first is not None]
+        sources = sorted({label.source for label in self.labels})
+        return {
+            "labels": dict(Counter(label.source for label in present)),
+            "weight": {name: sum(label.weight for label in present if label.source == name) for name in sources},
+            "held_out": self.num_held_out,
+            "repeated": self.num_repeated,
+        }
 
 
 class MixFile:
@@ -109,6 +206,27 @@ class MixFile:
         labels = preferences_of(table, task, self.source)
         kept = [label for label in labels if marks.isdisjoint(_marks(label.comparison.prompt.text))]
         return kept, len(labels) - len(kept)
+
+
+def _mix_file(name: str, options: object) -> MixFile:
+    """One entry of ``label.mix``.
+
+    Raises:
+        ConfigError: With every problem of the entry.
+    """
+    option = f"label.mix.{name}"
+    if not isinstance(options, Mapping):
+        raise ConfigError(f"{option}={options}: must be a dictionary with {', '.join(_NEEDED)}")
+    problems = [f"{option}.{key}: there is no such key; {_hint(str(key))}" for key in options if str(key) not in _KEYS]
+    problems += [f"{option}.{key}: needs a value" for key in _NEEDED if not options.get(key)]
+    if problems:
+        raise ConfigError(problems)
+    return MixFile(name, **options)
+
+
+def _hint(key: str) -> str:
+    near = difflib.get_close_matches(key, _KEYS, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(_KEYS)}"
 
 
 def check_weight(option: str, weight: float) -> None:

@@ -27,6 +27,7 @@ from rlaif.engines.openai.scores import (
     walk_options,
 )
 from rlaif.engines.openai.votes import read_vote, vote_logprobs
+from rlaif.runtime import Runtime
 from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt, content_id
 
 Scoring = Literal["top_logprobs", "echo", "votes"]
@@ -93,7 +94,7 @@ class OpenAIEngine:
         self,
         model: str,
         *,
-        url: str = "http://localhost:8000/v1",
+        url: Runtime[str] = "http://localhost:8000/v1",
         api: Api = "completions",
         system: str | None = None,
         tokenizer: str | None = None,
@@ -104,23 +105,23 @@ class OpenAIEngine:
         vote_temperature: float = 1.0,
         vote_seed: int = 0,
         max_vote_tokens: int = 16,
-        key_env: str | None = None,
+        key_env: Runtime[str | None] = None,
         revision: str | None = None,
         accept_model: str | None = None,
         extra: dict[str, Any] | None = None,
         supports_top_k: bool = True,
         token_limit_key: TokenLimitKey = "max_tokens",
-        max_concurrency: int = 8,
-        requests_per_minute: float | None = None,
-        tokens_per_minute: float | None = None,
-        connect_timeout_s: float = 10.0,
-        read_timeout_s: float = 120.0,
-        total_timeout_s: float = 300.0,
-        max_retries: int = 6,
-        first_backoff_s: float = 0.5,
-        max_backoff_s: float = 60.0,
-        break_after: int = 10,
-        max_response_bytes: int = 4_000_000,
+        max_concurrency: Runtime[int] = 8,
+        requests_per_minute: Runtime[float | None] = None,
+        tokens_per_minute: Runtime[float | None] = None,
+        connect_timeout_s: Runtime[float] = 10.0,
+        read_timeout_s: Runtime[float] = 120.0,
+        total_timeout_s: Runtime[float] = 300.0,
+        max_retries: Runtime[int] = 6,
+        first_backoff_s: Runtime[float] = 0.5,
+        max_backoff_s: Runtime[float] = 60.0,
+        break_after: Runtime[int] = 10,
+        max_response_bytes: Runtime[int] = 4_000_000,
     ) -> None:
         check_options(locals())
         self.asking = Asking(

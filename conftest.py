@@ -1,0 +1,43 @@
+"""Every test, doctests included, fails when our own lines make a library say that something is deprecated."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+LIBRARIES = (
+    "transformers",
+    "huggingface_hub",
+    "lightning",
+    "lightning.pytorch",
+    "lightning.fabric",
+    "torch",
+    "datasets",
+)
+"""Loggers that do not pass their records on; warnings that are raised are errors by ``filterwarnings``."""
+
+
+class _Deprecations(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if "deprecat" in message.lower():
+            self.lines.append(f"{record.name}: {message}")
+
+
+@pytest.fixture(autouse=True)
+def no_logged_deprecations() -> Iterator[None]:
+    """Fails the test in which a library logs a deprecation. transformers logs each of them once per process."""
+    handler = _Deprecations()
+    loggers = [logging.getLogger(name) for name in LIBRARIES]
+    for logger in loggers:
+        logger.addHandler(handler)
+    yield
+    for logger in loggers:
+        logger.removeHandler(handler)
+    assert not handler.lines, "\n".join(handler.lines)

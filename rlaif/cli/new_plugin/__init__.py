@@ -1,0 +1,1 @@
+"""Packages to start a plugin from: ``rlaif-plugins new KIND NAME``."""

@@ -1,0 +1,113 @@
+"""``rlaif-runs``: what runs have left in the store."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from rlaif.artifacts import Store
+from rlaif.artifacts.partials import Partial, remove, unfinished
+from rlaif.cli.messages import report_error
+from rlaif.cli.pipes import ignore_closed_pipes
+from rlaif.cli.threads import let_waiting_threads_sleep
+from rlaif.config.paths import conf_dir
+from rlaif.errors import ConfigError, RlaifError
+from rlaif.reporting.catalog import format_seconds
+
+COMMAND = "rlaif-runs"
+
+
+def main(words: Sequence[str] | None = None) -> NoReturn:
+    """Entry point of the console command.
+
+    Args:
+        words: What follows the command's name; None takes those of the command line.
+    """
+    let_waiting_threads_sleep()
+    ignore_closed_pipes()
+    arguments = _parser().parse_args(words)
+    try:
+        arguments.run(arguments)
+    except (RlaifError, OSError, KeyboardInterrupt) as error:
+        code = report_error(COMMAND, error)
+        if code is None:
+            raise
+        sys.exit(code)
+    sys.exit(0)
+
+
+def clean(arguments: argparse.Namespace) -> None:
+    """List what unfinished builds left in a store, and remove it after a question.
+
+    Finished results, the label cache and whatever a process is building stay.
+
+    Raises:
+        ConfigError: There is no such store.
+    """
+    store = Store(arguments.store)
+    if not store.root.is_dir():
+        raise ConfigError(f"--store={arguments.store}: there is no such directory")
+    found = unfinished(store)
+    console = Console(highlight=False)
+    if not found:
+        console.print(f"{store.root}: nothing unfinished", soft_wrap=True)
+        return
+    console.print(_table(found, store.root))
+    console.print("The same run, started again, would go on from what is listed; labels are kept in the label cache.")
+    if arguments.dry_run or not (arguments.yes or _agreed()):
+        console.print("nothing removed")
+        return
+    removed = [partial for partial in found if remove(store, partial)]
+    console.print(f"removed {len(removed)} of {len(found)}, {decimal(sum(item.size_bytes for item in removed))}")
+
+
+def _table(found: Sequence[Partial], root: Path) -> Table:
+    table = Table(title=f"unfinished in {root}", title_justify="left")
+    for heading in ("stage", "fingerprint", "size", "last written"):
+        table.add_column(heading, overflow="fold")
+    for partial in found:
+        stage, _, fingerprint = partial.artefact.rpartition("-")
+        table.add_row(stage, fingerprint, decimal(partial.size_bytes), _age(time.time() - partial.written_at))
+    return table
+
+
+def _age(seconds: float) -> str:
+    days = int(seconds // 86_400)
+    return f"{days} days ago" if days > 1 else f"{format_seconds(max(0.0, seconds))} ago"
+
+
+def _agreed() -> bool:
+    try:
+        return input("Remove them? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        print(f"\nnobody to ask; {COMMAND} clean --yes removes without a question")
+        return False
+
+
+def _default_store() -> str:
+    """``store.dir`` as ``rlaif-run`` takes it: from ``RLAIF_STORE``, or below the current directory."""
+    return str(OmegaConf.select(OmegaConf.load(conf_dir() / "config.yaml"), "store.dir"))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=COMMAND, description="What runs have left in the store.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    cleaned = commands.add_parser("clean", help="list and remove what unfinished stages left in the store")
+    cleaned.set_defaults(run=clean)
+    cleaned.add_argument("--store", default=_default_store(), help="store.dir (default: %(default)s)")
+    cleaned.add_argument("--dry-run", action="store_true", help="list, remove nothing")
+    cleaned.add_argument("--yes", action="store_true", help="remove without a question")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""The constructor arguments of a stage, as YAML writes them: its file ``stage/NAME.yaml``, or its signature."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from rlaif import registry
+from rlaif.config.paths import conf_dir, plugin_conf_dir
+from rlaif.signatures import NOT_LITERAL, SignatureError, read_signature
+from rlaif.errors import PluginError
+
+
+def stage_option(component: registry.Component, nodes: Sequence[str]) -> dict[str, Any]:
+    """What a stage's constructor gets, with interpolations of the composed configuration.
+
+    Args:
+        component: A component of the group ``rlaif.stages``.
+        nodes: Names of the top-level nodes of the composed configuration.
+
+    Returns:
+        ``_target_`` and a value for each key of ``conf/stage/NAME.yaml``. Without such a file, a parameter that has the
+        name of a top-level node takes that node, and others take their default.
+
+    Raises:
+        PluginError: The stage's source cannot be read.
+    """
+    if (file := _yaml_of(component)) is not None:
+        container = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+        assert isinstance(container, dict)
+        return {str(key): value for key, value in container.items()}
+    try:
+        signature = read_signature(component.dotted_target)
+    except (SignatureError, SyntaxError) as error:
+        raise PluginError(
+            f"pipeline.stages: {component.name}: {component.package} {component.version} is broken: {error}; fix or "
+            f"uninstall it (pip uninstall {component.package})"
+        ) from error
+    node: dict[str, Any] = {"_target_": component.dotted_target}
+    for parameter in signature.parameters.values():
+        if parameter.name in nodes:
+            node[parameter.name] = f"${{{parameter.name}}}"
+        elif parameter.required:
+            node[parameter.name] = "???"
+        elif parameter.default is not NOT_LITERAL:
+            node[parameter.name] = parameter.default
+    return node
+
+
+def _yaml_of(component: registry.Component) -> Path | None:
+    """``stage/NAME.yaml`` of ours, or of the package that declares the stage."""
+    directories = [conf_dir()] if component.package == registry.OWN_PACKAGE else []
+    directories += [
+        plugin_conf_dir(other)
+        for other in registry.components(registry.CONF_ENTRY_POINTS)
+        if other.package == component.package
+    ]
+    files = [directory / "stage" / f"{component.name}.yaml" for directory in directories]
+    return next((file for file in files if file.is_file()), None)

@@ -1,0 +1,63 @@
+"""What is wrong with the list of stages, and with plain values that stages take from the configuration."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from rlaif import registry
+from rlaif.config.stage_options import stage_option
+from rlaif.config.values import parameter_problem
+from rlaif.errors import ConfigError, PluginError
+from rlaif.pipeline.entries import parse_entries
+from rlaif.signatures import SignatureError, read_signature
+
+_WHOLE = re.compile(r"\$\{([\w.]+)\}")
+
+
+def stage_value_problems(cfg: DictConfig) -> list[str]:
+    """Everything wrong with the pipeline's list, and with the options that its stages take as plain values.
+
+    Constructors are read from source, nothing is imported. Components are checked where they stand.
+
+    Args:
+        cfg: The composed configuration, without the ``hydra`` node.
+    """
+    stages = OmegaConf.select(cfg, "pipeline.stages")
+    try:
+        entries = parse_entries(OmegaConf.to_container(stages) if isinstance(stages, ListConfig) else stages)
+    except ConfigError as error:
+        return error.problems
+    installed = {component.name: component for component in registry.components("rlaif.stages")}
+    names = [entry.stage for entry in entries if entry.stage in installed]  # others are told when the steps are made
+    nodes = [str(key) for key in cfg]
+    problems = [line for name in dict.fromkeys(names) for line in _problems(cfg, installed[name], nodes)]
+    return list(dict.fromkeys(problems))
+
+
+def _problems(cfg: DictConfig, component: registry.Component, nodes: list[str]) -> Iterator[str]:
+    try:
+        option = stage_option(component, nodes)
+        signature = read_signature(option["_target_"])
+    except (PluginError, SignatureError, SyntaxError) as error:
+        yield str(error)
+        return
+    for name, text in option.items():
+        found = _WHOLE.fullmatch(str(text))
+        parameter = signature.parameters.get(name)
+        if found is None or parameter is None:
+            continue
+        try:
+            value: Any = OmegaConf.select(cfg, found.group(1), throw_on_missing=True)
+        except OmegaConfBaseException:
+            continue  # told where it stands
+        if isinstance(value, DictConfig) and "_target_" in value:
+            continue
+        plain = OmegaConf.to_container(value) if isinstance(value, DictConfig | ListConfig) else value
+        problem = parameter_problem(found.group(1), plain, parameter, option["_target_"])
+        if problem is not None:
+            yield problem

@@ -1,0 +1,40 @@
+"""An engine that stands in front of another and hands everything on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rlaif.engines.base import Engine
+from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt
+
+
+class DelegatingEngine:
+    """Answers as another engine does; those in front of engines change what they need.
+
+    Args:
+        engine: The engine behind it.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @property
+    def identity(self) -> str:
+        """The engine's own: an answer does not depend on what stands in front of it."""
+        return self.engine.identity
+
+    def rendered(self, prompt: StructuredPrompt) -> bytes:
+        """As :meth:`rlaif.engines.base.Engine.rendered`."""
+        return self.engine.rendered(prompt)
+
+    def num_tokens(self, text: str) -> int:
+        """As :meth:`rlaif.engines.base.Engine.num_tokens`."""
+        return self.engine.num_tokens(text)
+
+    def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
+        """As :meth:`rlaif.engines.base.Engine.score`."""
+        return self.engine.score(prompts, options)
+
+    def generate(self, prompts: Sequence[StructuredPrompt], sampling: Sampling) -> list[Generation]:
+        """As :meth:`rlaif.engines.base.Engine.generate`."""
+        return self.engine.generate(prompts, sampling)

@@ -1,0 +1,115 @@
+"""Checks of figures: the statements that must hold before a report can be trusted, declared with the figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from rlaif.evaluation.formats import Unit, format_figure, format_value
+from rlaif.types import Figure
+
+LimitName = Literal["max_missing_rate", "max_position_bias", "min_alignment", "max_ece", "min_distinct_rate"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """The outcome of a check of one run."""
+
+    name: str
+    """The claim that is checked, in words."""
+    passed: bool
+    detail: str
+    """The numbers that the check compared."""
+    figure: str = ""
+    """Name of the figure that the check reads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckLimits:
+    """The limits of the checks, set by ``evaluation.limits``; rates in [0, 1]."""
+
+    max_missing_rate: float = 0.05
+    """Highest share of pairs without a label."""
+    max_position_bias: float = 0.4
+    """Highest share of pairs where both orders name the same slot."""
+    min_alignment: float = 0.6
+    """Lowest labeler alignment."""
+    max_ece: float = 0.15
+    """Highest calibration error of labeler and reward model."""
+    min_distinct_rate: float = 0.5
+    """Lowest share of distinct responses of the policy; below it the policy has collapsed."""
+
+
+class Rule(Protocol):
+    """A check as a figure declares it."""
+
+    @property
+    def order(self) -> int:
+        """Position among the checks of the figure's group, lowest first."""
+        ...
+
+    def check(self, figure: Figure, unit: Unit, limits: CheckLimits) -> Check | None:
+        """Check a figure; None where the figure does not hold what the rule needs."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AtMost:
+    """The value is at most a limit."""
+
+    claim: str
+    limit: LimitName | float
+    """Name of a field of :class:`CheckLimits`, or the limit itself in the figure's unit."""
+    order: int = 0
+
+    def check(self, figure: Figure, unit: Unit, limits: CheckLimits) -> Check:
+        limit = _value_of(self.limit, limits)
+        detail = f"{format_figure(figure, unit)}; the limit is {format_value(limit, unit)}"
+        return Check(name=self.claim, passed=figure.value <= limit, detail=detail, figure=figure.name)
+
+
+@dataclass(frozen=True, slots=True)
+class AtLeast:
+    """The value is at least a limit."""
+
+    claim: str
+    limit: LimitName | float
+    """As in :class:`AtMost`."""
+    order: int = 0
+
+    def check(self, figure: Figure, unit: Unit, limits: CheckLimits) -> Check:
+        limit = _value_of(self.limit, limits)
+        detail = f"{format_figure(figure, unit)}; at least {format_value(limit, unit)} is wanted"
+        return Check(name=self.claim, passed=figure.value >= limit, detail=detail, figure=figure.name)
+
+
+@dataclass(frozen=True, slots=True)
+class AboveChance:
+    """The whole interval of a rate lies above one half; a figure without an interval is not checked."""
+
+    claim: str
+    order: int = 0
+
+    def check(self, figure: Figure, unit: Unit, limits: CheckLimits) -> Check | None:
+        if figure.low is None:
+            return None
+        low, high = figure.low, figure.high if figure.high is not None else 1.0
+        relation = "lies above" if low > 0.5 else "lies below" if high < 0.5 else "contains"
+        detail = f"{format_figure(figure, unit)}; the interval {relation} 50 %"
+        return Check(name=self.claim, passed=low > 0.5, detail=detail, figure=figure.name)
+
+
+@dataclass(frozen=True, slots=True)
+class NotBelowZero:
+    """The interval of a difference does not lie below zero."""
+
+    claim: str
+    order: int = 0
+
+    def check(self, figure: Figure, unit: Unit, limits: CheckLimits) -> Check:
+        passed = figure.high is None or figure.high >= 0.0
+        return Check(name=self.claim, passed=passed, detail=format_figure(figure, unit), figure=figure.name)
+
+
+def _value_of(limit: LimitName | float, limits: CheckLimits) -> float:
+    return float(getattr(limits, limit)) if isinstance(limit, str) else limit

@@ -1,0 +1,155 @@
+"""Evaluators: from records (labels, verdicts, responses, scores) to figures and sections of a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rlaif.evaluation.alignment import (
+    alignment_figures,
+    calibration_figures,
+    label_figures,
+    p_first_from_scores,
+    reliability_diagram,
+)
+from rlaif.evaluation.harmless import harmless_figures
+from rlaif.evaluation.judges import HarmJudge, Judge
+from rlaif.evaluation.records import Findings
+from rlaif.evaluation.responses import kl_figures, response_figures
+from rlaif.evaluation.scorecard import scorecard_figures
+from rlaif.evaluation.votes import SIMULATED, Votes, label_votes
+from rlaif.evaluation.win_rate import BY_ANNOTATORS, length_controlled_figures, win_rate_figures
+from rlaif.metrics.processes import ONE_PROCESS, Processes
+from rlaif.types import Comparison, Completion, Figure, Preference, Prompt
+
+PEOPLE = ("human", SIMULATED)
+"""Sources of labels that are people's own, which are not compared with people's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluator:
+    """Settings of all evaluators.
+
+    With ``processes.merge`` every process gives its share of the records and gets the figures of all of them.
+    """
+
+    confidence: float = 0.95
+    """Coverage of the intervals."""
+    processes: Processes = ONE_PROCESS
+
+
+class LabelerEvaluator(Evaluator):
+    """How good labels are: missing ones and biases, and alignment and calibration against a judge."""
+
+    def evaluate(self, labels: Sequence[Preference], judge: Judge | None) -> Findings:
+        """Evaluate labels.
+
+        Args:
+            labels: In any order, missing ones included.
+            judge: Gives verdicts on the same pairs; None, and a judge without any verdict on them, leaves the figures
+                against a judge out, as do labels that people gave.
+        """
+        figures = label_figures(labels, confidence=self.confidence, processes=self.processes)
+        by_models = self.processes.total(sum(label.source not in PEOPLE for label in labels))
+        if judge is None or not by_models:
+            return Findings(tuple(figures))
+        comparisons, p_first = [label.comparison for label in labels], [label.p_first for label in labels]
+        votes = judge.votes(comparisons)
+        if not self.processes.total(sum(map(len, votes))):
+            return Findings(tuple(figures))
+        rows = (comparisons, p_first, votes, judge.name)
+        figures += alignment_figures(*rows, confidence=self.confidence, processes=self.processes)
+        figures += calibration_figures(*rows, confidence=self.confidence, processes=self.processes)
+        return Findings(tuple(figures), (reliability_diagram(*rows, processes=self.processes),))
+
+
+class RewardModelEvaluator(Evaluator):
+    """Accuracy and calibration of a reward model on held-out pairs that people labeled."""
+
+    def evaluate(
+        self, held_out: Sequence[Preference], first: Sequence[float], second: Sequence[float], judge: str
+    ) -> Findings:
+        """Evaluate the scores of both candidates.
+
+        Args:
+            held_out: People's labels of pairs that the reward model did not see.
+            first: The reward model's score of each pair's first candidate, in logits.
+            second: Its score of the second candidate.
+            judge: Name of the people, in words.
+        """
+        comparisons = [label.comparison for label in held_out]
+        rows = (comparisons, p_first_from_scores(first, second), label_votes(held_out), judge)
+        name, group = "reward_model/accuracy", "reward_model"
+        figures = alignment_figures(*rows, name=name, confidence=self.confidence, processes=self.processes)
+        figures += calibration_figures(*rows, group=group, confidence=self.confidence, processes=self.processes)
+        diagram = reliability_diagram(*rows, title="Reward model", processes=self.processes)
+        return Findings(tuple(figures), (diagram,))
+
+
+class PolicyEvaluator(Evaluator):
+    """Win rates of a policy, and what its responses look like."""
+
+    def win_rates(
+        self, pairs: Sequence[Comparison], judge: Judge, *, name: str = BY_ANNOTATORS, length_controlled: bool = False
+    ) -> list[Figure]:
+        """The win rate of the first candidates over the second.
+
+        Args:
+            pairs: The policy's response first.
+            judge: Gives the verdicts.
+            name: Of the figure.
+            length_controlled: Add ``<name>_length_controlled``.
+        """
+        rows = (pairs, judge.votes(pairs), judge.name)
+        figures = win_rate_figures(*rows, name=name, confidence=self.confidence, processes=self.processes)
+        if not length_controlled:
+            return figures
+        name = f"{name}_length_controlled"
+        return figures + length_controlled_figures(
+            *rows, name=name, confidence=self.confidence, processes=self.processes
+        )
+
+    def kl(self, prompts: Sequence[Prompt], kl: Sequence[float]) -> list[Figure]:
+        """``policy/kl`` from the KL of each response, in nats."""
+        return kl_figures(prompts, kl, confidence=self.confidence, processes=self.processes)
+
+    def responses(self, group: str, prompts: Sequence[Prompt], responses: Sequence[Completion]) -> list[Figure]:
+        """Distinct rate and mean length of the responses of ``policy`` or ``sft``."""
+        texts = [response.trimmed for response in responses]
+        return response_figures(group, prompts, texts, confidence=self.confidence, processes=self.processes)
+
+
+class HarmlessEvaluator(Evaluator):
+    """Harmless rates of both policies and their difference."""
+
+    def evaluate(
+        self, prompts: Sequence[Prompt], policy: Sequence[Completion], sft: Sequence[Completion], judge: HarmJudge
+    ) -> list[Figure]:
+        """Evaluate the responses of both policies to the same prompts."""
+        votes = [judge.harmless(prompts, [response.trimmed for response in side]) for side in (policy, sft)]
+        return harmless_figures(
+            prompts, votes[0], votes[1], judge.name, confidence=self.confidence, processes=self.processes
+        )
+
+
+class ScorecardEvaluator(Evaluator):
+    """Every figure of a labeler on pairs that people judged; it runs in one process."""
+
+    def evaluate(
+        self,
+        labels: Sequence[Preference],
+        votes: Votes,
+        judge: str,
+        again: Sequence[Preference] | None = None,
+    ) -> Findings:
+        """Evaluate labels against people.
+
+        Args:
+            labels: The labeler's, missing ones included.
+            votes: People's verdicts on the same pairs.
+            judge: Name of the people, in words.
+            again: The same pairs labeled with another seed, for a labeler that draws; None compares its two orders.
+        """
+        figures = scorecard_figures(labels, votes, judge, again=again, confidence=self.confidence)
+        comparisons, p_first = [label.comparison for label in labels], [label.p_first for label in labels]
+        return Findings(tuple(figures), (reliability_diagram(comparisons, p_first, votes, judge),))

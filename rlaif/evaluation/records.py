@@ -1,0 +1,164 @@
+"""The pieces of a page as records: a stage hands them over, and the page places and draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from rlaif.evaluation.figures import RatePlot
+from rlaif.types import Figure, Preference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """One RL step; None where nothing was measured."""
+
+    step: int
+    reward: float | None = None
+    """Mean reward-model score of the step's responses, without the KL term."""
+    kl: float | None = None
+    """Mean KL from the SFT policy, nats per response."""
+    length: float | None = None
+    """Mean length of the step's responses, in tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curves:
+    """Reward, KL and length over the steps of RL."""
+
+    points: tuple[CurvePoint, ...]
+    title: str = "Reinforcement learning"
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Mapping[str, float]], title: str = "Reinforcement learning") -> Curves:
+        """Read the rows of a training's curve file: ``step`` and metrics named ``policy/…``."""
+        return cls(title=title, points=tuple(_point(row) for row in rows))
+
+
+def _point(row: Mapping[str, float]) -> CurvePoint:
+    reward, kl, length = (row.get(f"policy/{name}") for name in ("reward", "kl", "length"))
+    return CurvePoint(step=int(row["step"]), reward=reward, kl=kl, length=length)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReliabilityBin:
+    """Predictions of about one size."""
+
+    predicted: float
+    """Mean predicted P(first) of the bin."""
+    observed: float
+    """Share of the bin's verdicts for the first response."""
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReliabilityDiagram:
+    """Predicted against observed shares: is a P(first) of 0.8 right in 80 % of pairs?"""
+
+    title: str
+    """Whose probabilities, for example ``"Labeler"``."""
+    bins: tuple[ReliabilityBin, ...]
+    """Without empty bins."""
+    judged_by: str
+    """The judge whose verdicts were observed, for example ``"simulated annotators"``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PFirstHistogram:
+    """A histogram of labels' P(first)."""
+
+    p_first: tuple[float, ...]
+    """Of the labels that are not missing."""
+    title: str = "Labels"
+
+    @classmethod
+    def of(cls, labels: Iterable[Preference], title: str = "Labels") -> PFirstHistogram:
+        """The histogram of labels, missing ones left out."""
+        return cls(p_first=tuple(label.p_first for label in labels if label.p_first is not None), title=title)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelSamples:
+    """A few labels with both candidates and everything that the labeler wrote."""
+
+    labels: tuple[Preference, ...]
+    hint: str = "A few of the pairs that the reward model learned from, with everything the labeler wrote."
+    """Which labels these are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideBySideRow:
+    """One held-out prompt with the responses of both policies."""
+
+    prompt: str
+    sft: str
+    policy: str
+    label: Preference | None = None
+    """A label of (first = policy, second = SFT) with both orders; None where no judge was asked."""
+    annotators: float | None = None
+    """Share of simulated annotators who preferred the policy's response; None where there are none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideBySide:
+    """Responses of the SFT policy and of the policy to the same prompts."""
+
+    rows: tuple[SideBySideRow, ...]
+    title: str = "SFT and policy side by side"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossTable:
+    """Figures of several kinds for each of several things: one row per thing, one column per kind.
+
+    The figures of a cross table are left out of the page's table of figures.
+    """
+
+    title: str
+    hint: str
+    """A sentence or two below the title; ``{confidence}`` stands for the coverage of the intervals in percent."""
+    row_heading: str
+    """Heading of the first column."""
+    columns: Mapping[str, str]
+    """Kind of a figure to its heading, in order; every kind is shown as a rate."""
+    rows: Mapping[str, Mapping[str, Figure]]
+    """Name of a row to its figures by kind; a kind may be absent."""
+    row_words: Mapping[str, str] = field(default_factory=dict)
+    """Name of a row to a description below it."""
+    plot: RatePlot | None = None
+    """The plot below the table; None for none."""
+    plotted: tuple[Figure, ...] = ()
+    """The figures of the plot, top row first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A plain table."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """A few paragraphs, separated by empty lines."""
+
+    title: str
+    text: str
+
+
+Section = Curves | ReliabilityDiagram | PFirstHistogram | LabelSamples | SideBySide | CrossTable | Table | Text
+"""Everything that a stage may hand over for a page beside figures and checks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What an evaluator found: figures and sections of a page."""
+
+    figures: tuple[Figure, ...] = ()
+    sections: tuple[Section, ...] = ()
+
+    def __add__(self, other: Findings) -> Findings:
+        return Findings(self.figures + other.figures, self.sections + other.sections)

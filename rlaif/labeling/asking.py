@@ -1,0 +1,303 @@
+"""How every model is asked: in fixed batches, through the answer cache, counted in a ledger, within a budget."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from rlaif.engines.answer_cache import AnswerPlace
+from rlaif.engines.spending import Ledger
+from rlaif.errors import ConfigError, RlaifError
+from rlaif.labelers.base import Labeler, PlansAhead, Rater
+from rlaif.labeling.cost import Budget, LabelCost, Prices, cost_figures
+from rlaif.labeling.missing import MissingLimit, missing_by_reason
+from rlaif.labeling.run import check_options, label_batch
+from rlaif.labeling.shards import failed_without_answer
+from rlaif.labeling.wrapping import wrap_engines
+from rlaif.types import Comparison, Completion, Preference, Prompt, Rating
+
+L = TypeVar("L")
+
+COUNTED = "counted"
+_LABELER = "labeler"
+_OPTION_OF_LABELER = re.compile(r"\blabeler\.(?=[a-z_])")
+_GO_ON = (
+    "They failed without an answer, so nothing is measured: start again to ask for them, answers that came are kept "
+    "where label.cache says."
+)
+
+
+class ShowsProgress(Protocol):
+    """A display of how far something is."""
+
+    def progress(self, total: int | None, *, unit: str = "") -> Callable[[int, int], None]:
+        """Begin to count; the result is called with (done, all)."""
+        ...
+
+
+class Asking:
+    """Asks the models of labelers and raters for one step of a run.
+
+    Answers are kept where ``answers`` says, so that no question is paid for twice. What was asked is counted in a
+    ledger in ``directory``, which a killed run finds again: what was spent stays counted. The budget is checked before
+    each batch.
+
+    Args:
+        directory: Where the ledger is kept; None counts in memory.
+        answers: Where answers are kept.
+        prices: What questions cost.
+        budget: When to stop.
+        batch_size: Comparisons per call of a labeler, at least 1.
+        max_missing_rate: Share of a plan, in [0, 1], that may be missing.
+        rank: Which process this is of those that share the ledger, from 0.
+        option: The option that composes who is asked, for messages (``evaluation.judge``).
+
+    Raises:
+        ConfigError: An option is out of range.
+    """
+
+    def __init__(
+        self,
+        directory: Path | None,
+        *,
+        answers: AnswerPlace,
+        prices: Prices | None = None,
+        budget: Budget | None = None,
+        batch_size: int = 64,
+        max_missing_rate: float = 0.2,
+        rank: int = 0,
+        option: str = _LABELER,
+    ) -> None:
+        check_options(batch_size, max_missing_rate)
+        self.prices = prices or Prices()
+        self.budget = budget or Budget()
+        self.budget.check_prices(self.prices)
+        self.directory = directory
+        self.answers = answers
+        self.batch_size = batch_size
+        self.limit = MissingLimit(max_missing_rate)
+        self.option = option
+        self.cache = answers.open()
+        counted = None if directory is None else answers.at(directory / COUNTED).open()
+        self.ledger = Ledger(directory, rank=rank, counted=counted)
+        self._num_labels = 0
+        self._clock_s = 0.0
+
+    def through(self, labeler: L) -> L:
+        """The same labeler, or rater, asking its models through the cache and the ledger.
+
+        Raises:
+            PluginError: It keeps a model that it does not declare.
+        """
+        return wrap_engines(labeler, cache=self.cache, ledger=self.ledger)
+
+    def check_budget(self) -> None:
+        """Stop where the budget is spent.
+
+        Raises:
+            GateStopped: A limit is reached.
+        """
+        place = self.directory or Path(self.answers.root)
+        self.budget.check(self.ledger, self.prices, place)
+
+    def label(
+        self, labeler: Labeler, plans: Sequence[Sequence[Comparison]], display: ShowsProgress
+    ) -> list[list[Preference]]:
+        """Label plans one after the other, in fixed batches, each as if there were no other.
+
+        An answer that cannot be read is part of what is measured; an outage is not. A killed or stopped run finds its
+        model's answers in the cache.
+
+        Args:
+            labeler: Who is asked.
+            plans: What is judged; a labeler that plans ahead sees one plan at a time.
+            display: Shows how far it is.
+
+        Returns:
+            One label per pair of each plan.
+
+        Raises:
+            GateStopped: More than ``max_missing_rate`` of a plan failed without an answer, or the budget is spent.
+            PluginError: The labeler breaks its contract.
+        """
+        asked = self.through(labeler)
+        num_pairs, num_done = sum(map(len, plans)), 0
+        progress = display.progress(num_pairs, unit="pairs")
+        labels: list[list[Preference]] = []
+        for plan in plans:
+            labels.append([])
+            for batch in self.batches(asked.for_plan(plan) if isinstance(asked, PlansAhead) else asked, plan):
+                labels[-1] += batch
+                num_done += len(batch)
+                progress(num_done, num_pairs)
+        return labels
+
+    def batches(self, labeler: Labeler, plan: Sequence[Comparison]) -> Iterator[list[Preference]]:
+        """The labels of one plan in fixed batches.
+
+        Args:
+            labeler: Who is asked, through :meth:`through`.
+            plan: What is judged.
+
+        Raises:
+            GateStopped: As :meth:`label`.
+        """
+        failed: Counter[str] = Counter()
+        for start in range(0, len(plan), self.batch_size):
+            with named_as(self.option):
+                self.check_budget()
+                began = time.perf_counter()
+                batch = label_batch(labeler, plan[start : start + self.batch_size])
+                self._clock_s += time.perf_counter() - began
+                self._num_labels += len(batch)
+                failed += Counter(missing_by_reason(filter(failed_without_answer, batch)))
+                if not self.limit.allows(failed.total(), len(plan)):
+                    raise self.limit.error(failed, start + len(batch), len(plan), _GO_ON)
+            yield batch
+
+    def judge(self, labeler: Labeler, display: ShowsProgress, plan: Sequence[Comparison] | None = None) -> AskedLabeler:
+        """A labeler whose every call is labeled here in batches, for functions that take a labeler.
+
+        Args:
+            labeler: Who is asked.
+            display: Shows how far each call is.
+            plan: What a labeler that plans ahead sees; None lets it judge without a plan.
+        """
+        asked = self.through(labeler)
+        return AskedLabeler(self, asked.for_plan(plan) if plan and isinstance(asked, PlansAhead) else asked, display)
+
+    def rater(self, rater: Rater) -> AskedRater:
+        """A rater that asks its models through the cache and the ledger, and stops where the budget is spent."""
+        return AskedRater(self, self.through(rater))
+
+    @property
+    def cost(self) -> LabelCost:
+        """What one label took that was labeled here, as if nothing had been in the cache."""
+        return LabelCost.of(self.ledger.total(), self._num_labels, self._clock_s, self.prices)
+
+    def cost_figures(self, num_labels: int | None = None) -> dict[str, float | int | None]:
+        """What was asked here and what it cost, see :func:`~rlaif.labeling.cost.cost_figures`.
+
+        Args:
+            num_labels: Labels that were obtained; None counts those that were labeled here.
+        """
+        return cost_figures(self.ledger, self.prices, self._num_labels if num_labels is None else num_labels)
+
+    def close(self, *, remove: bool = False) -> None:
+        """Let go of the files.
+
+        Args:
+            remove: Delete the ledger and all that stands beside it: the step is finished.
+        """
+        self.ledger.close()
+        if self.cache is not None:
+            self.cache.close()
+        if remove and self.directory is not None and self.directory.exists():
+            shutil.rmtree(self.directory)
+
+
+class AskedLabeler:
+    """A labeler whose calls are labeled in batches by an :class:`Asking`; made by :meth:`Asking.judge`.
+
+    Args:
+        asking: Labels.
+        labeler: Who is asked.
+        display: Shows how far each call is.
+    """
+
+    engines: tuple[str, ...] = ()
+    members = ("labeler",)
+
+    def __init__(self, asking: Asking, labeler: Labeler, display: ShowsProgress) -> None:
+        self.labeler = labeler
+        self.name = labeler.name
+        self.source = labeler.source
+        self._asking = asking
+        self._display = display
+
+    @property
+    def identity(self) -> str:
+        """The labeler's own."""
+        return self.labeler.identity
+
+    def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
+        """One label per comparison, in order.
+
+        Raises:
+            GateStopped: As :meth:`Asking.label`.
+        """
+        progress = self._display.progress(len(comparisons), unit="pairs")
+        labels: list[Preference] = []
+        for batch in self._asking.batches(self.labeler, comparisons):
+            labels += batch
+            progress(len(labels), len(comparisons))
+        return labels
+
+
+class AskedRater:
+    """A rater that is asked within the budget of an :class:`Asking`; made by :meth:`Asking.rater`.
+
+    Args:
+        asking: Keeps the answers and the ledger.
+        rater: Who is asked.
+    """
+
+    engines: tuple[str, ...] = ()
+    members = ("rater",)
+
+    def __init__(self, asking: Asking, rater: Rater) -> None:
+        self.rater = rater
+        self.name = rater.name
+        self.source = rater.source
+        self._asking = asking
+
+    @property
+    def identity(self) -> str:
+        """The rater's own."""
+        return self.rater.identity
+
+    def rate(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Rating]:
+        """One rating per response, in order.
+
+        Raises:
+            GateStopped: The budget is spent.
+        """
+        with named_as(self._asking.option):
+            self._asking.check_budget()
+            return self.rater.rate(prompts, completions)
+
+
+@contextmanager
+def named_as(option: str) -> Iterator[None]:
+    """Let errors name a labeler's options as the user types them, where it is not composed under ``labeler``.
+
+    Args:
+        option: Where it is composed, e.g. ``evaluation.judge``.
+
+    Raises:
+        RlaifError: The error of the block, of the same type.
+
+    >>> with named_as("evaluation.judge"):
+    ...     raise ConfigError("labeler.debias=x: must be one of probability, logit, none")
+    Traceback (most recent call last):
+    rlaif.errors.ConfigError: evaluation.judge.debias=x: must be one of probability, logit, none
+    """
+    try:
+        yield
+    except RlaifError as error:
+        if option == _LABELER:
+            raise
+        if isinstance(error, ConfigError):
+            raise ConfigError([_named(problem, option) for problem in error.problems]) from error
+        raise type(error)(_named(str(error), option)) from error
+
+
+def _named(message: str, option: str) -> str:
+    renamed = _OPTION_OF_LABELER.sub(f"{option}.", message)
+    return renamed if option in renamed else f"{option}: {renamed}"

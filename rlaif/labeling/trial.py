@@ -1,0 +1,70 @@
+"""A labeler tried on two pairs with a script in place of its models: mistakes show before any model is loaded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, cast
+
+from rlaif.data.base import TaskData
+from rlaif.engines.scripted import ScriptedEngine
+from rlaif.errors import ConfigError, DataError, RlaifError
+from rlaif.labelers.base import PlansAhead
+from rlaif.labelers.models import engines_of, parts_of, replace_engines
+from rlaif.types import Comparison, Completion, Prompt
+
+log = logging.getLogger(__name__)
+
+
+def trial_problems(labeler: object, pairs: Sequence[Comparison]) -> list[str]:
+    """What a labeler could not work with: its prompts, the file that it reads.
+
+    Args:
+        labeler: A labeler, or what declares labelers as its members (a reward). Its engines are replaced by scripts, in place: it cannot be used afterwards.
+        pairs: A few pairs of the run's task.
+
+    Returns:
+        One line per problem, options under ``labeler.``.
+    """
+    try:
+        labeler = replace_engines(labeler, lambda _: cast(Any, ScriptedEngine()))
+    except RlaifError as error:
+        return _lines(error)
+    problems = []
+    for part in parts_of(labeler):
+        has_members = len(list(islice(parts_of(part), 2))) > 1
+        if not has_members:
+            problems += _part_problems(part, pairs)
+    return list(dict.fromkeys(problems))
+
+
+def _part_problems(part: Any, pairs: Sequence[Comparison]) -> list[str]:
+    try:
+        if not engines_of(part):
+            if callable(check := getattr(part, "check", None)):
+                check()  # a labeler without a model may read a file
+            return []
+        asked = part.for_plan(pairs) if isinstance(part, PlansAhead) else part
+        asked.label(pairs)
+    except (ConfigError, DataError) as error:
+        return _lines(error)
+    except RlaifError:
+        raise
+    except Exception as error:  # a plugin may need more of its engine than a script has: the run itself will tell
+        log.warning("labeler %s could not be tried without its model: %r", getattr(part, "name", part), error)
+    return []
+
+
+def _lines(error: RlaifError) -> list[str]:
+    return error.problems if isinstance(error, ConfigError) else [str(error)]
+
+
+def example_pairs(data: TaskData) -> list[Comparison]:
+    """Two pairs with different prompts of loaded data, where it holds as many."""
+    known = [label.comparison.prompt for label in (*data.preferences, *data.eval_preferences)]
+    prompts: dict[str, Prompt] = {
+        prompt.id: prompt for prompt in (*data.label_prompts, *data.policy_prompts, *data.eval_prompts, *known)
+    }
+    first, second = Completion(text="One."), Completion(text="Another.")
+    return [Comparison(prompt=prompt, first=first, second=second) for prompt in islice(prompts.values(), 2)]

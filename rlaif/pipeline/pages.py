@@ -1,0 +1,64 @@
+"""The pages of a run: what a step tells, with the run's command, configuration and fingerprints."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from rlaif.evaluation.records import CrossTable
+from rlaif.pipeline.graph import Step
+from rlaif.pipeline.plan import Plan
+from rlaif.pipeline.stage import Told
+from rlaif.reporting.page import write_page
+from rlaif.reporting.records import Page, RunInfo, environment
+from rlaif.reporting.terminal import RunDisplay, cross_table
+
+
+def show_page(plan: Plan, step: Step, told: Told, display: RunDisplay) -> None:
+    """Write a step's page into the run directory, and show its figures on the terminal.
+
+    Args:
+        plan: The run.
+        step: Whose page it is.
+        told: What it tells.
+        display: Shows figures, failed checks and the path of the page.
+    """
+    task = str(instantiate(plan.cfg.task).name)
+    confidence = float(OmegaConf.select(plan.cfg, "evaluation.confidence", default=0.95))
+    page = Page(
+        kind=told.page,
+        title=f"{told.title or step.name} → {task.replace('_', ' ')}",
+        task=task,
+        verdict=told.verdict,
+        figures=told.figures,
+        checks=told.checks,
+        sections=told.sections,
+        run=run_info(plan, step),
+        confidence=confidence,
+    )
+    path = write_page(page, plan.run_directory)
+    if not step.entry.if_needed:
+        console = display.console
+        for section in told.sections:
+            if isinstance(section, CrossTable):
+                console.print()
+                console.print(cross_table(section, told.checks, width=console.width))
+        for note in told.notes:
+            console.print(note, style="dim", highlight=False, markup=False)
+        shown = told.figures if told.shown is None else told.shown
+        display.summary(shown, told.checks, path, confidence=confidence)
+
+
+def run_info(plan: Plan, step: Step) -> RunInfo:
+    """What every page tells of its run."""
+    about = plan.steps if not step.stage.stored else [step]
+    stages = {f"stage {other.name}": plan.fingerprint(other) for other in about if other.stage.stored}
+    return RunInfo(
+        command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        provenance={**stages, **environment()},
+        config=OmegaConf.to_yaml(plan.cfg, resolve=True),
+        stage_seconds=plan.progress.seconds,
+    )

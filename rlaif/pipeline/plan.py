@@ -1,0 +1,181 @@
+"""The steps of one run: made from the configuration, bound, with fingerprints and what each is given."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from rlaif.artifacts import Store
+from rlaif.errors import ConfigError
+from rlaif.functional.seeds import derive_seed
+from rlaif.pipeline.compose import Composer
+from rlaif.pipeline.devices import num_processes
+from rlaif.pipeline.entries import parse_entries
+from rlaif.pipeline.graph import Elsewhere, Step, bind
+from rlaif.pipeline.identity import directory_digest, step_fingerprint
+from rlaif.pipeline.stage import Input, Stage, Told, Work
+from rlaif.pipeline.training import LightningTraining
+from rlaif.reporting.terminal import StageDisplay
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """What has happened in a run so far."""
+
+    told: dict[str, Told] = field(default_factory=dict)
+    """What each finished step told."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Seconds that each stored step took in this run; 0 for one that was reused."""
+
+
+class Plan:
+    """The steps of a run.
+
+    Args:
+        cfg: The composed configuration, without the ``hydra`` node.
+        run_directory: Where pages and links go.
+
+    Raises:
+        ConfigError: With everything that is wrong with the pipeline.
+    """
+
+    def __init__(self, cfg: DictConfig, run_directory: Path) -> None:
+        self.cfg = cfg
+        self.run_directory = run_directory
+        self.store = Store(cfg.store.dir)
+        self.composer = Composer(cfg)
+        entries = parse_entries(OmegaConf.to_container(cfg.pipeline.stages, resolve=True))  # type: ignore[arg-type]
+        self.steps = bind(entries, self.composer.step)
+        self.memory: dict[str, Any] = {}
+        """Results of steps that are not stored."""
+        self.progress = Progress()
+        self._fingerprints: dict[str, str] = {}
+
+    def step(self, name: str) -> Step:
+        """The step of that name."""
+        return next(step for step in self.steps if step.name == name)
+
+    def early(self) -> Iterator[Step]:
+        """Steps that leave data in memory and read nothing: their results are made before anything is checked."""
+        return (step for step in self.steps if not step.stage.stored and not step.stage.reads() and step.stage.leaves())
+
+    def seed(self, step: Step) -> int:
+        """The run's seed for a step that has its stage's name, another for each further step of that stage."""
+        seed = int(self.cfg.seed)
+        return seed if step.is_added or step.name == step.entry.stage else derive_seed(seed, "step", step.name)
+
+    def stage_to_check(self, step: Step) -> Stage:
+        """A stage of its own for checks, which may put scripts in the place of models."""
+        return self.composer.arguments[step.name].make()
+
+    def stage_to_build(self, step: Step) -> Stage:
+        """The step's stage with directories in place of the steps that its options name."""
+        if not step.references:
+            return step.stage
+        results = {name: path for name in step.references.values() if (path := self.path(self.step(name))) is not None}
+        return self.composer.arguments[step.name].make(results)
+
+    def stage_to_estimate(self, step: Step) -> tuple[Stage, dict[str, str]]:
+        """A stage for an estimate, and the model that stands in for each step that its options name and has not run."""
+        paths = {name: self.path(self.step(name)) for name in step.references.values()}
+        stand_ins = {name: str(self.cfg.model.name) for name, path in paths.items() if path is None}
+        results = {name: Path(stand_ins[name]) if path is None else path for name, path in paths.items()}
+        return self.composer.arguments[step.name].make(results), stand_ins
+
+    def path(self, step: Step) -> Path | None:
+        """The directory of a step's finished result; None when it is not finished."""
+        return self.store.complete(step.entry.stage, self.fingerprint(step)) if step.stage.stored else None
+
+    def fingerprint(self, step: Step) -> str:
+        """Hash of everything that a step's result depends on."""
+        if step.name not in self._fingerprints:
+            inputs = {
+                role: [self._identity(source, step.reads[role].kind) for source in found]
+                for role, found in step.inputs.items()
+                if step.reads[role].hashed
+            }
+            self._fingerprints[step.name] = step_fingerprint(
+                step.entry.stage,
+                self.composer.arguments[step.name],
+                seed=self.seed(step),
+                inputs=inputs,
+                further=step.stage.identity(self.work(step)),
+            )
+        return self._fingerprints[step.name]
+
+    def _identity(self, source: Step | Elsewhere, kind: str) -> str:
+        if isinstance(source, Elsewhere):
+            return directory_digest(source.path)
+        if source.stage.stored:
+            return self.fingerprint(source)
+        return source.stage.content_id(kind, self.memory.get(source.name))
+
+    def work(self, step: Step, directory: Path | None = None, display: StageDisplay | None = None) -> Work:
+        """What a step is given.
+
+        Args:
+            step: A step of this plan.
+            directory: Where its result is made or lies; None where it is only looked at.
+            display: Shows progress.
+        """
+        return Work(
+            step=step.name,
+            directory=directory if directory is not None else self.run_directory,
+            inputs={role: tuple(map(self._input, found)) for role, found in step.inputs.items()},
+            seed=self.seed(step),
+            options=self.composer.arguments[step.name].values,
+            store=self.store.root,
+            rank=int(os.environ.get("RANK", "0")),
+            world_size=int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1,
+            num_processes=num_processes(self.cfg),
+            told=self.progress.told,
+            seconds=self.progress.seconds,
+            result=self.memory.get(step.name),
+            display=display,
+            make_training=None
+            if directory is None or display is None
+            else partial(self._training, step, directory, display),
+        )
+
+    def _input(self, source: Step | Elsewhere) -> Input:
+        if isinstance(source, Elsewhere):
+            return Input(step=source.name, stage="", path=source.path)
+        if not source.stage.stored:
+            return Input(step=source.name, stage=source.entry.stage, data=self.memory.get(source.name))
+        return Input(step=source.name, stage=source.entry.stage, path=self.path(source))
+
+    def _training(self, step: Step, directory: Path, display: StageDisplay) -> LightningTraining:
+        cfg = self.cfg
+        return LightningTraining(
+            directory=directory,
+            display=display,
+            trainer=instantiate(cfg.trainer),
+            logger=False if cfg.get("logger") is None else instantiate(cfg.logger),
+            checkpoint_every_s=float(cfg.store.checkpoint_every_s),
+            seed=self.seed(step),
+            world_size=num_processes(cfg),
+        )
+
+
+def problems_of(*checks: Callable[[], object]) -> list[str]:
+    """What is wrong by any of the checks, where each would stop at its own first error.
+
+    >>> def refuse() -> None:
+    ...     raise ConfigError("label.batch_size=0: must be at least 1")
+    >>> problems_of(refuse, lambda: None)
+    ['label.batch_size=0: must be at least 1']
+    """
+    problems: list[str] = []
+    for check in checks:
+        try:
+            check()
+        except ConfigError as error:
+            problems += error.problems
+    return problems

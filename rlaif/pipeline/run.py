@@ -1,0 +1,192 @@
+"""One run: the steps of its pipeline in order, each built once, and what they tell."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from transformers.utils.logging import disable_progress_bar
+
+from rlaif.artifacts import atomic_write, link
+from rlaif.config.run_directory import CONFIG, Job, claim
+from rlaif.errors import ConfigError
+from rlaif.modules.trainer import quiet_lightning
+from rlaif.pipeline.graph import Step
+from rlaif.pipeline.pages import show_page
+from rlaif.pipeline.plan import Plan
+from rlaif.pipeline.stage import Estimates, Stage, Told
+from rlaif.pipeline.workers import build_in_workers, is_worker
+from rlaif.reporting.label_estimate import print_estimate
+from rlaif.reporting.terminal import RunDisplay, StageDisplay
+
+
+def run(cfg: DictConfig) -> float | None:
+    """Run a pipeline.
+
+    Args:
+        cfg: The composed configuration.
+
+    Returns:
+        For optimizing sweepers, the last objective that a step tells: the policy's win rate against SFT, or the
+        labeler's alignment, in [0, 1]; None where no step tells one.
+
+    Raises:
+        ConfigError: The configuration cannot work.
+        GateStopped: A limit stopped the run; starting it again goes on.
+    """
+    prepare_process()
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    config_yaml = OmegaConf.to_yaml(cfg, resolve=True)
+    job = Job(directory=directory, config_yaml=config_yaml, store=Path(cfg.store.dir).absolute())
+    claim(job, overwrite=cfg.overwrite, keep=(".hydra", f"{HydraConfig.get().job.name}.log"))
+    atomic_write(directory / CONFIG, config_yaml)
+    display = RunDisplay()
+    display.header(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]), _short(directory))
+    plan = Plan(cfg, directory)
+    load_early(plan, display)
+    check(plan)
+    for notice in (notice for step in plan.steps for notice in step.stage.notices()):
+        display.console.print(notice, style="dim", highlight=False, markup=False, soft_wrap=True)
+    if cfg.estimate:
+        estimate(plan, display)
+        return None
+    return Run(plan, display).all_steps()
+
+
+def prepare_process() -> None:
+    """Make torch deterministic, and keep the libraries' notices off the terminal."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    quiet_lightning()
+    disable_progress_bar()  # transformers' own, on stderr, between our lines
+
+
+def load_early(plan: Plan, display: RunDisplay) -> None:
+    """Load what is kept in memory and reads nothing: the data, which the checks look at."""
+    for step in plan.early():
+        with display.stage(step.name) as line:
+            plan.memory[step.name] = step.stage.load(plan.work(step, display=line))
+            told = step.stage.told(plan.work(step))
+            plan.progress.told[step.name] = told
+            line.note(told.line)
+        for note in told.notes:
+            display.console.print(f"    {note}", style="dim", highlight=False, markup=False, soft_wrap=True)
+
+
+def check(plan: Plan) -> None:
+    """Find what could not work before anything is trained or labeled.
+
+    Raises:
+        ConfigError: With every problem of every step.
+    """
+    problems = [line for step in plan.steps for line in plan.stage_to_check(step).problems(plan.work(step))]
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+
+
+def estimate(plan: Plan, display: RunDisplay) -> None:
+    """Print what the steps that can be estimated would take; nothing is spent.
+
+    Raises:
+        ConfigError: No step of this pipeline can be estimated.
+    """
+    steps = [step for step in plan.steps if isinstance(step.stage, Estimates)]
+    if not steps:
+        raise ConfigError("estimate=true: this pipeline labels no plan of pairs; take pipeline=label or pipeline=rlaif")
+    for step in steps:
+        stage, stand_ins = plan.stage_to_estimate(step)
+        assert isinstance(stage, Estimates)
+        work = replace(plan.work(step), stand_ins=stand_ins, is_finished=plan.path(step) is not None)
+        print_estimate(stage.estimate(work), stage.prices, display.console)
+
+
+class Run:
+    """The steps of a plan, run one after the other.
+
+    Args:
+        plan: The steps.
+        display: Shows them.
+    """
+
+    def __init__(self, plan: Plan, display: RunDisplay) -> None:
+        self.plan = plan
+        self.display = display
+
+    def all_steps(self) -> float | None:
+        """Run every step; returns the last objective that is told."""
+        early = set(map(id, self.plan.early()))
+        objective: float | None = None
+        for step in self.plan.steps:
+            if id(step) in early:
+                continue
+            told = self._stored(step) if step.stage.stored else self._in_memory(step)
+            if told.objective is not None:
+                objective = told.objective
+        return objective
+
+    def _stored(self, step: Step) -> Told:
+        """Build a step unless the store has it, hold it against this run's limits, and show it."""
+        stage, fingerprint, plan = self.plan.stage_to_build(step), self.plan.fingerprint(step), self.plan
+        with self.display.stage(step.name) as line:
+            reused = plan.path(step) is not None
+            path = plan.store.build(step.entry.stage, fingerprint, self._builder(step, line), on_wait=line.note)
+            work = plan.work(step, path)
+            told = stage.told(work)
+            if told.link:
+                link(plan.run_directory, told.link, path)
+            if reused:
+                line.reused(told.line)
+            else:
+                line.note(told.line)
+            plan.progress.seconds[step.name] = 0.0 if reused else _seconds(path)
+            plan.progress.told[step.name] = told
+        if told.page:
+            show_page(plan, step, told, self.display)
+        stage.accept(work)
+        return told
+
+    def _in_memory(self, step: Step) -> Told:
+        """Run a step that is not stored."""
+        plan = self.plan
+        if type(step.stage).load is not Stage.load:
+            with self.display.stage(step.name) as line:
+                plan.memory[step.name] = step.stage.load(plan.work(step, plan.run_directory, line))
+                line.note(step.stage.told(plan.work(step)).line)
+        told = plan.progress.told[step.name] = step.stage.told(plan.work(step))
+        if told.page:
+            show_page(plan, step, told, self.display)
+        return told
+
+    def _builder(self, step: Step, line: StageDisplay) -> Callable[[Path], None]:
+        """What fills the step's directory: this process, or several."""
+        plan, stage = self.plan, self.plan.stage_to_build(step)
+
+        def build(directory: Path) -> None:
+            work = plan.work(step, directory, line)
+            parts = stage.parts
+            is_shared = stage.trains or (parts is not None and parts.wanted(work))
+            if work.num_processes == 1 or is_worker() or not is_shared:
+                stage.build(work)
+                return
+            if parts is not None:
+                parts.begin(directory)
+            build_in_workers(plan.cfg, step.name, directory, line)
+            if parts is not None:
+                parts.gather(work)
+
+        return build
+
+
+def _seconds(path: Path) -> float:
+    return float(json.loads((path / "meta.json").read_text())["seconds"])
+
+
+def _short(directory: Path) -> str:
+    """Relative to where the command was typed, when it lies below it."""
+    return os.path.relpath(directory) if directory.is_relative_to(Path.cwd()) else str(directory)

@@ -1,0 +1,74 @@
+"""The Lightning trainer that steps under Lightning are given: checkpoints, a curve and progress."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningDataModule, LightningModule, Trainer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rlaif.artifacts.curve import CURVE
+from rlaif.modules.checkpointing import PeriodicCheckpoint
+from rlaif.modules.curves import CurveWriter
+from rlaif.modules.progress import TrainingProgress
+from rlaif.modules.trainer import build_trainer, fit
+from rlaif.reporting.terminal import StageDisplay
+
+
+@dataclass(frozen=True, kw_only=True)
+class LightningTraining:
+    """Trains in a step's directory, and goes on from the newest checkpoint there."""
+
+    directory: Path
+    """Directory of the step."""
+    display: StageDisplay
+    """Shows the optimizer steps."""
+    trainer: Callable[..., Trainer]
+    """The config group ``trainer``: a partial of ``lightning.Trainer`` with the hardware options."""
+    logger: Any
+    """Lightning logger of the config group ``logger``; False for none."""
+    checkpoint_every_s: float
+    """Seconds between checkpoints."""
+    seed: int
+    """Seed of torch's global random state, which dropout reads."""
+    world_size: int
+    """Processes that train together."""
+
+    def fit(
+        self,
+        module: LightningModule,
+        datamodule: LightningDataModule | None = None,
+        *,
+        max_steps: int,
+        max_grad_norm: float | None,
+        accumulate_grad_batches: int = 1,
+    ) -> Trainer:
+        """Train to ``max_steps`` optimizer steps, from the newest checkpoint in the step's directory."""
+        trainer = build_trainer(
+            self.trainer,
+            directory=self.directory,
+            max_steps=max_steps,
+            max_grad_norm=max_grad_norm,
+            accumulate_grad_batches=accumulate_grad_batches,
+            logger=self.logger,
+            callbacks=[
+                TrainingProgress(self.display.progress(max_steps, unit="steps")),
+                CurveWriter(self.directory / CURVE),
+                PeriodicCheckpoint(self.directory / "checkpoints", every_s=self.checkpoint_every_s),
+            ],
+        )
+        fit(trainer, module, datamodule, seed=self.seed)
+        return trainer
+
+    def save(self, trainer: Trainer, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Write a Hugging Face folder and drop the checkpoints, on the first process only."""
+        trainer.strategy.barrier("before saving")
+        if trainer.is_global_zero:
+            model.save_pretrained(self.directory)
+            tokenizer.save_pretrained(self.directory)
+            shutil.rmtree(self.directory / "checkpoints", ignore_errors=True)
+        trainer.strategy.barrier("after saving")

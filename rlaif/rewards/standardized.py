@@ -1,0 +1,72 @@
+"""Rewards in standard units of the policy's starting point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from rlaif.errors import ConfigError
+from rlaif.rewards.base import Reward, RewardBatch, RewardResources
+from rlaif.roles import Reads
+from rlaif.types import Completion, Prompt
+
+
+class Standardized:
+    """Another reward minus the mean, over the deviation, of its rewards of the SFT policy's samples.
+
+    β weighs the reward against nats, so a reward whose zero and unit are arbitrary is put into standard units first
+    (not in the paper, whose reward is the raw score).
+
+    Args:
+        reward: A prepared reward.
+        mean: What becomes 0.
+        std: What becomes 1, above 0.
+    """
+
+    def __init__(self, reward: Reward, *, mean: float, std: float) -> None:
+        self.reward = reward
+        self.mean = mean
+        self.std = std
+
+    @classmethod
+    def on_samples(
+        cls, reward: Reward, prompts: Sequence[Prompt], responses: Sequence[Completion], *, remedy: str
+    ) -> Standardized:
+        """Take zero and unit from samples; those without a reward do not count.
+
+        Args:
+            reward: A prepared reward.
+            prompts: Prompt of each sample.
+            responses: Samples of the SFT policy.
+            remedy: What the user can do when all samples score the same, as an imperative.
+
+        Raises:
+            ConfigError: All samples score the same, so there is no unit.
+        """
+        rewards = reward(prompts, responses)
+        known_B = rewards.values_B[rewards.scored_mask_B].double()
+        mean, std = known_B.mean().item(), known_B.std(correction=0).item()
+        if not std > 0:
+            raise ConfigError(
+                f"reward.standardized=true: all {len(known_B)} SFT samples score {mean:.4g}, which leaves no unit;"
+                f" {remedy} or set reward.standardized=false"
+            )
+        return cls(reward, mean=mean, std=std)
+
+    def reads(self) -> Mapping[str, Reads]:
+        return self.reward.reads()
+
+    def prepare(self, resources: RewardResources) -> Standardized:
+        """Nothing to load: the reward inside is prepared."""
+        return self
+
+    def to(self, device: torch.device | str) -> Standardized:
+        self.reward.to(device)
+        return self
+
+    def __call__(
+        self, prompts: Sequence[Prompt], responses: Sequence[Completion], *, samples_per_prompt: int = 1
+    ) -> RewardBatch:
+        rewards = self.reward(prompts, responses, samples_per_prompt=samples_per_prompt)
+        return RewardBatch((rewards.values_B - self.mean) / self.std, rewards.scored_mask_B)

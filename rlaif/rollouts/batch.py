@@ -1,0 +1,111 @@
+"""The rollout record: sampled responses and everything that is computed from them before a policy learns.
+
+Shapes: G prompts, B responses (prompt-major: all samples of the first prompt first), T response tokens. The end of a
+field's name gives its axes, so that cutting and gathering are written once for all fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollouts:
+    """Responses to G prompts; no tensor carries a gradient.
+
+    A sampler fills the fields up to ``policy_version``, the policy module the rewards, log-probs and values, and the
+    objective's ``credit`` the advantages, returns and ``counted_mask_B``.
+    """
+
+    prompt_ids: list[list[int]]
+    """Tokens of each prompt."""
+    tokens_BT: Tensor
+    """Response tokens, the end token included, then padding."""
+    mask_BT: Tensor
+    """Bool, True for response tokens."""
+    finished_B: Tensor
+    """Bool, False where the token limit ended the response."""
+    samples_per_prompt: int = 1
+    """K: rows ``i*K .. (i+1)*K - 1`` answer prompt ``i``."""
+    sampled_logprobs_BT: Tensor | None = None
+    """log π of each token when it was sampled, at the sampling temperature; 0 where padded. None where the sampler
+    does not tell them."""
+    policy_version: int = 0
+    """Optimizer steps that the policy had made when it sampled."""
+    rewards_B: Tensor | None = None
+    """Reward of each response; read only where ``scored_mask_B``."""
+    scored_mask_B: Tensor | None = None
+    """Bool, responses that have a reward: a missing one is left out everywhere."""
+    logprobs_BT: Tensor | None = None
+    """log π of the same tokens from a forward pass over the whole response, before the first update on these rollouts.
+    Equal to the sampled ones up to rounding while the sampler has the policy's newest weights."""
+    ref_logprobs_BT: Tensor | None = None
+    """log π_SFT of the same tokens, at the sampling temperature."""
+    values_BT: Tensor | None = None
+    """V of the state before each token; None for objectives without a learned baseline."""
+    advantages_BT: Tensor | None = None
+    """What each token earned beyond its baseline; 0 outside ``mask_BT``."""
+    returns_BT: Tensor | None = None
+    """Z_t, what a learned baseline is fitted to."""
+    counted_mask_B: Tensor | None = None
+    """Bool, responses that count in the loss: those with a reward and a baseline."""
+
+    def __len__(self) -> int:
+        return len(self.tokens_BT)
+
+    def rows(self, rows: slice) -> Rollouts:
+        """Consecutive rows, whole prompts only, cut to their longest response.
+
+        Args:
+            rows: Start and stop are multiples of ``samples_per_prompt``.
+        """
+        num_samples = self.samples_per_prompt
+        assert rows.start % num_samples == rows.stop % num_samples == 0
+        width = int(self.mask_BT[rows].sum(-1).max())
+        cut: dict[str, Any] = {
+            name: tensor[rows, :width] if _has_tokens(name) else tensor[rows] for name, tensor in self._row_tensors()
+        }
+        prompts = self.prompt_ids[rows.start // num_samples : rows.stop // num_samples]
+        return replace(self, prompt_ids=prompts, **cut)
+
+    def joint(self, gather: Callable[[Tensor], Tensor], *, width: int) -> Rollouts:
+        """The rollouts of all processes, in the order in which one process would have drawn them.
+
+        Args:
+            gather: Stacks a tensor of equal shape on every process along a new first axis.
+            width: T after padding, at least that of every process.
+        """
+
+        def joined(tensor: Tensor) -> Tensor:
+            return gather(tensor.contiguous()).flatten(0, 1)
+
+        tensors: dict[str, Any] = {
+            name: joined(pad(tensor, (0, width - tensor.shape[1])) if _has_tokens(name) else tensor)
+            for name, tensor in self._row_tensors()
+        }
+        return replace(self, prompt_ids=self._joint_prompts(joined), **tensors)
+
+    def _joint_prompts(self, joined: Callable[[Tensor], Tensor]) -> list[list[int]]:
+        device = self.tokens_BT.device
+        lengths = joined(torch.tensor([len(ids) for ids in self.prompt_ids], device=device)).tolist()
+        widest = max(lengths)
+        padded = [ids + [0] * (widest - len(ids)) for ids in self.prompt_ids]
+        rows = joined(torch.tensor(padded, device=device)).tolist()
+        return [row[:length] for row, length in zip(rows, lengths, strict=True)]
+
+    def _row_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Name and tensor of every field that has one row per response and is set."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                yield field.name, value
+
+
+def _has_tokens(name: str) -> bool:
+    return name.endswith("_BT")

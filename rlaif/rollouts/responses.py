@@ -1,0 +1,97 @@
+"""Responses as text: rollouts decoded to completions, and responses drawn for a list of prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from rlaif.data.batches.examples import prompt_ids
+from rlaif.functional.seeds import derive_seed
+from rlaif.rollouts.batch import Rollouts
+from rlaif.rollouts.sampler import Sampler
+from rlaif.rollouts.settings import SamplingSettings
+from rlaif.tasks.base import Task
+from rlaif.tokenization import PromptTokenizer
+from rlaif.types import Completion, Prompt
+
+PROMPTS_AT_ONCE = 64
+"""Prompts per call of the sampler."""
+
+
+def completions_of(rollouts: Rollouts, tokenizer: PromptTokenizer, *, source: str) -> list[Completion]:
+    """Decode every response.
+
+    Args:
+        rollouts: B responses.
+        tokenizer: The policy's.
+        source: Name of the policy, stored with each completion.
+
+    Returns:
+        B completions with their tokens.
+    """
+    lengths = rollouts.mask_BT.sum(-1).tolist()
+    return [
+        Completion(
+            text=tokenizer.response_text(tokens[:length]),
+            token_ids=tuple(tokens[:length]),
+            finished=finished,
+            source=source,
+        )
+        for tokens, length, finished in zip(
+            rollouts.tokens_BT.tolist(), lengths, rollouts.finished_B.tolist(), strict=True
+        )
+    ]
+
+
+def policy_prompt_ids(
+    tokenizer: PromptTokenizer, task: Task, prompts: Sequence[Prompt], max_tokens: int
+) -> list[list[int]]:
+    """Tokens that a policy continues; a longer prompt is cut from the left."""
+    return [ids[-max_tokens:] for ids in prompt_ids(tokenizer, task, prompts)]
+
+
+def draw_completions(
+    sampler: Sampler,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    prompts: Sequence[Prompt],
+    *,
+    num_samples: int,
+    settings: SamplingSettings,
+    seed: int,
+    purpose: str,
+    source: str,
+    progress: Callable[[int, int], None],
+) -> list[tuple[Completion, ...]]:
+    """Draw responses to prompts; each depends on weights, prompt, settings and (seed, purpose, number) alone.
+
+    Args:
+        sampler: Of the policy that responds.
+        tokenizer: The policy's.
+        task: Says what text a policy continues.
+        prompts: What it responds to.
+        num_samples: Responses per prompt.
+        settings: Temperature and lengths.
+        seed: The run's seed.
+        purpose: Names the draw, so that two draws from one policy differ.
+        source: Name of the policy, stored with each completion.
+        progress: Called with (prompts done, prompts in all).
+
+    Returns:
+        ``num_samples`` completions per prompt, in the order of the prompts.
+    """
+    pieces = PromptTokenizer(tokenizer)
+    drawn: list[tuple[Completion, ...]] = []
+    for start in range(0, len(prompts), PROMPTS_AT_ONCE):
+        part = prompts[start : start + PROMPTS_AT_ONCE]
+        rollouts = sampler.sample(
+            policy_prompt_ids(pieces, task, part, settings.max_prompt_tokens),
+            num_samples=num_samples,
+            sampling=settings.sampling(),
+            seeds=[derive_seed(seed, purpose, prompt.id, number) for prompt in part for number in range(num_samples)],
+        )
+        completions = completions_of(rollouts, pieces, source=source)
+        drawn += [tuple(completions[i : i + num_samples]) for i in range(0, len(completions), num_samples)]
+        progress(len(drawn), len(prompts))
+    return drawn

@@ -1,0 +1,47 @@
+"""How responses are sampled, as the config group ``sampling`` spells it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rlaif.errors import ConfigError
+from rlaif.types import Sampling
+
+
+def sampling_problems(temperature: float, max_new_tokens: int, max_prompt_tokens: int) -> Iterator[str]:
+    """Every option of a sampling that is out of its range: ``name=value: what is allowed``.
+
+    >>> list(sampling_problems(0.0, 0, 1))
+    ['max_new_tokens=0: must be at least 1']
+    """
+    if not temperature >= 0:
+        yield f"temperature={temperature}: must be at least 0 (0 decodes greedily)"
+    for name, value in (("max_new_tokens", max_new_tokens), ("max_prompt_tokens", max_prompt_tokens)):
+        if value < 1:
+            yield f"{name}={value}: must be at least 1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingSettings:
+    """Config group ``sampling``.
+
+    Raises:
+        ConfigError: An option is out of range.
+    """
+
+    temperature: float = 0.9
+    """Of the sampling; 0 decodes greedily."""
+    max_new_tokens: int = 128
+    """Longest response in tokens."""
+    max_prompt_tokens: int = 1024
+    """A longer prompt is cut from the left."""
+
+    def __post_init__(self) -> None:
+        problems = sampling_problems(self.temperature, self.max_new_tokens, self.max_prompt_tokens)
+        if told := [f"sampling.{problem}" for problem in problems]:
+            raise ConfigError(told)
+
+    def sampling(self) -> Sampling:
+        """The part that the sampler reads; prompts are cut before."""
+        return Sampling(max_new_tokens=self.max_new_tokens, temperature=self.temperature)

@@ -1,0 +1,66 @@
+"""Responses of a policy to the held-out prompts: what evaluations compare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rlaif.data.preferences_io import write_samples
+from rlaif.models.load import load_tokenizer
+from rlaif.pipeline.stage import Stage, Told, Work
+from rlaif.roles import Reads
+from rlaif.rollouts.pairs import SAMPLES
+from rlaif.rollouts.responses import draw_completions
+from rlaif.rollouts.sampler import LocalSampler
+from rlaif.rollouts.settings import SamplingSettings
+from rlaif.tasks.base import Task
+
+
+class RespondStage(Stage):
+    """Draws one response of a policy to each held-out prompt.
+
+    The same policy, prompts and seed give the same responses in every run, so that runs can be compared pair by pair.
+
+    Args:
+        task: Says what text a policy continues.
+        sampling: Temperature and lengths.
+        num_prompts: Held-out prompts that are answered, at most all.
+        dtype: Number format of the loaded weights.
+    """
+
+    def __init__(self, task: Task, sampling: SamplingSettings, num_prompts: int = 400, dtype: str = "float32") -> None:
+        self.task = task
+        self.sampling = sampling
+        self.num_prompts = num_prompts
+        self.dtype = dtype
+
+    def reads(self) -> Mapping[str, Reads]:
+        """The policy that responds, and the held-out prompts."""
+        return {"policy": Reads(kind="policy"), "prompts": Reads(kind="held_out_prompts")}
+
+    def leaves(self) -> frozenset[str]:
+        """Responses."""
+        return frozenset({"responses"})
+
+    def build(self, work: Work) -> None:
+        """Draw and write the responses."""
+        folder, prompts = work.path("policy"), work.data("prompts").eval_prompts[: self.num_prompts]
+        tokenizer = load_tokenizer(str(folder))
+        name = work.input("policy").stage or "policy"
+        drawn = draw_completions(
+            LocalSampler.of_folder(folder, tokenizer, dtype=self.dtype),
+            tokenizer,
+            self.task,
+            prompts,
+            num_samples=1,
+            settings=self.sampling,
+            seed=work.seed,
+            purpose=f"evaluate {name}",
+            source=name,
+            progress=work.progress(len(prompts), unit="prompts"),
+        )
+        write_samples(work.directory / SAMPLES, list(zip(prompts, drawn, strict=True)))
+
+    def told(self, work: Work) -> Told:
+        """Number of prompts, and whose responses."""
+        num_prompts = min(self.num_prompts, len(work.data("prompts").eval_prompts))
+        return Told(line=f"{num_prompts:,} responses of {work.input('policy').step}")

@@ -1,0 +1,43 @@
+"""What the stages that learn from a fixed data set share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from rlaif.data.batches.modules import Batching, SplitDataModule
+from rlaif.modules.settings import SupervisedSettings
+from rlaif.modules.supervised import SupervisedModule
+from rlaif.pipeline.stage import Work
+
+
+def train_supervised(
+    work: Work,
+    module: SupervisedModule,
+    data: SplitDataModule[Any, Any],
+    settings: SupervisedSettings,
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    """Fit a module to a fixed data set, and write its model and tokenizer."""
+    training = work.training
+    trainer = training.fit(module, data, max_steps=data.num_batches, max_grad_norm=settings.max_grad_norm)
+    training.save(trainer, module.model, tokenizer)
+
+
+def batch_problems(group: str, batching: Batching, count: int, what: str) -> Iterator[str]:
+    """A batch that the examples cannot fill, as far as their number is known before the training.
+
+    Args:
+        group: Config group of the stage, e.g. ``sft``.
+        batching: Batch size and share for validation.
+        count: Number of examples, before any is left out.
+        what: The examples in words.
+    """
+    fraction = batching.validation_fraction
+    if batching.batch_size > count * (1 - fraction):
+        yield (
+            f"{group}.batch_size={batching.batch_size}: there are only {count:,} {what}, {fraction:.0%} of them for"
+            " validation; take at most what is left, or give more data"
+        )

@@ -1,0 +1,95 @@
+"""What fails in a plugin is told in one message: option, package, file, line and cause."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+
+from rlaif import registry
+from rlaif.cli.messages import report_error
+from rlaif.cli.plugin_imports import import_problems
+from rlaif.config import search_path
+from rlaif.errors import PluginError
+
+
+def install(directory: Path, module: str, source: str, entry_points: str) -> None:
+    about = directory / f"{module}-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(entry_points)
+    (directory / f"{module}.py").write_text(source)
+
+
+def labeler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, source: str) -> registry.Component:
+    install(tmp_path, module, source, f"[rlaif.labelers]\n{module} = {module}:Bad\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return registry.find("rlaif.labelers", module)
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "said"),
+    [
+        ("exits_at_import", "import sys\n\nsys.exit(3)\n", "exits_at_import.py:3: the code ends the process"),
+        ("lacks_package", "import no_such_package\n", "lacks_package.py:1: ModuleNotFoundError"),
+        ("has_no_syntax", "x = 1\ndef f(:\n", "has_no_syntax.py:2: SyntaxError"),
+        ("divides", "def f():\n    return 1 / 0\n\nf()\n", "divides.py:2: ZeroDivisionError"),
+    ],
+)
+def test_an_import_that_fails_names_file_line_and_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, source: str, said: str
+) -> None:
+    component = labeler(tmp_path, monkeypatch, module, source)
+    with pytest.raises(PluginError) as caught:
+        registry.load_component(component)
+    assert said in str(caught.value)
+    assert f"pip uninstall {component.package}" in str(caught.value)
+    told = import_problems([component])
+    assert said in told[component], "rlaif-plugins list finds the same in a child process"
+
+
+def test_a_process_that_an_import_kills_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    component = labeler(tmp_path, monkeypatch, "kills_process", "import os\nos._exit(7)\n")
+    assert "ended the process with exit code 7" in import_problems([component])[component]
+
+
+def test_a_key_error_in_a_constructor_is_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = "class Bad:\n    def __init__(self):\n        self.size = {}['size']\n"
+    labeler(tmp_path, monkeypatch, "wants_a_key", source)
+    log = logging.FileHandler(tmp_path / "rlaif.log")
+    logging.getLogger().addHandler(log)
+    try:
+        with pytest.raises(InstantiationException) as caught:
+            instantiate({"_target_": "wants_a_key.Bad"})
+        assert report_error("rlaif-run", caught.value) == 2
+    finally:
+        logging.getLogger().removeHandler(log)
+        log.close()
+    said = capsys.readouterr().err
+    assert "wants-a-key 1.0 is broken" in said and "wants_a_key.py:3: KeyError: 'size'" in said
+    assert "Traceback" not in said
+    assert "Traceback" in (tmp_path / "rlaif.log").read_text()
+
+
+def test_yaml_that_cannot_be_read_names_package_file_and_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "bad_yaml", "", "[rlaif.conf]\nbad_yaml = bad_yaml_files.conf\n")
+    file = tmp_path / "bad_yaml_files" / "conf" / "labeler" / "odd.yaml"
+    file.parent.mkdir(parents=True)
+    (tmp_path / "bad_yaml_files" / "__init__.py").write_text("")
+    file.write_text("_target_: x.Y\nkey: [1, 2\nother: 3\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for function in (search_path._plugin_dirs, search_path.broken_yaml):
+        function.cache_clear()
+    try:
+        said = search_path.broken_yaml()["labeler/odd"]
+    finally:
+        monkeypatch.undo()
+        for function in (search_path._plugin_dirs, search_path.broken_yaml):
+            function.cache_clear()
+    assert said.startswith(f"bad-yaml 1.0 is broken: {file}:")
+    assert "fix the file or uninstall the plugin" in said

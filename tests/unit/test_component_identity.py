@@ -1,0 +1,105 @@
+"""What decides whether results of a plugin are used again: its code, its options, a stable identity."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from pathlib import Path
+
+import pytest
+
+from rlaif.artifacts.fingerprints import code_digest
+from rlaif.artifacts.identity import stable_identity
+from rlaif.errors import PluginError
+from rlaif.signatures import read_signature
+from rlaif.tasks import base
+
+
+def write(directory: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("by_statement", "from helper_by_statement import rule\n"),
+        ("by_call", "import importlib\nhelper = importlib.import_module('helper_by_call')\n"),
+        ("by_builtin", "helper = __import__('helper_by_builtin')\n"),
+    ],
+)
+def test_helpers_outside_the_package_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, source: str
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    write(tmp_path, {f"{module}.py": source, f"helper_{module}.py": "rule = 1\n"})
+    before = code_digest([module])
+    write(tmp_path, {f"helper_{module}.py": "rule = 2_000\n"})
+    assert code_digest([module]) != before
+
+
+def test_relative_imports_by_call_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    source = "import importlib\nrules = importlib.import_module('.rules', __package__)\n"
+    write(tmp_path, {"calls/__init__.py": "", "calls/labeler.py": source, "calls/rules.py": "rule = 1\n"})
+    before = code_digest(["calls.labeler"])
+    write(tmp_path, {"calls/rules.py": "rule = 2_000\n"})
+    assert code_digest(["calls.labeler"]) != before
+
+
+def test_a_computed_import_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    write(
+        tmp_path, {"computes.py": "import importlib\n\n\ndef load(name):\n    return importlib.import_module(name)\n"}
+    )
+    with caplog.at_level(logging.WARNING):
+        code_digest(["computes"])
+    assert any("computes.py:5 imports a module by a computed name" in message for message in caplog.messages)
+
+
+def test_an_identity_that_changes_is_refused() -> None:
+    numbers = itertools.count()
+
+    class Random:
+        def __init__(self) -> None:
+            self.identity = f"{next(numbers)}"
+
+    class Same:
+        identity = "same"
+
+    with pytest.raises(PluginError, match="labeler: its identity is 0 and, made again from the same options, 1"):
+        stable_identity(Random, "labeler")
+    assert stable_identity(Same, "labeler") == "same"
+    assert stable_identity(dict, "labeler") is None
+
+
+def test_a_task_in_use_keeps_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Asks(base.Dialogue):
+        def policy_text(self, prompt_text: str) -> str:
+            return f"{prompt_text} Why?"
+
+    monkeypatch.setattr(base, "_IN_USE", {})
+    assert base.get_task("dialogue").policy_text("So.") == "So."
+    base.use_task(Asks())
+    assert base.get_task("dialogue").policy_text("So.") == "So. Why?"
+
+
+@pytest.mark.parametrize(
+    ("target", "runtime", "result"),
+    [
+        (
+            "rlaif.engines.openai.engine.OpenAIEngine",
+            {"url", "key_env", "max_retries", "read_timeout_s"},
+            {"model", "scoring"},
+        ),
+        ("rlaif.engines.transformers.TransformersEngine", {"device", "batch_size"}, {"model", "dtype", "max_context"}),
+    ],
+)
+def test_engines_mark_what_changes_no_answer(target: str, runtime: set[str], result: set[str]) -> None:
+    marked = {name for name, parameter in read_signature(target).parameters.items() if parameter.runtime}
+    assert runtime <= marked
+    assert not result & marked

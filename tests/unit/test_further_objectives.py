@@ -1,0 +1,321 @@
+"""PPO and DPO as another package would write them: public interfaces only, and nothing in rlaif names them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from rlaif.errors import ConfigError
+from rlaif.functional.losses import LossSum, preference_cross_entropy
+from rlaif.functional.policy_gradient import kl_shaped_rewards, normalize_advantages
+from rlaif.inference.logprobs import response_logprobs
+from rlaif.models.load import load_causal_lm
+from rlaif.modules.checkpointing import PeriodicCheckpoint, list_checkpoints
+from rlaif.modules.curves import CurveWriter, read_curve
+from rlaif.modules.optim import OptimizerSettings
+from rlaif.modules.policy import PolicyModule, PolicySettings
+from rlaif.modules.supervised import SupervisedModule
+from rlaif.modules.trainer import build_trainer, fit
+from rlaif.objectives.base import Losses, Needs, PairLabels, PairObjective, PairOutputs, PolicyOutputs, Updates
+from rlaif.objectives.reinforce import Reinforce
+from rlaif.rewards.base import RewardBatch, RewardResources
+from rlaif.roles import Reads
+from rlaif.rollouts.batch import Rollouts
+from rlaif.tasks.base import Dialogue
+from rlaif.testing.tiny import make_tiny_model
+from rlaif.types import Completion, Prompt
+
+PROMPTS = [Prompt(task="dialogue", text=f"\n\nHuman: Say {n}.\n\nAssistant:") for n in range(8)]
+STEPS, UPDATES = 12, 4
+
+
+class Ppo:
+    """Proximal policy optimization (arXiv 1707.06347): ratios to the log-probs of sampling and values, both clipped."""
+
+    def __init__(
+        self, *, beta: float = 0.02, clip: float = 0.2, trace: float = 0.95, epochs: int = 2, minibatches: int = 2
+    ) -> None:
+        self.beta, self.clip, self.trace = beta, clip, trace
+        self.needs = Needs(values=True)
+        self.updates = Updates(epochs=epochs, minibatches=minibatches)
+        self.versions: list[int] = []
+
+    def credit(self, batch: Rollouts) -> Rollouts:
+        """Generalized advantages (arXiv 1506.02438) with γ = 1."""
+        assert batch.rewards_B is not None and batch.scored_mask_B is not None and batch.values_BT is not None
+        assert batch.logprobs_BT is not None and batch.ref_logprobs_BT is not None
+        self.versions.append(batch.policy_version)
+        mask_BT = batch.mask_BT & batch.scored_mask_B[:, None]
+        rewards_BT = kl_shaped_rewards(
+            batch.rewards_B, batch.logprobs_BT, batch.ref_logprobs_BT, batch.mask_BT, self.beta
+        ).masked_fill(~mask_BT, 0.0)
+        values_BT = batch.values_BT.masked_fill(~mask_BT, 0.0)
+        next_BT = torch.nn.functional.pad(values_BT[:, 1:], (0, 1))
+        advantages_BT, later_B = torch.zeros_like(values_BT), torch.zeros(len(batch))
+        for t in reversed(range(mask_BT.shape[1])):
+            later_B = rewards_BT[:, t] + next_BT[:, t] - values_BT[:, t] + self.trace * later_B
+            advantages_BT[:, t] = later_B
+        return replace(
+            batch,
+            advantages_BT=normalize_advantages(advantages_BT, mask_BT),
+            returns_BT=advantages_BT + values_BT,
+            counted_mask_B=batch.scored_mask_B,
+        )
+
+    def losses(self, outputs: PolicyOutputs, rows: Rollouts) -> Losses:
+        assert rows.sampled_logprobs_BT is not None and rows.advantages_BT is not None
+        assert rows.counted_mask_B is not None and rows.returns_BT is not None
+        assert outputs.values_BT is not None and rows.values_BT is not None
+        mask_BT, responses = rows.mask_BT & rows.counted_mask_B[:, None], rows.counted_mask_B.sum().float()
+        ratio_BT = (outputs.logprobs_BT - rows.sampled_logprobs_BT).exp()
+        clipped_BT = ratio_BT.clamp(1 - self.clip, 1 + self.clip)
+        gain_BT = torch.minimum(ratio_BT * rows.advantages_BT, clipped_BT * rows.advantages_BT)
+        near_BT = rows.values_BT + (outputs.values_BT - rows.values_BT).clamp(-self.clip, self.clip)
+        error_BT = torch.maximum((outputs.values_BT - rows.returns_BT).square(), (near_BT - rows.returns_BT).square())
+        return Losses(
+            terms={
+                "loss": LossSum(-gain_BT[mask_BT].sum(), responses),
+                "value_loss": LossSum(0.5 * error_BT[mask_BT].sum(), responses),
+            },
+            measures={"clip_fraction": LossSum((ratio_BT != clipped_BT)[mask_BT].sum(), mask_BT.sum().float())},
+            per_token=frozenset({"value_loss"}),
+        )
+
+
+class Dpo:
+    """Direct preference optimization (arXiv 2305.18290, eq. 7), with soft labels."""
+
+    def __init__(self, *, beta: float = 0.1) -> None:
+        self.beta = beta
+
+    def losses(self, first: PairOutputs, second: PairOutputs, pairs: PairLabels) -> Losses:
+        margin_B = self.beta * (first.logprobs_B - first.ref_logprobs_B - second.logprobs_B + second.ref_logprobs_B)
+        loss = preference_cross_entropy(margin_B, pairs.p_first_B, pairs.weight_B)
+        return Losses(terms={"loss": loss}, measures={"margin": LossSum(margin_B.sum(), loss.count)})
+
+
+class LetterReward:
+    """1 for a response that holds an "a", 0 for another."""
+
+    def reads(self) -> Mapping[str, Reads]:
+        return {}
+
+    def prepare(self, resources: RewardResources) -> LetterReward:
+        return self
+
+    def __call__(
+        self, prompts: Sequence[Prompt], responses: Sequence[Completion], *, samples_per_prompt: int = 1
+    ) -> RewardBatch:
+        values_B = torch.tensor([float("a" in response.text) for response in responses])
+        return RewardBatch(values_B, values_B.isfinite())
+
+    def to(self, device: torch.device | str) -> None:
+        pass
+
+
+class KilledError(Exception):
+    pass
+
+
+class KillAfter(Callback):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: object) -> None:
+        if trainer.global_step == self.step:
+            raise KilledError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model", hidden_size=16, num_heads=2)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def train_ppo(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, directory: Path, *callbacks: Callback, **options: object
+) -> PolicyModule:
+    settings = PolicySettings(
+        optimizer=torch.optim.AdamW,
+        objective=Ppo(),
+        steps=STEPS,
+        prompts_per_step=8,
+        samples_per_prompt=4,
+        temperature=1.0,
+        max_new_tokens=2,
+        lr=1e-2,
+        value_lr=5e-2,
+        **options,  # type: ignore[arg-type]
+    )
+    module = settings.module(
+        load_causal_lm(str(folder)),
+        reference=load_causal_lm(str(folder)),
+        tokenizer=tokenizer,
+        task=Dialogue(),
+        prompts=PROMPTS,
+        reward=LetterReward(),
+        seed=1,
+    )
+    trainer = build_trainer(
+        partial(Trainer, accelerator="cpu", devices=1),
+        directory=directory,
+        max_steps=module.num_optimizer_steps,
+        accumulate_grad_batches=module.num_minibatches(),
+        callbacks=[
+            CurveWriter(directory / "curve.jsonl"),
+            PeriodicCheckpoint(directory / "checkpoints", every_n_steps=6, every_s=None),
+            *callbacks,
+        ],
+    )
+    fit(trainer, module, seed=0)
+    return module
+
+
+def test_ppo_learns_with_several_updates_per_rollout(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    module = train_ppo(folder, tokenizer, tmp_path)
+    rows = read_curve(tmp_path / "curve.jsonl")
+    assert [row["step"] for row in rows] == list(range(1, STEPS * UPDATES + 1))
+    rewards = [[row["policy/reward"] for row in rows[i : i + UPDATES]] for i in range(0, len(rows), UPDATES)]
+    assert all(len(set(reward)) == 1 for reward in rewards)  # one rollout, four optimizer steps
+    assert sum(reward[0] for reward in rewards[-3:]) / 3 > rewards[0][0] + 0.3
+    assert module.objective.versions == list(range(0, STEPS * UPDATES, UPDATES))  # type: ignore[attr-defined]
+    assert rows[0]["policy/clip_fraction"] == 0.0  # the policy is still the one that sampled
+    assert max(row["policy/clip_fraction"] for row in rows) > 0.0
+
+
+@pytest.mark.parametrize("killed_after", [9, 14])
+def test_a_killed_ppo_ends_as_an_uninterrupted_one(
+    killed_after: int, folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    whole = train_ppo(folder, tokenizer, tmp_path / "whole", minibatch_size=8)
+    with pytest.raises(KilledError):
+        train_ppo(folder, tokenizer, tmp_path / "cut", KillAfter(killed_after), minibatch_size=8)
+    saved = [int(path.stem.removeprefix("step=")) for path in list_checkpoints(tmp_path / "cut" / "checkpoints")]
+    assert saved == [step for step in (8, 12) if step <= killed_after]  # between rollouts only
+    cut = train_ppo(folder, tokenizer, tmp_path / "cut", minibatch_size=8)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, cut.state_dict()[name]), name
+    curves = [(tmp_path / run / "curve.jsonl").read_bytes() for run in ("whole", "cut")]
+    assert curves[0] == curves[1]
+
+
+def test_updates_that_do_not_divide_the_prompts_are_refused(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"policy\.minibatch_size=12: must divide the 16 responses"):
+        train_ppo(folder, tokenizer, tmp_path, minibatch_size=12)
+
+
+def some_rollouts() -> Rollouts:
+    generator = torch.Generator().manual_seed(0)
+    logprobs_BT, values_BT = -torch.rand(2, 3, generator=generator), torch.rand(2, 3, generator=generator)
+    return Rollouts(
+        prompt_ids=[[1], [2]],
+        tokens_BT=torch.zeros(2, 3, dtype=torch.long),
+        mask_BT=torch.tensor([[True, True, True], [True, True, False]]),
+        finished_B=torch.tensor([True, True]),
+        sampled_logprobs_BT=logprobs_BT,
+        rewards_B=torch.tensor([1.0, -2.0]),
+        scored_mask_B=torch.tensor([True, True]),
+        logprobs_BT=logprobs_BT,
+        ref_logprobs_BT=-torch.rand(2, 3, generator=generator),
+        values_BT=values_BT,
+    )
+
+
+def test_with_full_traces_the_returns_are_those_of_reinforce() -> None:
+    batch = some_rollouts()
+    ours = Ppo(beta=0.1, trace=1.0).credit(batch).returns_BT
+    theirs = Reinforce(beta=0.1).credit(batch).returns_BT
+    assert ours is not None and theirs is not None
+    torch.testing.assert_close(ours[batch.mask_BT], theirs[batch.mask_BT])
+
+
+def test_the_first_ppo_gradient_is_the_policy_gradient() -> None:
+    objective = Ppo()
+    rows = objective.credit(some_rollouts())
+    logprobs_BT = rows.logprobs_BT.clone().requires_grad_()  # type: ignore[union-attr]
+    losses = objective.losses(PolicyOutputs(logprobs_BT, rows.values_BT, None, None), rows)
+    (gradient_BT,) = torch.autograd.grad(losses.terms["loss"].total, logprobs_BT)
+    torch.testing.assert_close(gradient_BT, -rows.advantages_BT)  # type: ignore[operator]
+
+
+def test_dpo_is_the_closed_form() -> None:
+    first = PairOutputs(torch.tensor([-3.0, -4.0], requires_grad=True), torch.tensor([-5.0, -4.0]))
+    second = PairOutputs(torch.tensor([-6.0, -2.0]), torch.tensor([-5.0, -3.0]))
+    pairs = PairLabels(torch.tensor([1.0, 0.25]), torch.tensor([1.0, 2.0]))
+    losses = Dpo(beta=0.5).losses(first, second, pairs)
+    margins = [0.5 * ((-3 + 5) - (-6 + 5)), 0.5 * ((-4 + 4) - (-2 + 3))]  # 1.5 and -0.5
+
+    def log_sigmoid(x: float) -> float:
+        return -math.log1p(math.exp(-x))
+
+    expected = -log_sigmoid(margins[0]) - 2 * (0.25 * log_sigmoid(margins[1]) + 0.75 * log_sigmoid(-margins[1]))
+    assert losses.terms["loss"].total.item() == pytest.approx(expected, rel=1e-6)
+    assert losses.terms["loss"].count.item() == 3.0
+    assert losses.measures["margin"].total.item() == pytest.approx(1.0)
+    (gradient_B,) = torch.autograd.grad(losses.terms["loss"].total, first.logprobs_B)
+    sigmoid = [1 / (1 + math.exp(-margin)) for margin in margins]
+    assert gradient_B.tolist() == pytest.approx([0.5 * (sigmoid[0] - 1.0), 2 * 0.5 * (sigmoid[1] - 0.25)], rel=1e-5)
+
+
+class PairModule(SupervisedModule):
+    """Trains a causal LM on pairs of responses by whatever pair objective it is given."""
+
+    def __init__(
+        self, model: PreTrainedModel, reference: PreTrainedModel, objective: PairObjective, prompt: list[int]
+    ) -> None:
+        super().__init__(model, optimization=OptimizerSettings(optimizer=torch.optim.AdamW, lr=3e-3))
+        self._outside = {"reference": reference.eval().requires_grad_(False)}
+        self.objective = objective
+        self.prompt = prompt
+
+    def outputs(self, tokens_BT: Tensor) -> PairOutputs:
+        mask_BT = torch.ones_like(tokens_BT, dtype=torch.bool)
+        prompts = [self.prompt] * len(tokens_BT)
+        ours, theirs = (
+            response_logprobs(model, prompts, tokens_BT, mask_BT).logprobs_BT.sum(-1)
+            for model in (self.model, self._outside["reference"])
+        )
+        return PairOutputs(ours, theirs.detach())
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        first_BT, second_BT = batch
+        labels = PairLabels(torch.full((len(first_BT),), 0.9), torch.ones(len(first_BT)))
+        losses = self.objective.losses(self.outputs(first_BT), self.outputs(second_BT), labels)
+        self.log_dict({f"train/{name}": part.mean for name, part in losses.logged().items()})
+        return torch.stack([term.mean for term in losses.terms.values()]).sum()
+
+    def train_dataloader(self) -> Iterator[tuple[Tensor, Tensor]]:
+        first_BT, second_BT = torch.tensor([[65, 66, 2], [67, 68, 2]]), torch.tensor([[75, 2], [76, 2]])
+        return iter([(first_BT, second_BT)] * 40)
+
+
+def test_dpo_reaches_the_margin_of_its_label(folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    prompt = tokenizer(PROMPTS[0].text)["input_ids"]
+    model, reference = load_causal_lm(str(folder)), load_causal_lm(str(folder))
+    trainer = build_trainer(
+        partial(Trainer, accelerator="cpu", devices=1),
+        directory=tmp_path,
+        max_steps=40,
+        callbacks=[CurveWriter(tmp_path / "curve.jsonl")],
+    )
+    fit(trainer, PairModule(model, reference, Dpo(beta=0.5), prompt), seed=0)
+    rows = read_curve(tmp_path / "curve.jsonl")
+    assert rows[0]["train/loss"] == pytest.approx(math.log(2), abs=1e-5)  # the policy starts as its reference
+    assert rows[-1]["train/margin"] == pytest.approx(math.log(0.9 / 0.1), abs=0.5)
