@@ -12,9 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from rlaif import registry
 from rlaif.config.values import component_nodes
 from rlaif.engines.openai.options import KEY_ENV
+from rlaif.models.names import POCKET, POCKET_NAMES, pocket_problem
 from rlaif.near_miss import near_miss
 
-POCKET_MODELS = ("XS", "S", "L", "judge")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -61,11 +61,9 @@ def model_name_problems(option: str, name: str) -> list[str]:
     >>> model_name_problems("model.name", "pocket:M")
     ['model.name=pocket:M: no such pocket model; allowed are pocket:XS, pocket:S, pocket:L, pocket:judge']
     """
-    allowed = ", ".join(f"pocket:{size}" for size in POCKET_MODELS)
-    if name.startswith("pocket:"):
-        size = name.removeprefix("pocket:")
-        near = "".join(f"; did you mean pocket:{known}?" for known in POCKET_MODELS if known.lower() == size.lower())
-        return [] if size in POCKET_MODELS else [f"{option}={name}: no such pocket model; allowed are {allowed}{near}"]
+    if name.startswith(POCKET):
+        problem = pocket_problem(option, name)
+        return [] if problem is None else [problem]
     if name.startswith("stage:"):
         return [] if name == "stage:sft" else [f"{option}={name}: of the stages only stage:sft is a language model"]
     path = Path(name).expanduser()
@@ -77,7 +75,7 @@ def model_name_problems(option: str, name: str) -> list[str]:
     if _HUB_NAME.fullmatch(name):
         return []
     return [
-        f"{option}={name}: no such directory; allowed are {allowed}, the directory of a Hugging Face model, "
+        f"{option}={name}: no such directory; allowed are {POCKET_NAMES}, the directory of a Hugging Face model, "
         "or a hub name org/name"
     ]
 

@@ -18,7 +18,8 @@ DATA_KINDS = (
     "people",
     "pairs",
 )
-"""What the data of a run leave for its steps."""
+"""What the data of a run leave for its steps. ``people``: labels that came with the data, and simulated annotators;
+``pairs``: the data's own pairs without their labels."""
 Split = Literal["train", "tuning", "test"]
 
 
@@ -27,7 +28,7 @@ class Annotators(Protocol):
 
     @property
     def identity(self) -> str:
-        """Content hash of how they judge."""
+        """Content hash of everything that their verdicts depend on besides what is judged, code included."""
         ...
 
     def prefer(self, comparisons: Sequence[Comparison], rater: int = 0) -> list[float]:
@@ -68,41 +69,68 @@ class TaskData:
     annotators: Annotators | None = None
     """Only the pocket world has them."""
     skipped: SkippedRows = field(default_factory=SkippedRows)
+    _content_ids: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def content_id(self, kind: str) -> str:
-        """Content hash of one kind of the data: what depends on it alone is made again only when it reads otherwise.
+        """Content hash of one kind of the data, computed once.
 
         Args:
             kind: One of :data:`DATA_KINDS`.
+
+        Raises:
+            ValueError: There is no such kind.
         """
+        if kind not in self._content_ids:
+            self._content_ids[kind] = self._hashed(kind)
+        return self._content_ids[kind]
+
+    def _hashed(self, kind: str) -> str:
         match kind:
             case "demonstrations":
-                return content_id(*(content_id(item.prompt.id, item.response) for item in self.demonstrations))
+                return demonstrations_id(self.demonstrations)
             case "label_prompts":
-                return _prompts_id(self.label_prompts)
+                return prompts_id(self.label_prompts)
             case "policy_prompts":
-                return _prompts_id(self.policy_prompts)
+                return prompts_id(self.policy_prompts)
             case "held_out_prompts":
-                return _prompts_id(self.eval_prompts)
+                return prompts_id(self.eval_prompts)
             case "held_out_pairs":
-                return content_id(_labels_id(self.eval_preferences), self._annotators_id)
+                return content_id(preferences_id(self.eval_preferences), self._annotators_id)
             case "people":
-                return content_id(_labels_id(self.preferences), self._annotators_id)
+                return content_id(preferences_id(self.preferences), self._annotators_id)
             case "pairs":
-                return content_id(*(item.comparison.id for item in self.preferences))
-        raise ValueError(f"TaskData: {kind} is no kind of data; there are {', '.join(DATA_KINDS)}")
+                return content_id(*(_pair_id(item) for item in self.preferences))
+            case _:
+                raise ValueError(f"TaskData.content_id: kind={kind!r}; there are {', '.join(DATA_KINDS)}")
 
     @property
     def _annotators_id(self) -> str:
         return "" if self.annotators is None else self.annotators.identity
 
 
-def _prompts_id(prompts: Sequence[Prompt]) -> str:
-    return content_id(*(prompt.id for prompt in prompts))
+def prompts_id(prompts: Sequence[Prompt]) -> str:
+    """Content hash of prompts with their strata, in their order."""
+    return content_id(*(f"{prompt.id} {prompt.stratum}" for prompt in prompts))
 
 
-def _labels_id(labels: Sequence[Preference]) -> str:
-    return content_id(*(f"{item.comparison.id} {item.p_first}" for item in labels))
+def demonstrations_id(demonstrations: Sequence[Demonstration]) -> str:
+    """Content hash of prompts with their responses, in their order."""
+    return content_id(*(content_id(item.prompt.id, item.response) for item in demonstrations))
+
+
+def preferences_id(preferences: Sequence[Preference]) -> str:
+    """Content hash of labeled pairs in their order: texts and everything that is told of a pair."""
+    return content_id(*(_preference_id(item) for item in preferences))
+
+
+def _preference_id(label: Preference) -> str:
+    told = (label.p_first, label.weight, label.confidence, label.missing, label.source)
+    return content_id(_pair_id(label), *map(repr, told))
+
+
+def _pair_id(label: Preference) -> str:
+    pair = label.comparison
+    return content_id(pair.id, pair.prompt.stratum, pair.first.source, pair.second.source)
 
 
 class DataSource(Protocol):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from rlaif.data.formats.base import LabeledPair
 from rlaif.data.transcripts import instruction_in
 from rlaif.types import content_id
+
+if TYPE_CHECKING:
+    from rlaif.data.formats.base import LabeledPair
 
 REPEATED = "repeated pair, same label"
 CONTRADICTING = "repeated pair, other label"

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from typing import Literal
 
 from rlaif.data.base import SkippedRows, TaskData
-from rlaif.data.formats.base import UNLABELED, LabeledPair, OddRowError, OtherTaskError, check_pair
+from rlaif.data.formats.base import UNLABELED, LabeledPair, OddRowError, OtherTaskError, check_choices, check_pair
 from rlaif.data.formats.table_files import Row
 from rlaif.data.held_out import conversation_start, is_held_out
 from rlaif.data.repeated import PairKey, VoteTable
@@ -22,10 +23,15 @@ from rlaif.types import HUMAN_TURN, Comparison, Completion, Demonstration, Prefe
 NUM_SHOWN = 3
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class PairOptions:
-    """What the sources that hold labeled pairs have in common; named ``data.…`` on the command line."""
+    """Options that ``data=files`` and ``data=hub`` have in common; named ``data.…`` on the command line."""
 
+    pairs: Literal["dataset", "policy"] = "dataset"
+    """What is labeled: the data's own pairs (``dataset``), or two samples of the SFT policy (``policy``)."""
+    eval_confidences: Sequence[float] = ()
+    """Held-out pairs count only with one of these confidences (TL;DR: from 1, sure of the first, to 9, sure of the
+    second; arXiv 2309.00267 evaluates its labeler on 1, 2, 8 and 9). Empty takes all."""
     eval_fraction: float = 0.1
     """Share of the conversations that is held out; chosen by content, the same on every machine."""
     num_eval_prompts: int | None = 400
@@ -40,6 +46,7 @@ class PairOptions:
     """Read only so many rows; None reads all."""
 
     def __post_init__(self) -> None:
+        check_choices("data", pairs=(self.pairs, ("dataset", "policy")))
         problems = []
         if not 0.0 <= self.eval_fraction < 1.0:
             problems.append(f"data.eval_fraction={self.eval_fraction}: must be at least 0 and below 1")
@@ -53,8 +60,11 @@ class PairOptions:
             raise ConfigError(problems)
 
     @property
-    def identity(self) -> str:
-        return content_id(*(f"{option.name}={getattr(self, option.name)}" for option in fields(self)))
+    def limits_identity(self) -> str:
+        """Hash of the options that decide which rows are kept and how they are split."""
+        names = [option.name for option in fields(PairOptions) if option.name not in ("pairs", "eval_confidences")]
+        confidences = str([float(confidence) for confidence in self.eval_confidences])
+        return content_id(confidences, *(f"{name}={getattr(self, name)}" for name in names))
 
 
 @dataclass(kw_only=True)
@@ -74,8 +84,6 @@ class PairReader:
     options: PairOptions
     count_tokens: Callable[[str], int] | None = None
     source: str = "human"
-    eval_confidences: tuple[float, ...] = ()
-    """Held-out pairs count only with one of these confidences; empty takes all."""
     reasons: Counter[str] = field(default_factory=Counter, init=False)
     num_unusable: int = field(default=0, init=False)
     """Rows of this task that were left out; repeated pairs are merged and not among them."""
@@ -159,6 +167,7 @@ class PairReader:
         if not train:
             raise DataError(f"{name}: no row is left for training ({skipped.num_rows} rows were read): give more data")
         prompts = _distinct([prompt for _, prompt in train])
+        confidences = self.options.eval_confidences
         eval_prompts = sorted(_distinct([prompt for _, prompt in evaluation]), key=lambda p: content_id("order", p.id))
         return TaskData(
             demonstrations=[d for pair, prompt in train for d in _demonstration(pair, prompt)],
@@ -169,7 +178,7 @@ class PairReader:
             eval_preferences=[
                 self._preference(pair, prompt)
                 for pair, prompt in evaluation
-                if not self.eval_confidences or pair.confidence in self.eval_confidences
+                if not confidences or pair.confidence in confidences
             ],
             skipped=skipped,
         )

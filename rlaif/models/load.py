@@ -14,13 +14,13 @@ from safetensors import SafetensorError
 from rlaif.errors import ConfigError, EngineError
 from rlaif.functional.seeds import generator
 from rlaif.inference.linear import fast_linear
+from rlaif.models.names import POCKET, POCKET_NAMES, pocket_problem
 from rlaif.runtime import Runtime
 from rlaif.types import content_id
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-POCKET_MODELS = ("XS", "S", "L", "judge")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ATTENTION = ("sdpa", "eager", "flash_attention_2", "flex_attention")
 
@@ -78,19 +78,17 @@ def local_folder(name: str) -> Path | None:
             raise ConfigError(f"model.name={name}: this folder holds no config.json, so it is no Hugging Face model")
         return path
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
-        allowed = ", ".join(f"pocket:{size}" for size in POCKET_MODELS)
         raise ConfigError(
-            f"model.name={name}: no such folder; allowed are {allowed}, the path of a Hugging Face folder, "
+            f"model.name={name}: no such folder; allowed are {POCKET_NAMES}, the path of a Hugging Face folder, "
             "or a hub name such as HuggingFaceTB/SmolLM2-135M"
         )
     return None
 
 
 def _pocket_folder(name: str) -> Path:
-    size = name.removeprefix("pocket:")
-    if size not in POCKET_MODELS:
-        near = "".join(f"; did you mean pocket:{known}?" for known in POCKET_MODELS if known.lower() == size.lower())
-        raise ConfigError(f"model.name={name}: pocket models are {', '.join(POCKET_MODELS)}{near}")
+    size = name.removeprefix(POCKET)
+    if (problem := pocket_problem("model.name", name)) is not None:
+        raise ConfigError(problem)
     folder = _POCKET_WEIGHTS / size
     if not (folder / "config.json").is_file():
         raise EngineError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from random import Random
 
 from rlaif.artifacts.fingerprints import code_digest
@@ -35,9 +36,9 @@ class SimulatedAnnotators:
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
 
-    @property
+    @cached_property
     def identity(self) -> str:
-        """Content hash of the pool's seed and of the code that reads quality."""
+        """Content hash of the pool's seed and of the code that the verdicts depend on."""
         return content_id("SimulatedAnnotators", str(self.seed), code_digest([__name__]))
 
     def prefer(self, comparisons: Sequence[Comparison], rater: int = 0) -> list[float]:

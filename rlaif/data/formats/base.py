@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from rlaif.data.transcripts import with_turns
+from rlaif.errors import ConfigError
 from rlaif.types import content_id
 
 COLUMNS = {
@@ -119,3 +120,18 @@ def check_pair(pair: LabeledPair) -> None:
             raise OddRowError("broken Unicode")
     if pair.first.strip() == pair.second.strip():
         raise OddRowError("equal responses")
+
+
+def check_choices(group: str, **choices: tuple[str, tuple[str, ...]]) -> None:
+    """Check options that take one of a few words.
+
+    Raises:
+        ConfigError: All options with another value, each with what is allowed.
+    """
+    problems = [
+        f"{group}.{name}={value}: allowed are {', '.join(allowed)}"
+        for name, (value, allowed) in choices.items()
+        if value not in allowed
+    ]
+    if problems:
+        raise ConfigError(problems)

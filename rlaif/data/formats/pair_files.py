@@ -10,7 +10,7 @@ from typing import cast
 
 from rlaif import registry
 from rlaif.artifacts.fingerprints import code_digest
-from rlaif.data.formats.base import COLUMNS, LabeledPair, Layout, OddRowError, check_pair
+from rlaif.data.formats.base import COLUMNS, LabeledPair, Layout, OddRowError, check_choices, check_pair
 from rlaif.data.formats.encodings import decoder
 from rlaif.data.formats.table_files import Row, TableFile
 from rlaif.errors import ConfigError, DataError
@@ -183,18 +183,3 @@ def _reads(name: str, values: Mapping[str, object]) -> bool:
     except (OddRowError, DataError):
         return False
     return True
-
-
-def check_choices(group: str, **choices: tuple[str, tuple[str, ...]]) -> None:
-    """Check options that take one of a few words.
-
-    Raises:
-        ConfigError: All options with another value, each with what is allowed.
-    """
-    problems = [
-        f"{group}.{name}={value}: allowed are {', '.join(allowed)}"
-        for name, (value, allowed) in choices.items()
-        if value not in allowed
-    ]
-    if problems:
-        raise ConfigError(problems)

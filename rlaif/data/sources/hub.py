@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from typing import Literal
 
 from rlaif.data.base import TaskData
-from rlaif.data.formats.base import LabeledPair
+from rlaif.data.formats.base import LabeledPair, check_choices
 from rlaif.data.formats.hh import parse_hh
-from rlaif.data.formats.pair_files import check_choices
 from rlaif.data.formats.table_files import Row
 from rlaif.data.formats.tldr import parse_tldr
 from rlaif.data.split import PairOptions, PairReader
@@ -73,54 +72,26 @@ def load_rows(table: HubTable, split: str) -> Iterable[Mapping[str, object]]:
     return rows
 
 
-class HubSource:
-    """``data=hub``: Anthropic HH (arXiv 2204.05862) or OpenAI TL;DR comparisons, through ``datasets``.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HubSource(PairOptions):
+    """``data=hub``: Anthropic HH or the OpenAI TL;DR comparisons, through ``datasets``."""
 
-    Args:
-        dataset: ``hh_harmless``, ``hh_helpful`` or ``tldr``.
-        split: ``train``, or what the data set calls its other part (HH ``test``, TL;DR ``validation``).
-        pairs: What is labeled: the data set's own pairs, or two samples of the SFT policy.
-        eval_confidences: Held-out TL;DR pairs count only with one of these confidences, from 1, sure of the
-            first, to 9, sure of the second; paper 1 evaluates its labeler on 1, 2, 8 and 9. Empty takes all.
-        eval_fraction: See :class:`~rlaif.data.split.PairOptions`, as for the following ones.
-        num_eval_prompts: Held-out prompts at most.
-        max_prompt_tokens: Longer dialogues lose their oldest turns; longer posts are left out.
-        max_response_tokens: Rows with a longer response are left out.
-        max_skipped: Largest share of rows that may be left out.
-        max_rows: Read only so many rows.
-    """
+    dataset: Literal["hh_harmless", "hh_helpful", "tldr"] = field(kw_only=False)
+    """Which data set."""
+    split: str = "train"
+    """``train``, or what the data set calls its other part (HH ``test``, TL;DR ``validation``)."""
 
-    def __init__(
-        self,
-        dataset: Literal["hh_harmless", "hh_helpful", "tldr"],
-        *,
-        split: str = "train",
-        pairs: Literal["dataset", "policy"] = "dataset",
-        eval_confidences: tuple[float, ...] = (),
-        eval_fraction: float = 0.1,
-        num_eval_prompts: int | None = 400,
-        max_prompt_tokens: int = 768,
-        max_response_tokens: int = 512,
-        max_skipped: float = 0.2,
-        max_rows: int | None = None,
-    ) -> None:
-        check_choices("data", dataset=(dataset, tuple(TABLES)), pairs=(pairs, ("dataset", "policy")))
-        self.table = TABLES[dataset]
-        check_choices("data", split=(split, self.table.splits))
+    def __post_init__(self) -> None:
+        check_choices("data", dataset=(self.dataset, tuple(TABLES)))
+        super().__post_init__()
+        check_choices("data", split=(self.split, self.table.splits))
         if not self.table.has_confidence:
-            check_choices("data", eval_confidences=(str(list(eval_confidences)), ("[]",)))
-        self.dataset = dataset
-        self.split = split
-        self.pairs: Literal["policy", "dataset"] = pairs
-        self.eval_confidences = tuple(float(confidence) for confidence in eval_confidences)
-        self.options = PairOptions(
-            eval_fraction=eval_fraction,
-            num_eval_prompts=num_eval_prompts,
-            max_prompt_tokens=max_prompt_tokens,
-            max_response_tokens=max_response_tokens,
-            max_skipped=max_skipped,
-            max_rows=max_rows,
-        )
+            check_choices("data", eval_confidences=(str(list(self.eval_confidences)), ("[]",)))
+
+    @property
+    def table(self) -> HubTable:
+        """Where the data set lies and how its rows are read."""
+        return TABLES[self.dataset]
 
     @cached_property
     def identity(self) -> str:
@@ -128,7 +99,7 @@ class HubSource:
         digest = hashlib.sha256()
         for row in self._rows():
             digest.update(json.dumps(row.values, sort_keys=True).encode())
-        return content_id("hub", digest.hexdigest(), str(self.eval_confidences), self.options.identity)
+        return content_id("hub", digest.hexdigest(), self.limits_identity)
 
     def load(self, task: Task, count_tokens: Callable[[str], int] | None = None) -> TaskData:
         """Download, check and split the rows.
@@ -143,9 +114,8 @@ class HubSource:
         reader = PairReader(
             parse=self.table.parse,
             task=task,
-            options=self.options,
+            options=self,
             count_tokens=count_tokens,
-            eval_confidences=self.eval_confidences,
         )
         return reader.read(self._rows(), name=self._name)
 
@@ -157,7 +127,7 @@ class HubSource:
         rows = (
             Row(f"{self.dataset}/{self.split}:{number}", values) for number, values in enumerate(self._downloaded, 1)
         )
-        return islice(rows, self.options.max_rows)
+        return islice(rows, self.max_rows)
 
     @cached_property
     def _downloaded(self) -> Iterable[Mapping[str, object]]:

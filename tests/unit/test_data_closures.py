@@ -1,0 +1,122 @@
+"""What of the data packages a stage's code digest sees: never a reader of files, and of layouts only the one in use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import rlaif
+from rlaif import registry
+from rlaif.artifacts.fingerprints import _closure
+from rlaif.data.base import DATA_KINDS, TaskData
+from rlaif.data.formats.pair_files import LAYOUTS, PairFile, layout_named, layout_names
+from rlaif.pocket.annotators import SimulatedAnnotators
+from rlaif.types import Comparison, Completion, Demonstration, Preference, Prompt
+
+FORMATS = "rlaif.data.formats"
+MODULES = {name: registry.find(LAYOUTS, name).target.partition(":")[0] for name in layout_names()}
+
+
+def closure(module: str) -> set[str]:
+    return set(_closure([module], {"rlaif"}))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "rlaif.data.base",
+        "rlaif.data.batches.modules",
+        "rlaif.data.held_out",
+        "rlaif.data.preferences_io",
+        "rlaif.data.repeated",
+        "rlaif.data.transcripts",
+        "rlaif.labelers.reward_model",
+        "rlaif.models.classifier_text",
+        "rlaif.modules.sft",
+        "rlaif.pocket.source",
+    ],
+)
+def test_what_stages_use_sees_no_reader(module: str) -> None:
+    assert [name for name in closure(module) if name.startswith(FORMATS)] == []
+
+
+def test_no_reader_sees_a_layout_that_it_does_not_read() -> None:
+    for module in ("rlaif.data.formats.pair_files", "rlaif.data.sources.files", "rlaif.labelers.file"):
+        assert closure(module).isdisjoint(MODULES.values())
+    for name, module in MODULES.items():
+        others = closure(module) & (set(MODULES.values()) - {module})
+        assert others == ({MODULES["hh"]} if name == "chosen_rejected" else set())
+
+
+def test_every_layout_of_the_package_is_registered() -> None:
+    folder = Path(rlaif.__file__ or "").parent / "data" / "formats"
+    files = {path.stem for path in folder.glob("*.py") if "\nLAYOUT = " in path.read_text(encoding="utf-8")}
+    assert files == {module.rpartition(".")[2] for module in MODULES.values()}
+    assert all(layout_named(name).keys for name in MODULES)
+
+
+def test_the_code_of_the_layout_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"chosen": "a", "rejected": "b"}\n')
+    digested: list[list[str]] = []
+
+    def code_digest(modules: list[str]) -> str:
+        digested.append(modules)
+        return str(len(digested))
+
+    monkeypatch.setattr("rlaif.data.formats.pair_files.code_digest", code_digest)
+    file = PairFile(tmp_path / "rows.jsonl", group="data", format="hh")
+    assert file.identity != file.identity and digested == [["rlaif.data.formats.hh"]] * 2
+
+
+PROMPT = Prompt(task="dialogue", text="\n\nHuman: Hi\n\nAssistant:")
+OTHER = Prompt(task="dialogue", text="\n\nHuman: Bye\n\nAssistant:")
+
+
+def label(p_first: float | None = 1.0, weight: float = 1.0, source: str = "human", second: str = "b") -> Preference:
+    pair = Comparison(prompt=PROMPT, first=Completion(text="a"), second=Completion(text=second))
+    missing = "gone" if p_first is None else None
+    return Preference(comparison=pair, p_first=p_first, missing=missing, weight=weight, source=source)
+
+
+def data(**changed: object) -> TaskData:
+    fields: dict[str, object] = {
+        "demonstrations": [Demonstration(prompt=PROMPT, response="a")],
+        "label_prompts": [PROMPT],
+        "policy_prompts": [PROMPT],
+        "eval_prompts": [PROMPT],
+        "preferences": [label()],
+        "eval_preferences": [label()],
+    }
+    return TaskData(**(fields | changed))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changed", "kinds"),
+    [
+        ({"demonstrations": [Demonstration(prompt=PROMPT, response="b")]}, {"demonstrations"}),
+        ({"label_prompts": [OTHER]}, {"label_prompts"}),
+        ({"policy_prompts": [PROMPT, OTHER]}, {"policy_prompts"}),
+        ({"eval_prompts": [Prompt(task="dialogue", text=PROMPT.text, stratum="seen")]}, {"held_out_prompts"}),
+        ({"preferences": [label(0.0)]}, {"people"}),
+        ({"preferences": [label(weight=2.0)]}, {"people"}),
+        ({"preferences": [label(source="crowd")]}, {"people"}),
+        ({"preferences": [label(second="c")]}, {"people", "pairs"}),
+        ({"eval_preferences": [label(None)]}, {"held_out_pairs"}),
+        ({"annotators": SimulatedAnnotators(0)}, {"held_out_pairs", "people"}),
+    ],
+)
+def test_a_kind_has_another_id_exactly_when_it_changed(changed: dict[str, object], kinds: set[str]) -> None:
+    before, after = data(), data(**changed)
+    assert {kind for kind in DATA_KINDS if before.content_id(kind) != after.content_id(kind)} == kinds
+    assert [data().content_id(kind) for kind in DATA_KINDS] == [before.content_id(kind) for kind in DATA_KINDS]
+
+
+def test_another_pool_of_annotators_is_other_people() -> None:
+    ids = {data(annotators=SimulatedAnnotators(seed)).content_id("people") for seed in (0, 1)}
+    assert len(ids) == 2
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="kind='posts'; there are demonstrations, label_prompts"):
+        data().content_id("posts")
