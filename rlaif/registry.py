@@ -161,7 +161,7 @@ def broken_message(component: Component, error: BaseException) -> str:
         Option, package, file, line, cause, and what to do.
     """
     kind = component.config_group or component.group
-    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+    if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] != OWN_PACKAGE:
         todo = f"install {error.name.partition('.')[0]}, or uninstall the plugin (pip uninstall {component.package})"
     else:
         todo = f"fix or uninstall it (pip uninstall {component.package})"
