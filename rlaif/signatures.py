@@ -321,8 +321,9 @@ def _bounds(module: _Module, node: ast.expr, depth: int = 0) -> Bounds | None:
     """The bounds that a piece of ``Annotated``'s metadata declares: a call of ``Bounds``, or a name of one."""
     if isinstance(node, ast.Name) and depth < 8 and (found := _find(module, node.id)) is not None:
         where, statement = found
-        is_value = isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None
-        return _bounds(where, statement.value, depth + 1) if is_value else None
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
+            return _bounds(where, statement.value, depth + 1)
+        return None
     if not isinstance(node, ast.Call) or ast.unparse(node.func).rpartition(".")[2] != "Bounds":
         return None
     positional = [_number(item) for item in node.args]
@@ -350,7 +351,7 @@ def check_bounds(component: object, option: str) -> None:
     """
     problems = [
         f"{option}.{name}={value}: {bounds}"
-        for name, bounds in _declared(type(component)).items()
+        for name, bounds in _declared(type(component).__module__, type(component).__qualname__).items()
         if (value := getattr(component, name)) is not None and not bounds.holds(value)
     ]
     if problems:
@@ -358,7 +359,7 @@ def check_bounds(component: object, option: str) -> None:
 
 
 @cache
-def _declared(component_type: type) -> Mapping[str, Bounds]:
+def _declared(module: str, name: str) -> Mapping[str, Bounds]:
     """Bounds by parameter, of those whose values the object keeps."""
-    parameters = read_signature(f"{component_type.__module__}.{component_type.__qualname__}").parameters
+    parameters = read_signature(f"{module}.{name}").parameters
     return {name: parameter.kind.bounds for name, parameter in parameters.items() if parameter.kind.bounds is not None}
