@@ -13,7 +13,7 @@ import re
 import traceback
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Any
 
@@ -161,7 +161,7 @@ def broken_message(component: Component, error: BaseException) -> str:
         Option, package, file, line, cause, and what to do.
     """
     kind = component.config_group or component.group
-    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+    if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] != OWN_PACKAGE:
         todo = f"install {error.name.partition('.')[0]}, or uninstall the plugin (pip uninstall {component.package})"
     else:
         todo = f"fix or uninstall it (pip uninstall {component.package})"
@@ -195,12 +195,34 @@ def owner_of(target: str) -> Component | None:
     Returns:
         None for ours and for a class of no plugin.
     """
-    plugins = [component for component in components() if component.package != OWN_PACKAGE]
     top = target.partition(".")[0]
-    same = [component for component in plugins if component.dotted_target == target]
-    return next(
-        iter(same + [component for component in plugins if component.target.split(".")[0].split(":")[0] == top]), None
-    )
+    if top == OWN_PACKAGE:
+        return None
+    plugins = [component for component in components() if component.package != OWN_PACKAGE]
+    exact = [component for component in plugins if component.dotted_target == target]
+    beside = [component for component in plugins if component.dotted_target.partition(".")[0] == top]
+    return next(iter(exact + beside), None)
+
+
+def import_plugins(node: object) -> None:
+    """Import the plugins' classes that config nodes name, before anything is constructed.
+
+    Args:
+        node: Plain values; a dictionary with ``_target_`` is a component, at any depth.
+
+    Raises:
+        PluginError: One of them cannot be imported: option, package, file, line and cause.
+    """
+    if isinstance(node, Mapping):
+        target = node.get("_target_")
+        owner = owner_of(target) if isinstance(target, str) else None
+        if isinstance(target, str) and owner is not None:
+            load_component(replace(owner, target=":".join(target.rsplit(".", 1))))
+        children: Iterable[object] = node.values()
+    else:
+        children = node if isinstance(node, list | tuple) else ()
+    for child in children:
+        import_plugins(child)
 
 
 def _is_import_system(filename: str) -> bool:

@@ -351,7 +351,7 @@ def check_bounds(component: object, option: str) -> None:
     """
     problems = [
         f"{option}.{name}={value}: {bounds}"
-        for name, bounds in _declared(f"{type(component).__module__}.{type(component).__qualname__}").items()
+        for name, bounds in _declared(type(component).__module__, type(component).__qualname__).items()
         if (value := getattr(component, name)) is not None and not bounds.holds(value)
     ]
     if problems:
@@ -359,7 +359,7 @@ def check_bounds(component: object, option: str) -> None:
 
 
 @cache
-def _declared(target: str) -> Mapping[str, Bounds]:
+def _declared(module: str, name: str) -> Mapping[str, Bounds]:
     """Bounds by parameter, of those whose values the object keeps."""
-    parameters = read_signature(target).parameters
+    parameters = read_signature(f"{module}.{name}").parameters
     return {name: parameter.kind.bounds for name, parameter in parameters.items() if parameter.kind.bounds is not None}

@@ -15,7 +15,7 @@ from rlaif import registry
 from rlaif.errors import ConfigError, PluginError, RlaifError
 
 log = logging.getLogger(__name__)
-_TARGET = re.compile(r"Error (?:in call to target|instantiating) '([\w.]+)'")
+_TARGET = re.compile(r"Error (?:in call to target|instantiating|locating target) '([\w.]+)'")
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
@@ -72,6 +72,8 @@ def _construction_error(error: InstantiationException) -> BaseException:
     owner = registry.owner_of(found.group(1)) if found else None
     if owner is None or isinstance(reason, RlaifError):
         return reason
+    while isinstance(reason, ImportError) and str(reason).startswith("Error loading ") and reason.__cause__ is not None:
+        reason = reason.__cause__  # Hydra's wrapping of what the import raised
     told = PluginError(registry.broken_message(owner, reason))
     told.__cause__ = reason
     return told

@@ -57,7 +57,8 @@ def find_component(kind: str, option: str) -> registry.Component:
     """
     group = next(group for group, config_group in registry.CONFIG_GROUPS.items() if config_group == kind)
     installed = registry.components(group)
-    if option not in {component.name for component in installed} and option in option_files(conf_dir() / kind):
+    presets = set() if kind == "stage" else option_files(conf_dir() / kind)
+    if option not in {component.name for component in installed} and option in presets:
         node = OmegaConf.select(compose([f"{kind}={option}"]), kind.replace("/", "."))
         return next(component for component in installed if component.dotted_target == node["_target_"])
     return registry.find(group, option)

@@ -74,11 +74,11 @@ def check_losses(objective: RolloutObjective) -> str:
         for rows in (slice(0, middle), slice(middle, NUM_RESPONSES))
     ]
     for name, term in whole.terms.items():
-        together = sum(float(part.terms[name].total) for part in parts)
+        together = sum(part.terms[name].total.item() for part in parts)
         require(
-            abs(together - float(term.total)) <= TOLERANCE * max(1.0, abs(together)), f"{name}: parts do not add up"
+            abs(together - term.total.item()) <= TOLERANCE * max(1.0, abs(together)), f"{name}: parts do not add up"
         )
-    return ", ".join(f"{name} {float(term.mean):.3g}" for name, term in whole.terms.items())
+    return ", ".join(f"{name} {term.mean.item():.3g}" for name, term in whole.terms.items())
 
 
 def check_pair_losses(objective: PairObjective) -> str:
@@ -89,9 +89,9 @@ def check_pair_losses(objective: PairObjective) -> str:
     _require_losses(losses, first.logprobs_B)
     swapped = objective.losses(second, first, PairLabels(1.0 - p_first_B, weight_B))
     for name, term in losses.terms.items():
-        off = abs(float(term.mean) - float(swapped.terms[name].mean))
+        off = abs(term.mean.item() - swapped.terms[name].mean.item())
         require(off <= TOLERANCE, f"{name} differs by {off:.3g} when both responses are swapped")
-    return ", ".join(f"{name} {float(term.mean):.3g}" for name, term in losses.terms.items())
+    return ", ".join(f"{name} {term.mean.item():.3g}" for name, term in losses.terms.items())
 
 
 ROLLOUT_CHECKS: dict[str, Callable[[RolloutObjective], str]] = {

@@ -19,11 +19,11 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the three packages, installed by pip."""
-    target = tmp_path_factory.mktemp("plugins")
+    """A directory with the packages and a newly written one, installed by pip."""
+    target, written = tmp_path_factory.mktemp("plugins"), tmp_path_factory.mktemp("written")
+    subprocess.run([SCRIPTS / "rlaif-plugins", "new", "labeler", "my_labeler"], check=True, cwd=written)
     isolation = ["--no-build-isolation"] if find_spec("hatchling") else []
-    for name in ("rlaif-length", "rlaif-terse-prompt", "template"):
-        source = REPOSITORY / "plugins" / name
+    for source in (*sorted((REPOSITORY / "plugins").iterdir()), written / "my_labeler"):
         command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", *isolation, "--target", target, source]
         subprocess.run(command, check=True, capture_output=True, text=True)
     return target
@@ -76,11 +76,27 @@ def test_list_shows_every_component_with_its_package(installed: Path, tmp_path: 
     assert "cot_pairwise" in result.stdout and "terse" in result.stdout
 
 
-@pytest.mark.parametrize("options", [["length"], ["length", "labeler.soft=true"], ["my_labeler"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["length"],
+        ["length", "labeler.soft=true"],
+        ["my_labeler"],
+        ["criterion", "labeler/engine=scripted"],
+    ],
+)
 def test_plugin_labelers_keep_the_contract(installed: Path, tmp_path: Path, options: list[str]) -> None:
     result = run(installed, tmp_path, "rlaif-plugins", "check", *options)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "swap symmetry" in result.stdout and "failed" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    "name", ["labeler/prompt=terse", "reward=length_penalty", "task=dialogue", "policy/objective=rloo"]
+)
+def test_check_covers_every_group(installed: Path, tmp_path: Path, name: str) -> None:
+    result = run(installed, tmp_path, "rlaif-plugins", "check", name)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_check_of_an_unknown_labeler_names_the_near_miss(installed: Path, tmp_path: Path) -> None:

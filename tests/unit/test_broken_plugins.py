@@ -51,6 +51,22 @@ def test_an_import_that_fails_names_file_line_and_cause(
     assert said in told[component], "rlaif-plugins list finds the same in a child process"
 
 
+def test_a_run_tells_the_same_before_it_constructs_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labeler(tmp_path, monkeypatch, "lacks_another", "import no_such_package\n")
+    labeler(tmp_path, monkeypatch, "ends_process", "import sys\n\nsys.exit(0)\n")
+    node = {"labelers": [{"_target_": "rlaif.tasks.base.Dialogue"}, {"_target_": "ends_process.Bad"}]}
+    with pytest.raises(PluginError, match=r"labeler=ends_process: ends-process 1.0 is broken: .*ends_process.py:3"):
+        registry.import_plugins(node)
+    with pytest.raises(InstantiationException) as caught:
+        instantiate({"_target_": "lacks_another.Bad"})
+    assert report_error("rlaif-run", caught.value) == 2
+    said = capsys.readouterr().err
+    assert "lacks-another 1.0 is broken" in said and "lacks_another.py:1: ModuleNotFoundError" in said
+    assert "install no_such_package" in said
+
+
 def test_a_process_that_an_import_kills_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     component = labeler(tmp_path, monkeypatch, "kills_process", "import os\nos._exit(7)\n")
     assert "ended the process with exit code 7" in import_problems([component])[component]

@@ -147,7 +147,14 @@ def test_the_command_checks_prompts_and_engines_too(capsys: pytest.CaptureFixtur
     with pytest.raises(PluginError, match="did you mean transformers"):
         check_component("labeler/engine=transformer")
     with pytest.raises(PluginError, match="contract tests exist for labeler="):
-        check_component("task=dialogue")
+        check_component("data=pocket")
+
+
+@pytest.mark.parametrize(
+    "name", ["task=dialogue", "task=summarization", "policy/objective=reinforce", "policy/objective=rloo"]
+)
+def test_our_tasks_and_objectives_keep_their_contracts(name: str) -> None:
+    assert check_component(name) == 0
 
 
 def test_a_folder_of_a_model_can_be_checked_by_override(tmp_path: Path) -> None:

@@ -24,7 +24,13 @@ SET_UP = (
     "pip install -e . && rlaif-run                       # set-up and the main job",
     "pip install -e '.[test]' && pytest                  # set-up and the tests",
 )
-PLUGIN_OPTIONS = {"labeler": {"length", "my_labeler"}, "labeler/prompt": {"terse"}}
+PLUGIN_OPTIONS = {
+    "labeler": {"length", "my_labeler", "criterion"},
+    "labeler/prompt": {"terse", "my_prompt"},
+    "reward": {"length_penalty"},
+    "task": {"my_task"},
+    "policy/objective": {"my_objective"},
+}
 """Options of the packages under ``plugins/``, which their own tests install and run."""
 EXTRAS = ("hydra/launcher=",)
 """Overrides that need an optional package."""

@@ -1,0 +1,50 @@
+"""The packages under ``plugins/`` that need something of a run: a model to ask, a result of an earlier step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from rlaif.engines.scripted import ScriptedEngine
+from rlaif.rewards.base import RewardBatch
+from rlaif.testing.conformance import check_labeler
+from rlaif.testing.reward_contract import check_reward
+from rlaif.testing.samples import sample_comparisons
+from rlaif.types import Completion
+
+PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
+
+
+@pytest.fixture(autouse=True)
+def on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    for source in sorted(PLUGINS.glob("*/src")):
+        monkeypatch.syspath_prepend(source)
+
+
+def test_the_criterion_labeler_averages_both_orders() -> None:
+    from rlaif_criterion import CriterionLabeler
+
+    always_1 = CriterionLabeler(ScriptedEngine({"": {"1": 0.6, "2": 0.2}}))
+    (label,) = always_1.label(sample_comparisons()[:1])
+    assert label.p_first == pytest.approx(0.5), "a preference for a slot cancels"
+    assert [result for result in check_labeler(always_1) if not result.passed] == []
+    silent = CriterionLabeler(ScriptedEngine({"no prompt holds this": "1"}))
+    assert [missing.p_first for missing in silent.label(sample_comparisons())] == [None] * 6
+
+
+def test_the_length_penalty_takes_a_price_for_each_word() -> None:
+    from rlaif_length_penalty import LengthPenaltyReward
+
+    class Score:
+        def __call__(self, prompts: object, responses: list[Completion], *, samples_per_prompt: int = 1) -> RewardBatch:
+            return RewardBatch(torch.tensor([1.0, float("nan")]), torch.tensor([True, False]))
+
+    reward = LengthPenaltyReward(per_word=0.1)
+    assert [result for result in check_reward(reward) if not result.passed] == []
+    reward.scorer = Score()  # type: ignore[assignment]
+    prompt = sample_comparisons()[0].prompt
+    batch = reward([prompt, prompt], [Completion(text="three short words"), Completion(text="two words")])
+    assert batch.values_B[0].item() == pytest.approx(0.7)
+    assert batch.scored_mask_B.tolist() == [True, False]
