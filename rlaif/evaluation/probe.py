@@ -100,6 +100,7 @@ class Target:
 
     @property
     def sides(self) -> tuple[str, str]:
+        """Places of the good and of the worse response."""
         return ("first", "second") if self.good_is_first else ("second", "first")
 
 
