@@ -63,6 +63,7 @@ class AtMost:
     order: int = 0
 
     def check(self, figure: Figure, unit: Unit, limits: CheckLimits) -> Check:
+        """Compare the value with the limit."""
         limit = _value_of(self.limit, limits)
         detail = f"{format_figure(figure, unit)}; the limit is {format_value(limit, unit)}"
         return Check(name=self.claim, passed=figure.value <= limit, detail=detail, figure=figure.name)
@@ -78,6 +79,7 @@ class AtLeast:
     order: int = 0
 
     def check(self, figure: Figure, unit: Unit, limits: CheckLimits) -> Check:
+        """Compare the value with the limit."""
         limit = _value_of(self.limit, limits)
         detail = f"{format_figure(figure, unit)}; at least {format_value(limit, unit)} is wanted"
         return Check(name=self.claim, passed=figure.value >= limit, detail=detail, figure=figure.name)
@@ -91,6 +93,7 @@ class AboveChance:
     order: int = 0
 
     def check(self, figure: Figure, unit: Unit, limits: CheckLimits) -> Check | None:
+        """Compare the interval with one half."""
         if figure.low is None:
             return None
         low, high = figure.low, figure.high if figure.high is not None else 1.0
@@ -107,6 +110,7 @@ class NotBelowZero:
     order: int = 0
 
     def check(self, figure: Figure, unit: Unit, limits: CheckLimits) -> Check:
+        """Compare the interval's upper end with zero."""
         passed = figure.high is None or figure.high >= 0.0
         return Check(name=self.claim, passed=passed, detail=format_figure(figure, unit), figure=figure.name)
 

@@ -98,10 +98,6 @@ class Target:
     comparison: Comparison
     good_is_first: bool
 
-    @property
-    def sides(self) -> tuple[str, str]:
-        return ("first", "second") if self.good_is_first else ("second", "first")
-
 
 def clear_targets(comparisons: Sequence[Comparison], votes: Votes, count: int) -> list[Target]:
     """The first pairs whose every verdict names one candidate."""
