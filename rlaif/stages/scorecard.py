@@ -171,12 +171,12 @@ class ScorecardStage(Stage):
             )
         if aligned.value >= self.min_alignment:
             return
+        who, rate = aligned.note.partition(";")[0], format_value(aligned.value, "rate")
         raise GateStopped(
-            f"label.min_alignment={self.min_alignment:g}: {name} agrees with {aligned.note.partition(';')[0]} on "
-            f"{format_value(aligned.value, 'rate')} of their verdicts ({format_interval(aligned, 'rate')}, "
-            f"{aligned.n:,} held-out prompts); the estimate itself is compared. Nothing was labeled. Take a better"
-            " labeler, model or prompt (rlaif-run -m pipeline=scorecard labeler=… compares several), or lower label.min_alignment. The "
-            "scorecard is scorecard.html in the run directory"
+            f"label.min_alignment={self.min_alignment:g}: {name} agrees with {who} on {rate} of their verdicts "
+            f"({format_interval(aligned, 'rate')}, {aligned.n:,} held-out prompts); the estimate itself is compared. "
+            "Nothing was labeled. Take a better labeler, model or prompt (rlaif-run -m pipeline=scorecard labeler=… "
+            "compares several), or lower label.min_alignment. The scorecard is scorecard.html in the run directory"
         )
 
     def told(self, work: Work) -> Told:
