@@ -150,7 +150,7 @@ REMOTE = {"labeler.engine.url", "labeler.engine.key_env", "labeler.engine.read_t
         (SERVER, COMMON | REMOTE),
         (JUDGE, {option.replace("labeler.", "evaluation.judge.") for option in REMOTE}),
         (("pipeline=direct", *SERVER), COMMON | REMOTE),
-        (("pipeline=label", "labeler=panel"), COMMON | {"labeler.labelers.pairwise.engine.device"}),
+        (("pipeline=label", "labeler=panel"), COMMON | LOCAL),
         (("pipeline=scorecard", *SERVER), COMMON | REMOTE | {"evaluation.limits"}),
         (("pipeline=probe", *SERVER), COMMON | REMOTE | {"probe.max_flip_rate"}),
         (("pipeline=pocket_gate",), {"model.attn_implementation"}),
