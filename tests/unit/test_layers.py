@@ -12,7 +12,7 @@ import rlaif
 
 LAYERS = (
     "errors types roles",
-    "functional registry runtime ranges kinds signatures",
+    "functional registry runtime ranges kinds signatures bounds",
     "artifacts",
     "metrics inference tasks",
     "tokenization prompts",
