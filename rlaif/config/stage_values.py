@@ -18,6 +18,7 @@ from rlaif.near_miss import near_miss
 from rlaif.signatures import SignatureError, read_signature
 
 GROUP = "rlaif.stages"
+_ABSENT = object()
 _WHOLE = re.compile(r"\$\{([\w.]+)\}")
 
 
@@ -63,10 +64,10 @@ def _problems(cfg: DictConfig, component: registry.Component, nodes: list[str]) 
         if found is None or parameter is None:
             continue
         try:
-            value: Any = OmegaConf.select(cfg, found.group(1), throw_on_missing=True)
+            value: Any = OmegaConf.select(cfg, found.group(1), default=_ABSENT, throw_on_missing=True)
         except OmegaConfBaseException:
-            continue  # told where it stands
-        if isinstance(value, DictConfig) and "_target_" in value:
+            continue  # reported with the value itself
+        if value is _ABSENT or (isinstance(value, DictConfig) and "_target_" in value):
             continue
         plain = OmegaConf.to_container(value) if isinstance(value, DictConfig | ListConfig) else value
         problem = parameter_problem(found.group(1), plain, parameter, option["_target_"])
