@@ -13,6 +13,7 @@ from rlaif.data.label_sets.label_table import LabelTable, Reading
 from rlaif.data.repeated import PairKey
 from rlaif.engines.base import Engine
 from rlaif.errors import ConfigError
+from rlaif.runtime import Runtime
 from rlaif.types import Comparison, Preference, content_id
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class FileLabeler:
 
     def __init__(
         self,
-        path: str | Path,
+        path: Runtime[str | Path],
         *,
         source: str,
         format: str = "table",

@@ -25,7 +25,7 @@ from rlaif.evaluation.responses import side_by_side
 from rlaif.evaluation.votes import Votes, pair
 from rlaif.labelers.base import Labeler
 from rlaif.labelers.people import PEOPLE
-from rlaif.labeling.asking import Asking, named_as
+from rlaif.labeling.asking import Asking
 from rlaif.labeling.cost import Budget, Prices
 from rlaif.labeling.results import COST, read_labels
 from rlaif.labeling.trial import example_pairs, trial_problems
@@ -232,9 +232,7 @@ class EvaluationStage(Stage):
             write_preferences(work.directory / JUDGED, [])
             return None
         asking = self._asking(work)
-        plans = [LabelJudge.to_ask(plan) for plan in (pairs, *further)]
-        with named_as("evaluation.judge"):
-            labels = asking.label(self.judge, plans, work)
+        labels = [asking.judge(self.judge, work, plan).label(LabelJudge.to_ask(plan)) for plan in (pairs, *further)]
         write_preferences(work.directory / JUDGED, labels[0])
         cost = asking.cost_figures()
         (work.directory / COST).write_text(json.dumps(cost, indent=1, sort_keys=True) + "\n")

@@ -16,7 +16,7 @@ from rlaif.pipeline.stage import KINDS
 LAYERS = (
     "errors types roles runtime near_miss ranges",
     "functional registry kinds",
-    "signatures",
+    "signatures bounds",
     "artifacts",
     "metrics inference tasks",
     "tokenization prompts",
@@ -29,7 +29,8 @@ LAYERS = (
     "evaluation",
     "reporting",
     "testing",
-    "config pipeline",
+    "config",
+    "pipeline",
     "stages",
     "cli",
 )
