@@ -185,22 +185,19 @@ class _Binder:
     def _made_from(self, step: Step, reads: Reads) -> tuple[Step | Elsewhere, ...]:
         """A result made from what another role takes: an earlier step's, or that of a step added here."""
         assert reads.of is not None and reads.by is not None
-        made = []
+        kind, made = step.reads[reads.of].kind, []
         for source in step.inputs.get(reads.of, ()):
-            known = [
-                other for other in self.steps if _leaves(other, reads) and source in other.inputs.get("policy", ())
-            ]
-            made.append(known[-1] if known else self._add(reads.by, source))
+            known = [other for other in self.steps if _leaves(other, reads) and source in _inputs_of_kind(other, kind)]
+            made.append(known[-1] if known else self._add(reads.by, source, kind))
         return tuple(made)
 
-    def _add(self, stage: str, source: Step | Elsewhere) -> Step:
+    def _add(self, stage: str, source: Step | Elsewhere, kind: str) -> Step:
         label = source.name if isinstance(source, Step) else f"elsewhere_{len(self.steps)}"
-        entry = Entry(stage=stage, name=f"{stage}_{label}", sources={"policy": (source.name,)}, if_needed=True)
-        added = self.make(entry)
+        added = self.make(Entry(stage=stage, name=f"{stage}_{label}", if_needed=True))
         added.is_added = True
         added.reads = dict(added.stage.reads())
-        for role in added.reads:
-            if found := ((source,) if role == "policy" else self._find(added, role)):
+        for role, reads in added.reads.items():
+            if found := ((source,) if reads.kind == kind else self._find(added, role)):
                 added.inputs[role] = found
         self.steps.append(added)
         return added
@@ -233,6 +230,12 @@ def _leaves(step: Step, reads: Reads) -> bool:
     return reads.kind in step.stage.leaves() and (
         reads.by is None or reads.of is not None or step.entry.stage == reads.by
     )
+
+
+def _inputs_of_kind(step: Step, kind: str) -> Iterator[Step | Elsewhere]:
+    for role, found in step.inputs.items():
+        if step.reads[role].kind == kind:
+            yield from found
 
 
 def find_elsewhere(place: str, option: str) -> Elsewhere:

@@ -9,10 +9,9 @@ from typing import Any
 from rlaif.data.preferences_io import iterate_preferences
 from rlaif.engines.answer_cache import AnswerPlace
 from rlaif.errors import ConfigError
-from rlaif.evaluation.alignment import labeler_in_words
 from rlaif.evaluation.records import LabelSamples, PFirstHistogram
 from rlaif.labelers.base import Labeler
-from rlaif.labelers.people import People, bind_people
+from rlaif.labelers.people import People, bind_people, labeler_in_words
 from rlaif.labeling.asking import Asking
 from rlaif.labeling.cost import Budget, Prices
 from rlaif.labeling.estimate import LabelEstimate, estimate_labels, stand_in_pairs

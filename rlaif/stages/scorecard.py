@@ -10,7 +10,6 @@ from rlaif.data.base import TaskData
 from rlaif.data.preferences_io import read_preferences, write_preferences
 from rlaif.engines.answer_cache import AnswerPlace
 from rlaif.errors import GateStopped
-from rlaif.evaluation.alignment import labeler_in_words
 from rlaif.evaluation.catalogue import run_checks
 from rlaif.evaluation.checks import CheckLimits
 from rlaif.evaluation.cost import cost_figures
@@ -21,7 +20,7 @@ from rlaif.evaluation.judges import AnnotatorJudge, Judge, PeopleJudge
 from rlaif.evaluation.records import LabelSamples, PFirstHistogram, ReliabilityDiagram
 from rlaif.evaluation.scorecard import alignment_in_words, confident_mistakes, held_out_pairs, scorecard_verdict
 from rlaif.labelers.base import Labeler, Reseeded
-from rlaif.labelers.people import People, bind_people, num_raters_used
+from rlaif.labelers.people import People, bind_people, labeler_in_words, num_raters_used
 from rlaif.labeling.asking import Asking
 from rlaif.labeling.cost import Budget, LabelCost, Prices
 from rlaif.labeling.learning import depends_on_people
