@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+import time
+from collections.abc import Callable, Sequence
 
+from rlaif.engines.base import Answer
+from rlaif.runtime import Runtime
 from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt, content_id
 
 
 class CoinEngine:
-    """Gives the options equal probability but for a hash of prompt and option.
+    """Gives each option a probability by a hash of prompt and option, and hands over each answer as a server does.
 
     Args:
         side: Goes into the hash, so that several coins differ.
+        answer_s: Seconds per answer.
+        log: File that gets a line for each prompt before it is answered; null for none.
     """
 
-    def __init__(self, *, side: str = "heads") -> None:
+    def __init__(self, *, side: str = "heads", answer_s: Runtime[float] = 0.0, log: Runtime[str | None] = None) -> None:
         self.side = side
+        self.answer_s = answer_s
+        self.log = log
+        self.on_answer: Callable[[int, Answer], None] | None = None
 
     @property
     def identity(self) -> str:
@@ -25,7 +34,7 @@ class CoinEngine:
 
     def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
         """Log-probabilities of the options after each prompt."""
-        return [self._score(prompt, options) for prompt in prompts]
+        return [self._paid(position, prompt, options) for position, prompt in enumerate(prompts)]
 
     def generate(self, prompts: Sequence[StructuredPrompt], sampling: Sampling) -> list[Generation]:
         """One word per prompt."""
@@ -41,6 +50,18 @@ class CoinEngine:
     def num_tokens(self, text: str) -> int:
         """Words stand for tokens."""
         return len(text.split())
+
+    def _paid(self, position: int, prompt: StructuredPrompt, options: Sequence[str]) -> OptionScores:
+        if self.log is not None:
+            with open(self.log, "a", encoding="utf-8") as file:
+                file.write(f"{content_id(prompt.text)}\n")
+                file.flush()
+                os.fsync(file.fileno())
+        time.sleep(self.answer_s)
+        answer = self._score(prompt, options)
+        if self.on_answer is not None:
+            self.on_answer(position, answer)
+        return answer
 
     def _score(self, prompt: StructuredPrompt, options: Sequence[str]) -> OptionScores:
         weights = [1 + int(content_id(self.side, prompt.text, option), 16) % 997 for option in options]
