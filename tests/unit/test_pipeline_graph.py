@@ -139,7 +139,7 @@ def test_a_step_of_a_stage_fills_every_role_that_it_can() -> None:
     steps = bound([*data, "sft", {"stage": "samples", "from": given}])
     assert steps["samples"] == {"policy": ["sft"], "prompts": ["first"]}, "a role's own name counts more"
     for wrong in ({"data": "sft"}, {"data": "nobody"}, {"labels": "first"}):
-        with pytest.raises(ConfigError, match="step samples reads no (data|labels); it reads policy, prompts"):
+        with pytest.raises(ConfigError, match=r"step samples reads no (data|labels); it reads policy, prompts"):
             bound([*data, "sft", {"stage": "samples", "from": wrong}])
 
 
