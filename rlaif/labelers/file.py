@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from rlaif.data.formats.pair_files import PairFile
-from rlaif.data.label_sets.label_table import LabelTable, Reading
+from rlaif.data.label_sets.label_table import LabelTable, ReadSummary
 from rlaif.data.repeated import PairKey
 from rlaif.engines.base import Engine
 from rlaif.errors import ConfigError
@@ -78,7 +78,7 @@ class FileLabeler:
         return content_id("FileLabeler", self.file.identity, self.source, str(self.confidences))
 
     @property
-    def reading(self) -> Reading:
+    def reading(self) -> ReadSummary:
         """What became of the file's rows; reads the file when nothing has yet."""
         return self._labels.reading
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from rlaif.artifacts import atomic_write
 from rlaif.artifacts.store import store_error
 from rlaif.errors import StoreError
-from rlaif.labeling.records import preference_from_json, preference_to_json
+from rlaif.labeling.label_json import preference_from_json, preference_to_json
 from rlaif.types import Comparison, Preference
 
 _LEVEL = 4
