@@ -7,14 +7,13 @@ Names are followed through re-exports (``lightning.Trainer``) and through type a
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from rlaif.errors import ConfigError
 from rlaif.kinds import ANYTHING, Kind
 from rlaif.ranges import Bounds
 
@@ -335,31 +334,3 @@ def _number(node: ast.expr) -> Any:
     """A literal, or infinity as ``math.inf`` and ``float("inf")`` write it."""
     text = ast.unparse(node).replace("math.inf", "inf").replace("float('inf')", "inf")
     return float(text) if text in ("inf", "-inf") else ast.literal_eval(node)
-
-
-def check_bounds(component: object, option: str) -> None:
-    """Hold an object's attributes against the bounds that its constructor declares.
-
-    Called at the end of a constructor that stores each bounded parameter under the parameter's name.
-
-    Args:
-        component: The object.
-        option: The option that the object is made from, as typed, e.g. ``label``.
-
-    Raises:
-        ConfigError: With every number that is out of its bounds.
-    """
-    problems = [
-        f"{option}.{name}={value}: {bounds}"
-        for name, bounds in _declared(type(component).__module__, type(component).__qualname__).items()
-        if (value := getattr(component, name)) is not None and not bounds.holds(value)
-    ]
-    if problems:
-        raise ConfigError(problems)
-
-
-@cache
-def _declared(module: str, name: str) -> Mapping[str, Bounds]:
-    """Bounds by parameter, of those whose values the object keeps."""
-    parameters = read_signature(f"{module}.{name}").parameters
-    return {name: parameter.kind.bounds for name, parameter in parameters.items() if parameter.kind.bounds is not None}

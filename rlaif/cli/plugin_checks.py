@@ -88,7 +88,7 @@ def _component(kind: str, option: str, overrides: Sequence[str]) -> Any:
 
 
 def _stage(option: str, overrides: Sequence[str]) -> Any:
+    from rlaif.config.entries import Entry
     from rlaif.pipeline.compose import Composer
-    from rlaif.pipeline.entries import Entry
 
     return Composer(compose(list(overrides))).step(Entry(stage=option, name=option)).stage

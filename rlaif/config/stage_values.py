@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rlaif import registry
+from rlaif.config.entries import parse_entries
 from rlaif.config.stage_options import stage_option
 from rlaif.config.values import parameter_problem
 from rlaif.errors import ConfigError, PluginError
-from rlaif.pipeline.entries import parse_entries
+from rlaif.near_miss import near_miss
 from rlaif.signatures import SignatureError, read_signature
 
+GROUP = "rlaif.stages"
 _WHOLE = re.compile(r"\$\{([\w.]+)\}")
 
 
@@ -32,11 +34,20 @@ def stage_value_problems(cfg: DictConfig) -> list[str]:
         entries = parse_entries(OmegaConf.to_container(stages) if isinstance(stages, ListConfig) else [stages])  # type: ignore[arg-type]
     except ConfigError as error:
         return error.problems
-    installed = {component.name: component for component in registry.components("rlaif.stages")}
-    names = [entry.stage for entry in entries if entry.stage in installed]  # others are told when the steps are made
+    installed = {component.name: component for component in registry.components(GROUP)}
+    problems = [unknown_stage(entry.stage, installed) for entry in entries if entry.stage not in installed]
     nodes = [str(key) for key in cfg]
-    problems = [line for name in dict.fromkeys(names) for line in _problems(cfg, installed[name], nodes)]
+    for component in installed.values():  # also those that this pipeline leaves out: their options stand in the config
+        problems += _problems(cfg, component, nodes)
     return list(dict.fromkeys(problems))
+
+
+def unknown_stage(name: str, installed: Iterable[str]) -> str:
+    """The message for a stage that no package declares."""
+    names = sorted(installed)
+    near = near_miss(name, names)
+    hint = f"did you mean {near}? " if near else ""
+    return f"pipeline.stages: {name} is no stage; {hint}allowed are {', '.join(names)}"
 
 
 def _problems(cfg: DictConfig, component: registry.Component, nodes: list[str]) -> Iterator[str]:

@@ -68,14 +68,14 @@ class TransformersEngine:
 
     def __init__(
         self,
-        model: str = "pocket:L",
+        model: Runtime[str] = "pocket:L",
         *,
         dtype: str = "float32",
         device: Runtime[str] = "auto",
         batch_size: Runtime[int | None] = None,
-        attn_implementation: Literal["sdpa", "eager"] = "sdpa",
+        attn_implementation: Runtime[Literal["sdpa", "eager"]] = "sdpa",
         max_context: int | None = None,
-        revision: str | None = None,
+        revision: Runtime[str | None] = None,
         chat_template: Literal["none", "model"] = "none",
     ) -> None:
         _check_options(dtype, device, batch_size, attn_implementation, max_context, chat_template)

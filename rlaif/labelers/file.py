@@ -13,6 +13,7 @@ from rlaif.data.repeated import PairKey
 from rlaif.engines.base import Engine
 from rlaif.errors import ConfigError
 from rlaif.labelers.pairwise import PairwisePrompt
+from rlaif.runtime import Runtime
 from rlaif.types import Comparison, Preference, content_id
 
 NOT_IN_FILE = "not in file"
@@ -53,7 +54,7 @@ class FileLabeler:
 
     def __init__(
         self,
-        path: str | Path,
+        path: Runtime[str | Path],
         *,
         source: str,
         format: str = "table",

@@ -14,6 +14,7 @@ from rlaif.labelers.pairwise import PairwisePrompt
 from rlaif.models.classifier_text import ClassifierText, TextFormat
 from rlaif.models.load import ModelSpec, load_classifier, load_tokenizer, model_identity
 from rlaif.models.response_scorer import ResponseScorer
+from rlaif.runtime import Runtime
 from rlaif.types import Comparison, Completion, Preference, content_id
 
 NOT_FINITE = "the classifier's score is not finite"
@@ -45,15 +46,15 @@ class RewardModelLabeler:
 
     def __init__(
         self,
-        model: str,
+        model: Runtime[str],
         *,
         source: str = "ai",
         temperature: float = 1.0,
         label: int = 0,
-        batch_size: int = 32,
+        batch_size: Runtime[int] = 32,
         max_length: int = 2048,
         text_format: TextFormat = "plain",
-        revision: str | None = None,
+        revision: Runtime[str | None] = None,
         prompt: PairwisePrompt | None = None,
         engine: Engine | None = None,
     ) -> None:

@@ -15,14 +15,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from rlaif import registry
+from rlaif.config.entries import Entry
 from rlaif.config.stage_options import stage_option
+from rlaif.config.stage_values import GROUP, unknown_stage
 from rlaif.errors import ConfigError, DataError, RlaifError
-from rlaif.near_miss import near_miss
-from rlaif.pipeline.entries import Entry
 from rlaif.pipeline.graph import RUN, STEP, Step, find_elsewhere
 from rlaif.pipeline.stage import Stage
 
-GROUP = "rlaif.stages"
 _STEP_NAME = re.compile(rf"{STEP}\w+")
 _PLACE = re.compile(rf"{RUN}.+/\w+")
 _WHOLE = re.compile(r"\$\{([\w.]+)\}")
@@ -76,8 +75,10 @@ class Arguments:
 
         Raises:
             ConfigError: With every problem that constructors tell, each under its option as typed.
+            PluginError: A plugin's class cannot be imported.
         """
         values = self.resolved(results or {})
+        registry.import_plugins({"_target_": self.target, **values})
         problems = [line for name, value in values.items() for line in construction_problems(value, self.option(name))]
         if problems:
             raise ConfigError(list(dict.fromkeys(problems)))
@@ -147,11 +148,9 @@ def find_stage(name: str) -> registry.Component:
     Raises:
         ConfigError: There is none; near misses are offered.
     """
-    names = sorted({component.name for component in registry.components(GROUP)})
+    names = {component.name for component in registry.components(GROUP)}
     if name not in names:
-        near = near_miss(name, names)
-        hint = f"did you mean {near}? " if near else ""
-        raise ConfigError(f"pipeline.stages: {name} is no stage; {hint}allowed are {', '.join(names)}")
+        raise ConfigError(unknown_stage(name, names))
     return registry.find(GROUP, name)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rlaif.config.entries import Entry
 from rlaif.errors import ConfigError
-from rlaif.pipeline.entries import Entry
 from rlaif.pipeline.stage import Stage
 from rlaif.roles import Reads
 
@@ -67,7 +67,7 @@ def bind(entries: Sequence[Entry], make: MakeStep) -> list[Step]:
     """Make the steps of a pipeline and bind what they read.
 
     Args:
-        entries: From :func:`rlaif.pipeline.entries.parse_entries`.
+        entries: From :func:`rlaif.config.entries.parse_entries`.
         make: Makes one step; may raise :class:`ConfigError`.
 
     Returns:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,16 +13,16 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from rlaif.artifacts import Store
-from rlaif.errors import ConfigError
+from rlaif.config.entries import parse_entries
 from rlaif.functional.seeds import derive_seed
-from rlaif.pipeline.compose import Composer
+from rlaif.pipeline.compose import Composer, construct
 from rlaif.pipeline.devices import num_processes
-from rlaif.pipeline.entries import parse_entries
 from rlaif.pipeline.graph import Elsewhere, Step, bind
 from rlaif.pipeline.identity import directory_digest, step_fingerprint
 from rlaif.pipeline.stage import Input, Stage, Told, Work
 from rlaif.pipeline.training import LightningTraining
 from rlaif.reporting.terminal import StageDisplay
+from rlaif.tasks.base import use_task
 
 
 @dataclass(kw_only=True)
@@ -51,6 +51,7 @@ class Plan:
         self.run_directory = run_directory
         self.store = Store(cfg.store.dir)
         self.composer = Composer(cfg)
+        use_task(construct(OmegaConf.to_container(cfg.task, resolve=True)))  # type: ignore[arg-type]
         entries = parse_entries(OmegaConf.to_container(cfg.pipeline.stages, resolve=True))  # type: ignore[arg-type]
         self.steps = bind(entries, self.composer.step)
         self.memory: dict[str, Any] = {}
@@ -162,20 +163,3 @@ class Plan:
             seed=self.seed(step),
             world_size=num_processes(cfg),
         )
-
-
-def problems_of(*checks: Callable[[], object]) -> list[str]:
-    """What is wrong by any of the checks, where each would stop at its own first error.
-
-    >>> def refuse() -> None:
-    ...     raise ConfigError("label.batch_size=0: must be at least 1")
-    >>> problems_of(refuse, lambda: None)
-    ['label.batch_size=0: must be at least 1']
-    """
-    problems: list[str] = []
-    for check in checks:
-        try:
-            check()
-        except ConfigError as error:
-            problems += error.problems
-    return problems

@@ -9,6 +9,7 @@ from typing import Literal
 from rlaif.errors import ConfigError
 from rlaif.functional.seeds import derive_seed
 from rlaif.prompts.wording import Exemplar, TaskTemplates, known_tasks, load_templates, template_folder
+from rlaif.runtime import Runtime
 from rlaif.tasks.base import Task
 from rlaif.types import Segment, StructuredPrompt, content_id
 
@@ -36,7 +37,7 @@ class JudgePrompts:
         preamble: Literal["base", "detailed"] = "base",
         num_exemplars: int = 0,
         exemplar_seed: int = 0,
-        templates: str | None = None,
+        templates: Runtime[str | None] = None,
     ) -> None:
         problems = []
         if preamble not in ("base", "detailed"):

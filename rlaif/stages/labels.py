@@ -26,6 +26,7 @@ from rlaif.ranges import AtLeastOne, AtLeastTwo, PositiveShare, Share
 from rlaif.roles import Reads
 from rlaif.rollouts.pairs import sampled_pairs
 from rlaif.runtime import Runtime
+from rlaif.tasks.base import Task
 from rlaif.types import Comparison, Completion
 
 BATCHES = "batches"
@@ -38,6 +39,7 @@ class LabelStage(Stage):
     """Has a labeler judge every pair, batch by batch, so that no finished batch is paid for twice.
 
     Args:
+        task: How the texts look to a judge.
         labeler: Who labels.
         batch_size: Comparisons per batch.
         max_missing_rate: Share of the labels, in [0, 1], that may be missing.
@@ -52,6 +54,7 @@ class LabelStage(Stage):
 
     def __init__(
         self,
+        task: Task,
         labeler: Labeler,
         batch_size: AtLeastOne,
         max_missing_rate: Runtime[Share],
@@ -64,6 +67,7 @@ class LabelStage(Stage):
         estimate_reply_tokens: Runtime[AtLeastOne | None] = None,
         samples_per_prompt: Runtime[AtLeastTwo] = 2,
     ) -> None:
+        self.task = task
         self.labeler = labeler
         self.batch_size = batch_size
         self.max_missing_rate = max_missing_rate
@@ -148,7 +152,7 @@ class LabelStage(Stage):
         options = work.options["labeler"]
         prompt, engine = getattr(self.labeler, "prompt", None), options.get("engine")
         return {
-            "task": pairs_of(work)[0].prompt.task,
+            "task": self.task.name,
             "labeler": options,
             "prompt_identity": None if prompt is None else prompt.identity,
             "model": None if engine is None else engine.get("model"),

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from rlaif.bounds import check_bounds
 from rlaif.config.values import value_problems
 from rlaif.errors import ConfigError
 from rlaif.ranges import AtLeastOne, Share
-from rlaif.signatures import NOT_LITERAL, SignatureError, check_bounds, read_signature
+from rlaif.signatures import NOT_LITERAL, SignatureError, read_signature
 
 
 @pytest.mark.parametrize(

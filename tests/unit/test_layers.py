@@ -11,8 +11,8 @@ import pytest
 import rlaif
 
 LAYERS = (
-    "errors types roles",
-    "functional registry runtime ranges kinds signatures",
+    "errors types roles near_miss",
+    "functional registry runtime ranges kinds signatures bounds",
     "artifacts",
     "metrics inference tasks",
     "tokenization prompts",
@@ -25,14 +25,16 @@ LAYERS = (
     "evaluation",
     "reporting",
     "testing",
-    "config stages",
+    "config",
+    "pipeline",
+    "stages",
     "cli",
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()}
 ONLY_IN = {
-    "hydra": {"cli", "config", "stages"},
-    "omegaconf": {"cli", "config", "stages"},
-    "lightning": {"data", "modules", "stages"},
+    "hydra": {"cli", "config", "pipeline"},
+    "omegaconf": {"cli", "config", "pipeline"},
+    "lightning": {"data", "modules", "pipeline"},
 }
 NO_POCKET = {"labelers", "rewards", "objectives", "modules", "inference", "engines", "models"}
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from rlaif.config.entries import Entry, parse_entries
 from rlaif.errors import ConfigError
-from rlaif.pipeline.entries import Entry, parse_entries
 from rlaif.pipeline.graph import Step, bind
 from rlaif.pipeline.stage import Stage
 from rlaif.roles import Reads

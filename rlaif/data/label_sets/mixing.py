@@ -12,6 +12,7 @@ from rlaif.data.held_out import conversation_start
 from rlaif.data.label_sets.label_table import LabelTable, preferences_of
 from rlaif.data.repeated import PairKey
 from rlaif.errors import ConfigError
+from rlaif.runtime import Runtime
 from rlaif.tasks.base import Task
 from rlaif.types import ASSISTANT_TURN, HUMAN_TURN, Preference, Prompt, content_id
 
@@ -61,7 +62,9 @@ class MixSettings:
         ConfigError: With every problem of every entry.
     """
 
-    def __init__(self, files: Mapping[str, Mapping[str, object]] | None = None, *, weight: float = 1.0) -> None:
+    def __init__(
+        self, files: Runtime[Mapping[str, Mapping[str, object]] | None] = None, *, weight: float = 1.0
+    ) -> None:
         if files is not None and not isinstance(files, Mapping):
             raise ConfigError(f"label.mix={files}: must be null or {{name: {{path: …, source: …}}}}")
         problems: list[str] = []
