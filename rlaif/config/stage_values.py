@@ -18,6 +18,7 @@ from rlaif.near_miss import near_miss
 from rlaif.signatures import SignatureError, read_signature
 
 GROUP = "rlaif.stages"
+_ABSENT = object()
 _WHOLE = re.compile(r"\$\{([\w.]+)\}")
 
 
@@ -63,9 +64,11 @@ def _problems(cfg: DictConfig, component: registry.Component, nodes: list[str]) 
         if found is None or parameter is None:
             continue
         try:
-            value: Any = OmegaConf.select(cfg, found.group(1), throw_on_missing=True)
+            value: Any = OmegaConf.select(cfg, found.group(1), throw_on_missing=True, default=_ABSENT)
         except OmegaConfBaseException:
             continue  # told where it stands
+        if value is _ABSENT:
+            continue  # an option of a stage that this pipeline leaves out
         if isinstance(value, DictConfig) and "_target_" in value:
             continue
         plain = OmegaConf.to_container(value) if isinstance(value, DictConfig | ListConfig) else value
