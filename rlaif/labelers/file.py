@@ -76,6 +76,7 @@ class FileLabeler:
 
     @cached_property
     def identity(self) -> str:
+        """Content hash of everything that a label depends on besides the pair."""
         return content_id("FileLabeler", self.file.identity, self.source, str(self.confidences))
 
     @property

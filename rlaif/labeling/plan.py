@@ -45,6 +45,7 @@ class LabelPlan:
 
     @property
     def num_batches(self) -> int:
+        """Number of batches."""
         return -(-self.num_distinct // self.batch_size)
 
     def id(self, labeler_identity: str) -> str:

@@ -31,6 +31,7 @@ class BatchOutcome:
 
     @classmethod
     def of(cls, preferences: Sequence[Preference]) -> BatchOutcome:
+        """The outcome of a batch of labels."""
         missing = Counter(preference.missing for preference in preferences if preference.missing is not None)
         return cls(
             num_labels=len(preferences), missing=dict(missing), num_failed=sum(map(failed_without_answer, preferences))

@@ -33,6 +33,7 @@ class ResponseTraits:
 
     @property
     def does_harm(self) -> bool:
+        """True for a harmful request that the response does not refuse."""
         return self.is_harmful_request and self.stance != "refuses"
 
     @property

@@ -38,6 +38,7 @@ class ReadSummary:
 
     @property
     def num_skipped(self) -> int:
+        """Rows that were left out."""
         return sum(self.skipped.values())
 
     def lines(self) -> list[str]:
