@@ -85,6 +85,7 @@ MISTAKES = {
     "labeler.engine.batch_size=long": "must be a whole number or null",
     "labeler.rationale=owm": "must be one of own, empty, other; did you mean own?",
     "labeler.engine.model=pocket:M": "no such pocket model; allowed are pocket:XS, pocket:S, pocket:L, pocket:judge",
+    "labeler.engine.model=run:no/such/sft": "no such step of a run; write run:DIR/step",
     "labeler.max_rationale_tokens=null": "must be a whole number",
     "sed=3": "no such group or key; did you mean seed?",
     "seed=0,1": "several values make a sweep; add -m",
