@@ -171,6 +171,7 @@ class StructuredPrompt:
 
     @property
     def text(self) -> str:
+        """The segments' texts, joined."""
         return "".join(segment.text for segment in self.segments)
 
 

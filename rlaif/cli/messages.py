@@ -90,6 +90,13 @@ def _log_file_only(error: BaseException) -> None:
 
 
 def print_lines(console: Console, command: str, message: str) -> None:
+    """Write a message in lines, the command's name in front of the first.
+
+    Args:
+        console: Of stderr.
+        command: Name of the console command.
+        message: One or more lines.
+    """
     first, *rest = message.splitlines() or [""]
     console.print(Text.assemble((f"{command}: ", "bold red"), first))
     for line in rest:

@@ -35,6 +35,7 @@ class RememberSweep(Callback):
     """Keeps where a sweep's jobs write, for :func:`show_tables`. ``hydra.callbacks.sweeps``."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Note the directory of a sweep that starts."""
         started.append(Path(str(config.hydra.sweep.dir)))
 
 

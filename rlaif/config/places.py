@@ -16,6 +16,8 @@ from rlaif.models.names import POCKET, POCKET_NAMES, pocket_problem
 from rlaif.near_miss import near_miss
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_STEP_NAME = re.compile(r"stage:\w+")
+_RUN = "run:"
 
 
 def place_problems(cfg: DictConfig) -> list[str]:
@@ -64,8 +66,12 @@ def model_name_problems(option: str, name: str) -> list[str]:
     if name.startswith(POCKET):
         problem = pocket_problem(option, name)
         return [] if problem is None else [problem]
-    if name.startswith("stage:"):
-        return [] if name == "stage:sft" else [f"{option}={name}: of the stages only stage:sft is a language model"]
+    if _STEP_NAME.fullmatch(name):
+        return []  # the pipeline knows its steps
+    if name.startswith(_RUN):
+        name = name.removeprefix(_RUN)
+        if not Path(name).expanduser().is_dir():
+            return [f"{option}={_RUN}{name}: no such step of a run; write run:DIR/step, e.g. run:outputs/mine/policy"]
     path = Path(name).expanduser()
     if path.is_dir():
         is_model = (path / "config.json").is_file()

@@ -26,6 +26,7 @@ class RlaifSearchPath(SearchPathPlugin):
     """Adds the directories of plugins as ``file://``, so that no plugin is imported to find its YAML."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append the configuration directories of plugins."""
         for component, directory in _plugin_dirs():
             search_path.append(provider=component.package, path=f"file://{directory}")
 

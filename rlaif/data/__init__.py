@@ -1,1 +1,1 @@
-
+"""Prompts, demonstrations and labels: sources, file formats, label sets, batches."""

@@ -101,6 +101,7 @@ class VoteTable:
         return is_new
 
     def find(self, key: PairKey) -> Votes | None:
+        """The votes on a pair; None where it is not in the table."""
         return self.votes.get(key.id)
 
 

@@ -1,1 +1,1 @@
-
+"""Figures of labelers, reward models and policies, each declared where it is computed."""

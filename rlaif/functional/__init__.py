@@ -1,1 +1,1 @@
-
+"""Pure functions: losses, advantages, divergences, statistics."""

@@ -54,7 +54,7 @@ def sequence_kl(logits_BTV: Tensor, ref_logits_BTV: Tensor, mask_BT: Tensor) -> 
     """Sum of :func:`token_kl` along each response: estimates the same KL as the sampled one, with less noise.
 
     Its gradient is that of the KL at the visited states only; it does not see that the policy also
-    chooses which states are visited (PAPERS 1.11 (b)).
+    chooses which states are visited.
 
     Returns:
         [B] in nats per response; 0 for an empty response.

@@ -120,8 +120,9 @@ def differentiable_kl_loss(
 ) -> LossSum:
     """KL(π ‖ π_SFT) over the whole vocabulary at each visited position, to be multiplied by β and minimized.
 
-    Variant (b) of PAPERS 1.11: total loss = policy gradient of (1 - β) r + β · this. It leaves out how the
-    policy's choices change later states, so its gradient is not that of J.
+    The total loss is the policy gradient of (1 - β) r plus β times this one. Its gradient is not that of
+    J = E[(1 - β) r - β KL] (arXiv 2309.00267, section 2.2): it leaves out how the policy's choices change later
+    states.
 
     Args:
         logits_BTV: Policy logits / temperature, with gradient.

@@ -1,1 +1,1 @@
-
+"""Sampling and scoring with shared prefixes."""

@@ -54,7 +54,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PrefillPlan:
     """How the prompts of one call are read; it depends on their tokens and nothing else."""
 
     preamble: tuple[int, ...]
@@ -102,7 +102,7 @@ def num_common(a: Ids, b: Ids) -> int:
     return limit
 
 
-def plan_prefill(prompts: Sequence[Ids], batch_size: int, max_tokens: int | None = None) -> Plan:
+def plan_prefill(prompts: Sequence[Ids], batch_size: int, max_tokens: int | None = None) -> PrefillPlan:
     """Find shared beginnings and put prompts of like length together.
 
     Args:
@@ -131,7 +131,7 @@ def plan_prefill(prompts: Sequence[Ids], batch_size: int, max_tokens: int | None
     for alike in (alone, together):
         sizes = [_num_read(group, prompts, shared) for group in alike]
         chunks += _chunks(alike, sizes, batch_size, max_tokens)
-    return Plan(tuple(prompts[order[0]][:shared]), tuple(chunks))
+    return PrefillPlan(tuple(prompts[order[0]][:shared]), tuple(chunks))
 
 
 def _num_read(group: Group, prompts: Sequence[Ids], num_preamble: int) -> int:

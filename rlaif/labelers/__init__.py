@@ -1,1 +1,1 @@
-
+"""Labelers: comparisons in, soft labels out."""

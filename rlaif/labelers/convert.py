@@ -29,6 +29,7 @@ class AgainstReference:
 
     @property
     def identity(self) -> str:
+        """Content hash of the labeler and of the references."""
         references = (f"{prompt_id} {item.trimmed}" for prompt_id, item in sorted(self.references.items()))
         return content_id(self.labeler.identity, *references)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlaif.data.formats.pair_files import PairFile
-from rlaif.data.label_sets.label_table import LabelTable, Reading
+from rlaif.data.label_sets.label_table import LabelTable, ReadSummary
 from rlaif.data.repeated import PairKey
 from rlaif.engines.base import Engine
 from rlaif.errors import ConfigError
@@ -79,10 +79,11 @@ class FileLabeler:
 
     @cached_property
     def identity(self) -> str:
+        """Content hash of everything that a label depends on besides the pair."""
         return content_id("FileLabeler", self.file.identity, self.source, str(self.confidences))
 
     @property
-    def reading(self) -> Reading:
+    def reading(self) -> ReadSummary:
         """What became of the file's rows; reads the file when nothing has yet."""
         return self._labels.reading
 

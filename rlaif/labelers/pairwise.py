@@ -64,6 +64,7 @@ class Case(NamedTuple):
 
     @property
     def slots(self) -> tuple[Completion, Completion]:
+        """The candidates in slot 1 and slot 2."""
         first, second = self.comparison.first, self.comparison.second
         return (first, second) if self.order == "given" else (second, first)
 
@@ -107,6 +108,7 @@ class PairwiseLabeler:
 
     @property
     def identity(self) -> str:
+        """Content hash of everything that a label depends on besides the pair."""
         return content_id(type(self).__qualname__, self.prompt.identity, self.engine.identity, *self._options())
 
     def _options(self) -> tuple[str, ...]:

@@ -69,10 +69,12 @@ class PanelLabeler:
 
     @property
     def source(self) -> str:
+        """The members' sources, joined."""
         return " + ".join(dict.fromkeys(member.source for member in self.labelers.values()))
 
     @property
     def identity(self) -> str:
+        """Content hash of everything that a label depends on besides the pair."""
         members = (f"{name} {member.identity}" for name, member in self.labelers.items())
         weights = repr(self.weights if isinstance(self.weights, str) else sorted(self.weights.items()))
         options = (weights, str(self.num_known), str(self.min_verdicts), repr(self._fitted))

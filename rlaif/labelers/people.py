@@ -93,10 +93,12 @@ class HumanLabeler:
 
     @property
     def source(self) -> str:
+        """``human`` for labels of the data, ``simulated annotators`` in the pocket world."""
         return HUMAN if self._annotators is None else SIMULATED
 
     @property
     def identity(self) -> str:
+        """Content hash of everything that a label depends on besides the pair."""
         return content_id("HumanLabeler", str(self.rater), self.source, self._bound_to)
 
     def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:

@@ -88,6 +88,7 @@ class PointwiseLabeler:
 
     @property
     def identity(self) -> str:
+        """Content hash of everything that a label depends on besides the pair."""
         return content_id(type(self).__qualname__, self.prompt.identity, self.engine.identity)
 
     def rate(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Rating]:
@@ -176,6 +177,7 @@ class ChainOfThoughtScoreLabeler(ScoreLabeler):
 
     @property
     def identity(self) -> str:
+        """Content hash of everything that a label depends on besides the pair."""
         return content_id(super().identity, str(self.max_rationale_tokens))
 
     def _judge(self, singles: Sequence[Single]) -> list[Judgment]:

@@ -91,6 +91,7 @@ class RankingLabeler:
 
     @property
     def identity(self) -> str:
+        """Content hash of everything that a label depends on besides the pair."""
         options = (str(self.max_candidates), self.orders, self._plan_id)
         return content_id("RankingLabeler", self.prompt.identity, self.engine.identity, *options)
 

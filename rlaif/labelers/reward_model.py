@@ -85,6 +85,7 @@ class RewardModelLabeler:
 
     @property
     def identity(self) -> str:
+        """Content hash of everything that a label depends on besides the pair."""
         options = (self.source, repr(self.temperature), str(self.output), str(self.max_length), self.text_format)
         return content_id("RewardModelLabeler", self._model_identity, *options)
 

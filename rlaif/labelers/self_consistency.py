@@ -72,6 +72,7 @@ class SelfConsistencyLabeler(PairwiseLabeler):
 
     @property
     def judgments_per_order(self) -> int:
+        """Rationales per order."""
         return self.num_samples
 
     def _judge(self, cases: Sequence[Case]) -> list[Judgment]:

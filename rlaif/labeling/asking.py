@@ -16,8 +16,8 @@ from rlaif.engines.spending import Ledger
 from rlaif.errors import ConfigError, RlaifError
 from rlaif.labelers.base import Labeler, PlansAhead, Rater
 from rlaif.labeling.cost import Budget, LabelCost, Prices, cost_figures
+from rlaif.labeling.label_run import check_options, label_batch
 from rlaif.labeling.missing import MissingLimit, missing_by_reason
-from rlaif.labeling.run import check_options, label_batch
 from rlaif.labeling.shards import failed_without_answer
 from rlaif.labeling.wrapping import wrap_engines
 from rlaif.types import Comparison, Completion, Preference, Prompt, Rating

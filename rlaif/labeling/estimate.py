@@ -19,7 +19,7 @@ from rlaif.labelers.base import Labeler
 from rlaif.labelers.models import replace_engines
 from rlaif.labelers.people import People
 from rlaif.labeling.learning import prepare
-from rlaif.labeling.plan import Plan
+from rlaif.labeling.plan import LabelPlan
 from rlaif.types import Comparison, Completion, Prompt
 
 MAX_COUNTED, MAX_MEASURED = 200, 8
@@ -184,7 +184,7 @@ class _Engines:
         above = None if cache is None else _Above(cache)
         for wrapped in self.wrapped:
             wrapped.ledger, wrapped.cache = ledger, above
-        plan = Plan(pairs, batch_size)
+        plan = LabelPlan(pairs, batch_size)
         for number in range(plan.num_batches):
             labeler.label(plan.batch(number))
         total = ledger.total()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from rlaif.types import Comparison, content_id
 
 
-class Plan:
+class LabelPlan:
     """All comparisons of a run, cut into batches before the first is judged.
 
     Equal comparisons are judged once. What is held besides the comparisons is a number or two for each.
@@ -45,6 +45,7 @@ class Plan:
 
     @property
     def num_batches(self) -> int:
+        """Number of batches."""
         return -(-self.num_distinct // self.batch_size)
 
     def id(self, labeler_identity: str) -> str:

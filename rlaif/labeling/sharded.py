@@ -10,9 +10,9 @@ from rlaif.errors import GateStopped
 from rlaif.labelers.base import Labeler
 from rlaif.labelers.people import People
 from rlaif.labeling.asking import Asking, ShowsProgress
+from rlaif.labeling.label_run import LabelRun, finished_run, label_part
 from rlaif.labeling.learning import prepare
-from rlaif.labeling.plan import Plan
-from rlaif.labeling.run import LabelRun, finished_run, label_part
+from rlaif.labeling.plan import LabelPlan
 from rlaif.labeling.team import Team
 from rlaif.types import Comparison
 
@@ -37,7 +37,7 @@ class ShardedLabeling:
         assert asking.directory == team.directory, "shards and ledger stand in one directory"
         self.asking = asking
         self.team = team
-        self.plan = Plan(comparisons, asking.batch_size)
+        self.plan = LabelPlan(comparisons, asking.batch_size)
         asked = asking.through(labeler)
         self.labeler = prepare(asked, comparisons, people, team.directory, asking.check_budget)
 

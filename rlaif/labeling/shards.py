@@ -13,7 +13,7 @@ from pathlib import Path
 from rlaif.artifacts import atomic_write
 from rlaif.artifacts.store import store_error
 from rlaif.errors import StoreError
-from rlaif.labeling.records import preference_from_json, preference_to_json
+from rlaif.labeling.label_json import preference_from_json, preference_to_json
 from rlaif.types import Comparison, Preference
 
 _LEVEL = 4
@@ -31,6 +31,7 @@ class BatchOutcome:
 
     @classmethod
     def of(cls, preferences: Sequence[Preference]) -> BatchOutcome:
+        """The outcome of a batch of labels."""
         missing = Counter(preference.missing for preference in preferences if preference.missing is not None)
         return cls(
             num_labels=len(preferences), missing=dict(missing), num_failed=sum(map(failed_without_answer, preferences))

@@ -35,6 +35,7 @@ class LabelerSummary:
 
     @property
     def num_missing(self) -> int:
+        """Pairs without a label."""
         return sum(self.missing.values())
 
     @property

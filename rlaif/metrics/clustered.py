@@ -86,6 +86,7 @@ class Rate(ClusteredRows):
         self.keep(prompt_index_B, score_B)
 
     def compute(self) -> Estimate:
+        """The clustered rate with its interval."""
         (score_N,), prompts_N = self.columns()
         return clustered_rate(score_N, prompts_N, self.confidence)
 
@@ -94,6 +95,7 @@ class Mean(Rate):
     """Mean of any numbers with an interval clustered by prompt: length, KL."""
 
     def compute(self) -> Estimate:
+        """The clustered mean with its interval."""
         (value_N,), prompts_N = self.columns()
         return clustered_mean(value_N, prompts_N, self.confidence)
 
@@ -102,6 +104,7 @@ class DistinctRate(Rate):
     """Share of texts that are different: update with a number that is the same for equal texts alone."""
 
     def compute(self) -> Estimate:
+        """The share of different values with its interval."""
         (text_N,), prompts_N = self.columns()
         return distinct_rate(text_N.tolist(), prompts_N, self.confidence)
 
@@ -117,6 +120,7 @@ class PairedDifference(ClusteredRows):
         self.keep(prompt_index_B, score_a_B, score_b_B)
 
     def compute(self) -> Estimate:
+        """The mean difference of the two rows with its interval."""
         (score_a_N, score_b_N), prompts_N = self.columns()
         return paired_difference(score_a_N, score_b_N, prompts_N, self.confidence)
 
@@ -160,6 +164,7 @@ class LengthControlledWinRate(ClusteredRows):
         self.keep(prompt_index_B, p_a_B, chars_a_B, chars_b_B)
 
     def compute(self) -> Estimate:
+        """The win rate at equal length with its interval."""
         (p_a_N, chars_a_N, chars_b_N), prompts_N = self.columns()
         return length_controlled_win_rate(p_a_N, chars_a_N, chars_b_N, prompts_N, self.confidence)
 
@@ -175,5 +180,6 @@ class PositionBias(ClusteredRows):
         self.keep(prompt_index_B, p_first_given_B, p_first_swapped_B)
 
     def compute(self) -> PositionBiasEstimate:
+        """Same-slot answers, and the share of them that name slot 1."""
         (given_N, swapped_N), prompts_N = self.columns()
         return position_bias(given_N, swapped_N, prompts_N, self.confidence)

@@ -1,1 +1,1 @@
-
+"""Loading of language models and of classifiers."""

@@ -1,1 +1,1 @@
-
+"""LightningModules for SFT, reward model and policy, with their settings."""

@@ -23,6 +23,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target, flushes to disk, then renames: a name that exists is a whole file."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Write a checkpoint to a temporary file, flush it, and rename it."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -114,12 +115,14 @@ class PeriodicCheckpoint(Callback):
         self._last_time = time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
         self._last_step = trainer.global_step
         self._last_time = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Save a checkpoint where the interval has passed."""
         step = trainer.global_step
         unit = pl_module.steps_between_checkpoints if isinstance(pl_module, CheckpointsBetween) else 1
         if step % unit or step in (self._last_step, trainer.max_steps) or not self._due(trainer, step):
@@ -140,12 +143,14 @@ class PeriodicCheckpoint(Callback):
         return due
 
     def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of this callback."""
         state: dict[str, Any] = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
             state["cuda"] = torch.cuda.get_rng_state_all()
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave."""
         torch.set_rng_state(state_dict["cpu"].cpu())
         if "cuda" in state_dict and torch.cuda.device_count() == len(state_dict["cuda"]):
             torch.cuda.set_rng_state_all([state.cpu() for state in state_dict["cuda"]])

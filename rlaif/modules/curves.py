@@ -31,6 +31,7 @@ class CurveWriter(Callback):
         self._last_step = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Drop the rows after the checkpoint that training resumes from."""
         self._last_step = trainer.global_step
         if not trainer.is_global_zero:
             return
@@ -43,6 +44,7 @@ class CurveWriter(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Write the metrics of a finished optimizer step."""
         step = trainer.global_step
         if step == self._last_step or not trainer.is_global_zero:
             return

@@ -94,6 +94,7 @@ class PolicyModule(LightningModule):
 
     @property
     def reference(self) -> PreTrainedModel:
+        """The frozen SFT model."""
         return self._outside["reference"]
 
     @property
@@ -129,6 +130,7 @@ class PolicyModule(LightningModule):
         return responses // size
 
     def train_dataloader(self) -> RolloutLoader:
+        """The rollouts of this process, drawn as training asks for them."""
         num_minibatches, updates = self.num_minibatches(self.trainer.world_size), self.objective.updates.total
         if self.trainer.accumulate_grad_batches != num_minibatches:
             raise ConfigError(
@@ -143,6 +145,7 @@ class PolicyModule(LightningModule):
         )
 
     def on_train_start(self) -> None:
+        """Move reward and reference to the device of the policy."""
         self.policy.eval()
         nn.Module.to(self.reference, self.device)
         self.reward.to(self.device)
@@ -234,6 +237,7 @@ class PolicyModule(LightningModule):
         return gathered
 
     def training_step(self, batch: PolicyBatch, batch_idx: int) -> Tensor:
+        """One optimizer step on some of a rollout's rows; returns nothing, optimization is manual."""
         outputs, _ = self.outputs(batch.rollouts)
         losses = self.objective.losses(outputs, batch.rollouts)
         self._losses.append(losses)
@@ -253,6 +257,7 @@ class PolicyModule(LightningModule):
         self.log_dict(metrics)
 
     def configure_optimizers(self) -> Any:
+        """One optimizer with its rate schedule."""
         groups = decay_groups([self.policy], lr=self.optimization.lr, weight_decay=self.optimization.weight_decay)
         if self.value is not None:
             groups += decay_groups([self.value], lr=self.value_lr, weight_decay=0.0)

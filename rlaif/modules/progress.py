@@ -19,11 +19,13 @@ class TrainingProgress(Callback):
         self.report = report
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the step that training starts from."""
         self._tell(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Show the number of finished optimizer steps."""
         self._tell(trainer)
 
     def _tell(self, trainer: Trainer) -> None:

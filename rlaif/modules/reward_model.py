@@ -60,6 +60,7 @@ class RewardModelModule(SupervisedModule):
         return first_B - classifier_logits(self.model, batch.second_ids_BT, batch.second_lengths_B).squeeze(-1)
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
+        """The mean soft-label cross-entropy of a batch."""
         logit_B = self.logits(batch)
         loss = preference_cross_entropy(logit_B, batch.p_first_B, batch.weight_B)
         agreement = pairwise_agreement(logit_B.detach(), batch.p_first_B, batch.weight_B)
@@ -69,11 +70,13 @@ class RewardModelModule(SupervisedModule):
         return value
 
     def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
+        """Add loss and accuracy of a batch to the validation's sums."""
         logit_B = self.logits(batch)
         loss = preference_cross_entropy(logit_B, batch.p_first_B, batch.weight_B)
         self._validation.append((loss, pairwise_agreement(logit_B, batch.p_first_B, batch.weight_B)))
 
     def on_validation_epoch_end(self) -> None:
+        """Log the validation loss and accuracy over all processes."""
         losses, agreements = zip(*self._validation, strict=True) if self._validation else ((), ())
         self.log("validation/loss", pooled_mean(self, list(losses)))
         self.log("validation/accuracy", pooled_mean(self, list(agreements)))

@@ -65,4 +65,5 @@ class RolloutLoader:
         return {"next_step": self.current_step()}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Continue after the rollout that a checkpoint names."""
         self._next_step = state_dict["next_step"]

@@ -39,6 +39,7 @@ class SFTModule(SupervisedModule):
         return token_cross_entropy(logits_NV[None], labels_N[None], torch.ones_like(labels_N, dtype=torch.bool)[None])
 
     def training_step(self, batch: TokenBatch, batch_idx: int) -> Tensor:
+        """The mean cross-entropy of a batch's response tokens."""
         loss = self.loss(batch)
         # Gradients are averaged over processes: dividing by the mean count gives the loss of the joint batch.
         count = mean_over_processes(self, loss.count)
@@ -47,10 +48,12 @@ class SFTModule(SupervisedModule):
         return value
 
     def validation_step(self, batch: TokenBatch, batch_idx: int) -> None:
+        """Add the loss of a batch to the validation's sums."""
         loss = self.loss(batch)
         self._validation.append(loss)
 
     def on_validation_epoch_end(self) -> None:
+        """Log the validation loss over all processes."""
         self.log("validation/loss", pooled_mean(self, self._validation))
         self._validation.clear()
 

@@ -24,8 +24,10 @@ class SupervisedModule(LightningModule):
         self.optimization = optimization
 
     def on_train_start(self) -> None:
+        """Put the model into training mode."""
         self.model.train()
 
     def configure_optimizers(self) -> Any:
+        """One optimizer with its rate schedule."""
         groups = decay_groups([self.model], lr=self.optimization.lr, weight_decay=self.optimization.weight_decay)
         return configure(self.optimization, groups, self.trainer)

@@ -1,1 +1,1 @@
-
+"""Objectives of policies: credit and losses of rollouts, losses of labeled pairs."""

@@ -135,10 +135,14 @@ class _Binder:
             self.steps.append(step)
 
     def _check_sources(self, step: Step) -> None:
-        for role in step.entry.sources:
-            if role not in step.reads:
+        """A key of ``from`` is a role, or the stage of the step that it names, which then fills every role it can."""
+        for key, names in step.entry.sources.items():
+            if key in step.reads:
+                continue
+            given = [other for other in self.steps if other.entry.stage == key and other.name in names]
+            if not any(_leaves(other, reads) for other in given for reads in step.reads.values()):
                 roles = ", ".join(step.stage.reads()) or "nothing"
-                self._tell(step, f"pipeline.stages: step {step.name} reads no {role}; it reads {roles}")
+                self._tell(step, f"pipeline.stages: step {step.name} reads no {key}; it reads {roles}")
 
     def _find(self, step: Step, role: str) -> tuple[Step | Elsewhere, ...]:
         reads = step.reads[role]
@@ -151,6 +155,7 @@ class _Binder:
         if reads.of is not None:
             return self._made_from(step, reads)
         found = [other for other in reversed(self.steps) if _leaves(other, reads)]
+        found = [other for other in found if _is_given(other, step)] or found
         if not found and not reads.optional:
             self._tell(step, self._unbound(step, role, reads))
         return tuple(reversed(found)) if reads.many else tuple(found[:1])
@@ -224,6 +229,12 @@ class _Binder:
 
     def _tell(self, step: Step, problem: str) -> None:
         self.problems.append((step, problem))
+
+
+def _is_given(source: Step, reader: Step) -> bool:
+    """True when ``from`` of the reader names the source under the name of its stage: ``from: {data: weak_data}``."""
+    key = source.entry.stage
+    return key not in reader.reads and source.name in reader.entry.sources.get(key, ())
 
 
 def _leaves(step: Step, reads: Reads) -> bool:

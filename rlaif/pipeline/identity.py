@@ -35,7 +35,7 @@ def step_fingerprint(
     left_out = runtime_parameters(arguments.target)
     options = {
         name: argument_identity(value, arguments.option(name))
-        for name, value in arguments.values.items()
+        for name, value in arguments.resolved({}).items()
         if name not in left_out
     }
     document = {"seed": seed, "options": options, "inputs": dict(inputs), "further": dict(further)}

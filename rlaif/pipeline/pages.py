@@ -13,7 +13,7 @@ from rlaif.pipeline.graph import Step
 from rlaif.pipeline.plan import Plan
 from rlaif.pipeline.stage import Told
 from rlaif.reporting.page import write_page
-from rlaif.reporting.records import Page, RunInfo, environment
+from rlaif.reporting.page_content import Page, RunInfo, environment
 from rlaif.reporting.terminal import RunDisplay, cross_table
 
 

@@ -29,10 +29,12 @@ class SlotKind:
     """What stands between the two words."""
 
     def filler(self, head: str, tail: str) -> str:
+        """The filler of two words."""
         return f"{head}{self.joint}{tail}"
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
+        """Matches every filler of this kind."""
         return re.compile(rf"\b(?:{'|'.join(self.heads)}){self.joint}(?:{'|'.join(self.tails)})\b")
 
     def fillers(self, *, held_out: bool) -> list[str]:
@@ -45,6 +47,7 @@ class SlotKind:
         ]
 
     def draw(self, rng: Random, *, held_out: bool) -> str:
+        """A random filler of one side of the split."""
         while True:
             filler = self.filler(rng.choice(self.heads), rng.choice(self.tails))
             if is_held_out(filler) == held_out:

@@ -126,10 +126,12 @@ class Scene:
 
     @property
     def words(self) -> TaskWords:
+        """The wording of the scene's task."""
         return WORDS[self.task]
 
     @cached_property
     def is_harmful(self) -> bool:
+        """True where the human asks help with something harmful."""
         return self.request.split(" ")[0] in HARMFUL_VERBS
 
     @property

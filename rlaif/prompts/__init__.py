@@ -1,1 +1,1 @@
-
+"""Judge prompts."""

@@ -19,7 +19,7 @@ from rlaif.evaluation.catalogue import describe, heading, sort_figures, split_na
 from rlaif.evaluation.figures import RatePlot
 from rlaif.evaluation.formats import format_interval, format_value, judged_by
 from rlaif.reporting import plots
-from rlaif.reporting.records import Page
+from rlaif.reporting.page_content import Page
 from rlaif.types import Figure
 
 _TEMPLATES = Path(__file__).parent / "templates"

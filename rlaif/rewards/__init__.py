@@ -1,1 +1,1 @@
-
+"""Rewards of policies."""

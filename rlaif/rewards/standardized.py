@@ -55,6 +55,7 @@ class Standardized:
         return cls(reward, mean=mean, std=std)
 
     def reads(self) -> Mapping[str, Reads]:
+        """The roles of the reward inside."""
         return self.reward.reads()
 
     def prepare(self, resources: RewardResources) -> Standardized:
@@ -62,6 +63,7 @@ class Standardized:
         return self
 
     def to(self, device: torch.device | str) -> Standardized:
+        """Move the reward inside to a device."""
         self.reward.to(device)
         return self
 

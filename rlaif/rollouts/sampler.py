@@ -82,6 +82,7 @@ class LocalSampler:
     def sample(
         self, prompt_ids: Sequence[Sequence[int]], *, num_samples: int, sampling: Sampling, seeds: Sequence[int]
     ) -> Rollouts:
+        """As :meth:`Sampler.sample`, with the log-probs of sampling."""
         drawn = sample(
             self.model,
             prompt_ids,

@@ -83,7 +83,7 @@ class LabelStage(Stage):
         """The pairs; people where the labeler asks them; the scorecard where it must pass first."""
         roles = {
             "pairs": Reads(kind="pairs"),
-            "data": Reads(kind="held_out_prompts", optional=True, hashed=False),
+            "held_out": Reads(kind="held_out_prompts", optional=True, hashed=False),
         }
         if depends_on_people(self.labeler):
             roles["people"] = Reads(kind="people")
@@ -97,8 +97,8 @@ class LabelStage(Stage):
 
     def problems(self, work: Work) -> Iterator[str]:
         """What the labeler could not work with."""
-        if work.has("data"):
-            yield from trial_problems(self.labeler, example_pairs(work.data("data")))
+        if work.has("held_out"):
+            yield from trial_problems(self.labeler, example_pairs(work.data("held_out")))
 
     @property
     def parts(self) -> Parts:
@@ -181,7 +181,7 @@ class LabelStage(Stage):
                 ["these labels are finished in the store: this run would ask nothing"] if work.is_finished else []
             )
             return pairs_of(work), finished
-        data = work.data("data")
+        data = work.data("held_out")
         responses = [Completion(text=item.response) for item in data.demonstrations]
         return stand_in_pairs(data.label_prompts, responses, self.samples_per_prompt), [
             "the SFT policy has not sampled yet: pairs of demonstrations' responses stand in for its samples"

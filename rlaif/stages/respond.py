@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from rlaif.data.preferences_io import write_samples
 from rlaif.models.load import load_tokenizer
 from rlaif.pipeline.stage import Stage, Told, Work
+from rlaif.ranges import AtLeastOne
 from rlaif.roles import Reads
 from rlaif.rollouts.pairs import SAMPLES
 from rlaif.rollouts.responses import draw_completions
@@ -27,7 +28,9 @@ class RespondStage(Stage):
         dtype: Number format of the loaded weights.
     """
 
-    def __init__(self, task: Task, sampling: SamplingSettings, num_prompts: int = 400, dtype: str = "float32") -> None:
+    def __init__(
+        self, task: Task, sampling: SamplingSettings, num_prompts: AtLeastOne = 400, dtype: str = "float32"
+    ) -> None:
         self.task = task
         self.sampling = sampling
         self.num_prompts = num_prompts

@@ -8,6 +8,7 @@ from typing import Literal
 from rlaif.data.preferences_io import write_samples
 from rlaif.models.load import load_tokenizer
 from rlaif.pipeline.stage import Stage, Told, Work
+from rlaif.ranges import AtLeastTwo
 from rlaif.roles import Reads
 from rlaif.rollouts.pairs import SAMPLES, sampled_pairs
 from rlaif.rollouts.responses import draw_completions
@@ -31,7 +32,7 @@ class SampleStage(Stage):
         self,
         task: Task,
         sampling: SamplingSettings,
-        samples_per_prompt: int = 2,
+        samples_per_prompt: AtLeastTwo = 2,
         pairs: Literal["policy", "dataset"] = "policy",
         dtype: str = "float32",
     ) -> None:

@@ -1,1 +1,1 @@
-
+"""Tasks: how texts look to a policy and to a judge."""

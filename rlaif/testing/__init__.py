@@ -1,1 +1,1 @@
-
+"""Contract tests for plugins, and tiny models."""

@@ -30,7 +30,7 @@ from rlaif.engines.answer_cache import LocalAnswerCache
 from rlaif.engines.scripted import ScriptedEngine
 from rlaif.engines.spending import Ledger
 from rlaif.labelers.pairwise import PairwiseLabeler
-from rlaif.labeling.run import label_comparisons
+from rlaif.labeling.label_run import label_comparisons
 from rlaif.labeling.wrapping import wrap_engines
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.types import Comparison, Completion, Prompt

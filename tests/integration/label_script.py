@@ -17,7 +17,7 @@ from rlaif.engines.base import Answer
 from rlaif.engines.scripted import ScriptedEngine
 from rlaif.engines.spending import Ledger
 from rlaif.labelers.pairwise import PairwiseLabeler
-from rlaif.labeling.run import label_comparisons
+from rlaif.labeling.label_run import label_comparisons
 from rlaif.labeling.wrapping import wrap_engines
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.types import Comparison, Completion, OptionScores, Prompt, StructuredPrompt, content_id

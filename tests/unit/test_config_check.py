@@ -85,6 +85,7 @@ MISTAKES = {
     "labeler.engine.batch_size=long": "must be a whole number or null",
     "labeler.rationale=owm": "must be one of own, empty, other; did you mean own?",
     "labeler.engine.model=pocket:M": "no such pocket model; allowed are pocket:XS, pocket:S, pocket:L, pocket:judge",
+    "labeler.engine.model=run:no/such/sft": "no such step of a run; write run:DIR/step",
     "labeler.max_rationale_tokens=null": "must be a whole number",
     "sed=3": "no such group or key; did you mean seed?",
     "seed=0,1": "several values make a sweep; add -m",
@@ -193,10 +194,10 @@ def test_options_out_of_range_are_reported_together_with_all_else() -> None:
     wrong = {
         "label.batch_size=0": "must be at least 1",
         "label.max_missing_rate=2": "must be between 0 and 1",
-        "label.scorecard_pairs=-1": "must be at least 1, or null for all",
-        "label.samples_per_prompt=1": "a pair takes at least 2",
+        "label.scorecard_pairs=-1": "must be at least 1, or null",
+        "label.samples_per_prompt=1": "must be at least 2",
         "label.cache=disk": "must be one of local, network, none",
-        "label.min_alignment=70": "must be above 0 and at most 1, or null for none",
+        "label.min_alignment=70": "must be above 0 and at most 1, or null",
         "evaluation.confidence=1.0": "must be above 0 and below 1",
         "evaluation.num_raters=0": "must be at least 1",
         "labeler.debias=foo": "must be one of",
@@ -212,8 +213,8 @@ def test_options_out_of_range_are_reported_together_with_all_else() -> None:
     assert check([*edges, "+evaluation.limits.min_alignment=0.7"]) == []
     assert check(["pipeline=probe", "probe.responses=both", "probe.max_flip_rate=-0.1", "probe.num_pairs=0"]) == [
         "probe.num_pairs=0: must be at least 1",
-        "probe.max_flip_rate=-0.1: must be between 0 and 1",
         "probe.responses=both: must be one of pairs, policy",
+        "probe.max_flip_rate=-0.1: must be between 0 and 1",
     ]
 
 

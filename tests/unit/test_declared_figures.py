@@ -13,7 +13,7 @@ from rich.console import Console
 from rlaif.evaluation.catalogue import declared_figures, describe, run_checks, sweep_columns
 from rlaif.evaluation.checks import CheckLimits
 from rlaif.reporting.page import render_html
-from rlaif.reporting.records import Page
+from rlaif.reporting.page_content import Page
 from rlaif.reporting.tables import Job, markdown, terminal_table
 from rlaif.reporting.terminal import RunDisplay
 from rlaif.types import Figure

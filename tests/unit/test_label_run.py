@@ -15,8 +15,8 @@ import pytest
 
 from rlaif.errors import ConfigError, GateStopped, PluginError, StoreError
 from rlaif.labelers.base import Labeler
-from rlaif.labeling.plan import Plan
-from rlaif.labeling.run import finished_run, label_comparisons, label_part
+from rlaif.labeling.label_run import finished_run, label_comparisons, label_part
+from rlaif.labeling.plan import LabelPlan
 from rlaif.labeling.summary import summarize_labels
 from rlaif.labeling.team import Team
 from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt, content_id
@@ -201,7 +201,7 @@ def label_in_parts(size: int, parts: int, fails: Callable[[str], str | None], di
     for rank in range(parts):
         team = Team(directory, rank=rank, size=parts)
         try:
-            label_part(Counting(fails=fails), Plan(plan(size), 5), team, max_missing_rate=0.2)
+            label_part(Counting(fails=fails), LabelPlan(plan(size), 5), team, max_missing_rate=0.2)
             stopped.append(None)
         except GateStopped as error:
             team.stop(str(error))
@@ -213,7 +213,7 @@ def label_in_parts(size: int, parts: int, fails: Callable[[str], str | None], di
 def test_a_plan_divided_among_processes_gives_the_same_files(parts: int, tmp_path: Path) -> None:
     comparisons = [*plan(23), *plan(4)]
     whole = labeled(Counting(), comparisons, tmp_path / "whole", batch_size=5)
-    divided = Plan(comparisons, 5)
+    divided = LabelPlan(comparisons, 5)
     for rank in reversed(range(parts)):
         label_part(Counting(), divided, Team(tmp_path / "parts", rank=rank, size=parts), max_missing_rate=0.2)
     assert list(finished_run("counting", divided, tmp_path / "parts", 0.2)) == whole
@@ -228,9 +228,9 @@ def test_processes_count_missing_labels_together_and_stop_together(tmp_path: Pat
     first, second = label_in_parts(50, 2, fails, tmp_path)
     assert first is None and second is not None and "label.max_missing_rate=0.2" in second
     with pytest.raises(GateStopped, match="server down"):
-        finished_run("counting", Plan(plan(50), 5), tmp_path, 0.2)
+        finished_run("counting", LabelPlan(plan(50), 5), tmp_path, 0.2)
     third = Counting()
-    label_part(third, Plan(plan(50), 5), Team(tmp_path, rank=1, size=2), max_missing_rate=1.0)
+    label_part(third, LabelPlan(plan(50), 5), Team(tmp_path, rank=1, size=2), max_missing_rate=1.0)
     assert third.answered == []
     Team(tmp_path).begin()
     assert len(labeled(Counting(), plan(50), tmp_path, batch_size=5)) == 50
@@ -273,7 +273,7 @@ def test_a_damaged_header_and_damaged_labels_are_told_apart_from_none(tmp_path: 
 @pytest.mark.parametrize(("rows", "batch_size"), [([0, 1, 2], 2), ([0, 0, 0], 2), ([2, 1, 2, 0, 1], 1), ([], 3)])
 def test_a_plan_asks_each_distinct_comparison_once(rows: list[int], batch_size: int) -> None:
     pairs = plan(3)
-    cut = Plan([pairs[row] for row in rows], batch_size)
+    cut = LabelPlan([pairs[row] for row in rows], batch_size)
     batches = [cut.batch(number) for number in range(cut.num_batches)]
     assert [pair for batch in batches for pair in batch] == [pairs[row] for row in dict.fromkeys(rows)]
     assert all(len(batch) == batch_size for batch in batches[:-1])
@@ -287,7 +287,7 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, {folder!r})
 from test_label_run import Counting, plan
-from rlaif.labeling.run import label_comparisons
+from rlaif.labeling.label_run import label_comparisons
 
 class Paid(Counting):
     def label(self, comparisons):

@@ -17,7 +17,7 @@ from rlaif.labelers.pairwise import PairwiseLabeler
 from rlaif.labelers.panel import PanelLabeler
 from rlaif.labelers.pointwise import BinaryLabeler, ScoreLabeler
 from rlaif.labelers.ranking import RankingLabeler
-from rlaif.labeling.records import preference_from_json, preference_to_json
+from rlaif.labeling.label_json import preference_from_json, preference_to_json
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.types import Comparison, Completion, Preference, Prompt
 

@@ -21,8 +21,8 @@ from rlaif.errors import ConfigError
 from rlaif.labelers.file import FileLabeler
 from rlaif.labelers.pairwise import ChainOfThoughtLabeler, PairwiseLabeler
 from rlaif.labelers.people import HumanLabeler, People
-from rlaif.labeling.records import preference_from_json, preference_to_json
-from rlaif.labeling.run import Progress, label_comparisons
+from rlaif.labeling.label_json import preference_from_json, preference_to_json
+from rlaif.labeling.label_run import Progress, label_comparisons
 from rlaif.labeling.summary import summarize_labels
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.tasks.base import Task

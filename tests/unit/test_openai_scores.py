@@ -17,7 +17,7 @@ from rlaif.engines.openai.failures import RequestFailed
 from rlaif.engines.openai.replies import Alternative, echoed_tokens, next_tokens, read_reply
 from rlaif.engines.openai.scores import (
     LOWEST,
-    Estimate,
+    OptionEstimate,
     Target,
     echoed_option,
     match_options,
@@ -42,7 +42,7 @@ def alternatives(probabilities: Mapping[str, float]) -> list[Alternative]:
 
 def walk(
     tables: Mapping[Target, Mapping[str, float]], targets: Sequence[Target]
-) -> tuple[list[Estimate], list[Target]]:
+) -> tuple[list[OptionEstimate], list[Target]]:
     """Estimates, and what was asked."""
     asked: list[Target] = []
 
@@ -56,7 +56,7 @@ def walk(
 class TestWalk:
     def test_two_options_take_one_question(self) -> None:
         estimates, asked = walk({"": {"1": 0.7, "2": 0.2, " 1": 0.05}}, ["1", "2"])
-        assert estimates == [Estimate(math.log(0.7)), Estimate(math.log(0.2))]
+        assert estimates == [OptionEstimate(math.log(0.7)), OptionEstimate(math.log(0.2))]
         assert asked == [""]
 
     def test_an_option_outside_is_in_the_middle_of_what_it_may_be(self) -> None:
@@ -165,8 +165,8 @@ class TestEcho:
     ECHO = (Alternative("Best", 0.0), Alternative("=", -1.0), Alternative("1", -2.0), Alternative("0", -0.5))
 
     def test_the_tokens_at_the_end_count(self) -> None:
-        assert echoed_option(self.ECHO, "Best=", "10") == Estimate(-2.5)
-        assert echoed_option(self.ECHO, (7, 8), (5, 6)) == Estimate(-2.5)
+        assert echoed_option(self.ECHO, "Best=", "10") == OptionEstimate(-2.5)
+        assert echoed_option(self.ECHO, (7, 8), (5, 6)) == OptionEstimate(-2.5)
 
     @pytest.mark.parametrize("option", ["=10x", "0 ", "110"])
     def test_a_token_across_the_border(self, option: str) -> None:

@@ -29,7 +29,7 @@ from rlaif.evaluation.records import (
 )
 from rlaif.evaluation.win_rate import policy_verdict
 from rlaif.reporting.page import figures_json, render_html, write_page
-from rlaif.reporting.records import Page, RunInfo
+from rlaif.reporting.page_content import Page, RunInfo
 from rlaif.types import Comparison, Completion, Figure, Judgment, Preference, Prompt
 
 EVIL = "<script>alert('x')</script> & \"quoted\" {{ 7 * 7 }} \ud800"

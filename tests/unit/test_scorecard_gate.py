@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from rlaif.stages.context import Context
+from rlaif.stages.run import STAGES
 
 from rlaif.config.check import compose
 from rlaif.errors import ConfigError
-from rlaif.stages.context import Context
-from rlaif.stages.run import STAGES
 from rlaif.stages.scorecard import check_scorecard, with_gate
 
 SMALL = (

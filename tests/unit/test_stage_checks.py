@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from rlaif.stages.checks import check_labeler, problems_of
+from rlaif.stages.context import Context
+from rlaif.stages.run import STAGES, _check_all
 
 import rlaif.prompts
 from rlaif.config.check import compose
 from rlaif.errors import ConfigError, DataError
-from rlaif.stages.checks import check_labeler, problems_of
-from rlaif.stages.context import Context
-from rlaif.stages.run import STAGES, _check_all
 from rlaif.types import Comparison, Preference
 
 SMALL = (

@@ -71,7 +71,10 @@ def test_every_shipped_experiment_binds(make_config: MakeConfig, experiment: str
 @pytest.mark.parametrize(
     ("overrides", "steps"),
     [
-        (("pipeline=rlaif",), "data sft samples labels reward_model policy respond_policy respond_sft evaluation report"),
+        (
+            ("pipeline=rlaif",),
+            "data sft samples labels reward_model policy respond_policy respond_sft evaluation report",
+        ),
         (
             ("pipeline=rlaif", "label.min_alignment=0.6"),
             "data scorecard sft samples labels reward_model policy respond_policy respond_sft evaluation report",

@@ -33,6 +33,7 @@ class TokenExample(NamedTuple):
 
     @property
     def length(self) -> int:
+        """Number of tokens."""
         return len(self.input_ids)
 
 
@@ -49,6 +50,7 @@ class PairExample(NamedTuple):
 
     @property
     def length(self) -> int:
+        """Number of tokens of the longer candidate."""
         return max(len(self.first_ids), len(self.second_ids))
 
 

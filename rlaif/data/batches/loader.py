@@ -46,6 +46,7 @@ class BatchPlan:
 
     @property
     def batches_per_epoch(self) -> int:
+        """Number of whole batches in one pass over the examples."""
         return len(self.lengths) // self.batch_size
 
     def epoch(self, epoch: int) -> list[list[int]]:

@@ -84,6 +84,7 @@ class SplitDataModule(LightningDataModule, Generic[ExampleT, BatchT]):
         self.num_batches = batching.num_batches or in_epochs
 
     def train_dataloader(self) -> ResumableLoader[ExampleT, BatchT]:
+        """The batches of this process, from the step at which a checkpoint stopped."""
         rank, world_size = self._place()
         return ResumableLoader(
             examples=self.train_examples,
@@ -95,6 +96,7 @@ class SplitDataModule(LightningDataModule, Generic[ExampleT, BatchT]):
         )
 
     def val_dataloader(self) -> EvaluationLoader[ExampleT, BatchT] | list[object]:
+        """The batches of the held-out examples."""
         rank, world_size = self._place()
         if not self.validation_examples:
             return []

@@ -30,6 +30,11 @@ def text_of(values: Mapping[str, object], key: str) -> str:
 
 
 def fields_of(values: Mapping[str, object], key: str) -> Mapping[str, object]:
+    """The object under a key.
+
+    Raises:
+        DataError: The value is no object.
+    """
     value = values[key]
     if not isinstance(value, Mapping):
         raise DataError(f"{key} is {value!r:.40}; expected an object")
@@ -48,6 +53,11 @@ def side_of(values: Mapping[str, object], key: str, *, ends_with_response: bool 
 
 
 def number_of(values: Mapping[str, object], key: str) -> float | None:
+    """The number under a key; None where the key is absent or empty.
+
+    Raises:
+        OddRowError: The value is no finite number.
+    """
     value = values.get(key)
     if value is None or value == "":
         return None
@@ -61,6 +71,11 @@ def number_of(values: Mapping[str, object], key: str) -> float | None:
 
 
 def weight_of(values: Mapping[str, object], key: str) -> float:
+    """The weight under a key, at least 0; 1 where the key is absent.
+
+    Raises:
+        OddRowError: The value is no number, or negative.
+    """
     weight = number_of(values, key)
     if weight is not None and weight < 0.0:
         raise OddRowError("no weight", f"{key}={weight:g}")
@@ -68,6 +83,16 @@ def weight_of(values: Mapping[str, object], key: str) -> float:
 
 
 def decoded(decode: Callable[[object], float | None], values: Mapping[str, object], key: str) -> float | None:
+    """The preference under a key as P(first).
+
+    Args:
+        decode: From a value to P(first) in [0, 1], None for a missing one.
+        values: The row.
+        key: Of the preference.
+
+    Raises:
+        OddRowError: The encoding does not know the value.
+    """
     try:
         return decode(values[key])
     except UnknownPreferenceError as error:

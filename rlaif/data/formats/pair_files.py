@@ -83,6 +83,7 @@ class PairFile:
 
     @property
     def path(self) -> Path:
+        """Path of the file."""
         return self.table.path
 
     @property

@@ -50,10 +50,12 @@ class TableFile:
 
     @property
     def name(self) -> str:
+        """Option and path as typed, for messages."""
         return f"{self.option}={self.path}"
 
     @property
     def kind(self) -> Kind:
+        """Kind of file by its name's ending, ``.gz`` aside; JSON lines where the ending is not known."""
         stem = self.path.name.lower().removesuffix(".gz")
         return KINDS.get(Path(stem).suffix, "lines")
 

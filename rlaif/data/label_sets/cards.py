@@ -79,13 +79,16 @@ class SetCounts:
 
     @property
     def num_rows(self) -> int:
+        """Rows over all splits."""
         return sum(self.rows.values())
 
     @property
     def num_labels(self) -> int:
+        """Rows with a label."""
         return self.num_rows - self.missing.total()
 
     def add(self, row: Mapping[str, Any], split: str) -> None:
+        """Count one row of a split."""
         self.rows[split] += 1
         self.sources[row["source"]] += 1
         self.labelers[row["labeler"]] += 1

@@ -17,7 +17,7 @@ NUM_SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class ReadSummary:
     """What became of the rows of a file."""
 
     num_rows: int
@@ -38,6 +38,7 @@ class Reading:
 
     @property
     def num_skipped(self) -> int:
+        """Rows that were left out."""
         return sum(self.skipped.values())
 
     def lines(self) -> list[str]:
@@ -94,7 +95,7 @@ class LabelTable:
                 self.pairs.append(pair)
         votes = self.table.votes.values()
         labels = [p_first for vote in votes if (p_first := vote.p_first(vote.turned)) is not None]
-        self.reading = Reading(
+        self.reading = ReadSummary(
             num_rows=num_rows,
             num_pairs=len(votes),
             num_labels=len(labels),

@@ -25,6 +25,7 @@ class CircuitBreaker:
 
     @property
     def is_open(self) -> bool:
+        """True once too many requests in a row have failed."""
         return self._opened.is_set()
 
     def answered(self) -> None:

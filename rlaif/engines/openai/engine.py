@@ -16,9 +16,9 @@ from rlaif.engines.openai.failures import CIRCUIT_OPEN, RequestFailed
 from rlaif.engines.openai.loop import LoopThread
 from rlaif.engines.openai.options import TokenLimitKey, check_options
 from rlaif.engines.openai.replies import Alternative, Reply, echoed_tokens, next_tokens, read_reply, told_usage
-from rlaif.engines.openai.requests import Api, Asking, Prompt
+from rlaif.engines.openai.requests import Api, Prompt, RequestForm
 from rlaif.engines.openai.scores import (
-    Estimate,
+    OptionEstimate,
     Target,
     echoed_option,
     match_options,
@@ -31,7 +31,7 @@ from rlaif.runtime import Runtime
 from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt, content_id
 
 Scoring = Literal["top_logprobs", "echo", "votes"]
-Reading = TypeVar("Reading", OptionScores, Generation)
+AnswerT = TypeVar("AnswerT", OptionScores, Generation)
 Found = TypeVar("Found")
 
 log = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ class OpenAIEngine:
         max_response_bytes: Runtime[int] = 4_000_000,
     ) -> None:
         check_options(locals())
-        self.asking = Asking(
+        self.asking = RequestForm(
             model,
             api=api,
             system=system,
@@ -219,20 +219,20 @@ class OpenAIEngine:
         """Attempts that failed and were made again, by reason."""
         return {} if self._client is None else dict(self._client.retried)
 
-    def _all(self, questions: Sequence[Callable[[], Awaitable[Reading]]]) -> list[Reading]:
+    def _all(self, questions: Sequence[Callable[[], Awaitable[AnswerT]]]) -> list[AnswerT]:
         if not questions:
             return []
         if self._loop is None:
             self._loop = LoopThread()
         return self._loop.run(self._ask_all(questions))
 
-    async def _ask_all(self, questions: Sequence[Callable[[], Awaitable[Reading]]]) -> list[Reading]:
+    async def _ask_all(self, questions: Sequence[Callable[[], Awaitable[AnswerT]]]) -> list[AnswerT]:
         if self._client is None:
             self._client = Client(self.connection)
         self.connection.key()
         self._client.breaker.stop_if_open()
 
-        async def hand_over(position: int, question: Callable[[], Awaitable[Reading]]) -> Reading:
+        async def hand_over(position: int, question: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
             answer = await question()
             was_asked = answer.missing != CIRCUIT_OPEN or answer.num_prompt_tokens > 0
             if self.on_answer is not None and was_asked:
@@ -266,7 +266,7 @@ class OpenAIEngine:
             missing=missing,
         )
 
-    async def _score_top(self, prompt: Prompt, options: Sequence[str], usage: _Usage) -> list[Estimate]:
+    async def _score_top(self, prompt: Prompt, options: Sequence[str], usage: _Usage) -> list[OptionEstimate]:
         async def ask(read: Target) -> list[Alternative]:
             question = self.asking.question(prompt, read) | self.asking.for_top_logprobs()
             return await self._post(question, 1, _likeliest, usage)
@@ -280,15 +280,15 @@ class OpenAIEngine:
             raise RequestFailed(reason, of_server=False)
         return estimates
 
-    async def _score_echo(self, prompt: Prompt, options: Sequence[str], usage: _Usage) -> list[Estimate]:
-        async def ask(option: Target) -> Estimate:
+    async def _score_echo(self, prompt: Prompt, options: Sequence[str], usage: _Usage) -> list[OptionEstimate]:
+        async def ask(option: Target) -> OptionEstimate:
             question = self.asking.question(prompt, option) | self.asking.for_echo()
             alone = prompt if isinstance(prompt, str) else tuple(prompt)
             return await self._post(question, 1, lambda reply: echoed_option(_echo(reply), alone, option), usage)
 
         return [await ask(option) for option in self.asking.targets(options)]
 
-    async def _score_votes(self, prompt: Prompt, options: Sequence[str], usage: _Usage) -> list[Estimate]:
+    async def _score_votes(self, prompt: Prompt, options: Sequence[str], usage: _Usage) -> list[OptionEstimate]:
         votes = []
         for index in range(self.num_votes):
             sampling = self.asking.for_vote(prompt, self.vote_temperature, self.vote_seed, index)
@@ -298,7 +298,7 @@ class OpenAIEngine:
         logprobs = vote_logprobs(votes, options)
         if logprobs is None:
             raise RequestFailed(f"none of {self.num_votes} votes could be read", of_server=False)
-        return [Estimate(logprob) for logprob in logprobs]
+        return [OptionEstimate(logprob) for logprob in logprobs]
 
     async def _generate(self, structured: StructuredPrompt, sampling: Sampling) -> Generation:
         prompt, usage = self.asking.prompt(structured), _Usage()

@@ -25,7 +25,7 @@ _SEEDS = 2**31
 _BYTES_PER_TOKEN = 4
 
 
-class Asking:
+class RequestForm:
     """Writes requests; the parameters are those of :class:`rlaif.engines.openai.engine.OpenAIEngine`."""
 
     def __init__(

@@ -27,7 +27,7 @@ _WORD = re.compile(r" ?\w+|\s|[^\w\s]")
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class OptionEstimate:
     """What is known about one option."""
 
     logprob: float
@@ -61,7 +61,7 @@ def log_outside(alternatives: Sequence[Alternative]) -> float:
     return min(min(item.logprob for item in alternatives), math.log(max(rest, _ROUNDING)))
 
 
-async def walk_options(ask: Ask, targets: Sequence[Target], decode: Callable[[int], str]) -> list[Estimate]:
+async def walk_options(ask: Ask, targets: Sequence[Target], decode: Callable[[int], str]) -> list[OptionEstimate]:
     """Log-probability of each whole option, following those that take several tokens.
 
     After the prompt, an option is continued by the longest returned token that its rest begins with (with a
@@ -76,12 +76,12 @@ async def walk_options(ask: Ask, targets: Sequence[Target], decode: Callable[[in
     Raises:
         RequestFailed: From ``ask``.
     """
-    estimates: dict[int, Estimate] = {}
+    estimates: dict[int, OptionEstimate] = {}
     open_ends: list[tuple[Target, float, list[int]]] = [(targets[0][:0], 0.0, list(range(len(targets))))]
     while open_ends:
         read, logprob, indices = open_ends.pop()
         alternatives = await ask(read)
-        outside = Estimate(logprob + log_outside(alternatives) - _HALF, bounded=True)
+        outside = OptionEstimate(logprob + log_outside(alternatives) - _HALF, bounded=True)
         longer: dict[Target, tuple[float, list[int]]] = {}
         for index in indices:
             rest = targets[index][len(read) :]
@@ -89,7 +89,7 @@ async def walk_options(ask: Ask, targets: Sequence[Target], decode: Callable[[in
             if length == 0:
                 estimates[index] = outside
             elif length == len(rest):
-                estimates[index] = Estimate(logprob + step)
+                estimates[index] = OptionEstimate(logprob + step)
             else:
                 longer.setdefault(targets[index][: len(read) + length], (logprob + step, []))[1].append(index)
         open_ends += [(piece, total, group) for piece, (total, group) in longer.items()]
@@ -112,7 +112,7 @@ def num_beginnings(targets: Sequence[Target]) -> int:
     return len({tokens[:length] for tokens in written for length in range(len(tokens))})
 
 
-def match_options(alternatives: Sequence[Alternative], options: Sequence[str]) -> list[Estimate]:
+def match_options(alternatives: Sequence[Alternative], options: Sequence[str]) -> list[OptionEstimate]:
     """Log-probability of each option as one token of a chat reply.
 
     Tokens that differ from an option in surrounding white space only (" 1") are the same answer: their probabilities
@@ -133,12 +133,12 @@ def match_options(alternatives: Sequence[Alternative], options: Sequence[str]) -
                 low[other] = 0.0
                 high[index] += mass[other]
     return [
-        Estimate(_log(p)) if p > 0.0 and p == q else Estimate(_log((p + q) / 2.0), bounded=True)
+        OptionEstimate(_log(p)) if p > 0.0 and p == q else OptionEstimate(_log((p + q) / 2.0), bounded=True)
         for p, q in zip(low, high, strict=True)
     ]
 
 
-def echoed_option(echoed: Sequence[Alternative], prompt: Target, option: Target) -> Estimate:
+def echoed_option(echoed: Sequence[Alternative], prompt: Target, option: Target) -> OptionEstimate:
     """Log-probability of an option at the end of an echoed prompt.
 
     Args:
@@ -153,18 +153,18 @@ def echoed_option(echoed: Sequence[Alternative], prompt: Target, option: Target)
     if not isinstance(option, str):
         if len(echoed) != len(prompt) + len(option):
             raise RequestFailed("wrong shape: echoed tokens")
-        return Estimate(math.fsum(item.logprob for item in echoed[len(prompt) :]))
+        return OptionEstimate(math.fsum(item.logprob for item in echoed[len(prompt) :]))
     text, total = "", 0.0
     for token, logprob in reversed(echoed):
         text, total = token + text, total + logprob
         if text == option:
-            return Estimate(total)
+            return OptionEstimate(total)
         if not option.endswith(text):
             break
     raise RequestFailed("option and prompt share a token", of_server=False)
 
 
-def reported(estimates: Sequence[Estimate]) -> tuple[tuple[float, ...], tuple[int, ...]]:
+def reported(estimates: Sequence[OptionEstimate]) -> tuple[tuple[float, ...], tuple[int, ...]]:
     """Log-probabilities, none below that of ``LOWEST``, and the indices of those that are bounded."""
     logprobs = tuple(max(item.logprob, _LOG_LOWEST) for item in estimates)
     return logprobs, tuple(index for index, item in enumerate(estimates) if item.bounded)

@@ -10,7 +10,7 @@ from pathlib import Path
 from rlaif.errors import ConfigError, GateStopped, PluginError
 from rlaif.labelers.base import Labeler
 from rlaif.labeling.missing import MissingLimit
-from rlaif.labeling.plan import Plan
+from rlaif.labeling.plan import LabelPlan
 from rlaif.labeling.shards import BatchOutcome, failed_without_answer, read_outcome, read_shard, write_shard
 from rlaif.labeling.team import Team
 from rlaif.types import Comparison, Preference
@@ -26,12 +26,12 @@ class LabelRun:
 
     Args:
         plan: What was judged.
-        plan_id: ``Plan.id`` under the labeler's identity.
+        plan_id: ``LabelPlan.id`` under the labeler's identity.
         directory: Where the batches are kept.
         missing: Distinct comparisons without a label, by reason.
     """
 
-    def __init__(self, plan: Plan, plan_id: str, directory: Path, missing: Mapping[str, int]) -> None:
+    def __init__(self, plan: LabelPlan, plan_id: str, directory: Path, missing: Mapping[str, int]) -> None:
         self.plan = plan
         self.plan_id = plan_id
         self.directory = directory
@@ -93,7 +93,7 @@ def label_comparisons(
         PluginError: The labeler did not return one label per comparison, in order.
     """
     check_options(batch_size, max_missing_rate)
-    plan, team = Plan(comparisons, batch_size), Team(directory)
+    plan, team = LabelPlan(comparisons, batch_size), Team(directory)
     team.begin()
     label_part(labeler, plan, team, max_missing_rate=max_missing_rate, progress=progress, before_asking=before_asking)
     return finished_run(labeler.identity, plan, directory, max_missing_rate)
@@ -101,7 +101,7 @@ def label_comparisons(
 
 def label_part(
     labeler: Labeler,
-    plan: Plan,
+    plan: LabelPlan,
     team: Team,
     *,
     max_missing_rate: float,
@@ -131,7 +131,7 @@ def label_part(
             raise limit.error(missing, num_judged, plan.num_distinct, _go_on(team.directory))
 
 
-def finished_run(labeler_identity: str, plan: Plan, directory: Path, max_missing_rate: float) -> LabelRun:
+def finished_run(labeler_identity: str, plan: LabelPlan, directory: Path, max_missing_rate: float) -> LabelRun:
     """The labels of a plan after all its batches were judged, by one process or several.
 
     Raises:
