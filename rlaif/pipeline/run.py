@@ -135,7 +135,7 @@ class Run:
         stage, fingerprint, plan = self.plan.stage_to_build(step), self.plan.fingerprint(step), self.plan
         with self.display.stage(step.name) as line:
             reused = plan.path(step) is not None
-            path = plan.store.build(step.entry.stage, fingerprint, self._builder(step, line), on_wait=line.note)
+            path = plan.store.build(step.entry.stage, fingerprint, self._builder(step, stage, line), on_wait=line.note)
             work = plan.work(step, path)
             told = stage.told(work)
             if told.link:
@@ -148,6 +148,8 @@ class Run:
             plan.progress.told[step.name] = told
         if told.page:
             show_page(plan, step, told, self.display)
+        for table in told.tables:
+            self.display.table(table)
         stage.accept(work)
         return told
 
@@ -163,9 +165,9 @@ class Run:
             show_page(plan, step, told, self.display)
         return told
 
-    def _builder(self, step: Step, line: StageDisplay) -> Callable[[Path], None]:
+    def _builder(self, step: Step, stage: Stage, line: StageDisplay) -> Callable[[Path], None]:
         """What fills the step's directory: this process, or several."""
-        plan, stage = self.plan, self.plan.stage_to_build(step)
+        plan = self.plan
 
         def build(directory: Path) -> None:
             work = plan.work(step, directory, line)

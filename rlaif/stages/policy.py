@@ -22,8 +22,7 @@ from rlaif.ranges import PositiveShare
 from rlaif.rewards.base import Reward, RewardResources
 from rlaif.roles import Reads
 from rlaif.rollouts.pairs import SAMPLES
-from rlaif.rollouts.responses import draw_completions
-from rlaif.rollouts.sampler import LocalSampler
+from rlaif.rollouts.responses import draw_from_folder
 from rlaif.rollouts.settings import SamplingSettings
 from rlaif.runtime import Runtime
 from rlaif.stages.people import bound_people
@@ -177,10 +176,8 @@ class PolicyStage(Stage):
 
     def _draw(self, work: Work, prompts: Sequence[Prompt], purpose: str) -> list[tuple[Completion, ...]]:
         folder: Path = work.path("reference")
-        tokenizer = load_tokenizer(str(folder))
-        return draw_completions(
-            LocalSampler.of_folder(folder, tokenizer, dtype=self.dtype),
-            tokenizer,
+        return draw_from_folder(
+            folder,
             self.task,
             prompts,
             num_samples=1,
@@ -188,6 +185,7 @@ class PolicyStage(Stage):
             seed=work.seed,
             purpose=purpose,
             source="sft",
+            dtype=self.dtype,
             progress=work.progress(len(prompts), unit="prompts"),
         )
 

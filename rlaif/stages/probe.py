@@ -33,12 +33,10 @@ from rlaif.labeling.asking import AskingSettings
 from rlaif.labeling.learning import depends_on_people
 from rlaif.labeling.results import LABELS
 from rlaif.labeling.trial import example_pairs, trial_problems
-from rlaif.models.load import load_tokenizer
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.ranges import AtLeastOne, OpenShare, Share
 from rlaif.roles import Reads
-from rlaif.rollouts.responses import draw_completions
-from rlaif.rollouts.sampler import LocalSampler
+from rlaif.rollouts.responses import draw_from_folder
 from rlaif.rollouts.settings import SamplingSettings
 from rlaif.runtime import Runtime
 from rlaif.stages.people import bound_people
@@ -202,10 +200,8 @@ class ProbeStage(Stage):
 
     def _draw(self, work: Work, name: str, prompts: Sequence[Prompt]) -> list[Completion]:
         folder = work.path(name)
-        tokenizer = load_tokenizer(str(folder))
-        drawn = draw_completions(
-            LocalSampler.of_folder(folder, tokenizer, dtype=self.dtype),
-            tokenizer,
+        drawn = draw_from_folder(
+            folder,
             self.task,
             prompts,
             num_samples=1,
@@ -213,6 +209,7 @@ class ProbeStage(Stage):
             seed=work.seed,
             purpose=f"probe {name}",
             source=name,
+            dtype=self.dtype,
             progress=work.progress(len(prompts), unit="prompts"),
         )
         return [answer for (answer,) in drawn]
