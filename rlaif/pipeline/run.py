@@ -84,10 +84,14 @@ def check(plan: Plan) -> None:
 
     Raises:
         ConfigError: With every problem of every step.
+        PluginError: A component's identity cannot be computed, or is another each time.
     """
     problems = [line for step in plan.steps for line in plan.stage_to_check(step).problems(plan.work(step))]
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
+    for step in plan.steps:
+        if step.stage.stored:
+            plan.fingerprint(step)  # a component whose identity fails must not stop the run after SFT
 
 
 def estimate(plan: Plan, display: RunDisplay) -> None:
