@@ -19,9 +19,7 @@ def told(objective: float | None, *checks: Check, **figures: float) -> Told:
 def report(**steps: Told) -> Told:
     figures = tuple(Input(step=name, stage="evaluation") for name, step in steps.items() if step.figures)
     seconds = dict.fromkeys(steps, 1.0)
-    work = Work(
-        step="report", directory=Path(), inputs={"figures": figures}, seed=0, told=dict(steps), seconds=seconds
-    )
+    work = Work(step="report", directory=Path(), inputs={"figures": figures}, seed=0, told=dict(steps), seconds=seconds)
     return ReportStage(Dialogue()).told(work)
 
 
