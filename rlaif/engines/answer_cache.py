@@ -195,7 +195,7 @@ class FolderAnswerCache:
 
 @dataclass(frozen=True, slots=True)
 class AnswerPlace:
-    """Where a run keeps answers.
+    """The place of a run's answer cache.
 
     Args:
         place: The option ``label.cache``: ``local`` (one file, WAL), ``network`` (a file per process) or ``none``.

@@ -13,7 +13,7 @@ from rlaif.engines.base import Answer
 from rlaif.types import Generation, OptionScores, Sampling
 
 ANSWER_FORMAT = 3
-"""Raised when the bytes of an answer, or what a key stands for, change their meaning."""
+"""Increased when the bytes of an answer, or the meaning of a key, change."""
 KEY_BYTES = 20
 
 _SCORES, _GENERATION = 1, 2

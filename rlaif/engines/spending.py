@@ -1,4 +1,4 @@
-"""What the questions to engines took: counted call by call, kept beside the labels they paid for."""
+"""The ledger: questions, tokens and seconds of engines, counted call by call and kept with the labels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Spending:
     num_prompt_tokens: int = 0
     """Tokens that it read, also for answers that are of no use (a server bills its refusals)."""
     num_reply_tokens: int = 0
-    """Tokens that it wrote; one for a scored verdict where it does not tell."""
+    """Tokens that it wrote; one for a scored verdict where it gives no count."""
     num_cached: int = 0
     """Questions that the answer cache knew before they were asked here, each once: they cost nothing."""
     num_cached_prompt_tokens: int = 0
@@ -88,7 +88,7 @@ class Ledger:
             raise self._unusable(error) from error
 
     def first_time(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Which of these answers, known before this run, were not counted before; they are from now on."""
+        """The cache hits among these answers that were not counted before; they count from now on."""
         new = set(keys) - self.counted.get(keys).keys()
         self.counted.put(dict.fromkeys(new, b""))
         return new

@@ -121,7 +121,7 @@ class MixSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class MixedLabels:
-    """What a reward model learns from."""
+    """Labels that a reward model learns from."""
 
     labels: list[Preference]
     num_held_out: int = 0

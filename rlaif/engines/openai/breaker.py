@@ -9,7 +9,7 @@ from rlaif.errors import GateStopped
 
 
 class CircuitBreaker:
-    """Opens for good after a number of failed requests in a row, each counted after its own retries.
+    """Opens, and stays open, after a number of failed requests in a row, each counted after its own retries.
 
     Args:
         url: Named in the message.
