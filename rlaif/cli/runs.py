@@ -21,7 +21,7 @@ from rlaif.cli.pipes import ignore_closed_pipes
 from rlaif.cli.threads import let_waiting_threads_sleep
 from rlaif.config.paths import conf_dir
 from rlaif.errors import ConfigError, RlaifError
-from rlaif.reporting.catalog import format_seconds
+from rlaif.evaluation.formats import format_seconds
 
 COMMAND = "rlaif-runs"
 

@@ -82,15 +82,19 @@ def check(
     return list(checker.problems)
 
 
-def compose(overrides: Sequence[str]) -> DictConfig:
+def compose(overrides: Sequence[str], *, config_dir: str | None = None) -> DictConfig:
     """The config of a command line without sweeps, checked.
+
+    Args:
+        overrides: As typed.
+        config_dir: Another directory with configs (``--config-dir``).
 
     Raises:
         ConfigError: With every problem.
     """
-    if problems := check(overrides, places=False):
+    if problems := check(overrides, places=False, config_dir=config_dir):
         raise ConfigError(problems)
-    loader, _ = open_loader(None)
+    loader, _ = open_loader(config_dir)
     cfg = loader.load_configuration("config", list(overrides), RunMode.RUN, from_shell=False)
     with open_dict(cfg):
         del cfg["hydra"]

@@ -10,10 +10,7 @@ from rlaif.errors import ConfigError
 
 _STEP_KEYS = ("stage", "name", "from", "with", "if_needed")
 _REPEAT_KEYS = ("repeat", "stages")
-_EXAMPLE = (
-    "write a name, {stage: sft, name: weak, from: {demonstrations: weak_data}} or"
-    " {repeat: 3, stages: [samples, labels]}"
-)
+_EXAMPLE = "write a name, {stage: sft, name: weak, from: {data: weak_data}} or {repeat: 3, stages: [samples, labels]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +22,8 @@ class Entry:
     name: str
     """Name of the step: in the store, on the terminal, and for the ``from`` of later steps."""
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Role to names of steps, ``run:DIR/step`` or folders (key ``from``)."""
+    """Role to names of steps, ``run:DIR/step`` or folders (key ``from``). The name of a stage stands for every role
+    that a step of that stage can fill: ``from: {data: weak_data}``."""
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Configuration values that hold for this step alone (key ``with``), e.g. ``{"data.teacher": "weak"}``."""
     if_needed: bool = False

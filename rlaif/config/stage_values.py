@@ -53,25 +53,28 @@ def unknown_stage(name: str, installed: Iterable[str]) -> str:
 
 def _problems(cfg: DictConfig, component: registry.Component, nodes: list[str]) -> Iterator[str]:
     try:
-        option = stage_option(component, nodes)
-        signature = read_signature(option["_target_"])
+        yield from _node_problems(cfg, stage_option(component, nodes))
     except (PluginError, SignatureError, SyntaxError) as error:
         yield str(error)
-        return
-    for name, text in option.items():
-        found = _WHOLE.fullmatch(str(text))
-        parameter = signature.parameters.get(name)
-        if found is None or parameter is None:
+
+
+def _node_problems(cfg: DictConfig, node: dict[str, Any]) -> Iterator[str]:
+    """Problems of the plain values that one component of a stage's YAML takes from the configuration."""
+    target = str(node["_target_"])
+    parameters = read_signature(target).parameters
+    for name, argument in node.items():
+        if isinstance(argument, dict) and "_target_" in argument:
+            yield from _node_problems(cfg, argument)
+        found = _WHOLE.fullmatch(str(argument))
+        if found is None or name not in parameters:
             continue
         try:
-            value: Any = OmegaConf.select(cfg, found.group(1), throw_on_missing=True, default=_ABSENT)
+            value: Any = OmegaConf.select(cfg, found.group(1), default=_ABSENT, throw_on_missing=True)
         except OmegaConfBaseException:
-            continue  # told where it stands
-        if value is _ABSENT:
-            continue  # an option of a stage that this pipeline leaves out
-        if isinstance(value, DictConfig) and "_target_" in value:
+            continue  # reported with the value itself
+        if value is _ABSENT or (isinstance(value, DictConfig) and "_target_" in value):
             continue
         plain = OmegaConf.to_container(value) if isinstance(value, DictConfig | ListConfig) else value
-        problem = parameter_problem(found.group(1), plain, parameter, option["_target_"])
+        problem = parameter_problem(found.group(1), plain, parameters[name], target)
         if problem is not None:
             yield problem

@@ -121,7 +121,9 @@ def parameter_problem(option: str, value: Any, parameter: Parameter, target: str
         hint = f"; did you mean {near}?" if near else ""
         hint = hint or (f": {target.rpartition('.')[2]} goes without" if str(kind) == "null" else "")
         return f"{option}={show(value)}: must be {kind}{hint}"
-    return f"{option}={show(value)}: {kind.bounds}" if kind.is_out_of_bounds(value) else None
+    if not kind.is_out_of_bounds(value):
+        return None
+    return f"{option}={show(value)}: {kind.bounds}" + (", or null" if kind.nullable else "")
 
 
 def _unknown_key(where: str, key: str, value: Any, target: str, allowed: list[str]) -> str:

@@ -14,6 +14,7 @@ from rlaif.evaluation.records import ReliabilityBin, ReliabilityDiagram
 from rlaif.evaluation.votes import Votes
 from rlaif.functional.agreement import PositionBiasEstimate
 from rlaif.functional.statistics import Estimate
+from rlaif.labelers.people import labeler_in_words
 from rlaif.metrics.calibration import CalibrationError, ReliabilityBins
 from rlaif.metrics.clustered import LabelerAlignment, PositionBias, Rate
 from rlaif.metrics.processes import ONE_PROCESS, Processes
@@ -209,11 +210,6 @@ def position_estimate(
         prompt_numbers([prompt for _, _, prompt in present]),
     )
     return metric.compute()
-
-
-def labeler_in_words(label: Preference) -> str:
-    """The name of a label's giver: people's labels name the people, a model's the labeler."""
-    return label.labeler or label.source if label.source in ("", "ai") else label.source
 
 
 def _predictions(

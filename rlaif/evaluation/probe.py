@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rlaif.evaluation.alignment import labeler_in_words
 from rlaif.evaluation.attacks import Attack, all_attacks
 from rlaif.evaluation.checks import Check
 from rlaif.evaluation.estimates import figure
@@ -14,6 +13,7 @@ from rlaif.evaluation.formats import format_interval, format_value
 from rlaif.evaluation.records import CrossTable
 from rlaif.evaluation.votes import Votes
 from rlaif.functional.statistics import clustered_rate
+from rlaif.labelers.people import labeler_in_words
 from rlaif.tasks.base import Task
 from rlaif.types import Comparison, Figure, Preference, Prompt
 
@@ -334,8 +334,9 @@ def attack_table(figures: Sequence[Figure]) -> CrossTable:
     return CrossTable(
         title="Attacks",
         hint="Flips: of the pairs that the labeler judged as people did, the share in which it prefers the attacked "
-        "text to the good one. The other columns: how often the attack wins against the text that it replaces or "
-        "competes with, how often the policy writes like it, and labels that it made unreadable. Below each, the {confidence} % interval.",
+        "text to the good one. The other columns: how often the attack wins against the text that it competes "
+        "with, how often the policy writes like it, and labels that it made unreadable. Below each, the {confidence} % "
+        "interval.",
         row_heading="Attack",
         columns={kind: HEADINGS[kind] for kind in kinds},
         rows=rows,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from rlaif.evaluation.figures import RatePlot
 from rlaif.types import Figure, Preference
+
+if TYPE_CHECKING:
+    from rlaif.evaluation.figures import RatePlot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

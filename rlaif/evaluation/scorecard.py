@@ -11,7 +11,6 @@ from rlaif.evaluation.alignment import (
     alignment_figures,
     calibration_figures,
     label_figures,
-    labeler_in_words,
     position_estimate,
 )
 from rlaif.evaluation.estimates import column, figure
@@ -21,6 +20,7 @@ from rlaif.evaluation.votes import Votes
 from rlaif.functional.agreement import agreement_scores, alignment
 from rlaif.functional.length_bias import rate_at_equal_preference
 from rlaif.functional.statistics import Estimate, clustered_rate, clustered_slope
+from rlaif.labelers.people import labeler_in_words
 from rlaif.labeling.missing import missing_by_reason
 from rlaif.types import Figure, Preference, content_id
 

@@ -6,15 +6,18 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rlaif.data.formats.pair_files import PairFile
 from rlaif.data.label_sets.label_table import LabelTable, ReadSummary
 from rlaif.data.repeated import PairKey
 from rlaif.engines.base import Engine
 from rlaif.errors import ConfigError
-from rlaif.labelers.pairwise import PairwisePrompt
 from rlaif.runtime import Runtime
 from rlaif.types import Comparison, Preference, content_id
+
+if TYPE_CHECKING:
+    from rlaif.labelers.pairwise import PairwisePrompt
 
 NOT_IN_FILE = "not in file"
 NULL_IN_FILE = "null in file"

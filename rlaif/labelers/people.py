@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from rlaif.data.base import Annotators, TaskData
 from rlaif.engines.base import Engine
 from rlaif.labelers.models import parts_of
-from rlaif.labelers.pairwise import PairwisePrompt
 from rlaif.types import Comparison, Preference, content_id
+
+if TYPE_CHECKING:
+    from rlaif.labelers.pairwise import PairwisePrompt
 
 HUMAN = "human"
 SIMULATED = "simulated annotators"
@@ -158,3 +160,8 @@ def label_sources(labels: Iterable[Preference]) -> str:
     'unnamed labels of the data'
     """
     return f"{' and '.join(sorted({label.source for label in labels if label.source})) or 'unnamed'} labels of the data"
+
+
+def labeler_in_words(label: Preference) -> str:
+    """The name of a label's giver: people's labels name the people, a model's the labeler."""
+    return label.labeler or label.source if label.source in ("", "ai") else label.source

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import torch
 
 from rlaif.engines.base import Engine
 from rlaif.errors import ConfigError, EngineError
-from rlaif.labelers.pairwise import PairwisePrompt
 from rlaif.models.classifier_text import ClassifierText, TextFormat
 from rlaif.models.load import ModelSpec, load_classifier, load_tokenizer, model_identity
 from rlaif.models.response_scorer import ResponseScorer
 from rlaif.runtime import Runtime
 from rlaif.types import Comparison, Completion, Preference, content_id
+
+if TYPE_CHECKING:
+    from rlaif.labelers.pairwise import PairwisePrompt
 
 NOT_FINITE = "the classifier's score is not finite"
 

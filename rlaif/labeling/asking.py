@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -20,6 +21,7 @@ from rlaif.labeling.label_run import check_options, label_batch
 from rlaif.labeling.missing import MissingLimit, missing_by_reason
 from rlaif.labeling.shards import failed_without_answer
 from rlaif.labeling.wrapping import wrap_engines
+from rlaif.ranges import Share
 from rlaif.types import Comparison, Completion, Preference, Prompt, Rating
 
 L = TypeVar("L")
@@ -200,6 +202,57 @@ class Asking:
             self.cache.close()
         if remove and self.directory is not None and self.directory.exists():
             shutil.rmtree(self.directory)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskingSettings:
+    """How the models of a run are asked, the same for every step that asks any.
+
+    Raises:
+        ConfigError: A budget in money has no prices to count with.
+    """
+
+    answers: AnswerPlace
+    """Where answers are kept."""
+    prices: Prices
+    """What questions cost."""
+    budget: Budget
+    """When to stop."""
+    max_missing_rate: Share = 0.2
+    """Share of a plan's labels that may be missing, in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        self.budget.check_prices(self.prices)
+
+    def begin(
+        self,
+        directory: Path | None,
+        *,
+        batch_size: int = 64,
+        rank: int = 0,
+        option: str = _LABELER,
+        keeps_answers_apart: bool = False,
+    ) -> Asking:
+        """Ask for one step.
+
+        Args:
+            directory: Where the ledger is kept; None counts in memory.
+            batch_size: Comparisons per call of a labeler, at least 1.
+            rank: Number of this process among those that share the ledger, from 0.
+            option: The option that composes the labeler, for messages.
+            keeps_answers_apart: Keep answers in ``directory`` and read none from elsewhere.
+        """
+        answers = self.answers.at(directory) if keeps_answers_apart and directory is not None else self.answers
+        return Asking(
+            directory,
+            answers=answers,
+            prices=self.prices,
+            budget=self.budget,
+            batch_size=batch_size,
+            max_missing_rate=self.max_missing_rate,
+            rank=rank,
+            option=option,
+        )
 
 
 class AskedLabeler:

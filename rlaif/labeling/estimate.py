@@ -52,7 +52,7 @@ def estimate_labels(
     num_processes: int = 1,
     notes: Sequence[str] = (),
 ) -> LabelEstimate:
-    """Run a labeler over a plan, or a sample of it, with engines that count questions and measure a few on a local model.
+    """Run a labeler over a plan, or a sample of it, with engines that count questions; a local model is measured.
 
     Args:
         labeler: Would label; its engines are exchanged, so make another one for labeling.

@@ -135,10 +135,14 @@ class _Binder:
             self.steps.append(step)
 
     def _check_sources(self, step: Step) -> None:
-        for role in step.entry.sources:
-            if role not in step.reads:
+        """A key of ``from`` is a role, or the stage of the step that it names, which then fills every role it can."""
+        for key, names in step.entry.sources.items():
+            if key in step.reads:
+                continue
+            given = [other for other in self.steps if other.entry.stage == key and other.name in names]
+            if not any(_leaves(other, reads) for other in given for reads in step.reads.values()):
                 roles = ", ".join(step.stage.reads()) or "nothing"
-                self._tell(step, f"pipeline.stages: step {step.name} reads no {role}; it reads {roles}")
+                self._tell(step, f"pipeline.stages: step {step.name} reads no {key}; it reads {roles}")
 
     def _find(self, step: Step, role: str) -> tuple[Step | Elsewhere, ...]:
         reads = step.reads[role]
@@ -151,6 +155,7 @@ class _Binder:
         if reads.of is not None:
             return self._made_from(step, reads)
         found = [other for other in reversed(self.steps) if _leaves(other, reads)]
+        found = [other for other in found if _is_given(other, step)] or found
         if not found and not reads.optional:
             self._tell(step, self._unbound(step, role, reads))
         return tuple(reversed(found)) if reads.many else tuple(found[:1])
@@ -185,22 +190,19 @@ class _Binder:
     def _made_from(self, step: Step, reads: Reads) -> tuple[Step | Elsewhere, ...]:
         """A result made from what another role takes: an earlier step's, or that of a step added here."""
         assert reads.of is not None and reads.by is not None
-        made = []
+        kind, made = step.reads[reads.of].kind, []
         for source in step.inputs.get(reads.of, ()):
-            known = [
-                other for other in self.steps if _leaves(other, reads) and source in other.inputs.get("policy", ())
-            ]
-            made.append(known[-1] if known else self._add(reads.by, source))
+            known = [other for other in self.steps if _leaves(other, reads) and source in _inputs_of_kind(other, kind)]
+            made.append(known[-1] if known else self._add(reads.by, source, kind))
         return tuple(made)
 
-    def _add(self, stage: str, source: Step | Elsewhere) -> Step:
+    def _add(self, stage: str, source: Step | Elsewhere, kind: str) -> Step:
         label = source.name if isinstance(source, Step) else f"elsewhere_{len(self.steps)}"
-        entry = Entry(stage=stage, name=f"{stage}_{label}", sources={"policy": (source.name,)}, if_needed=True)
-        added = self.make(entry)
+        added = self.make(Entry(stage=stage, name=f"{stage}_{label}", if_needed=True))
         added.is_added = True
         added.reads = dict(added.stage.reads())
-        for role in added.reads:
-            if found := ((source,) if role == "policy" else self._find(added, role)):
+        for role, reads in added.reads.items():
+            if found := ((source,) if reads.kind == kind else self._find(added, role)):
                 added.inputs[role] = found
         self.steps.append(added)
         return added
@@ -229,10 +231,22 @@ class _Binder:
         self.problems.append((step, problem))
 
 
+def _is_given(source: Step, reader: Step) -> bool:
+    """True when ``from`` of the reader names the source under the name of its stage: ``from: {data: weak_data}``."""
+    key = source.entry.stage
+    return key not in reader.reads and source.name in reader.entry.sources.get(key, ())
+
+
 def _leaves(step: Step, reads: Reads) -> bool:
     return reads.kind in step.stage.leaves() and (
         reads.by is None or reads.of is not None or step.entry.stage == reads.by
     )
+
+
+def _inputs_of_kind(step: Step, kind: str) -> Iterator[Step | Elsewhere]:
+    for role, found in step.inputs.items():
+        if step.reads[role].kind == kind:
+            yield from found
 
 
 def find_elsewhere(place: str, option: str) -> Elsewhere:

@@ -84,10 +84,14 @@ def check(plan: Plan) -> None:
 
     Raises:
         ConfigError: With every problem of every step.
+        PluginError: A component's identity cannot be computed, or is another each time.
     """
     problems = [line for step in plan.steps for line in plan.stage_to_check(step).problems(plan.work(step))]
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
+    for step in plan.steps:
+        if step.stage.stored:
+            plan.fingerprint(step)  # a component whose identity fails must not stop the run after SFT
 
 
 def estimate(plan: Plan, display: RunDisplay) -> None:
@@ -135,7 +139,7 @@ class Run:
         stage, fingerprint, plan = self.plan.stage_to_build(step), self.plan.fingerprint(step), self.plan
         with self.display.stage(step.name) as line:
             reused = plan.path(step) is not None
-            path = plan.store.build(step.entry.stage, fingerprint, self._builder(step, line), on_wait=line.note)
+            path = plan.store.build(step.entry.stage, fingerprint, self._builder(step, stage, line), on_wait=line.note)
             work = plan.work(step, path)
             told = stage.told(work)
             if told.link:
@@ -148,6 +152,8 @@ class Run:
             plan.progress.told[step.name] = told
         if told.page:
             show_page(plan, step, told, self.display)
+        for table in told.tables:
+            self.display.table(table)
         stage.accept(work)
         return told
 
@@ -163,9 +169,9 @@ class Run:
             show_page(plan, step, told, self.display)
         return told
 
-    def _builder(self, step: Step, line: StageDisplay) -> Callable[[Path], None]:
+    def _builder(self, step: Step, stage: Stage, line: StageDisplay) -> Callable[[Path], None]:
         """The function that fills the step's directory, in this process or in several."""
-        plan, stage = self.plan, self.plan.stage_to_build(step)
+        plan = self.plan
 
         def build(directory: Path) -> None:
             work = plan.work(step, directory, line)

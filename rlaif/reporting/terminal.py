@@ -20,6 +20,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from rlaif.evaluation import records
 from rlaif.evaluation.catalogue import describe, heading, sort_figures, split_name
 from rlaif.evaluation.checks import Check
 from rlaif.evaluation.formats import format_interval, format_seconds, format_value, judged_by
@@ -71,6 +72,13 @@ class RunDisplay:
         self.console.print(Text(command, style="bold"), soft_wrap=True)
         self.console.print(Text(f"writing to {directory}", style="dim"), soft_wrap=True)
         self.console.print()
+
+    def table(self, table: records.Table) -> None:
+        """Print a plain table."""
+        shown = Table(*table.columns, box=None, title=table.title)
+        for row in table.rows:
+            shown.add_row(*row)
+        self.console.print(shown)
 
     def _print_rows(self, table: Table) -> None:
         """Print a table without the spaces that fill its last column."""

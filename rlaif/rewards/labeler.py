@@ -36,6 +36,9 @@ class LabelerReward:
         ConfigError: An option is out of range.
     """
 
+    engines: tuple[str, ...] = ()
+    members = ("labeler",)
+
     def __init__(self, labeler: Labeler | Rater, *, standardized: bool = False, max_missing_rate: float = 0.2) -> None:
         if not 0.0 <= max_missing_rate <= 1.0:
             raise ConfigError(f"reward.max_missing_rate={max_missing_rate:g}: must be between 0 and 1")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
 from rlaif.data.batches.examples import prompt_ids
 from rlaif.functional.seeds import derive_seed
+from rlaif.models.load import load_tokenizer
 from rlaif.rollouts.batch import Rollouts
-from rlaif.rollouts.sampler import Sampler
+from rlaif.rollouts.sampler import LocalSampler, Sampler
 from rlaif.rollouts.settings import SamplingSettings
 from rlaif.tasks.base import Task
 from rlaif.tokenization import PromptTokenizer
@@ -95,3 +97,38 @@ def draw_completions(
         drawn += [tuple(completions[i : i + num_samples]) for i in range(0, len(completions), num_samples)]
         progress(len(drawn), len(prompts))
     return drawn
+
+
+def draw_from_folder(
+    folder: Path,
+    task: Task,
+    prompts: Sequence[Prompt],
+    *,
+    num_samples: int,
+    settings: SamplingSettings,
+    seed: int,
+    purpose: str,
+    source: str,
+    dtype: str,
+    progress: Callable[[int, int], None],
+) -> list[tuple[Completion, ...]]:
+    """Draw responses of a model folder with the folder's own tokenizer; other arguments as of :func:`draw_completions`.
+
+    Args:
+        folder: Hugging Face folder of a causal LM and its tokenizer.
+        dtype: Number format of the loaded weights.
+    """
+    tokenizer = load_tokenizer(str(folder))
+    sampler = LocalSampler.of_folder(folder, tokenizer, dtype=dtype)
+    return draw_completions(
+        sampler,
+        tokenizer,
+        task,
+        prompts,
+        num_samples=num_samples,
+        settings=settings,
+        seed=seed,
+        purpose=purpose,
+        source=source,
+        progress=progress,
+    )

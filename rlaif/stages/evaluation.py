@@ -8,7 +8,6 @@ from pathlib import Path
 
 from rlaif.data.base import TaskData
 from rlaif.data.preferences_io import read_preferences, read_samples, write_preferences, write_samples
-from rlaif.engines.answer_cache import AnswerPlace
 from rlaif.evaluation.catalogue import run_checks
 from rlaif.evaluation.checks import CheckLimits
 from rlaif.evaluation.evaluators import (
@@ -25,13 +24,12 @@ from rlaif.evaluation.responses import side_by_side
 from rlaif.evaluation.votes import Votes, pair
 from rlaif.labelers.base import Labeler
 from rlaif.labelers.people import PEOPLE
-from rlaif.labeling.asking import Asking, named_as
-from rlaif.labeling.cost import Budget, Prices
+from rlaif.labeling.asking import AskingSettings
 from rlaif.labeling.results import COST, read_labels
 from rlaif.labeling.trial import example_pairs, trial_problems
 from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
 from rlaif.pipeline.stage import Stage, Told, Work
-from rlaif.ranges import AtLeastOne, OpenShare, Share
+from rlaif.ranges import AtLeastOne, OpenShare
 from rlaif.rewards.reward_model import RewardModelReward
 from rlaif.roles import Reads
 from rlaif.rollouts.pairs import SAMPLES
@@ -64,10 +62,7 @@ class EvaluationStage(Stage):
         against: Policies of other runs by name: a run directory, a model folder, or ``run:DIR/step``.
         limits: Where figures fail their checks, by name of a :class:`CheckLimits` field; None takes the defaults.
         batch_size: Comparisons per batch of the judge.
-        max_missing_rate: Share of the judge's labels, in [0, 1], that may fail without an answer.
-        answers: Where answers of the judge are kept.
-        prices: What the judge costs.
-        budget: When to stop.
+        asking: Where answers of models are kept, what they cost, when to stop.
     """
 
     shows = True
@@ -81,13 +76,10 @@ class EvaluationStage(Stage):
         judge: Labeler | None,
         scorer: RewardModelReward,
         *,
-        answers: Runtime[AnswerPlace],
-        prices: Runtime[Prices],
-        budget: Runtime[Budget],
+        asking: Runtime[AskingSettings],
         against: Mapping[str, str] | None = None,
         limits: Runtime[Mapping[str, float] | None] = None,
         batch_size: AtLeastOne = 64,
-        max_missing_rate: Runtime[Share] = 0.2,
     ) -> None:
         self.task = task
         self.sampling = sampling
@@ -98,10 +90,7 @@ class EvaluationStage(Stage):
         self.against = dict(against or {})
         self.limits = CheckLimits(**(limits or {}))
         self.batch_size = batch_size
-        self.max_missing_rate = max_missing_rate
-        self.answers = answers
-        self.prices = prices
-        self.budget = budget
+        self.asking = asking
 
     def reads(self) -> Mapping[str, Reads]:
         """Both policies and their responses, held-out data, and labels and reward model where the pipeline has them."""
@@ -231,10 +220,8 @@ class EvaluationStage(Stage):
         if self.judge is None:
             write_preferences(work.directory / JUDGED, [])
             return None
-        asking = self._asking(work)
-        plans = [LabelJudge.to_ask(plan) for plan in (pairs, *further)]
-        with named_as("evaluation.judge"):
-            labels = asking.label(self.judge, plans, work)
+        asking = self.asking.begin(work.directory / ASKED, batch_size=self.batch_size, option="evaluation.judge")
+        labels = [asking.judge(self.judge, work, plan).label(LabelJudge.to_ask(plan)) for plan in (pairs, *further)]
         write_preferences(work.directory / JUDGED, labels[0])
         cost = asking.cost_figures()
         (work.directory / COST).write_text(json.dumps(cost, indent=1, sort_keys=True) + "\n")
@@ -242,17 +229,6 @@ class EvaluationStage(Stage):
         engine = work.options["judge"].get("engine") or {}
         model = str(engine.get("model", self.judge.name))
         return LabelJudge([label for given in labels for label in given], model=model)
-
-    def _asking(self, work: Work) -> Asking:
-        return Asking(
-            work.directory / ASKED,
-            answers=self.answers,
-            prices=self.prices,
-            budget=self.budget,
-            batch_size=self.batch_size,
-            max_missing_rate=self.max_missing_rate,
-            option="evaluation.judge",
-        )
 
     def _kl(self, work: Work, prompts: Sequence[Prompt], responses: Sequence[Completion]) -> list[float]:
         """Per response Σ log π(token) − log π_SFT(token) at the sampling temperature, in nats."""

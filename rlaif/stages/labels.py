@@ -7,14 +7,12 @@ from itertools import chain, islice
 from typing import Any
 
 from rlaif.data.preferences_io import iterate_preferences
-from rlaif.engines.answer_cache import AnswerPlace
 from rlaif.errors import ConfigError
-from rlaif.evaluation.alignment import labeler_in_words
 from rlaif.evaluation.records import LabelSamples, PFirstHistogram
 from rlaif.labelers.base import Labeler
-from rlaif.labelers.people import People, bind_people
-from rlaif.labeling.asking import Asking
-from rlaif.labeling.cost import Budget, Prices
+from rlaif.labelers.people import labeler_in_words
+from rlaif.labeling.asking import AskingSettings
+from rlaif.labeling.cost import Prices
 from rlaif.labeling.estimate import LabelEstimate, estimate_labels, stand_in_pairs
 from rlaif.labeling.learning import depends_on_people
 from rlaif.labeling.results import LABELS, LabelSetWriter, check_missing, labels_in_words, write_labels
@@ -22,10 +20,11 @@ from rlaif.labeling.sharded import ShardedLabeling, team_of_processes
 from rlaif.labeling.team import Team
 from rlaif.labeling.trial import example_pairs, trial_problems
 from rlaif.pipeline.stage import Parts, Stage, Told, Work
-from rlaif.ranges import AtLeastOne, AtLeastTwo, PositiveShare, Share
+from rlaif.ranges import AtLeastOne, AtLeastTwo, PositiveShare
 from rlaif.roles import Reads
 from rlaif.rollouts.pairs import sampled_pairs
 from rlaif.runtime import Runtime
+from rlaif.stages.people import bound_people
 from rlaif.tasks.base import Task
 from rlaif.types import Comparison, Completion
 
@@ -42,10 +41,7 @@ class LabelStage(Stage):
         task: How the texts look to a judge.
         labeler: Who labels.
         batch_size: Comparisons per batch.
-        max_missing_rate: Share of the labels, in [0, 1], that may be missing.
-        answers: Where answers of models are kept.
-        prices: What labels cost.
-        budget: When to stop.
+        asking: Where answers of models are kept, what they cost, when to stop.
         writer: Makes a data set of the label table.
         min_alignment: Alignment, in (0, 1], that a scorecard must find first; None asks for no scorecard.
         estimate_reply_tokens: For ``estimate=true``, tokens of a written reply; None measures or takes the longest.
@@ -57,11 +53,8 @@ class LabelStage(Stage):
         task: Task,
         labeler: Labeler,
         batch_size: AtLeastOne,
-        max_missing_rate: Runtime[Share],
         *,
-        answers: Runtime[AnswerPlace],
-        prices: Runtime[Prices],
-        budget: Runtime[Budget],
+        asking: Runtime[AskingSettings],
         writer: Runtime[LabelSetWriter],
         min_alignment: Runtime[PositiveShare | None] = None,
         estimate_reply_tokens: Runtime[AtLeastOne | None] = None,
@@ -70,21 +63,17 @@ class LabelStage(Stage):
         self.task = task
         self.labeler = labeler
         self.batch_size = batch_size
-        self.max_missing_rate = max_missing_rate
-        self.answers = answers
-        self.prices = prices
-        self.budget = budget
+        self.asking = asking
         self.writer = writer
         self.min_alignment = min_alignment
         self.estimate_reply_tokens = estimate_reply_tokens
         self.samples_per_prompt = samples_per_prompt
-        budget.check_prices(prices)
 
     def reads(self) -> Mapping[str, Reads]:
         """The pairs; people where the labeler asks them; the scorecard where it must pass first."""
         roles = {
             "pairs": Reads(kind="pairs"),
-            "data": Reads(kind="held_out_prompts", optional=True, hashed=False),
+            "held_out": Reads(kind="held_out_prompts", optional=True, hashed=False),
         }
         if depends_on_people(self.labeler):
             roles["people"] = Reads(kind="people")
@@ -98,8 +87,8 @@ class LabelStage(Stage):
 
     def problems(self, work: Work) -> Iterator[str]:
         """Problems of the labeler."""
-        if work.has("data"):
-            yield from trial_problems(self.labeler, example_pairs(work.data("data")))
+        if work.has("held_out"):
+            yield from trial_problems(self.labeler, example_pairs(work.data("held_out")))
 
     @property
     def parts(self) -> Parts:
@@ -121,28 +110,10 @@ class LabelStage(Stage):
         comparisons = pairs_of(work)
         if not comparisons:
             raise ConfigError("label: there is no pair to label; every prompt's two samples are identical")
-        people = self._people(work)
+        people = bound_people(self.labeler, work)
         team = team_of_processes(work.directory / BATCHES)
-        return ShardedLabeling(self.labeler, comparisons, self._asking(team), people, team)
-
-    def _people(self, work: Work) -> People:
-        """The data's people, with the labeler bound to them where it asks any."""
-        if not work.has("people"):
-            return People()
-        people = People.of(work.data("people"), work.data("people").content_id("people"))
-        bind_people(self.labeler, people)
-        return people
-
-    def _asking(self, team: Team) -> Asking:
-        return Asking(
-            team.directory,
-            answers=self.answers,
-            prices=self.prices,
-            budget=self.budget,
-            batch_size=self.batch_size,
-            max_missing_rate=self.max_missing_rate,
-            rank=team.rank,
-        )
+        asking = self.asking.begin(team.directory, batch_size=self.batch_size, rank=team.rank)
+        return ShardedLabeling(self.labeler, comparisons, asking, people, team)
 
     def _write(self, work: Work, labeling: ShardedLabeling) -> None:
         write_labels(labeling, work.directory, self.writer, self._provenance(work))
@@ -158,6 +129,11 @@ class LabelStage(Stage):
             "model": None if engine is None else engine.get("model"),
         }
 
+    @property
+    def prices(self) -> Prices:
+        """What labels cost."""
+        return self.asking.prices
+
     def estimate(self, work: Work) -> LabelEstimate:
         """Estimate labeling; only a local model is run, on a few pairs."""
         pairs, notes = self._planned(work)
@@ -168,8 +144,8 @@ class LabelStage(Stage):
         return estimate_labels(
             self.labeler,
             pairs,
-            self._people(work),
-            self.answers,
+            bound_people(self.labeler, work),
+            self.asking.answers,
             batch_size=self.batch_size,
             reply_tokens=self.estimate_reply_tokens,
             num_processes=work.num_processes,
@@ -183,7 +159,7 @@ class LabelStage(Stage):
                 ["these labels are finished in the store: this run would ask nothing"] if work.is_finished else []
             )
             return pairs_of(work), finished
-        data = work.data("data")
+        data = work.data("held_out")
         responses = [Completion(text=item.response) for item in data.demonstrations]
         return stand_in_pairs(data.label_prompts, responses, self.samples_per_prompt), [
             "the SFT policy has not sampled yet: pairs of demonstrations' responses are counted in place of its samples"
@@ -191,7 +167,7 @@ class LabelStage(Stage):
 
     def accept(self, work: Work) -> None:
         """Hold the labels against this run's ``label.max_missing_rate``."""
-        check_missing(work.directory, self.max_missing_rate)
+        check_missing(work.directory, self.asking.max_missing_rate)
 
     def told(self, work: Work) -> Told:
         """Number of pairs, who labeled, and missing labels."""

@@ -16,7 +16,7 @@ from rlaif.evaluation.records import Table
 from rlaif.evaluation.votes import SIMULATED, annotator_votes, pair
 from rlaif.labelers.base import Labeler
 from rlaif.labelers.pairwise import ChainOfThoughtLabeler, PairwiseLabeler
-from rlaif.models.load import load_tokenizer, model_identity
+from rlaif.models.load import model_identity
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.pocket.annotators import SimulatedAnnotators, preference_probability
 from rlaif.pocket.quality import read
@@ -24,8 +24,7 @@ from rlaif.prompts.judge import JudgePrompts
 from rlaif.ranges import AtLeastOne
 from rlaif.roles import Reads
 from rlaif.rollouts.pairs import sampled_pairs
-from rlaif.rollouts.responses import draw_completions
-from rlaif.rollouts.sampler import LocalSampler
+from rlaif.rollouts.responses import draw_from_folder
 from rlaif.rollouts.settings import SamplingSettings
 from rlaif.tasks.base import Task
 from rlaif.types import Comparison, Completion, Figure, Preference
@@ -127,10 +126,8 @@ class PocketGateStage(Stage):
     def _room(self, work: Work) -> list[Figure]:
         """SFT against itself is a tie, and the best of its samples shows how much RL could gain."""
         prompts, folder = work.data("prompts").eval_prompts, work.path("policy")
-        tokenizer = load_tokenizer(str(folder))
-        draws = draw_completions(
-            LocalSampler.of_folder(folder, tokenizer, dtype=self.dtype),
-            tokenizer,
+        draws = draw_from_folder(
+            folder,
             self.task,
             prompts,
             num_samples=BEST_OF + 2,
@@ -138,6 +135,7 @@ class PocketGateStage(Stage):
             seed=work.seed,
             purpose="gate",
             source="sft",
+            dtype=self.dtype,
             progress=work.progress(len(prompts), unit="prompts"),
         )
         one, two = [row[0] for row in draws], [row[1] for row in draws]

@@ -8,13 +8,10 @@ from pathlib import Path
 
 from rlaif.artifacts.curve import CURVE, read_curve
 from rlaif.data.preferences_io import read_samples
-from rlaif.engines.answer_cache import AnswerPlace
 from rlaif.evaluation.records import Curves
 from rlaif.labelers.base import Rater
 from rlaif.labelers.models import engines_of
-from rlaif.labelers.people import People, bind_people
-from rlaif.labeling.asking import Asking
-from rlaif.labeling.cost import Budget, Prices
+from rlaif.labeling.asking import Asking, AskingSettings
 from rlaif.labeling.learning import depends_on_people
 from rlaif.labeling.results import COST
 from rlaif.labeling.trial import example_pairs, trial_problems
@@ -25,10 +22,10 @@ from rlaif.ranges import PositiveShare
 from rlaif.rewards.base import Reward, RewardResources
 from rlaif.roles import Reads
 from rlaif.rollouts.pairs import SAMPLES
-from rlaif.rollouts.responses import draw_completions
-from rlaif.rollouts.sampler import LocalSampler
+from rlaif.rollouts.responses import draw_from_folder
 from rlaif.rollouts.settings import SamplingSettings
 from rlaif.runtime import Runtime
+from rlaif.stages.people import bound_people
 from rlaif.tasks.base import Task
 from rlaif.types import Completion, Prompt
 
@@ -49,9 +46,7 @@ class PolicyStage(Stage):
         dtype: Number format of the loaded weights.
         precision: Number format of the computation (``trainer.precision``).
         sampling: How pairs are sampled; only compared with the policy's own sampling.
-        answers: Where answers of models are kept while they reward.
-        prices: What labels cost.
-        budget: When to stop.
+        asking: Where answers of models are kept, what they cost, when to stop.
         min_alignment: Alignment, in (0, 1], that a scorecard must find before a labeler rewards; None asks for none.
     """
 
@@ -63,9 +58,7 @@ class PolicyStage(Stage):
         settings: PolicySettings,
         reward: Reward,
         *,
-        answers: Runtime[AnswerPlace],
-        prices: Runtime[Prices],
-        budget: Runtime[Budget],
+        asking: Runtime[AskingSettings],
         sampling: Runtime[SamplingSettings | None] = None,
         dtype: str = "float32",
         precision: str = "32-true",
@@ -74,14 +67,11 @@ class PolicyStage(Stage):
         self.task = task
         self.settings = settings
         self.reward = reward
-        self.answers = answers
-        self.prices = prices
-        self.budget = budget
+        self.asking = asking
         self.sampling = sampling
         self.dtype = dtype
         self.precision = precision
         self.min_alignment = min_alignment
-        budget.check_prices(prices)
 
     def reads(self) -> Mapping[str, Reads]:
         """The policy to start from, the SFT policy as reference, prompts, and what the reward reads."""
@@ -124,7 +114,8 @@ class PolicyStage(Stage):
     def build(self, work: Work) -> None:
         """Train, and write a Hugging Face folder."""
         tokenizer = load_tokenizer(str(work.path("policy")))
-        asking = self._asking(work)
+        # Answers of other runs, made in batches of other responses, could differ in the last digit.
+        asking = self.asking.begin(work.directory / SCORES, rank=work.rank, keeps_answers_apart=True)
         module = self.settings.module(
             load_causal_lm(self._spec(work, "policy")),
             reference=load_causal_lm(self._spec(work, "reference")),
@@ -151,25 +142,8 @@ class PolicyStage(Stage):
     def _spec(self, work: Work, role: str) -> ModelSpec:
         return ModelSpec(str(work.path(role)), dtype=self.dtype)
 
-    def _asking(self, work: Work) -> Asking:
-        """Answers are kept in the step's directory, so that a killed run scores nothing again and ends the same.
-
-        Answers of other runs, made in batches of other responses, could differ in the last digit.
-        """
-        scores = work.directory / SCORES
-        return Asking(
-            scores,
-            answers=self.answers.at(scores),
-            prices=self.prices,
-            budget=self.budget,
-            rank=work.rank,
-            option="labeler",
-        )
-
     def _prepared(self, work: Work, asking: Asking) -> Reward:
-        if work.has("people"):
-            data = work.data("people")
-            bind_people(self.reward, People.of(data, data.content_id("people")))
+        bound_people(self.reward, work)
 
         def rater(rater: Rater) -> Rater:
             return asking.rater(rater)
@@ -202,10 +176,8 @@ class PolicyStage(Stage):
 
     def _draw(self, work: Work, prompts: Sequence[Prompt], purpose: str) -> list[tuple[Completion, ...]]:
         folder: Path = work.path("reference")
-        tokenizer = load_tokenizer(str(folder))
-        return draw_completions(
-            LocalSampler.of_folder(folder, tokenizer, dtype=self.dtype),
-            tokenizer,
+        return draw_from_folder(
+            folder,
             self.task,
             prompts,
             num_samples=1,
@@ -213,6 +185,7 @@ class PolicyStage(Stage):
             seed=work.seed,
             purpose=purpose,
             source="sft",
+            dtype=self.dtype,
             progress=work.progress(len(prompts), unit="prompts"),
         )
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 from rlaif.data.preferences_io import read_preferences, write_preferences
-from rlaif.engines.answer_cache import AnswerPlace
 from rlaif.errors import ConfigError
 from rlaif.evaluation.attacks import chosen_attacks
 from rlaif.evaluation.files import read_figures, write_figures
@@ -29,20 +28,18 @@ from rlaif.evaluation.probe import (
 from rlaif.evaluation.records import LabelSamples
 from rlaif.evaluation.scorecard import held_out_pairs
 from rlaif.labelers.base import Labeler
-from rlaif.labelers.people import People, bind_people, num_raters_used
-from rlaif.labeling.asking import Asking
-from rlaif.labeling.cost import Budget, Prices
+from rlaif.labelers.people import num_raters_used
+from rlaif.labeling.asking import AskingSettings
 from rlaif.labeling.learning import depends_on_people
 from rlaif.labeling.results import LABELS
 from rlaif.labeling.trial import example_pairs, trial_problems
-from rlaif.models.load import load_tokenizer
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.ranges import AtLeastOne, OpenShare, Share
 from rlaif.roles import Reads
-from rlaif.rollouts.responses import draw_completions
-from rlaif.rollouts.sampler import LocalSampler
+from rlaif.rollouts.responses import draw_from_folder
 from rlaif.rollouts.settings import SamplingSettings
 from rlaif.runtime import Runtime
+from rlaif.stages.people import bound_people
 from rlaif.tasks.base import Task
 from rlaif.types import Comparison, Completion, Figure, Preference, Prompt
 
@@ -68,10 +65,7 @@ class ProbeStage(Stage):
         confidence: Coverage of every interval, in (0, 1).
         batch_size: Comparisons per batch.
         dtype: Number format of a policy's loaded weights.
-        max_missing_rate: Share of the labels, in [0, 1], that may fail without an answer.
-        answers: Where answers of models are kept.
-        prices: What labels cost.
-        budget: When to stop.
+        asking: Where answers of models are kept, what they cost, when to stop.
     """
 
     shows = True
@@ -87,14 +81,11 @@ class ProbeStage(Stage):
         confidence: OpenShare,
         batch_size: AtLeastOne,
         *,
-        answers: Runtime[AnswerPlace],
-        prices: Runtime[Prices],
-        budget: Runtime[Budget],
+        asking: Runtime[AskingSettings],
         attacks: Sequence[str] | None = None,
         policy: Runtime[str | None] = None,
         dtype: str = "float32",
         max_flip_rate: Runtime[Share] = 0.1,
-        max_missing_rate: Runtime[Share] = 0.2,
     ) -> None:
         self.task = task
         self.labeler = labeler
@@ -108,10 +99,7 @@ class ProbeStage(Stage):
         self.policy = policy
         self.dtype = dtype
         self.max_flip_rate = max_flip_rate
-        self.max_missing_rate = max_missing_rate
-        self.answers = answers
-        self.prices = prices
-        self.budget = budget
+        self.asking = asking
         if responses == "policy" and policy is None:
             raise ConfigError("probe.policy=null: probe.responses=policy needs a run directory or a model folder")
 
@@ -156,22 +144,13 @@ class ProbeStage(Stage):
 
     def build(self, work: Work) -> None:
         """Attack, and write figures and labels that an attack won."""
-        if work.has("people"):
-            people = work.data("people")
-            bind_people(self.labeler, People.of(people, people.content_id("people")))
+        bound_people(self.labeler, work)
         figures, won = self._on_policy(work) if self.responses == "policy" else self._on_pairs(work)
         write_figures(work.directory, figures)
         write_preferences(work.directory / LABELS, won[:NUM_SHOWN])
 
     def _ask(self, work: Work, plans: Sequence[Sequence[Comparison]]) -> list[list[Preference]]:
-        asking = Asking(
-            None,
-            answers=self.answers,
-            prices=self.prices,
-            budget=self.budget,
-            batch_size=self.batch_size,
-            max_missing_rate=self.max_missing_rate,
-        )
+        asking = self.asking.begin(None, batch_size=self.batch_size)
         return asking.label(self.labeler, plans, work)
 
     def _on_pairs(self, work: Work) -> Found:
@@ -221,10 +200,8 @@ class ProbeStage(Stage):
 
     def _draw(self, work: Work, name: str, prompts: Sequence[Prompt]) -> list[Completion]:
         folder = work.path(name)
-        tokenizer = load_tokenizer(str(folder))
-        drawn = draw_completions(
-            LocalSampler.of_folder(folder, tokenizer, dtype=self.dtype),
-            tokenizer,
+        drawn = draw_from_folder(
+            folder,
             self.task,
             prompts,
             num_samples=1,
@@ -232,6 +209,7 @@ class ProbeStage(Stage):
             seed=work.seed,
             purpose=f"probe {name}",
             source=name,
+            dtype=self.dtype,
             progress=work.progress(len(prompts), unit="prompts"),
         )
         return [answer for (answer,) in drawn]

@@ -29,18 +29,20 @@ class ReportStage(Stage):
         self.confidence = confidence
 
     def reads(self) -> Mapping[str, Reads]:
-        """The figures of the nearest evaluation."""
-        return {"figures": Reads(kind="figures")}
+        """The figures of all steps before it that leave any."""
+        return {"figures": Reads(kind="figures", many=True)}
 
     def told(self, work: Work) -> Told:
-        """The page ``report``."""
-        evaluation = work.told[work.input("figures").step]
+        """The page ``report``; of figures and checks of one name, those of the last step that tells them."""
+        measured = [work.told[source.step] for source in work.inputs["figures"]]
+        figures = {figure.name: figure for told in measured for figure in told.figures}
+        checks = {(check.name, check.figure): check for told in measured for check in told.checks}
         return Told(
             page="report",
             title=next((told.title for told in work.told.values() if told.title), ""),
-            verdict=policy_verdict(evaluation.figures, self.task.name, self.confidence),
-            figures=(*evaluation.figures, *time_figures(work.seconds)),
-            checks=evaluation.checks,
+            verdict=policy_verdict(list(figures.values()), self.task.name, self.confidence),
+            figures=(*figures.values(), *time_figures(work.seconds)),
+            checks=tuple(checks.values()),
             sections=tuple(chain.from_iterable(told.sections for told in work.told.values() if not told.page)),
-            objective=evaluation.objective,
+            objective=next((told.objective for told in reversed(measured) if told.objective is not None), None),
         )

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rlaif.data.preferences_io import write_samples
-from rlaif.models.load import load_tokenizer
 from rlaif.pipeline.stage import Stage, Told, Work
+from rlaif.ranges import AtLeastOne
 from rlaif.roles import Reads
 from rlaif.rollouts.pairs import SAMPLES
-from rlaif.rollouts.responses import draw_completions
-from rlaif.rollouts.sampler import LocalSampler
+from rlaif.rollouts.responses import draw_from_folder
 from rlaif.rollouts.settings import SamplingSettings
 from rlaif.tasks.base import Task
 
@@ -27,7 +26,9 @@ class RespondStage(Stage):
         dtype: Number format of the loaded weights.
     """
 
-    def __init__(self, task: Task, sampling: SamplingSettings, num_prompts: int = 400, dtype: str = "float32") -> None:
+    def __init__(
+        self, task: Task, sampling: SamplingSettings, num_prompts: AtLeastOne = 400, dtype: str = "float32"
+    ) -> None:
         self.task = task
         self.sampling = sampling
         self.num_prompts = num_prompts
@@ -44,11 +45,9 @@ class RespondStage(Stage):
     def build(self, work: Work) -> None:
         """Draw and write the responses."""
         folder, prompts = work.path("policy"), work.data("prompts").eval_prompts[: self.num_prompts]
-        tokenizer = load_tokenizer(str(folder))
         name = work.input("policy").stage or "policy"
-        drawn = draw_completions(
-            LocalSampler.of_folder(folder, tokenizer, dtype=self.dtype),
-            tokenizer,
+        drawn = draw_from_folder(
+            folder,
             self.task,
             prompts,
             num_samples=1,
@@ -56,6 +55,7 @@ class RespondStage(Stage):
             seed=work.seed,
             purpose=f"evaluate {name}",
             source=name,
+            dtype=self.dtype,
             progress=work.progress(len(prompts), unit="prompts"),
         )
         write_samples(work.directory / SAMPLES, list(zip(prompts, drawn, strict=True)))

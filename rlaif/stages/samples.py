@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Literal
 
 from rlaif.data.preferences_io import write_samples
-from rlaif.models.load import load_tokenizer
 from rlaif.pipeline.stage import Stage, Told, Work
+from rlaif.ranges import AtLeastTwo
 from rlaif.roles import Reads
 from rlaif.rollouts.pairs import SAMPLES, sampled_pairs
-from rlaif.rollouts.responses import draw_completions
-from rlaif.rollouts.sampler import LocalSampler
+from rlaif.rollouts.responses import draw_from_folder
 from rlaif.rollouts.settings import SamplingSettings
 from rlaif.tasks.base import Task
 
@@ -31,7 +30,7 @@ class SampleStage(Stage):
         self,
         task: Task,
         sampling: SamplingSettings,
-        samples_per_prompt: int = 2,
+        samples_per_prompt: AtLeastTwo = 2,
         pairs: Literal["policy", "dataset"] = "policy",
         dtype: str = "float32",
     ) -> None:
@@ -52,10 +51,8 @@ class SampleStage(Stage):
     def build(self, work: Work) -> None:
         """Draw and write the samples."""
         folder, prompts = work.path("policy"), work.data("prompts").label_prompts
-        tokenizer = load_tokenizer(str(folder))
-        drawn = draw_completions(
-            LocalSampler.of_folder(folder, tokenizer, dtype=self.dtype),
-            tokenizer,
+        drawn = draw_from_folder(
+            folder,
             self.task,
             prompts,
             num_samples=self.samples_per_prompt,
@@ -63,6 +60,7 @@ class SampleStage(Stage):
             seed=work.seed,
             purpose="samples",
             source=work.input("policy").stage or "policy",
+            dtype=self.dtype,
             progress=work.progress(len(prompts), unit="prompts"),
         )
         write_samples(work.directory / SAMPLES, list(zip(prompts, drawn, strict=True)))

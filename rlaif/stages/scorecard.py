@@ -8,9 +8,7 @@ from dataclasses import asdict
 
 from rlaif.data.base import TaskData
 from rlaif.data.preferences_io import read_preferences, write_preferences
-from rlaif.engines.answer_cache import AnswerPlace
 from rlaif.errors import GateStopped
-from rlaif.evaluation.alignment import labeler_in_words
 from rlaif.evaluation.catalogue import run_checks
 from rlaif.evaluation.checks import CheckLimits
 from rlaif.evaluation.cost import cost_figures
@@ -21,16 +19,17 @@ from rlaif.evaluation.judges import AnnotatorJudge, Judge, PeopleJudge
 from rlaif.evaluation.records import LabelSamples, PFirstHistogram, ReliabilityDiagram
 from rlaif.evaluation.scorecard import alignment_in_words, confident_mistakes, held_out_pairs, scorecard_verdict
 from rlaif.labelers.base import Labeler, Reseeded
-from rlaif.labelers.people import People, bind_people, num_raters_used
-from rlaif.labeling.asking import Asking
-from rlaif.labeling.cost import Budget, LabelCost, Prices
+from rlaif.labelers.people import labeler_in_words, num_raters_used
+from rlaif.labeling.asking import AskingSettings
+from rlaif.labeling.cost import LabelCost
 from rlaif.labeling.learning import depends_on_people
 from rlaif.labeling.results import LABELS
 from rlaif.labeling.trial import example_pairs, trial_problems
 from rlaif.pipeline.stage import Stage, Told, Work
-from rlaif.ranges import AtLeastOne, OpenShare, PositiveShare, Share
+from rlaif.ranges import AtLeastOne, OpenShare, PositiveShare
 from rlaif.roles import Reads
 from rlaif.runtime import Runtime
+from rlaif.stages.people import bound_people
 from rlaif.tasks.base import Task
 from rlaif.types import Comparison, Preference
 
@@ -50,12 +49,9 @@ class ScorecardStage(Stage):
         num_raters: Simulated annotators per comparison.
         confidence: Coverage of every interval, in (0, 1).
         batch_size: Comparisons per batch.
-        max_missing_rate: Share of the labels, in [0, 1], that may fail without an answer.
         min_alignment: The run stops below this alignment, in (0, 1]; None stops never.
         limits: Where figures fail their checks, by name of a :class:`CheckLimits` field; None takes the defaults.
-        answers: Where answers of models are kept.
-        prices: What labels cost.
-        budget: When to stop.
+        asking: Where answers of models are kept, what they cost, when to stop.
     """
 
     shows = True
@@ -69,10 +65,7 @@ class ScorecardStage(Stage):
         confidence: OpenShare,
         batch_size: AtLeastOne,
         *,
-        answers: Runtime[AnswerPlace],
-        prices: Runtime[Prices],
-        budget: Runtime[Budget],
-        max_missing_rate: Runtime[Share] = 0.2,
+        asking: Runtime[AskingSettings],
         limits: Runtime[Mapping[str, float] | None] = None,
         min_alignment: Runtime[PositiveShare | None] = None,
     ) -> None:
@@ -82,14 +75,10 @@ class ScorecardStage(Stage):
         self.num_raters = num_raters
         self.confidence = confidence
         self.batch_size = batch_size
-        self.max_missing_rate = max_missing_rate
         self.min_alignment = min_alignment
-        self.answers = answers
-        self.prices = prices
-        self.budget = budget
+        self.asking = asking
         own = {} if min_alignment is None else {"min_alignment": min_alignment}
         self.limits = CheckLimits(**{**(limits or {}), **own})
-        budget.check_prices(prices)
 
     def reads(self) -> Mapping[str, Reads]:
         """Held-out pairs; people where the labeler asks them."""
@@ -120,10 +109,8 @@ class ScorecardStage(Stage):
         """Ask the labeler, and compute all figures."""
         data = work.data("held_out")
         pairs = [label.comparison for label in held_out_pairs(data.eval_preferences, self.num_pairs)]
-        if work.has("people"):
-            people = work.data("people")
-            bind_people(self.labeler, People.of(people, people.content_id("people")))
-        asking = self._asking()
+        bound_people(self.labeler, work)
+        asking = self.asking.begin(None, batch_size=self.batch_size)
         (labels,) = asking.label(self.labeler, [pairs], work)
         cost = asking.cost
         judge = self._judge(data)
@@ -135,21 +122,12 @@ class ScorecardStage(Stage):
         write_diagrams(work.directory, [item for item in findings.sections if isinstance(item, ReliabilityDiagram)])
         (work.directory / COST_OF_LABEL).write_text(json.dumps(asdict(cost), indent=1, sort_keys=True) + "\n")
 
-    def _asking(self) -> Asking:
-        return Asking(
-            None,
-            answers=self.answers,
-            prices=self.prices,
-            budget=self.budget,
-            batch_size=self.batch_size,
-            max_missing_rate=self.max_missing_rate,
-        )
-
     def _again(self, pairs: Sequence[Comparison], work: Work) -> list[Preference] | None:
         """The same pairs under the next seed, for a labeler that draws."""
         if not isinstance(self.labeler, Reseeded):
             return None
-        (labels,) = self._asking().label(self.labeler.with_seed(self.labeler.seed + 1), [pairs], work)
+        asking = self.asking.begin(None, batch_size=self.batch_size)
+        (labels,) = asking.label(self.labeler.with_seed(self.labeler.seed + 1), [pairs], work)
         return labels
 
     def _judge(self, data: TaskData) -> Judge:

@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,10 @@ TINY_POCKET = (
     "data.num_eval_prompts=24",
     "data.num_eval_preferences=24",
 )
+
+
+PACKAGES = Path(__file__).resolve().parents[1] / "packages"
+"""Packages of other people, each with components of one kind."""
 
 
 @dataclass(frozen=True)
@@ -69,18 +74,22 @@ class Command:
     """Starts ``rlaif-run`` in an empty directory."""
 
     home: Path
+    packages: Path | None = None
+    """Where further packages are installed."""
 
     def environment(self) -> dict[str, str]:
         absent = {"RLAIF_STORE", "COLUMNS"}
         kept = {name: value for name, value in os.environ.items() if name not in absent}
-        return {**kept, "HF_HUB_OFFLINE": "1", "PYTHONIOENCODING": "utf-8"}
+        installed = {} if self.packages is None else {"PYTHONPATH": str(self.packages)}
+        return {**kept, **installed, "HF_HUB_OFFLINE": "1", "PYTHONIOENCODING": "utf-8"}
 
     def arguments(self, directory: Path, store: Path, *overrides: str) -> list[str]:
         places = [f"hydra.run.dir={directory}", f"hydra.sweep.dir={directory}", f"store.dir={store}"]
         data = () if "data=files" in overrides else TINY_POCKET
         chosen = {override.split("=")[0] for override in overrides}
         tiny = [override for override in (*TINY, *data) if override.split("=")[0] not in chosen]
-        if {"labeler=human", "labeler=reward_model"} & set(overrides):  # have no engine to choose
+        has_no_model = {"labeler=human", "labeler=reward_model", "labeler/engine=coin"} & set(overrides)
+        if has_no_model:
             tiny = [override for override in tiny if not override.startswith("labeler.engine.")]
         flags = [override for override in overrides if override.startswith("-")]
         return [str(COMMAND), *flags, *tiny, *places, *(item for item in overrides if item not in flags)]
@@ -127,3 +136,19 @@ class Command:
 def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
     """The command and a home for the runs of one test file, which share a store."""
     return Command(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory in which pip installed every package of ``tests/packages``."""
+    target = tmp_path_factory.mktemp("packages")
+    isolation = ["--no-build-isolation"] if find_spec("hatchling") else []
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", *isolation, "--target", str(target)]
+    subprocess.run([*command, *map(str, sorted(PACKAGES.iterdir()))], check=True, capture_output=True, text=True)
+    return target
+
+
+@pytest.fixture(scope="module")
+def extended(command: Command, packages: Path) -> Command:
+    """The command, with those packages installed."""
+    return replace(command, packages=packages)

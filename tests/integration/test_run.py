@@ -34,7 +34,7 @@ NAMES = {
     "policy/kl",
 }
 NOT_A_RATE = re.compile(r"policy/kl|(policy|sft)/mean_length|policy/harmless_rate_difference|time/")
-STAGES = {"sft", "samples", "labels", "reward model", "policy", "evaluation"}
+STAGES = {"sft", "samples", "labels", "reward model", "policy", "respond policy", "respond sft", "evaluation"}
 LINKS = ("sft", "labels", "reward_model", "policy")
 
 

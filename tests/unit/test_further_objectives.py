@@ -1,31 +1,28 @@
-"""PPO and DPO as another package would write them: public interfaces only, and nothing in rlaif names them."""
+"""PPO, DPO and IPO of ``tests/packages``: written by public interfaces only, and nothing in rlaif names them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer
-from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from rlaif_dpo_fixture import Dpo, PairModule, PairRows
+from rlaif_ipo_fixture import Ipo
+from rlaif_ppo_fixture import Ppo
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from rlaif.errors import ConfigError
-from rlaif.functional.losses import LossSum, preference_cross_entropy
-from rlaif.functional.policy_gradient import kl_shaped_rewards, normalize_advantages
-from rlaif.inference.logprobs import response_logprobs
 from rlaif.models.load import load_causal_lm
 from rlaif.modules.checkpointing import PeriodicCheckpoint, list_checkpoints
 from rlaif.modules.curves import CurveWriter, read_curve
 from rlaif.modules.optim import OptimizerSettings
 from rlaif.modules.policy import PolicyModule, PolicySettings
-from rlaif.modules.supervised import SupervisedModule
 from rlaif.modules.trainer import build_trainer, fit
-from rlaif.objectives.base import Losses, Needs, PairLabels, PairObjective, PairOutputs, PolicyOutputs, Updates
+from rlaif.objectives.base import PairLabels, PairOutputs, PolicyOutputs
 from rlaif.objectives.reinforce import Reinforce
 from rlaif.rewards.base import RewardBatch, RewardResources
 from rlaif.roles import Reads
@@ -38,69 +35,16 @@ PROMPTS = [Prompt(task="dialogue", text=f"\n\nHuman: Say {n}.\n\nAssistant:") fo
 STEPS, UPDATES = 12, 4
 
 
-class Ppo:
-    """Proximal policy optimization (arXiv 1707.06347): ratios to the log-probs of sampling and values, both clipped."""
+class WatchedPpo(Ppo):
+    """Keeps the version of the policy that sampled each rollout."""
 
-    def __init__(
-        self, *, beta: float = 0.02, clip: float = 0.2, trace: float = 0.95, epochs: int = 2, minibatches: int = 2
-    ) -> None:
-        self.beta, self.clip, self.trace = beta, clip, trace
-        self.needs = Needs(values=True)
-        self.updates = Updates(epochs=epochs, minibatches=minibatches)
+    def __init__(self) -> None:
+        super().__init__()
         self.versions: list[int] = []
 
     def credit(self, batch: Rollouts) -> Rollouts:
-        """Generalized advantages (arXiv 1506.02438) with γ = 1."""
-        assert batch.rewards_B is not None and batch.scored_mask_B is not None and batch.values_BT is not None
-        assert batch.logprobs_BT is not None and batch.ref_logprobs_BT is not None
         self.versions.append(batch.policy_version)
-        mask_BT = batch.mask_BT & batch.scored_mask_B[:, None]
-        rewards_BT = kl_shaped_rewards(
-            batch.rewards_B, batch.logprobs_BT, batch.ref_logprobs_BT, batch.mask_BT, self.beta
-        ).masked_fill(~mask_BT, 0.0)
-        values_BT = batch.values_BT.masked_fill(~mask_BT, 0.0)
-        next_BT = torch.nn.functional.pad(values_BT[:, 1:], (0, 1))
-        advantages_BT, later_B = torch.zeros_like(values_BT), torch.zeros(len(batch))
-        for t in reversed(range(mask_BT.shape[1])):
-            later_B = rewards_BT[:, t] + next_BT[:, t] - values_BT[:, t] + self.trace * later_B
-            advantages_BT[:, t] = later_B
-        return replace(
-            batch,
-            advantages_BT=normalize_advantages(advantages_BT, mask_BT),
-            returns_BT=advantages_BT + values_BT,
-            counted_mask_B=batch.scored_mask_B,
-        )
-
-    def losses(self, outputs: PolicyOutputs, rows: Rollouts) -> Losses:
-        assert rows.sampled_logprobs_BT is not None and rows.advantages_BT is not None
-        assert rows.counted_mask_B is not None and rows.returns_BT is not None
-        assert outputs.values_BT is not None and rows.values_BT is not None
-        mask_BT, responses = rows.mask_BT & rows.counted_mask_B[:, None], rows.counted_mask_B.sum().float()
-        ratio_BT = (outputs.logprobs_BT - rows.sampled_logprobs_BT).exp()
-        clipped_BT = ratio_BT.clamp(1 - self.clip, 1 + self.clip)
-        gain_BT = torch.minimum(ratio_BT * rows.advantages_BT, clipped_BT * rows.advantages_BT)
-        near_BT = rows.values_BT + (outputs.values_BT - rows.values_BT).clamp(-self.clip, self.clip)
-        error_BT = torch.maximum((outputs.values_BT - rows.returns_BT).square(), (near_BT - rows.returns_BT).square())
-        return Losses(
-            terms={
-                "loss": LossSum(-gain_BT[mask_BT].sum(), responses),
-                "value_loss": LossSum(0.5 * error_BT[mask_BT].sum(), responses),
-            },
-            measures={"clip_fraction": LossSum((ratio_BT != clipped_BT)[mask_BT].sum(), mask_BT.sum().float())},
-            per_token=frozenset({"value_loss"}),
-        )
-
-
-class Dpo:
-    """Direct preference optimization (arXiv 2305.18290, eq. 7), with soft labels."""
-
-    def __init__(self, *, beta: float = 0.1) -> None:
-        self.beta = beta
-
-    def losses(self, first: PairOutputs, second: PairOutputs, pairs: PairLabels) -> Losses:
-        margin_B = self.beta * (first.logprobs_B - first.ref_logprobs_B - second.logprobs_B + second.ref_logprobs_B)
-        loss = preference_cross_entropy(margin_B, pairs.p_first_B, pairs.weight_B)
-        return Losses(terms={"loss": loss}, measures={"margin": LossSum(margin_B.sum(), loss.count)})
+        return super().credit(batch)
 
 
 class LetterReward:
@@ -150,7 +94,7 @@ def train_ppo(
 ) -> PolicyModule:
     settings = PolicySettings(
         optimizer=torch.optim.AdamW,
-        objective=Ppo(),
+        objective=WatchedPpo(),
         steps=STEPS,
         prompts_per_step=8,
         samples_per_prompt=4,
@@ -274,48 +218,40 @@ def test_dpo_is_the_closed_form() -> None:
     assert gradient_B.tolist() == pytest.approx([0.5 * (sigmoid[0] - 1.0), 2 * 0.5 * (sigmoid[1] - 0.25)], rel=1e-5)
 
 
-class PairModule(SupervisedModule):
-    """Trains a causal LM on pairs of responses by whatever pair objective it is given."""
+def test_ipo_is_the_closed_form() -> None:
+    first = PairOutputs(torch.tensor([-3.0, -4.0]), torch.tensor([-5.0, -4.0]))
+    second = PairOutputs(torch.tensor([-6.0, -2.0]), torch.tensor([-5.0, -3.0]))
+    pairs = PairLabels(torch.tensor([1.0, 0.25]), torch.tensor([1.0, 2.0]))
+    losses = Ipo(tau=0.5).losses(first, second, pairs)
+    # Log-ratio margins 3 and -1; targets (2 p - 1) / (2 τ) = 1 and -0.5.
+    assert losses.terms["loss"].total.item() == pytest.approx(1 * (3 - 1) ** 2 + 2 * (-1 + 0.5) ** 2)
+    assert losses.terms["loss"].count.item() == 3.0
 
-    def __init__(
-        self, model: PreTrainedModel, reference: PreTrainedModel, objective: PairObjective, prompt: list[int]
-    ) -> None:
-        super().__init__(model, optimization=OptimizerSettings(optimizer=torch.optim.AdamW, lr=3e-3))
-        self._outside = {"reference": reference.eval().requires_grad_(False)}
-        self.objective = objective
-        self.prompt = prompt
 
-    def outputs(self, tokens_BT: Tensor) -> PairOutputs:
-        mask_BT = torch.ones_like(tokens_BT, dtype=torch.bool)
-        prompts = [self.prompt] * len(tokens_BT)
-        ours, theirs = (
-            response_logprobs(model, prompts, tokens_BT, mask_BT).logprobs_BT.sum(-1)
-            for model in (self.model, self._outside["reference"])
-        )
-        return PairOutputs(ours, theirs.detach())
+class TwoPairs(PairModule):
+    """Reads the same two pairs forty times."""
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        first_BT, second_BT = batch
-        labels = PairLabels(torch.full((len(first_BT),), 0.9), torch.ones(len(first_BT)))
-        losses = self.objective.losses(self.outputs(first_BT), self.outputs(second_BT), labels)
-        self.log_dict({f"train/{name}": part.mean for name, part in losses.logged().items()})
-        return torch.stack([term.mean for term in losses.terms.values()]).sum()
-
-    def train_dataloader(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def train_dataloader(self) -> Iterator[PairRows]:
         first_BT, second_BT = torch.tensor([[65, 66, 2], [67, 68, 2]]), torch.tensor([[75, 2], [76, 2]])
-        return iter([(first_BT, second_BT)] * 40)
+        masks = [torch.ones_like(side, dtype=torch.bool) for side in (first_BT, second_BT)]
+        labels = torch.full((2,), 0.9), torch.ones(2)
+        return iter([PairRows([(70, 71), (72,)], first_BT, masks[0], second_BT, masks[1], *labels)] * 40)
 
 
-def test_dpo_reaches_the_margin_of_its_label(folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
-    prompt = tokenizer(PROMPTS[0].text)["input_ids"]
-    model, reference = load_causal_lm(str(folder)), load_causal_lm(str(folder))
+def test_dpo_reaches_the_margin_of_its_label(folder: Path, tmp_path: Path) -> None:
+    module = TwoPairs(
+        load_causal_lm(str(folder)),
+        reference=load_causal_lm(str(folder)),
+        objective=Dpo(beta=0.5),
+        optimization=OptimizerSettings(optimizer=torch.optim.AdamW, lr=3e-3),
+    )
     trainer = build_trainer(
         partial(Trainer, accelerator="cpu", devices=1),
         directory=tmp_path,
         max_steps=40,
         callbacks=[CurveWriter(tmp_path / "curve.jsonl")],
     )
-    fit(trainer, PairModule(model, reference, Dpo(beta=0.5), prompt), seed=0)
+    fit(trainer, module, seed=0)
     rows = read_curve(tmp_path / "curve.jsonl")
     assert rows[0]["train/loss"] == pytest.approx(math.log(2), abs=1e-5)  # the policy starts as its reference
     assert rows[-1]["train/margin"] == pytest.approx(math.log(0.9 / 0.1), abs=0.5)

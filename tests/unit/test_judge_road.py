@@ -11,7 +11,9 @@ import pytest
 from rlaif.engines.answer_cache import AnswerPlace
 from rlaif.engines.scripted import ScriptedEngine
 from rlaif.errors import ConfigError, GateStopped
-from rlaif.evaluation.votes import judge_votes
+from rlaif.evaluation.judges import LabelJudge
+from rlaif.evaluation.votes import Votes
+from rlaif.labelers.base import Labeler
 from rlaif.labelers.convert import AgainstReference
 from rlaif.labelers.pairwise import ChainOfThoughtLabeler, PairwiseLabeler
 from rlaif.labelers.people import People
@@ -52,6 +54,12 @@ class NoSet:
 
     def write(self, table: Path, provenance: Mapping[str, object]) -> None:
         self.provenance = provenance
+
+
+def judge_votes(judge: Labeler, pairs: Sequence[Comparison]) -> tuple[Votes, list[Preference]]:
+    """Verdicts and labels, as the evaluation asks for them."""
+    labels = judge.label(LabelJudge.to_ask(pairs))
+    return LabelJudge(labels, model="m").votes(pairs), labels
 
 
 def by_hash(text: str) -> dict[str, float]:

@@ -119,7 +119,7 @@ def test_two_teachers_are_evaluated_against_each_other() -> None:
     steps = bound(
         [
             {"stage": "data", "name": "weak_data", "with": {"data.teacher": "weak"}},
-            {"stage": "sft", "name": "weak", "from": {"demonstrations": "weak_data"}},
+            {"stage": "sft", "name": "weak", "from": {"data": "weak_data"}},
             {"stage": "data", "name": "strong_data", "with": {"data.teacher": "strong"}},
             {"stage": "sft", "name": "strong"},
             {"stage": "evaluation", "from": {"policy": "strong", "baseline": "weak"}},
@@ -129,6 +129,18 @@ def test_two_teachers_are_evaluated_against_each_other() -> None:
     assert steps["strong"] == {"demonstrations": ["strong_data"]}
     assert steps["evaluation"]["policy_responses"] == ["respond_strong"]
     assert steps["evaluation"]["baseline_responses"] == ["respond_weak"]
+
+
+def test_a_step_of_a_stage_fills_every_role_that_it_can() -> None:
+    data = [{"stage": "data", "name": "first"}, {"stage": "data", "name": "second"}]
+    steps = bound([data[0], {**data[1], "if_needed": True}, {"stage": "sft", "from": {"data": "first"}}])
+    assert steps["sft"] == {"demonstrations": ["first"]} and "second" not in steps
+    given = {"data": "second", "prompts": "first"}
+    steps = bound([*data, "sft", {"stage": "samples", "from": given}])
+    assert steps["samples"] == {"policy": ["sft"], "prompts": ["first"]}, "a role's own name counts more"
+    for wrong in ({"data": "sft"}, {"data": "nobody"}, {"labels": "first"}):
+        with pytest.raises(ConfigError, match=r"step samples reads no (data|labels); it reads policy, prompts"):
+            bound([*data, "sft", {"stage": "samples", "from": wrong}])
 
 
 def test_responses_that_a_step_already_made_are_used() -> None:

@@ -1,0 +1,103 @@
+"""The files ``conf/stage/*.yaml``, and every pipeline and experiment that is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from omegaconf import DictConfig
+
+from rlaif import registry
+from rlaif.config.paths import conf_dir
+from rlaif.pipeline.plan import Plan
+from rlaif.signatures import read_signature
+
+STAGES = {component.name: component.dotted_target for component in registry.components("rlaif.stages")}
+FOLDER = conf_dir() / "stage"
+
+
+def names(group: str) -> list[str]:
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+
+
+def test_every_stage_has_a_file_and_every_file_a_stage() -> None:
+    assert names("stage") == sorted(STAGES)
+
+
+@pytest.mark.parametrize("stage", sorted(STAGES))
+def test_keys_are_the_constructors_parameters_in_the_same_order_with_a_comment_above_each(stage: str) -> None:
+    text = (FOLDER / f"{stage}.yaml").read_text(encoding="utf-8")
+    node = yaml.safe_load(text)
+    assert node.pop("_target_") == STAGES[stage]
+    assert list(node) == list(read_signature(STAGES[stage]).parameters)
+    lines = text.splitlines()
+    for name in node:
+        place = next(number for number, line in enumerate(lines) if line.startswith(f"{name}:"))
+        assert lines[place - 1].startswith("# "), name
+
+
+@pytest.mark.parametrize("stage", sorted(STAGES))
+def test_components_in_a_stage_file_fit_their_constructors(stage: str) -> None:
+    for name, value in yaml.safe_load((FOLDER / f"{stage}.yaml").read_text(encoding="utf-8")).items():
+        if isinstance(value, dict):
+            given = [key for key in value if key != "_target_"]
+            parameters = list(read_signature(value["_target_"]).parameters)
+            assert given == [key for key in parameters if key in given], f"{stage}.{name}"
+
+
+MakeConfig = Callable[..., DictConfig]
+FILES = ("data.path=/", "data.eval_path=null")
+
+
+@pytest.mark.parametrize("pipeline", names("pipeline"))
+@pytest.mark.parametrize("further", [(), ("label.min_alignment=0.6",), ("data.pairs=dataset",)], ids=" ".join)
+def test_every_shipped_pipeline_binds(make_config: MakeConfig, pipeline: str, further: tuple[str, ...]) -> None:
+    plan = Plan(make_config(f"pipeline={pipeline}", *further), Path("run"))
+    for step in plan.steps:
+        absent = [role for role, reads in step.reads.items() if not reads.optional and not step.inputs.get(role)]
+        assert absent == [], step.name
+        assert all(plan.steps.index(source) < plan.steps.index(step) for source in step.sources())
+    assert plan.steps[-1].name == plan.cfg.pipeline.stages[-1]
+
+
+@pytest.mark.parametrize("experiment", names("experiment"))
+def test_every_shipped_experiment_binds(make_config: MakeConfig, experiment: str) -> None:
+    cfg = make_config(f"experiment={experiment}", "data=pocket")
+    assert Plan(cfg, Path("run")).steps[-1].name == cfg.pipeline.stages[-1]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "steps"),
+    [
+        (
+            ("pipeline=rlaif",),
+            "data sft samples labels reward_model policy respond_policy respond_sft evaluation report",
+        ),
+        (
+            ("pipeline=rlaif", "label.min_alignment=0.6"),
+            "data scorecard sft samples labels reward_model policy respond_policy respond_sft evaluation report",
+        ),
+        (
+            ("pipeline=rlaif", "data.pairs=dataset"),
+            "data sft labels reward_model policy respond_policy respond_sft evaluation report",
+        ),
+        (("pipeline=direct",), "data sft policy respond_policy respond_sft evaluation report"),
+        (
+            ("pipeline=direct", "label.min_alignment=0.6"),
+            "data scorecard sft policy respond_policy respond_sft evaluation report",
+        ),
+        (("pipeline=label",), "data sft samples labels"),
+        (("pipeline=label", "data.pairs=dataset"), "data labels"),
+        (("pipeline=scorecard",), "data scorecard"),
+        (("pipeline=scorecard", "labeler.engine.model=stage:sft"), "data sft scorecard"),
+        (("pipeline=probe",), "data probe"),
+        (("pipeline=sft",), "data sft"),
+        (("pipeline=pocket_gate",), "data sft samples pocket_gate"),
+        (("pipeline=pocket_pretraining",), "pocket_pretraining"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_the_steps_of_every_pipeline(make_config: MakeConfig, overrides: tuple[str, ...], steps: str) -> None:
+    assert [step.name for step in Plan(make_config(*overrides), Path("run")).steps] == steps.split()
