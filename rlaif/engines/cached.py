@@ -1,4 +1,4 @@
-"""An engine that answers what is known and asks, and pays for, only the rest."""
+"""An engine with an answer cache: it asks, and pays for, cache misses only."""
 
 from __future__ import annotations
 

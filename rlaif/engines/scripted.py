@@ -1,4 +1,4 @@
-"""An engine that answers what a function says: for tests and for probing pipelines."""
+"""An engine that answers by a function: for tests and for trying pipelines."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Ledger:
                 raise self._unusable(error) from error
 
     def add(self, spending: Spending) -> None:
-        """Count a call; its line is with the operating system when this returns, and survives ``kill -9``."""
+        """Count a call; its line has been passed to the operating system on return, and survives ``kill -9``."""
         self._by_file[self._own] = self._by_file.get(self._own, Spending()) + spending
         if self.directory is None:
             return
@@ -94,7 +94,7 @@ class Ledger:
         return new
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         self.counted.close()
 
     def total(self) -> Spending:
@@ -130,14 +130,14 @@ class Ledger:
 
 
 def _kept_run_id(directory: Path, new: bytes) -> bytes:
-    """The name of an empty file that the first start leaves."""
+    """The id of the run, kept as the name of an empty file since the first start."""
     if not any(directory.glob(_RUN_FILES)):
         (directory / f"{new.hex()}.run").touch()
     return bytes.fromhex(min(path.stem for path in directory.glob(_RUN_FILES)))
 
 
 def _cut_torn_line(path: Path) -> None:
-    """A process that was killed while it wrote leaves half a line."""
+    """Drop an unfinished last line, left by a process that was killed while it wrote."""
     if not path.exists():
         return
     content = path.read_bytes()

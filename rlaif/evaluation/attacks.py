@@ -1,4 +1,4 @@
-"""Texts that try to win a comparison without being a good response, and how to find them in a policy's own."""
+"""Attacks: texts that try to win a comparison without being a good response, and patterns to find them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ECHO_SHARE, REPEATED_SHARE = 0.8, 0.4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attack:
-    """One way to win unfairly."""
+    """One attack: a template, and a pattern that finds it."""
 
     name: str
     words: str

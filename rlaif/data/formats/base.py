@@ -39,7 +39,7 @@ class OddRowError(Exception):
 
 @contextmanager
 def label_of(prompt: str, first: str, second: str) -> Iterator[None]:
-    """Read what a row says of a pair: an :class:`OddRowError` on the way gets to know whose label is lost."""
+    """Read the label of a row; an :class:`OddRowError` is raised again with the source of the label."""
     try:
         yield
     except OddRowError as odd:
@@ -110,7 +110,7 @@ def chosen_and_rejected(prompt: str, chosen: str, rejected: str, confidence: flo
 
 
 def check_pair(pair: LabeledPair) -> None:
-    """What no reader can use.
+    """Refuse a pair that no reader can use.
 
     Raises:
         OddRowError: A text is not Unicode, or both responses are the same.

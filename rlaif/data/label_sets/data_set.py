@@ -150,7 +150,7 @@ class _Part:
             self.close()
 
     def close(self) -> None:
-        """Write what waits."""
+        """Write the rows that are in memory, and close the file."""
         if self.waiting:
             self.writer.write_table(pa.Table.from_batches(self.waiting).cast(self.schema))
             self.waiting.clear()
