@@ -33,7 +33,7 @@ class Store:
     """Artefacts by name and fingerprint: built once, then only read.
 
     An artefact is the directory ``<root>/<name>-<fingerprint>/``. It appears there in one rename when it is
-    complete; until then its files lie in ``<name>-<fingerprint>.partial/``, where a build that was killed
+    complete; until then its files are in ``<name>-<fingerprint>.partial/``, where a build that was killed
     finds them again.
 
     Args:
@@ -44,7 +44,7 @@ class Store:
         self.root = Path(root).absolute()
 
     def path(self, name: str, fingerprint: str) -> Path:
-        """Where the artefact lies, or will lie."""
+        """The artefact's directory, whether it exists or not."""
         if not re.fullmatch(r"[A-Za-z0-9_]+", name) or not re.fullmatch(r"[0-9a-f]{16,64}", fingerprint):
             raise ValueError(f"Store: {name!r} and {fingerprint!r} do not name an artefact")
         return self.root / f"{name}-{fingerprint}"
@@ -71,7 +71,7 @@ class Store:
         meta: Mapping[str, object] | None = None,
         on_wait: Callable[[str], None] = log.info,
     ) -> Path:
-        """The artefact's directory, building it first if nobody has.
+        """The artefact's directory, which is built first if it does not exist.
 
         Args:
             name: Letters, digits and underscores, e.g. ``reward_model``.

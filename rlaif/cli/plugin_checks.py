@@ -18,7 +18,7 @@ from rlaif.testing.contract import CheckResult
 
 
 class Contract(NamedTuple):
-    """Where the contract tests of a kind of component are."""
+    """Module and functions with the contract tests of a kind of component."""
 
     module: str
     function: str

@@ -1,4 +1,4 @@
-"""How every model is asked: in fixed batches, through the answer cache, counted in a ledger, within a budget."""
+"""Calls of models in fixed batches, through the answer cache, counted in a ledger, within a budget."""
 
 from __future__ import annotations
 
@@ -180,11 +180,11 @@ class Asking:
 
     @property
     def cost(self) -> LabelCost:
-        """What one label took that was labeled here, as if nothing had been in the cache."""
+        """The mean cost of a label of this step, as if nothing had been in the cache."""
         return LabelCost.of(self.ledger.total(), self._num_labels, self._clock_s, self.prices)
 
     def cost_figures(self, num_labels: int | None = None) -> dict[str, float | int | None]:
-        """What was asked here and what it cost, see :func:`~rlaif.labeling.cost.cost_figures`.
+        """Questions, tokens and cost of this step, see :func:`~rlaif.labeling.cost.cost_figures`.
 
         Args:
             num_labels: Labels that were obtained; None counts those that were labeled here.
@@ -195,7 +195,7 @@ class Asking:
         """Let go of the files.
 
         Args:
-            remove: Delete the ledger and all that stands beside it: the step is finished.
+            remove: Delete the ledger and the files of its directory: the step is finished.
         """
         self.ledger.close()
         if self.cache is not None:

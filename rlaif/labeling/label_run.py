@@ -1,4 +1,4 @@
-"""Label a whole plan so that nothing is paid twice and a killed run ends as if it had not been killed."""
+"""Labels a plan batch by batch: finished batches are stored, and a killed run continues after the last of them."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def label_part(
 ) -> None:
     """Judge the batches of a plan that fall to this process; see :func:`label_comparisons`.
 
-    Where there are several processes, all stop as soon as one has told why (:meth:`Team.stop`).
+    Where there are several processes, all stop as soon as one has given a reason (:meth:`Team.stop`).
     """
     plan_id, limit = plan.id(labeler.identity), MissingLimit(max_missing_rate)
     missing: Counter[str] = Counter()

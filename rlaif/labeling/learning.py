@@ -1,4 +1,4 @@
-"""What a labeler does before the first batch: it sees the whole plan, and learns from people's labels."""
+"""Prepares a labeler for a plan: it gets the whole plan, and learns from people's labels."""
 
 from __future__ import annotations
 

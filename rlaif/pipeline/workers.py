@@ -21,7 +21,7 @@ from rlaif.pipeline.devices import num_devices, num_machines
 from rlaif.reporting.terminal import Progress, StageDisplay
 
 CONFIG, PROGRESS, STOPPED = "worker.yaml", "worker-progress.json", "worker-stopped.txt"
-"""What the processes tell each other through the stage's directory; gone when the stage is done."""
+"""Files through which the processes communicate in the step's directory; removed when the step is done."""
 POLL_S = 0.5
 
 

@@ -31,7 +31,7 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardResources:
-    """What a run offers a reward before the first policy step; callables compute nothing until they are called."""
+    """Resources of a run for a reward, before the first policy step; callables compute nothing until called."""
 
     task: Task
     """Says what text a policy continues."""

@@ -25,7 +25,7 @@ from rlaif.types import Completion, Prompt
 
 
 def draw_prompts(num_prompts: int, count: int, step: int, seed: int) -> list[int]:
-    """Which prompts a policy step uses: passes over all prompts, each in a new order.
+    """The prompts of each policy step: passes over all prompts, each in a new order.
 
     Args:
         num_prompts: How many there are.

@@ -115,7 +115,7 @@ class EvaluationStage(Stage):
         return frozenset({"figures"})
 
     def problems(self, work: Work) -> Iterator[str]:
-        """What the judge could not work with, and opponents that are no model."""
+        """Problems of the judge, and opponents that are no model."""
         for name, place in self.against.items():
             item = work.input(f"evaluation.against.{name}")
             if not item.stage and item.path is not None and not (item.path / "config.json").is_file():

@@ -93,7 +93,7 @@ class PolicyStage(Stage):
         return frozenset({"policy"})
 
     def problems(self, work: Work) -> Iterator[str]:
-        """What the reward's labeler, or the number of processes, could not work with."""
+        """Problems of the reward's labeler and of the number of processes."""
         yield from trial_problems(self.reward, example_pairs(work.data("prompts")))
         if self.settings.prompts_per_step % work.num_processes:
             yield (

@@ -115,7 +115,7 @@ class ProbeStage(Stage):
         return roles
 
     def leaves(self) -> frozenset[str]:
-        """What attacks achieve."""
+        """The line, figures, checks and page of the probe."""
         return frozenset({"probe"})
 
     def problems(self, work: Work) -> Iterator[str]:

@@ -21,7 +21,7 @@ from rlaif.tasks.base import Task
 from rlaif.types import Preference
 
 SOURCES = "sources.json"
-"""What was mixed, by source; only where ``label.mix`` or ``label.weight`` says so."""
+"""Counts of mixed labels by source; only with ``label.mix`` or ``label.weight``."""
 
 
 class RewardModelStage(Stage):

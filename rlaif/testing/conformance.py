@@ -54,7 +54,7 @@ def check_declares(labeler: Labeler, comparisons: Sequence[Comparison]) -> str:
 
 
 def check_declares_models(labeler: Labeler, comparisons: Sequence[Comparison]) -> str:
-    """Every model that it keeps stands in an attribute that it declares, so that answers are cached and counted."""
+    """Every model that it keeps is in an attribute that it declares, so that answers are cached and counted."""
     try:
         check_declared(labeler)
         asked = engines_of(labeler)
@@ -87,7 +87,7 @@ def check_swap_symmetry(labeler: Labeler, comparisons: Sequence[Comparison]) -> 
 
 
 def check_batch_invariance(labeler: Labeler, comparisons: Sequence[Comparison]) -> str:
-    """A label does not depend on what else stands in the call."""
+    """A label does not depend on the other pairs of the call."""
     together = _label(labeler, comparisons)
     alone = [_label(labeler, [comparison])[0] for comparison in comparisons]
     worst = _largest_difference(together, alone)
@@ -101,7 +101,7 @@ def check_odd_input(labeler: Labeler, comparisons: Sequence[Comparison]) -> str:
     alone = _label(labeler, comparisons)
     mixed = _label(labeler, [*odd, *comparisons])
     worst = _largest_difference(mixed[len(odd) :], alone)
-    require(worst <= BATCH_TOLERANCE, f"labels change by {worst:.3g} when odd pairs stand in the same call")
+    require(worst <= BATCH_TOLERANCE, f"labels change by {worst:.3g} when odd pairs are in the same call")
     missing = [label.missing for label in mixed[: len(odd)] if label.missing is not None]
     return f"{len(missing)} of {len(odd)} odd pairs missing" + (
         f": {'; '.join(dict.fromkeys(missing))}" if missing else ""

@@ -34,7 +34,7 @@ BatchT = TypeVar("BatchT", bound=TokenBatch | PairBatch)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batching:
-    """How examples become batches."""
+    """Batch sizes, length limit and collation of examples."""
 
     batch_size: int
     """Examples per batch over all devices (``sft.batch_size``, ``reward_model.batch_size``)."""
