@@ -52,7 +52,9 @@ FILES = ("data.path=/", "data.eval_path=null")
 
 
 @pytest.mark.parametrize("pipeline", names("pipeline"))
-@pytest.mark.parametrize("further", [(), ("label.min_alignment=0.6",), ("data=files", "data.path=/", "data.pairs=dataset")], ids=" ".join)
+@pytest.mark.parametrize(
+    "further", [(), ("label.min_alignment=0.6",), ("data=files", "data.path=/", "data.pairs=dataset")], ids=" ".join
+)
 def test_every_shipped_pipeline_binds(make_config: MakeConfig, pipeline: str, further: tuple[str, ...]) -> None:
     plan = Plan(make_config(f"pipeline={pipeline}", *further), Path("run"))
     for step in plan.steps:
