@@ -73,8 +73,8 @@ def bind(entries: Sequence[Entry], make: MakeStep, problems: list[str] | None = 
             a person is told everything at once.
 
     Returns:
-        The steps to run, in order: without those that no step needs, with those that ``Reads.of`` adds. Where something is
-        wrong, those that could be made.
+        The steps to run, in order: without those that no step needs, with those that ``Reads.of`` adds. Where
+        something is wrong, those that could be made.
 
     Raises:
         ConfigError: With every stage that cannot be made, every role that no step fills, every step whose result
