@@ -59,7 +59,7 @@ def same_evaluation(run: Run, other: Run) -> None:
 
 def test_a_judge_that_was_killed_pays_no_question_twice(extended: Command, whole: Run) -> None:
     log = extended.home / "killed.paid"
-    slow = judged_by(log, answer_s=0.2)
+    slow = judged_by(log, answer_s=0.15)
     process = extended.start("killed", *slow, store="killed_store")
     deadline = time.monotonic() + 600
     while len(paid(log)) < 13:
@@ -69,7 +69,7 @@ def test_a_judge_that_was_killed_pays_no_question_twice(extended: Command, whole
     process.wait()
     before = paid(log)
     assert list((extended.home / "killed_store").glob("evaluation-*.partial")), "the kill came inside the evaluation"
-    again = extended.run("killed", *judged_by(log), store="killed_store")
+    again = extended.run("killed", *slow, store="killed_store")
     assert again.code == 0, again.stdout + again.stderr
     assert again.reused() == {"sft", "policy", "respond policy", "respond sft"}
     twice = [question for question, count in Counter(paid(log)).items() if count > 1]
