@@ -39,7 +39,7 @@ class AnswerCache(Protocol):
         ...
 
     def put(self, answers: Mapping[bytes, bytes]) -> None:
-        """Store answers; those of a file have been passed to the operating system on return, and survive ``kill -9``."""
+        """Store answers; those of a file are with the operating system on return, and survive ``kill -9``."""
         ...
 
     def close(self) -> None:

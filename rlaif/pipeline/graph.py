@@ -75,7 +75,7 @@ def bind(entries: Sequence[Entry], make: MakeStep) -> list[Step]:
 
     Raises:
         ConfigError: With every stage that cannot be made, every role that no step fills, every step whose result
-            nobody reads, and every pair of roles that must differ and do not.
+            no step reads, and every pair of roles that must differ and do not.
     """
     steps, problems = _make_all(entries, make)
     if problems:

@@ -11,10 +11,12 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from rlaif.config.check import check
+from rlaif.config.check import check, compose
 from rlaif.config.paths import conf_dir, option_files
 from rlaif.data.preferences_io import PREFERENCE_SCHEMA
+from rlaif.errors import ConfigError
 from rlaif.evaluation.catalogue import declared_figures
+from rlaif.pipeline.plan import Plan
 from rlaif.types import Judgment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -30,8 +32,9 @@ PLUGIN_OPTIONS = {
     "reward": {"length_penalty"},
     "task": {"my_task"},
     "policy/objective": {"my_objective"},
+    "pipeline": {"NAME", "rounds"},
 }
-"""Options of the packages under ``plugins/``, which their own tests install and run."""
+"""Options of the packages under ``plugins/``, which their own tests install and run, and of a reader's own YAML."""
 EXTRAS = ("hydra/launcher=",)
 """Overrides that need an optional package."""
 
@@ -82,6 +85,28 @@ def test_every_command_composes(command: Command, tmp_path: Path, monkeypatch: p
     overrides = [word for word in words if "=" in word and not word.startswith(("-", *EXTRAS))]
     problems = check(overrides, multirun="-m" in words, places=False)
     assert [problem for problem in problems if not is_of_a_plugin(problem)] == []
+
+
+def pipelines() -> list[str]:
+    """Every block of YAML that is a whole pipeline."""
+    blocks = [block for path in TEXTS for block in re.findall(r"```yaml\n(.*?)```", path.read_text("utf-8"), re.DOTALL)]
+    return [block for block in blocks if block.startswith("stages:")]
+
+
+@pytest.mark.parametrize("block", pipelines(), ids=lambda block: block.split("\n")[-2].strip()[:40])
+def test_every_pipeline_binds(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf" / "pipeline").mkdir(parents=True)
+    (tmp_path / "conf" / "pipeline" / "mine.yaml").write_text(block)
+    if "drop_ties" in block:  # of a plugin, which tests/packages has
+        with pytest.raises(ConfigError, match="drop_ties is no stage"):
+            Plan(compose(["pipeline=mine"], config_dir=str(tmp_path / "conf")), tmp_path)
+    else:
+        assert Plan(compose(["pipeline=mine"], config_dir=str(tmp_path / "conf")), tmp_path).steps
+
+
+def test_there_are_pipelines_to_check() -> None:
+    assert len(pipelines()) >= 5
 
 
 def test_there_are_commands_to_check() -> None:
