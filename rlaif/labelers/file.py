@@ -87,6 +87,14 @@ class FileLabeler:
         """Counts over the file's rows; reads the file at the first call."""
         return self._labels.reading
 
+    def check(self) -> None:
+        """Read the file, so that what is wrong with it is told before a run starts.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+        _ = self.reading
+
     def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
         """Look every comparison up; what is not in the file is missing."""
         return [self._label(comparison) for comparison in comparisons]

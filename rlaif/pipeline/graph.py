@@ -63,42 +63,48 @@ MakeStep = Callable[[Entry], Step]
 """Makes a step from an entry: composes its configuration and constructs its stage."""
 
 
-def bind(entries: Sequence[Entry], make: MakeStep) -> list[Step]:
+def bind(entries: Sequence[Entry], make: MakeStep, problems: list[str] | None = None) -> list[Step]:
     """Make the steps of a pipeline and bind what they read.
 
     Args:
         entries: From :func:`rlaif.config.entries.parse_entries`.
         make: Makes one step; may raise :class:`ConfigError`.
+        problems: Gets what is wrong, instead of an error: the steps that could be made can then be checked too, so that
+            a person is told everything at once.
 
     Returns:
-        The steps to run, in order: without those that no step needs, with those that ``Reads.of`` adds.
+        The steps to run, in order: without those that no step needs, with those that ``Reads.of`` adds. Where something is
+        wrong, those that could be made.
 
     Raises:
         ConfigError: With every stage that cannot be made, every role that no step fills, every step whose result
             no step reads, and every pair of roles that must differ and do not.
     """
-    steps, problems = _make_all(entries, make)
-    if problems:
-        raise ConfigError(problems)
-    binder = _Binder(_after_references(steps), make)
+    steps, refused = _make_all(entries, make)
+    binder = _Binder(_after_references(steps), make, frozenset(refused))
     binder.bind()
     needed = _needed(binder.steps)
-    problems = [text for step, text in binder.problems if id(step) in needed or not step.entry.if_needed]
-    problems += _unread(binder.steps, needed)
-    if problems:
-        raise ConfigError(list(dict.fromkeys(problems)))
-    return [_without_dropped(step, needed) for step in binder.steps if id(step) in needed]
+    found = [text for texts in refused.values() for text in texts]
+    found += [text for step, text in binder.problems if id(step) in needed or not step.entry.if_needed]
+    found += [] if refused else _unread(binder.steps, needed)
+    if not found:
+        return [_without_dropped(step, needed) for step in binder.steps if id(step) in needed]
+    if problems is None:
+        raise ConfigError(list(dict.fromkeys(found)))
+    problems += dict.fromkeys(found)
+    return binder.steps
 
 
-def _make_all(entries: Sequence[Entry], make: MakeStep) -> tuple[list[Step], list[str]]:
+def _make_all(entries: Sequence[Entry], make: MakeStep) -> tuple[list[Step], dict[str, list[str]]]:
+    """The steps that can be made, and by name what is wrong with each other one."""
     steps: list[Step] = []
-    problems: list[str] = []
+    refused: dict[str, list[str]] = {}
     for entry in entries:
         try:
             steps.append(make(entry))
         except ConfigError as error:
-            problems += error.problems
-    return steps, list(dict.fromkeys(problems))
+            refused[entry.name] = error.problems
+    return steps, refused
 
 
 def _after_references(steps: Sequence[Step]) -> list[Step]:
@@ -117,8 +123,9 @@ def _after_references(steps: Sequence[Step]) -> list[Step]:
 class _Binder:
     """Binds steps from the first to the last, adding those that ``Reads.of`` asks for."""
 
-    def __init__(self, steps: Sequence[Step], make: MakeStep) -> None:
+    def __init__(self, steps: Sequence[Step], make: MakeStep, refused: frozenset[str]) -> None:
         self.waiting = list(steps)
+        self.refused = refused  # steps that could not be made: what these leave is not known
         self.steps: list[Step] = []
         self.make = make
         self.problems: list[tuple[Step, str]] = []
@@ -156,7 +163,7 @@ class _Binder:
             return self._made_from(step, reads)
         found = [other for other in reversed(self.steps) if _leaves(other, reads)]
         found = [other for other in found if _is_given(other, step)] or found
-        if not found and not reads.optional:
+        if not found and not reads.optional and not self.refused:
             self._tell(step, self._unbound(step, role, reads))
         return tuple(reversed(found)) if reads.many else tuple(found[:1])
 
@@ -167,6 +174,8 @@ class _Binder:
         return tuple(source for name in names if (source := self._source(step, role, reads, name)) is not None)
 
     def _source(self, step: Step, role: str, reads: Reads, name: str) -> Step | Elsewhere | None:
+        if name.removeprefix(STEP) in self.refused:
+            return None
         earlier = {other.name: other for other in self.steps}
         if name.removeprefix(STEP) in earlier:
             other = earlier[name.removeprefix(STEP)]

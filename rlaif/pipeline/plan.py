@@ -41,19 +41,20 @@ class Plan:
     Args:
         cfg: The composed configuration, without the ``hydra`` node.
         run_directory: Where pages and links go.
+        problems: Gets what is wrong with the pipeline, instead of an error; the steps are then only fit to be checked.
 
     Raises:
         ConfigError: With everything that is wrong with the pipeline.
     """
 
-    def __init__(self, cfg: DictConfig, run_directory: Path) -> None:
+    def __init__(self, cfg: DictConfig, run_directory: Path, problems: list[str] | None = None) -> None:
         self.cfg = cfg
         self.run_directory = run_directory
         self.store = Store(cfg.store.dir)
         self.composer = Composer(cfg)
         use_task(construct(OmegaConf.to_container(cfg.task, resolve=True)))  # type: ignore[arg-type]
         entries = parse_entries(OmegaConf.to_container(cfg.pipeline.stages, resolve=True))  # type: ignore[arg-type]
-        self.steps = bind(entries, self.composer.step)
+        self.steps = bind(entries, self.composer.step, problems)
         self.memory: dict[str, Any] = {}
         """Results of steps that are not stored."""
         self.progress = Progress()

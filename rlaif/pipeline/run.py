@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,9 +49,10 @@ def run(cfg: DictConfig) -> float | None:
     atomic_write(directory / CONFIG, config_yaml)
     display = RunDisplay()
     display.header(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]), _short(directory))
-    plan = Plan(cfg, directory)
+    problems: list[str] = []
+    plan = Plan(cfg, directory, problems)
     load_early(plan, display)
-    check(plan)
+    check(plan, problems)
     for notice in (notice for step in plan.steps for notice in step.stage.notices()):
         display.console.print(notice, style="dim", highlight=False, markup=False, soft_wrap=True)
     if cfg.estimate:
@@ -79,16 +80,23 @@ def load_early(plan: Plan, display: RunDisplay) -> None:
             display.console.print(f"    {note}", style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
-def check(plan: Plan) -> None:
+def check(plan: Plan, problems: Sequence[str] = ()) -> None:
     """Find what could not work before anything is trained or labeled.
+
+    Args:
+        plan: The run, with its early results loaded.
+        problems: What was wrong when it was made.
 
     Raises:
         ConfigError: With every problem of every step.
         PluginError: A component's identity cannot be computed, or is another each time.
     """
-    problems = [line for step in plan.steps for line in plan.stage_to_check(step).problems(plan.work(step))]
-    if problems:
-        raise ConfigError(list(dict.fromkeys(problems)))
+    found = list(problems)
+    for step in plan.steps:
+        if all(step.inputs.get(role) for role, reads in step.reads.items() if not reads.optional):
+            found += plan.stage_to_check(step).problems(plan.work(step))
+    if found:
+        raise ConfigError(list(dict.fromkeys(found)))
     for step in plan.steps:
         if step.stage.stored:
             plan.fingerprint(step)  # a component whose identity fails must not stop the run after SFT

@@ -35,8 +35,8 @@ class RewardResources:
 
     task: Task
     """Gives the text that a policy continues."""
-    inputs: Mapping[str, Path]
-    """Folder of each role that the reward :meth:`Reward.reads`."""
+    inputs: Mapping[str, tuple[Path, ...]]
+    """Folders of each role that the reward :meth:`Reward.reads`; several where the role takes many."""
     directory: Path
     """The step's directory, for caches that a killed run resumes from; no other step reads them."""
     samples: Callable[[], tuple[list[Prompt], list[Completion]]]
@@ -48,6 +48,11 @@ class RewardResources:
     """Puts answer cache and ledger in front of the engines of a rater, in place; returns it."""
     before_asking: Callable[[], None] = _nothing
     """Called before every call of a rater; an exhausted budget raises from it."""
+
+    def path(self, role: str) -> Path:
+        """The folder of a role that takes one result."""
+        (folder,) = self.inputs[role]
+        return folder
 
 
 class Reward(Protocol):

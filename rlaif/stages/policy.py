@@ -150,7 +150,7 @@ class PolicyStage(Stage):
 
         resources = RewardResources(
             task=self.task,
-            inputs={role: work.path(role) for role in self.reward.reads() if work.has(role)},
+            inputs={role: tuple(work.paths(role).values()) for role in self.reward.reads() if work.has(role)},
             directory=work.directory,
             samples=lambda: self._samples(work),
             references=lambda: self._references(work),

@@ -101,6 +101,19 @@ def test_a_reward_reads_labels_and_no_reward_model(extended: Command, loop: Run)
     assert nothing.code == 2 and "step policy reads labels, and no step before it leaves any" in nothing.stderr
 
 
+def test_a_reward_reads_the_results_of_every_round(extended: Command, loop: Run) -> None:
+    def run(name: str, number: int) -> Run:
+        stages = f"[data,sft,{{repeat: {number}, stages: [samples,labels,policy]}},evaluation,report]"
+        done = extended.run(name, "reward=words", f"pipeline.stages={stages}")
+        assert done.code == 0, done.stdout + done.stderr
+        return done
+
+    run("two_rounds", 2)
+    three = run("three_rounds", 3)
+    assert {"policy 1", "policy 2", "labels 1", "labels 2"} <= three.reused()
+    assert not {"labels 3", "policy 3"} & three.reused()
+
+
 def test_a_layout_reads_rows_of_votes(extended: Command, tmp_path: Path) -> None:
     rows = [
         {"question": f"Which of {n} and {n + 1}?", "a": f"{n}", "b": f"{n + 1}", "votes_a": n % 4, "votes_b": 3}

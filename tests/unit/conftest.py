@@ -12,8 +12,9 @@ from omegaconf import DictConfig, open_dict
 from rich.console import Console
 
 from rlaif.config.check import compose
+from rlaif.errors import ConfigError
 from rlaif.pipeline.plan import Plan
-from rlaif.pipeline.run import load_early
+from rlaif.pipeline.run import check, load_early
 from rlaif.reporting.terminal import RunDisplay
 
 SMALL = (
@@ -56,3 +57,20 @@ def make_plan(make_config: Callable[..., DictConfig], tmp_path: Path) -> MakePla
         return load(Plan(make_config(*overrides), tmp_path / "run"))
 
     return make
+
+
+@pytest.fixture
+def find_problems(make_config: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., list[str]]:
+    """Everything that a run with these overrides tells before anything is spent; empty where it would start."""
+
+    def find(*overrides: str) -> list[str]:
+        problems: list[str] = []
+        try:
+            plan = load(Plan(make_config(*overrides), tmp_path / "run", problems))
+            check(plan, problems)
+        except ConfigError as error:
+            assert not (tmp_path / "store").exists()
+            return error.problems
+        return []
+
+    return find

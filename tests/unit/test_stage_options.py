@@ -52,7 +52,9 @@ FILES = ("data.path=/", "data.eval_path=null")
 
 
 @pytest.mark.parametrize("pipeline", names("pipeline"))
-@pytest.mark.parametrize("further", [(), ("label.min_alignment=0.6",), ("data.pairs=dataset",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "further", [(), ("label.min_alignment=0.6",), ("data=files", "data.path=/", "data.pairs=dataset")], ids=" ".join
+)
 def test_every_shipped_pipeline_binds(make_config: MakeConfig, pipeline: str, further: tuple[str, ...]) -> None:
     plan = Plan(make_config(f"pipeline={pipeline}", *further), Path("run"))
     for step in plan.steps:
@@ -80,7 +82,7 @@ def test_every_shipped_experiment_binds(make_config: MakeConfig, experiment: str
             "data scorecard sft samples labels reward_model policy respond_policy respond_sft evaluation report",
         ),
         (
-            ("pipeline=rlaif", "data.pairs=dataset"),
+            ("pipeline=rlaif", "data=files", "data.path=/", "data.pairs=dataset"),
             "data sft labels reward_model policy respond_policy respond_sft evaluation report",
         ),
         (("pipeline=direct",), "data sft policy respond_policy respond_sft evaluation report"),
@@ -89,7 +91,7 @@ def test_every_shipped_experiment_binds(make_config: MakeConfig, experiment: str
             "data scorecard sft policy respond_policy respond_sft evaluation report",
         ),
         (("pipeline=label",), "data sft samples labels"),
-        (("pipeline=label", "data.pairs=dataset"), "data labels"),
+        (("pipeline=label", "data=files", "data.path=/", "data.pairs=dataset"), "data labels"),
         (("pipeline=scorecard",), "data scorecard"),
         (("pipeline=scorecard", "labeler.engine.model=stage:sft"), "data sft scorecard"),
         (("pipeline=probe",), "data probe"),

@@ -1,0 +1,184 @@
+"""What could not work is found before anything is trained or asked, all of it at once, options named as typed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, open_dict
+from rich.console import Console
+
+import rlaif.prompts
+from rlaif.pipeline.plan import Plan
+from rlaif.pipeline.run import check, load_early
+from rlaif.reporting.terminal import RunDisplay
+
+BUILT_IN = Path(rlaif.prompts.__path__[0]) / "templates"
+FindProblems = Callable[..., list[str]]
+
+
+@pytest.mark.parametrize(
+    "labeler",
+    ["pairwise", "cot_pairwise", "self_consistency", "scorer", "cot_scorer", "binary", "ranking", "panel", "human"],
+)
+def test_every_labeler_passes_as_it_is(find_problems: FindProblems, labeler: str) -> None:
+    server = () if labeler == "human" else ("labeler/engine=openai", "labeler.engine.model=m")
+    assert find_problems("pipeline=label", f"labeler={labeler}") == []
+    assert find_problems("pipeline=label", f"labeler={labeler}", *server) == []
+
+
+def test_a_rationale_of_another_pair_and_weights_to_be_learned_pass(find_problems: FindProblems) -> None:
+    assert find_problems("pipeline=label", "labeler=cot_pairwise", "labeler.rationale=other") == []
+    assert find_problems("pipeline=label", "labeler=panel", "labeler.weights=learned") == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (("labeler.prompt.templates=/nonexist",), ["labeler.prompt.templates=/nonexist: must be a folder"]),
+        (("labeler.prompt.num_exemplars=9",), ["labeler.prompt.num_exemplars=9: must be between 0 and 8"]),
+        (("labeler=scorer", "labeler/prompt=base_2shot"), ["labeler.prompt.num_exemplars=2: exemplars are pairs"]),
+        (
+            ("labeler/engine=openai", "labeler.engine.model=m", "labeler.engine.url=localhost:8801/v1"),
+            ["labeler.engine.url=localhost:8801/v1: must be like http"],
+        ),
+        (("labeler=panel", "labeler.weights={pairwise: 1, foo: 2}"), ["labeler.weights.foo: no such member"]),
+        (
+            (
+                "labeler/engine=openai",
+                "labeler.engine.model=m",
+                "labeler.engine.url=nowhere",
+                "labeler.prompt.templates=/nonexist",
+                "labeler.prompt.num_exemplars=9",
+            ),
+            [
+                "labeler.prompt.num_exemplars=9",
+                "labeler.prompt.templates=/nonexist",
+                "labeler.engine.url=nowhere",
+            ],
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_wrong_options_of_a_labeler_are_found_together(
+    find_problems: FindProblems, overrides: Sequence[str], told: Sequence[str]
+) -> None:
+    found = find_problems("pipeline=label", *overrides)
+    assert len(found) == len(told), found
+    for start in told:
+        assert any(line.startswith(start) for line in found), found
+
+
+@pytest.mark.parametrize("pipeline", ["label", "scorecard", "probe", "direct"])
+def test_every_pipeline_tries_its_labeler(find_problems: FindProblems, pipeline: str) -> None:
+    labeler = ("labeler=scorer", "labeler/prompt=base_2shot", "evaluation.judge=null")
+    (found,) = find_problems(f"pipeline={pipeline}", *labeler)
+    assert found.startswith("labeler.prompt.num_exemplars=2: exemplars are pairs")
+
+
+def test_a_member_of_a_panel_and_the_judge_are_named_where_they_stand(
+    find_problems: FindProblems,
+) -> None:
+    member = ("labeler=panel", "+labeler@labeler.labelers.own=scorer", "labeler.labelers.own.prompt.num_exemplars=9")
+    assert find_problems("pipeline=label", *member)[0].startswith("labeler.labelers.own.prompt.num_exemplars=9: ")
+    judge = find_problems("evaluation.judge.prompt.num_exemplars=9")
+    assert judge[0].startswith("evaluation.judge.prompt.num_exemplars=9: ") and len(judge) == 1
+    judge = find_problems("evaluation.judge.prompt.templates=/nonexist")
+    assert judge == ["evaluation.judge.prompt.templates=/nonexist: must be a folder with a TOML file per task"]
+
+
+def test_templates_are_read_before_they_are_needed(find_problems: FindProblems, tmp_path: Path) -> None:
+    folder = tmp_path / "words"
+    folder.mkdir()
+    shutil.copy(BUILT_IN / "summarization.toml", folder)
+    option = f"labeler.prompt.templates={folder}"
+    assert "no judge templates for task 'dialogue'" in find_problems("pipeline=label", option)[0]
+    (folder / "dialogue.toml").write_text("base = ")
+    assert "is not TOML" in find_problems("pipeline=label", option)[0]
+
+
+def test_the_file_of_a_labeler_is_read(find_problems: FindProblems, tmp_path: Path) -> None:
+    wrong = tmp_path / "labels.jsonl"
+    wrong.write_text('{"question": "?"}\n')
+    for path in (wrong, tmp_path):
+        labeler = ("labeler=file", f"labeler.path={path}", "labeler.source=human")
+        assert len(find_problems("pipeline=label", *labeler)) == 1
+
+
+def test_every_stage_is_asked_before_the_first_problem_is_told(find_problems: FindProblems) -> None:
+    wrong = (
+        "sft.batch_size=999",
+        "cost.usd_per_hour=-1",
+        "budget.max_usd=-1",
+        "labeler.prompt.num_exemplars=9",
+        "evaluation.judge.prompt.num_exemplars=9",
+    )
+    found = [line.partition(":")[0] for line in find_problems(*wrong)]
+    assert sorted(found) == sorted(wrong)
+
+
+def test_problems_of_the_list_and_of_the_options_are_told_together(find_problems: FindProblems) -> None:
+    found = find_problems("sft.batch_size=999", "reward_model.batch_size=99", "+evaluation.against.other=/nonexist")
+    assert sorted(line.partition(":")[0] for line in found) == [
+        "evaluation.against.other=/nonexist",
+        "reward_model.batch_size=99",
+        "sft.batch_size=999",
+    ]
+
+
+def test_processes_that_cannot_share_a_policy_step_are_told(find_problems: FindProblems) -> None:
+    found = find_problems("trainer.devices=3", "policy.prompts_per_step=8")
+    assert found == ["policy.prompts_per_step=8: must be a multiple of the number of devices, 3"]
+
+
+PLUGIN = """
+from rlaif.types import Preference
+
+
+class NeedsItsModel:
+    name = identity = "needs its model"
+    source = "ai"
+
+    def __init__(self, prompt=None, engine=None):
+        self.engine = engine
+
+    def label(self, comparisons):
+        return [Preference(comparison=item, p_first=self.engine.temperature) for item in comparisons]
+
+
+class Broken(NeedsItsModel):
+    def __init__(self):
+        raise ZeroDivisionError("mine")
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "needs_its_model.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return "needs_its_model"
+
+
+def test_a_plugin_that_a_script_cannot_stand_in_for_is_left_to_the_run(
+    make_config: Callable[..., DictConfig], plugin: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cfg = make_config("pipeline=label", "labeler.engine.model=pocket:XS")
+    with open_dict(cfg):
+        cfg.labeler = {"_target_": f"{plugin}.NeedsItsModel", "engine": cfg.labeler.engine}
+    plan = Plan(cfg, tmp_path / "run")
+    load_early(plan, RunDisplay(Console(quiet=True)))
+    check(plan)
+    assert "labeler needs its model could not be tried without its model" in caplog.text
+
+
+def test_an_error_that_is_not_the_users_is_not_hidden(
+    make_config: Callable[..., DictConfig], plugin: str, tmp_path: Path
+) -> None:
+    cfg = make_config("pipeline=label")
+    with open_dict(cfg):
+        cfg.labeler = {"_target_": f"{plugin}.Broken"}
+    with pytest.raises(InstantiationException, match=r"needs_its_model(.|\n)*ZeroDivisionError"):
+        Plan(cfg, tmp_path / "run")
