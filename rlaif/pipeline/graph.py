@@ -73,7 +73,7 @@ def bind(entries: Sequence[Entry], make: MakeStep, problems: list[str] | None = 
             a person is told everything at once.
 
     Returns:
-        The steps to run, in order: without those that no step needs, with those that ``Reads.of`` adds. Where something is
+        The steps to run, in order: without unneeded ones, with those that ``Reads.of`` adds. Where something is
         wrong, those that could be made.
 
     Raises:

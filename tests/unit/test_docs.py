@@ -135,7 +135,8 @@ def test_every_page_is_in_the_navigation() -> None:
 
 def test_every_option_of_every_group_is_in_the_reference() -> None:
     text = (PAGES / "reference" / "configuration.md").read_text(encoding="utf-8")
-    rows = {row.split("`")[1]: row for row in text.splitlines() if row.startswith("| `")}
+    groups = text.partition("## Groups")[2].partition("\n## ")[0]
+    rows = {row.split("`")[1]: row for row in groups.splitlines() if row.startswith("| `")}
     for file in sorted(option_files(conf_dir()) - {"config"}):
         group, _, option = file.rpartition("/")
         if not group.startswith("hydra/"):
@@ -146,6 +147,8 @@ def test_every_option_of_every_group_is_in_the_reference() -> None:
 def test_every_key_is_in_the_reference(option: str) -> None:
     group = option.rpartition("/")[0]
     if group in ("", "hydra/help", "hydra/hydra_logging", "hydra/job_logging", "experiment", "pipeline", "logger"):
+        return
+    if group == "stage":  # no options: what a stage is given of the configuration
         return
     text = (PAGES / "reference" / "configuration.md").read_text(encoding="utf-8")
     loaded = yaml.safe_load((conf_dir() / f"{option}.yaml").read_text(encoding="utf-8")) or {}
@@ -194,3 +197,15 @@ def test_files_and_tests_behind_the_formulas_exist() -> None:
         source = (REPOSITORY / "rlaif" / name).read_text(encoding="utf-8")
         for symbol in re.findall(r"\w+", symbols):
             assert re.search(rf"(def|class) {symbol}\b", source), f"papers.md: {name} has no {symbol}"
+
+
+def test_the_files_of_each_example_package_are_as_many_as_the_architecture_says() -> None:
+    text = (PAGES / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\|.* \| (\d+) \| (\d+) \| `(rlaif-[\w-]+)` \|$", text, re.MULTILINE)
+    packages = REPOSITORY / "tests" / "packages"
+    assert {name for *_, name in rows} == {
+        path.name for path in packages.iterdir() if (path / "pyproject.toml").is_file()
+    }
+    for in_rlaif, in_plugin, name in rows:
+        files = [path for path in (packages / name).rglob("*") if path.suffix in (".py", ".yaml")]
+        assert (int(in_rlaif), int(in_plugin)) == (0, len(files)), name
