@@ -73,12 +73,12 @@ def bind(entries: Sequence[Entry], make: MakeStep, problems: list[str] | None = 
             a person is told everything at once.
 
     Returns:
-        The steps to run, in order: without unneeded ones, with those that ``Reads.of`` adds. Where something is
-        wrong, those that could be made.
+        The steps to run, in order: without those that no step needs, with those that ``Reads.of`` adds. Where
+        something is wrong, those that could be made.
 
     Raises:
         ConfigError: With every stage that cannot be made, every role that no step fills, every step whose result
-            no step reads, and every pair of roles that must differ and do not.
+            nobody reads, and every pair of roles that must differ and do not.
     """
     steps, refused = _make_all(entries, make)
     binder = _Binder(_after_references(steps), make, frozenset(refused))
