@@ -31,7 +31,7 @@ class Partial:
 
 
 def unfinished(store: Store) -> list[Partial]:
-    """Partial directories that no process is building, by name. Starting their run again would go on from them."""
+    """Partial directories that no process is building, by name. Their run, started again, continues from them."""
     found = (path for path in sorted(store.root.glob(f"*{SUFFIX}")) if path.is_dir())
     return [_measure(path) for path in found if not _is_locked(store, path)]
 

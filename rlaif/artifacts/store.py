@@ -299,7 +299,7 @@ def link(run_dir: str | Path, name: str, target: Path) -> Path:
     run_dir = Path(run_dir).absolute()
     place = run_dir / name
     if place.exists() and not place.is_symlink():
-        raise StoreError(f"{place}: is in the way of a link into the store: move it, or set hydra.run.dir")
+        raise StoreError(f"{place}: exists, and a link into the store would replace it: move it, or set hydra.run.dir")
     temporary = run_dir / f".{name}.{os.getpid()}.tmp"
     try:
         temporary.unlink(missing_ok=True)

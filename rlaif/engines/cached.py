@@ -32,7 +32,7 @@ class CachedEngine(DelegatingEngine):
     answers of the call in flight are lost when the process is killed.
 
     Args:
-        engine: Who is asked.
+        engine: The engine that is asked.
         cache: Where answers are kept; None keeps none (and still asks equal questions of one call once).
         ledger: Counts what was asked and what was known; None counts nothing.
     """

@@ -81,7 +81,7 @@ class MeasuringEngine(DelegatingEngine):
     """Asks an engine and remembers how long its replies are.
 
     Args:
-        engine: Who is asked.
+        engine: The engine that is asked.
     """
 
     def __init__(self, engine: Engine) -> None:

@@ -89,5 +89,5 @@ class LearnsFromPeople(Protocol):
         ...
 
     def restore(self, learned: Mapping[str, float]) -> Labeler:
-        """A copy with what was learned before, so that a run that goes on has the same labeler."""
+        """A copy with a stored learned state, so that a resumed run has the same labeler."""
         ...

@@ -58,7 +58,7 @@ class Asking:
         batch_size: Comparisons per call of a labeler, at least 1.
         max_missing_rate: Share of a plan, in [0, 1], that may be missing.
         rank: Which process this is of those that share the ledger, from 0.
-        option: The option that composes who is asked, for messages (``evaluation.judge``).
+        option: The option of the labeler, for messages (``evaluation.judge``).
 
     Raises:
         ConfigError: An option is out of range.
@@ -117,7 +117,7 @@ class Asking:
         model's answers in the cache.
 
         Args:
-            labeler: Who is asked.
+            labeler: The labeler that is asked.
             plans: What is judged; a labeler that plans ahead sees one plan at a time.
             display: Shows how far it is.
 
@@ -144,7 +144,7 @@ class Asking:
         """The labels of one plan in fixed batches.
 
         Args:
-            labeler: Who is asked, through :meth:`through`.
+            labeler: The labeler that is asked, through :meth:`through`.
             plan: What is judged.
 
         Raises:
@@ -167,7 +167,7 @@ class Asking:
         """A labeler whose every call is labeled here in batches, for functions that take a labeler.
 
         Args:
-            labeler: Who is asked.
+            labeler: The labeler that is asked.
             display: Shows how far each call is.
             plan: What a labeler that plans ahead sees; None lets it judge without a plan.
         """
@@ -260,7 +260,7 @@ class AskedLabeler:
 
     Args:
         asking: Labels.
-        labeler: Who is asked.
+        labeler: The labeler that is asked.
         display: Shows how far each call is.
     """
 
@@ -298,7 +298,7 @@ class AskedRater:
 
     Args:
         asking: Keeps the answers and the ledger.
-        rater: Who is asked.
+        rater: The rater that is asked.
     """
 
     engines: tuple[str, ...] = ()

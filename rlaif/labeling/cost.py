@@ -156,8 +156,8 @@ def in_words(spending: Spending, usd: float | None) -> str:
 def cost_figures(ledger: Ledger, prices: Prices, num_labels: int) -> dict[str, float | int | None]:
     """The cost of a finished labeling run, as plain numbers for ``cost.json``.
 
-    Figures per label count cached answers as if they had been asked: they say what the labels are worth, and ``usd``
-    says what this run paid.
+    Figures per label count cached answers as if they had been asked: they are the price of the labels, and ``usd``
+    is what this run paid.
 
     Args:
         ledger: What was asked.

@@ -18,7 +18,7 @@ from rlaif.types import Comparison, Preference
 Progress = Callable[[int, int], None]
 """Called with (comparisons done, comparisons in all) after every batch."""
 
-_BATCHES_AT_HAND = 8
+_BATCHES_IN_MEMORY = 8
 
 
 class LabelRun:
@@ -42,16 +42,16 @@ class LabelRun:
 
     def __iter__(self) -> Iterator[Preference]:
         """One label per row of the plan, on the row's own comparison."""
-        at_hand: dict[int, list[Preference]] = {}
+        in_memory: dict[int, list[Preference]] = {}
         for row, comparison in enumerate(self.plan.comparisons):
             number, position = self.plan.place(row)
-            if number not in at_hand:
-                if len(at_hand) == _BATCHES_AT_HAND:
-                    del at_hand[next(iter(at_hand))]
+            if number not in in_memory:
+                if len(in_memory) == _BATCHES_IN_MEMORY:
+                    del in_memory[next(iter(in_memory))]
                 labels = read_shard(_shard(self.directory, number), self.plan_id, self.plan.batch(number))
                 assert labels is not None, "every batch is finished"
-                at_hand[number] = labels
-            yield replace(at_hand[number][position], comparison=comparison)
+                in_memory[number] = labels
+            yield replace(in_memory[number][position], comparison=comparison)
 
 
 def label_comparisons(

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent, and what it takes to go on from one bit for bit."""
+"""Atomic checkpoints, and everything needed to resume from one bit for bit."""
 
 from __future__ import annotations
 

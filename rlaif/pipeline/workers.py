@@ -71,7 +71,7 @@ def build_in_workers(cfg: DictConfig, step: str, directory: Path, display: Stage
         raise GateStopped(stopped_because)
     if process.returncode:
         raise ConfigError(
-            f"trainer.devices={cfg.trainer.devices}: step {step} failed in a worker process (its message stands"
+            f"trainer.devices={cfg.trainer.devices}: step {step} failed in a worker process (its message is"
             " above); starting the command again goes on from the last checkpoint"
         )
 

@@ -135,7 +135,7 @@ def _inherited(place: str, given: Mapping[str, Any], built_in: Mapping[str, Any]
     """The built-in values of keys that a file leaves out, without those that ask for the other response.
 
     Raises:
-        ConfigError: The file asks in words of its own, and it is not told for which response.
+        ConfigError: The file changes a question for the worse response and leaves ``asks_for_worse`` out.
     """
     asked = [key for key in _ASKING if key in given]
     if built_in[_FLAG] and _FLAG not in given and asked:

@@ -34,11 +34,11 @@ class RewardResources:
     """Resources of a run for a reward, before the first policy step; callables compute nothing until called."""
 
     task: Task
-    """Says what text a policy continues."""
+    """Gives the text that a policy continues."""
     inputs: Mapping[str, tuple[Path, ...]]
     """Folders of each role that the reward :meth:`Reward.reads`; several where the role takes many."""
     directory: Path
-    """The stage's directory, for caches that a killed run goes on from; whoever reads results finds nothing there."""
+    """The step's directory, for caches that a killed run resumes from; no other step reads them."""
     samples: Callable[[], tuple[list[Prompt], list[Completion]]]
     """Responses of the SFT policy with the prompt of each, to standardize rewards on."""
     references: Callable[[], Mapping[str, Completion]]

@@ -63,7 +63,7 @@ class StepSampler:
 
     Args:
         tokenizer: The policy's.
-        task: Says what text the policy continues.
+        task: Gives the text that the policy continues.
         prompts: What responses are drawn for.
         prompts_per_step: Prompts of one policy step, over all devices.
         samples_per_prompt: Responses per prompt; the prompt is read once for all of them.

@@ -40,7 +40,7 @@ class PolicyStage(Stage):
     """Trains a policy on responses that it samples itself, starting from the nearest earlier policy.
 
     Args:
-        task: Says what text a policy continues.
+        task: Gives the text that a policy continues.
         settings: Config group ``policy``.
         reward: What the policy is rewarded for.
         dtype: Number format of the loaded weights.

@@ -29,7 +29,7 @@ class RewardModelStage(Stage):
 
     Args:
         model: The model before SFT, whose weights it starts from with ``init=base``; its tokenizer.
-        task: Says what text a policy continues.
+        task: Gives the text that a policy continues.
         settings: Config group ``reward_model``.
         mix: Weight of this run's labels, and labels of further sources.
         precision: Number format of the computation (``trainer.precision``).

@@ -44,7 +44,7 @@ class ScorecardStage(Stage):
 
     Args:
         task: Which task's pairs.
-        labeler: Who is measured.
+        labeler: The labeler that is measured.
         num_pairs: Pairs that it is asked about; None takes all.
         num_raters: Simulated annotators per comparison.
         confidence: Coverage of every interval, in (0, 1).

@@ -43,7 +43,7 @@ def _on_pairs(check: Check, comparisons: Sequence[Comparison], labeler: Labeler)
 
 
 def check_declares(labeler: Labeler, comparisons: Sequence[Comparison]) -> str:
-    """It says who it is, and has the two components that configurations compose."""
+    """It has a name, a source and an identity, and the two components that configurations compose."""
     absent = [name for name in ("name", "source", "identity", "prompt", "engine") if not hasattr(labeler, name)]
     require(not absent, f"no attribute {', '.join(absent)} (prompt and engine may be None)")
     for name in ("name", "source", "identity"):

@@ -115,7 +115,7 @@ def sft_examples(
 
     Args:
         demonstrations: What to imitate.
-        task: Says what text a policy continues.
+        task: Gives the text that a policy continues.
         tokenizer: The policy's.
         max_length: Tokens of prompt, response and end token together; a longer prompt is cut from the left.
 
@@ -144,7 +144,7 @@ def pair_examples(
 
     Args:
         preferences: Soft labels.
-        task: Says what text a policy continues.
+        task: Gives the text that a policy continues.
         tokenizer: The reward model's; sampled candidates were sampled with the same one.
         max_length: Tokens of prompt and longer candidate together; a longer prompt is cut from the left, by
             the same amount for both candidates.
