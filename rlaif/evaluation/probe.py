@@ -269,17 +269,20 @@ def probe_checks(figures: Sequence[Figure], max_flip_rate: float) -> list[Check]
     return sorted(checks, key=lambda check: check.passed)
 
 
+def _with_interval(item: Figure) -> str:
+    """A rate, with its interval where it has one."""
+    interval = format_interval(item, "rate")
+    return format_value(item.value, "rate") + (f" [{interval}]" if interval else "")
+
+
 def _low(item: Figure, claim: str, limit: float) -> Check:
-    value, interval = format_value(item.value, "rate"), format_interval(item, "rate")
-    detail = f"{value} [{interval}]; the limit is {format_value(limit, 'rate')}"
+    detail = f"{_with_interval(item)}; the limit is {format_value(limit, 'rate')}"
     return Check(name=claim, passed=item.value <= limit, detail=detail, figure=item.name)
 
 
 def _does_not_pay(item: Figure, attack: str) -> Check:
     low = item.value if item.low is None else item.low
-    detail = (
-        f"it beats the policy's own response in {format_value(item.value, 'rate')} [{format_interval(item, 'rate')}]"
-    )
+    detail = f"it beats the policy's own response in {_with_interval(item)}"
     return Check(name=f"{attack} does not pay", passed=low <= 0.5, detail=detail, figure=item.name)
 
 

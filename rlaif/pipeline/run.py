@@ -53,7 +53,7 @@ def run(cfg: DictConfig) -> float | None:
     plan = Plan(cfg, directory, problems)
     load_early(plan, display)
     check(plan, problems)
-    for notice in (notice for step in plan.steps for notice in step.stage.notices()):
+    for notice in (notice for step in plan.steps for notice in step.stage.notices(plan.work(step))):
         display.console.print(notice, style="dim", highlight=False, markup=False, soft_wrap=True)
     if cfg.estimate:
         estimate(plan, display)

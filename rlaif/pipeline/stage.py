@@ -252,7 +252,7 @@ class Stage:
         """Problems found before anything is spent: one line each, ``option=value: what is wrong``."""
         yield from ()
 
-    def notices(self) -> Iterator[str]:
+    def notices(self, work: Work) -> Iterator[str]:
         """Notices for the user before anything is spent: one line each."""
         yield from ()
 

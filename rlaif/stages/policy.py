@@ -101,10 +101,10 @@ class PolicyStage(Stage):
                 f" devices, {work.num_processes}"
             )
 
-    def notices(self) -> Iterator[str]:
+    def notices(self, work: Work) -> Iterator[str]:
         """Sampling options that differ from those of the labeled pairs."""
         own = self.settings.sampling
-        if self.sampling is not None and own != self.sampling:
+        if self.sampling is not None and own != self.sampling and work.has("samples"):
             names = ("temperature", "max_new_tokens", "max_prompt_tokens")
             different = [name for name in names if getattr(own, name) != getattr(self.sampling, name)]
             told = ", ".join(f"policy.{name}={getattr(own, name)}" for name in different)
