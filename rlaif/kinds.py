@@ -1,4 +1,4 @@
-"""What values a parameter takes, as its annotation says it."""
+"""The values that a parameter takes, read from its annotation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false",
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What values a parameter takes."""
+    """The values that a parameter takes."""
 
     types: frozenset[str] = frozenset()
     """Of ``int float bool str list dict``."""
@@ -38,7 +38,7 @@ class Kind:
         )
 
     def accepts(self, value: Any) -> bool:
-        """Whether a config value (plain Python) fits; True and 1 are different, 1 is a number."""
+        """True when a config value (plain Python) fits; True and 1 are different, 1 is a number."""
         if self.anything or (value is None and self.nullable):
             return True
         if self.component and isinstance(value, dict | list):

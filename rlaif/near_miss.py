@@ -1,4 +1,4 @@
-"""What a person most likely meant by a word that is not known."""
+"""The nearest allowed word to one that is not known."""
 
 from __future__ import annotations
 

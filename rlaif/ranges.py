@@ -9,7 +9,7 @@ from typing import Annotated
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The interval that a number must lie in: ``Annotated[int, Bounds(1)]``.
+    """The interval of allowed numbers: ``Annotated[int, Bounds(1)]``.
 
     >>> Bounds(0, 1).holds(0.5), Bounds(0, 1).holds(2)
     (True, False)
@@ -24,10 +24,10 @@ class Bounds:
     exclusive_highest: bool = False
     """True where ``highest`` itself is not allowed."""
     words: str = ""
-    """What an error says; empty says the interval."""
+    """Text of the error; empty takes the interval."""
 
     def holds(self, value: float) -> bool:
-        """Whether a number lies in the interval; NaN never does."""
+        """True when a number is in the interval; NaN never is."""
         above = value > self.lowest if self.exclusive_lowest else value >= self.lowest
         below = value < self.highest if self.exclusive_highest else value <= self.highest
         return above and below

@@ -172,7 +172,7 @@ def broken_message(component: Component, error: BaseException) -> str:
 
 
 def cause(error: BaseException) -> str:
-    """Where an error was raised and what it says: ``FILE:LINE: KeyError: 'size'``.
+    """Place and message of an error: ``FILE:LINE: KeyError: 'size'``.
 
     >>> cause(ValueError("no size"))
     'ValueError: no size'

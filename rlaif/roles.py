@@ -1,4 +1,4 @@
-"""What a step of a pipeline reads: a role's kind of result, and which earlier step may give it."""
+"""Roles of steps: the kind of result of a role, and the earlier steps that may fill it."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ class Reads:
     hashed: bool = True
     """False when the result only has to exist first: its content does not change what the stage makes."""
     at: str | None = None
-    """Where the result lies, when an option names it: a step of this run, ``run:DIR/step``, or a directory."""
+    """Place of the result, when an option names it: a step of this run, ``run:DIR/step``, or a directory."""
     option: str = ""
     """The option that ``at`` comes from, as a person types it."""

@@ -18,7 +18,7 @@ from rlaif.kinds import ANYTHING, Kind
 from rlaif.ranges import Bounds
 
 NOT_LITERAL: Any = type("_NotLiteral", (), {"__repr__": lambda self: "NOT_LITERAL"})()
-"""Stands for a default that is an expression, not a literal."""
+"""Marks a default that is an expression, not a literal."""
 
 _PLAIN = {"int": "int", "float": "float", "bool": "bool", "str": "str", "Path": "str", "PathLike": "str"}
 _LISTS = ("list", "tuple", "set", "frozenset", "List", "Tuple", "Sequence", "Iterable", "Collection")
@@ -45,7 +45,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a ``_target_`` can be called with."""
+    """The parameters of a ``_target_``."""
 
     target: str
     parameters: dict[str, Parameter] = field(default_factory=dict)
@@ -249,7 +249,7 @@ def _literal(node: ast.expr | None) -> Any:
 
 
 def _kind(module: _Module, node: ast.expr, depth: int = 0) -> Kind:
-    """What an annotation allows; everything that is no plain type allows anything."""
+    """The values that an annotation allows; an annotation that is no plain type allows any."""
     if isinstance(node, ast.Constant):
         if node.value is None:
             return Kind(nullable=True)
@@ -298,7 +298,7 @@ def _subscript_kind(module: _Module, node: ast.Subscript, depth: int) -> Kind:
 
 
 def _is_runtime(module: _Module, node: ast.expr, depth: int = 0) -> bool:
-    """Whether an annotation is ``Runtime[T]``, also by an alias, in ``Runtime[T] | None`` and as a string."""
+    """True when an annotation is ``Runtime[T]``, also by an alias, in ``Runtime[T] | None`` and as a string."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return _is_runtime(module, ast.parse(node.value, mode="eval").body, depth)
     if isinstance(node, ast.BinOp):

@@ -165,7 +165,7 @@ def _hide(model: dict[str, Any], names: set[str]) -> None:
 
 
 def _spell_out_bytes(backend: dict[str, Any]) -> None:
-    """Keep the text ``<0x0A>`` from matching the entry that stands for the byte."""
+    """Keep the text ``<0x0A>`` from matching the entry of the byte."""
     split = {
         "type": "Split",
         "pattern": {"Regex": "<(?=0x[0-9A-F]{2}>)"},
@@ -193,7 +193,7 @@ def _frame(tokenizer: PreTrainedTokenizerBase, chat_template: str) -> tuple[list
 def chat_pieces(
     tokenizer: PreTrainedTokenizerBase, roles: Sequence[str], *, option: str, add_generation_prompt: bool = False
 ) -> list[str]:
-    """What the tokenizer's chat template writes around the texts of these turns: one piece more than there are turns.
+    """The pieces of the tokenizer's chat template around the texts of these turns: one more than there are turns.
 
     Args:
         tokenizer: A chat model's.

@@ -1,8 +1,7 @@
 """The records that flow from prompts to reports.
 
-Every record is frozen; ids are content hashes, so that equal content has one id in every
-process. A judgement that was not obtained is *missing* and carries its reason: there is no
-number that stands for it.
+Every record is frozen; ids are content hashes, so that equal content has one id in every process. A judgement
+that was not obtained is *missing* and carries its reason; no number represents it.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Literal
 
 Order = Literal["given", "swapped"]
 View = Literal["given", "swapped", "first", "second", "verdict"]
-"""What a judge saw: both candidates in one order, or one of them alone; or its verdict over all it saw."""
+"""View of a judgement: both candidates in one order, or one of them alone; or the verdict over all views."""
 
 
 def content_id(*parts: str) -> str:
@@ -78,7 +77,7 @@ def turns_in(text: str) -> tuple[Turn, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """What a policy answers: a post to summarize, or a dialogue up to the assistant's turn."""
+    """A prompt of a policy: a post to summarize, or a dialogue up to the assistant's turn."""
 
     task: str
     """Name of the task, e.g. ``"summarization"``."""
@@ -87,7 +86,7 @@ class Prompt:
     stratum: str = ""
     """Subset that figures are also reported for (pocket world: ``"seen"`` or ``"unseen"`` fillers)."""
     turns: tuple[Turn, ...] = ()
-    """The dialogue as messages with roles, up to the assistant's next turn; empty when the text tells them all."""
+    """The dialogue as messages with roles, up to the assistant's next turn; empty when the text contains them all."""
 
     @property
     def has_own_turns(self) -> bool:
@@ -113,7 +112,7 @@ class Completion:
     finished: bool = True
     """False when sampling hit its token limit before the end token."""
     source: str = ""
-    """Who wrote it: ``"sft"``, ``"policy"``, ``"dataset"``, ``"teacher"``."""
+    """Its writer: ``"sft"``, ``"policy"``, ``"dataset"``, ``"teacher"``."""
 
     @property
     def trimmed(self) -> str:
@@ -177,7 +176,7 @@ class StructuredPrompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How an engine or a policy draws tokens."""
+    """Sampling options of an engine or a policy."""
 
     max_new_tokens: int
     temperature: float = 0.0
@@ -192,7 +191,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """What an engine wrote after one prompt."""
+    """Text that an engine wrote after one prompt."""
 
     text: str = ""
     token_ids: tuple[int, ...] = ()
@@ -200,7 +199,7 @@ class Generation:
     """False when the token limit ended it."""
     num_prompt_tokens: int = 0
     num_counted_tokens: int = 0
-    """Tokens written, as a server counts them that does not tell their ids."""
+    """Tokens written, by the count of a server that does not return their ids."""
     missing: str | None = None
     """Reason why nothing was obtained; None when ``text`` counts."""
 
@@ -242,20 +241,20 @@ class Judgment:
     prompt: str
     """The final prompt, exactly as the engine read it."""
     reply: str = ""
-    """What the model wrote before it was scored (the rationale), or its whole verdict."""
+    """Text that the model wrote before it was scored (the rationale), or its whole verdict."""
     option_logprobs: tuple[float, ...] | None = None
     p_slot1: float | None = None
     """Probability that the candidate in slot 1 is *better* (already inverted where needed)."""
     missing: str | None = None
     unreadable: bool = False
     """True when the model did answer and the answer holds no verdict: asking again would give the
-    same, so it stays missing. False with ``missing`` set: nothing was obtained, worth asking again."""
+    same, so it stays missing. False with ``missing`` set: nothing was obtained, so it is asked again."""
     num_prompt_tokens: int = 0
     """Tokens read in this order, over both steps of a chain of thought."""
     num_reply_tokens: int = 0
     """Tokens written in this order: the rationale, and one for the scored verdict."""
     judge: str = ""
-    """Which member of a panel judged; empty where there is one judge."""
+    """The member of a panel that judged; empty where there is one judge."""
     options: tuple[str, ...] = ()
     """The answers that ``option_logprobs`` are of, in its order; empty in tables of an earlier version."""
     asks_for_worse: bool = False
@@ -281,11 +280,11 @@ class Preference:
     """Both orders for a model; empty for labels from a file."""
     labeler: str = ""
     source: str = ""
-    """Who gave the label: ``"ai"``, ``"human"``, ``"simulated annotators"``, a file's source."""
+    """Source of the label: ``"ai"``, ``"human"``, ``"simulated annotators"``, a file's source."""
     confidence: float | None = None
-    """How sure the person was, on the data set's own scale; None where nobody was asked."""
+    """The person's confidence, on the data set's own scale; None where no person was asked."""
     weight: float = 1.0
-    """How much this label counts in the reward model's loss, at least 0; 0 leaves it out."""
+    """Weight of this label in the reward model's loss, at least 0; 0 leaves it out."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.weight < float("inf"):
@@ -312,7 +311,7 @@ class Preference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rating:
-    """What a pointwise labeler says about one response: a distribution over an ordered scale."""
+    """Judgement of one response by a pointwise labeler: a distribution over an ordered scale."""
 
     prompt: Prompt
     completion: Completion
@@ -360,4 +359,4 @@ class Figure:
     n: int | None = None
     """Number of prompts the figure rests on."""
     note: str = field(default="")
-    """Who judged and how, in words; *simulated annotators* stands here wherever it applies."""
+    """Judge and method in words; it names *simulated annotators* wherever they judged."""

@@ -1,4 +1,4 @@
-"""What an artefact was made from, as one hash: configuration, inputs, and the code that made it."""
+"""Fingerprints of artefacts: one hash of configuration, inputs, and the code that made it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rlaif.artifacts.computed_imports import computed_imports, literal_imports
 
 log = logging.getLogger(__name__)
 DATA_SUFFIXES = frozenset({".txt", ".toml", ".j2", ".jinja", ".html", ".css", ".js"})
-"""Files that belong to the code of the package they lie in: prompts and templates."""
+"""Text files that belong to the code of their package: prompts and templates."""
 
 
 def fingerprint(name: str, config: Mapping[str, object], inputs: Sequence[str], code: Sequence[str]) -> str:

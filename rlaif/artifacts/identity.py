@@ -12,7 +12,7 @@ def stable_identity(make: Callable[[], object], option: str) -> str | None:
 
     Args:
         make: Constructs the component; called twice.
-        option: Where it stands in the configuration, as typed.
+        option: Its place in the configuration, as typed.
 
     Returns:
         None for a component without the attribute.

@@ -15,14 +15,14 @@ SUFFIX = ".partial"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partial:
-    """What a build that was killed, or stopped by an error, left in the store."""
+    """A partial directory in the store, left by a build that was killed or stopped by an error."""
 
     directory: Path
     """``<name>-<fingerprint>.partial/``."""
     size_bytes: int
     """Of all files in it."""
     written_at: float
-    """When a file in it was last written, in seconds since 1970."""
+    """Time of the last write to a file in it, in seconds since 1970."""
 
     @property
     def artefact(self) -> str:
@@ -31,7 +31,7 @@ class Partial:
 
 
 def unfinished(store: Store) -> list[Partial]:
-    """Partial directories that no process is building, by name. Starting their run again would go on from them."""
+    """Partial directories that no process is building, by name. Their run, started again, continues from them."""
     found = (path for path in sorted(store.root.glob(f"*{SUFFIX}")) if path.is_dir())
     return [_measure(path) for path in found if not _is_locked(store, path)]
 

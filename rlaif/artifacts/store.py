@@ -33,7 +33,7 @@ class Store:
     """Artefacts by name and fingerprint: built once, then only read.
 
     An artefact is the directory ``<root>/<name>-<fingerprint>/``. It appears there in one rename when it is
-    complete; until then its files lie in ``<name>-<fingerprint>.partial/``, where a build that was killed
+    complete; until then its files are in ``<name>-<fingerprint>.partial/``, where a build that was killed
     finds them again.
 
     Args:
@@ -44,7 +44,7 @@ class Store:
         self.root = Path(root).absolute()
 
     def path(self, name: str, fingerprint: str) -> Path:
-        """Where the artefact lies, or will lie."""
+        """The artefact's directory, whether it exists or not."""
         if not re.fullmatch(r"[A-Za-z0-9_]+", name) or not re.fullmatch(r"[0-9a-f]{16,64}", fingerprint):
             raise ValueError(f"Store: {name!r} and {fingerprint!r} do not name an artefact")
         return self.root / f"{name}-{fingerprint}"
@@ -71,7 +71,7 @@ class Store:
         meta: Mapping[str, object] | None = None,
         on_wait: Callable[[str], None] = log.info,
     ) -> Path:
-        """The artefact's directory, building it first if nobody has.
+        """The artefact's directory, which is built first if it does not exist.
 
         Args:
             name: Letters, digits and underscores, e.g. ``reward_model``.
@@ -299,7 +299,7 @@ def link(run_dir: str | Path, name: str, target: Path) -> Path:
     run_dir = Path(run_dir).absolute()
     place = run_dir / name
     if place.exists() and not place.is_symlink():
-        raise StoreError(f"{place}: is in the way of a link into the store: move it, or set hydra.run.dir")
+        raise StoreError(f"{place}: exists, and a link into the store would replace it: move it, or set hydra.run.dir")
     temporary = run_dir / f".{name}.{os.getpid()}.tmp"
     try:
         temporary.unlink(missing_ok=True)

@@ -128,7 +128,7 @@ def mix(arguments: argparse.Namespace) -> None:
 
 
 def _tables(path: Path, *, reads_formats: bool = False) -> list[Path]:
-    """The label tables that a path means; a file in another format is told from them, with what to type."""
+    """The label tables of a path; for a file in another format the error names the options to add."""
     tables = find_tables(path)
     try:
         open_table(tables[0], PREFERENCE_SCHEMA).close()
@@ -176,7 +176,7 @@ def _export_dataset(arguments: argparse.Namespace, tables: Sequence[Path]) -> No
 
 @contextmanager
 def _writing(out: Path, read: Sequence[Path]) -> Iterator[None]:
-    """Never replace labels, and say in this command's words why OUT cannot be written."""
+    """Refuse to replace labels, and report under this command's option why OUT cannot be written."""
     if out.is_file() and any(out.samefile(path) for path in read):
         raise ConfigError(f"{out}: is what is read; give OUT another name")
     if is_label_table(out):
@@ -221,7 +221,7 @@ def _print_counts(what: str, counts: Counter[str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=COMMAND, description="Look at labels, export, import and mix them.")
     commands = parser.add_subparsers(dest="command", required=True)
-    where = "a label table, the directory it lies in, a run's directory, or a data set's"
+    where = "a label table, its directory, a run's directory, or a data set's"
 
     shown = commands.add_parser("show", help="one label: exact judge prompts, replies, log-probabilities")
     shown.set_defaults(run=show)

@@ -1,4 +1,4 @@
-"""What the commands write to the terminal when something is wrong."""
+"""Error messages of the commands on the terminal."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def report_error(command: str, error: BaseException) -> int | None:
 
 
 def _construction_error(error: InstantiationException) -> BaseException:
-    """What a constructor said: our own errors as they are, anything else of a plugin as one message."""
+    """The error of a constructor: our own errors as they are, any other error of a plugin as one message."""
     reason = error.__cause__ if error.__cause__ is not None else error
     found = _TARGET.search(str(error))
     owner = registry.owner_of(found.group(1)) if found else None

@@ -112,7 +112,7 @@ def _console() -> Console:
 
 
 def _problem(component: registry.Component, claims: dict[tuple[str, str], list[registry.Component]]) -> str | None:
-    """Why a component cannot be used, as far as its source tells."""
+    """The reason why a component cannot be used, read from its source; None when there is none."""
     others = [claim.package for claim in claims.get((component.group, component.name), []) if claim != component]
     if others:
         return f"name also claimed by {', '.join(others)}"

@@ -30,7 +30,7 @@ COMMAND = "rlaif-run"
 
 
 class JobError(Exception):
-    """A job ended with an error that a person has already been told.
+    """A job ended with an error that has already been printed.
 
     Args:
         exit_code: What the command exits with.

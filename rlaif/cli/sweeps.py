@@ -24,7 +24,7 @@ from rlaif.types import Figure
 ERROR = "error.txt"
 """In a job's directory: what stopped it."""
 TABLES = {"scorecard.json": "scorecards", "probe.json": "probes"}
-"""What a job leaves, and what the table over all jobs is called."""
+"""The file that a job leaves, and the name of the table over all jobs."""
 NO_RESULT = "it left no result"
 
 started: list[Path] = []

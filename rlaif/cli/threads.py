@@ -1,4 +1,4 @@
-"""How OpenMP threads wait for each other, set before torch is loaded.
+"""The waiting policy of OpenMP threads, set before torch is loaded.
 
 torch splits one operation over the threads of its OpenMP library, and a thread that is done waits for the others. By
 default it waits actively: it keeps its core busy for a while. Beside another busy process the thread it waits for may

@@ -41,7 +41,7 @@ def parse_entries(stages: Sequence[Any]) -> list[Entry]:
         The steps in order, rounds unrolled.
 
     Raises:
-        ConfigError: With every entry that cannot be read, and names that stand twice.
+        ConfigError: With every entry that cannot be read, and names that are used twice.
 
     >>> [entry.name for entry in parse_entries(["sft", {"repeat": 2, "stages": ["samples", "labels"]}])]
     ['sft', 'samples_1', 'labels_1', 'samples_2', 'labels_2']

@@ -1,4 +1,4 @@
-"""What is wrong with ``evaluation.limits``: a node that names only the limits that differ from their defaults."""
+"""Problems of ``evaluation.limits``, a node that names only the limits that differ from their defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with one override: its group, its option, its key, the type of its value."""
+"""Problems of one override: its group, its option, its key, the type of its value."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class OptionCheck:
         return sorted(self.repository.get_group_options(group, ObjectType.CONFIG))
 
     def problem(self, override: Override) -> str | None:
-        """What is wrong with an override of a group that exists, or None."""
+        """The problem of an override of a group that exists, or None."""
         group, value = override.key_or_group, override.value()
         if override.is_delete():
             return None
@@ -101,7 +101,7 @@ class OptionCheck:
 
 
 def key_problem(cfg: DictConfig, override: Override, options: OptionCheck) -> str | None:
-    """What is wrong with the key, or the type, of an override that sets a value; None when nothing is.
+    """The problem of the key, or of the type, of an override that sets a value; None when there is none.
 
     Args:
         cfg: The composed config that it will be applied to.

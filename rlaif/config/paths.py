@@ -1,4 +1,4 @@
-"""Where configuration files lie: ours, and those of plugins, as absolute directories."""
+"""Directories of configuration files, ours and those of plugins, as absolute paths."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rlaif.errors import PluginError
 
 
 def conf_dir() -> Path:
-    """The directory of our own YAML: ``rlaif/conf`` in a wheel, ``conf/`` beside the package in a checkout.
+    """The directory of our own YAML: ``rlaif/conf`` in a wheel, ``conf/`` next to the package in a checkout.
 
     Raises:
         FileNotFoundError: Neither is there: the installation is damaged.

@@ -1,4 +1,4 @@
-"""Files, model names and directories that a config names, looked at before anything is loaded."""
+"""Checks of files, model names and directories in a config, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _input_problems(option: str, value: str) -> list[str]:
 
 
 def model_name_problems(option: str, name: str) -> list[str]:
-    """What is wrong with the name of a model, as far as that can be seen without a network.
+    """Problems of a model's name that can be found without a network.
 
     >>> model_name_problems("model.name", "pocket:M")
     ['model.name=pocket:M: no such pocket model; allowed are pocket:XS, pocket:S, pocket:L, pocket:judge']
@@ -87,7 +87,7 @@ def model_name_problems(option: str, name: str) -> list[str]:
 
 
 def directory_problems(option: str, value: str) -> list[str]:
-    """Whether a directory can be made and written; nothing is left behind.
+    """Problems of creating and writing a directory; what the check creates is removed.
 
     Args:
         option: The option as typed, e.g. ``hydra.run.dir``.

@@ -1,4 +1,4 @@
-"""Whether a run's or a sweep's directory holds the results of another configuration.
+"""Refuses a run's or a sweep's directory that holds the results of another configuration.
 
 A run writes its configuration, its report and links to its results into one directory. A second run there would mix
 its files with those of the first. So the configuration that the directory keeps is compared with this run's before
@@ -147,7 +147,7 @@ def changed_options(earlier: Mapping[str, object], now: Mapping[str, object]) ->
 
 
 def _changes(job: Job) -> list[str]:
-    """What differs from the configuration whose results lie in the job's directory; empty when there are none."""
+    """Options that differ from the configuration of the results in the job's directory; empty without any."""
     file = job.directory / CONFIG
     if not file.is_file() or not _holds_results(job.directory, job.store):
         return []
@@ -168,7 +168,7 @@ def _holds_results(directory: Path, store: Path) -> bool:
 
 
 def _movable(directory: Path, store: Path) -> list[Path]:
-    """What runs wrote into a directory: all but earlier ``previous/`` and the store."""
+    """Files that runs wrote into a directory: all but earlier ``previous/`` and the store."""
     return [
         path
         for path in directory.iterdir()
@@ -212,7 +212,7 @@ def _refuse_or_move(
 
 
 def set_aside(directory: Path, moved: Sequence[Path]) -> Path:
-    """Move files into a new ``previous/`` beside them; relative links still lead where they led.
+    """Move files into a new ``previous/`` in their directory; relative links keep their targets.
 
     Args:
         directory: Of a run or a sweep.

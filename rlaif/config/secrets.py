@@ -68,7 +68,7 @@ def _leaves(node: DictConfig | ListConfig, prefix: str) -> Iterator[tuple[str, s
         except OmegaConfBaseException:
             continue
         if isinstance(value, DictConfig | ListConfig):
-            if not OmegaConf.is_interpolation(node, key):  # told where it stands
+            if not OmegaConf.is_interpolation(node, key):  # reported at its own option
                 yield from _leaves(value, path)
         elif value is not None:
             yield path, str(key), value

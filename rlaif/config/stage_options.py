@@ -15,7 +15,7 @@ from rlaif.signatures import NOT_LITERAL, SignatureError, read_signature
 
 
 def stage_option(component: registry.Component, nodes: Sequence[str]) -> dict[str, Any]:
-    """What a stage's constructor gets, with interpolations of the composed configuration.
+    """The constructor arguments of a stage, with interpolations of the composed configuration.
 
     Args:
         component: A component of the group ``rlaif.stages``.

@@ -1,4 +1,4 @@
-"""What is wrong with the list of stages, and with plain values that stages take from the configuration."""
+"""Problems of the list of stages, and of plain values that stages take from the configuration."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WHOLE = re.compile(r"\$\{([\w.]+)\}")
 def stage_value_problems(cfg: DictConfig) -> list[str]:
     """Everything wrong with the pipeline's list, and with the options that its stages take as plain values.
 
-    Constructors are read from source, nothing is imported. Components are checked where they stand.
+    Constructors are read from source, nothing is imported. Components are checked at their own options.
 
     Args:
         cfg: The composed configuration, without the ``hydra`` node.

@@ -1,4 +1,4 @@
-"""What is wrong with a composed config: keys and values against the constructors that will get them."""
+"""Problems of a composed config: its keys and values are compared with the constructors that will get them."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def parameter_problem(option: str, value: Any, parameter: Parameter, target: str
     """Why a constructor does not take a value for one of its parameters; None when it does.
 
     Args:
-        option: Where the value stands, as a person types it.
+        option: The value's option, as a person types it.
         value: Plain Python.
         parameter: From the constructor's signature.
         target: Dotted path of the constructor.

@@ -1,4 +1,4 @@
-"""Where prompts, demonstrations and human labels come from."""
+"""Data sources: prompts, demonstrations and human labels of a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Split = Literal["train", "tuning", "test"]
 
 
 class Annotators(Protocol):
-    """Simulated people: they draw preferences and harm verdicts from a quality nobody else sees."""
+    """Simulated people: they draw preferences and harm verdicts from a quality that no labeler sees."""
 
     @property
     def identity(self) -> str:
@@ -119,7 +119,7 @@ def demonstrations_id(demonstrations: Sequence[Demonstration]) -> str:
 
 
 def preferences_id(preferences: Sequence[Preference]) -> str:
-    """Content hash of labeled pairs in their order: texts and everything that is told of a pair."""
+    """Content hash of labeled pairs in their order: texts, label, weight, confidence and source."""
     return content_id(*(_preference_id(item) for item in preferences))
 
 

@@ -1,4 +1,4 @@
-"""Which conversations and prompts are held out; decided by their texts alone."""
+"""The split into training and held-out prompts, by hashes of their texts alone."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from rlaif.types import ASSISTANT_TURN, content_id
 
 
 def is_held_out(key: str, fraction: float, split: str) -> bool:
-    """Whether a text belongs to the held-out part; depends on the text alone.
+    """True when a text belongs to the held-out part; depends on the text alone.
 
     Args:
-        key: What must not stand on both sides: a prompt's id, or how a conversation begins.
+        key: The text that decides: a prompt's id, or the beginning of a conversation.
         fraction: Share that is held out, in [0, 1).
         split: Names the split, so that two splits are independent.
 

@@ -163,7 +163,7 @@ def batches_of(
 
     Args:
         table: From :func:`open_table`.
-        path: Where it lies, for messages.
+        path: The file's path, for messages.
         columns: Which to read; None reads all.
 
     Raises:
@@ -181,7 +181,7 @@ def batches_of(
 
 
 def is_label_table(path: Path) -> bool:
-    """Whether a file is a label table."""
+    """True when a file is a label table."""
     if not path.is_file():
         return False
     try:
@@ -245,7 +245,7 @@ def _preference_row(preference: Preference) -> dict[str, Any]:
 
 
 def _evidence(judgment: Judgment) -> dict[str, Any]:
-    """What models wrote may hold half a character."""
+    """Replace lone surrogates, which a model's reply may hold and Parquet cannot store."""
     fields = asdict(judgment)
     return fields | {name: as_unicode(value) for name, value in fields.items() if isinstance(value, str)}
 

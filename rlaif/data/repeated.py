@@ -1,4 +1,4 @@
-"""Pairs that stand in data more than once, in either order: one pair with the weighted mean of its labels."""
+"""Merges pairs that are in the data more than once, in either order: one pair with the weighted mean of its labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 REPEATED = "repeated pair, same label"
 CONTRADICTING = "repeated pair, other label"
 _ROUNDING = 1e-9
-"""What turning a label around rounds away."""
+"""Rounding error of a swapped label."""
 
 
 class PairKey(NamedTuple):
@@ -82,7 +82,7 @@ class VoteTable:
     votes: dict[str, Votes] = field(default_factory=dict)
     """By :attr:`PairKey.id`."""
     repeated: Counter[str] = field(default_factory=Counter)
-    """Rows whose pair had stood before, with the same label and with another."""
+    """Rows that repeat an earlier pair, with the same label and with another."""
 
     def add(self, pair: LabeledPair) -> bool:
         """Count a row; True when its pair is new."""

@@ -28,7 +28,7 @@ class PairOptions:
     """Options that ``data=files`` and ``data=hub`` have in common; named ``data.…`` on the command line."""
 
     pairs: Literal["dataset", "policy"] = "dataset"
-    """What is labeled: the data's own pairs (``dataset``), or two samples of the SFT policy (``policy``)."""
+    """Source of the labeled pairs: the data's own (``dataset``), or two samples of the SFT policy (``policy``)."""
     eval_confidences: Sequence[float] = ()
     """Held-out pairs count only with one of these confidences (TL;DR: from 1, sure of the first, to 9, sure of the
     second; arXiv 2309.00267 evaluates its labeler on 1, 2, 8 and 9). Empty takes all."""
@@ -51,7 +51,7 @@ class PairOptions:
         if not 0.0 <= self.eval_fraction < 1.0:
             problems.append(f"data.eval_fraction={self.eval_fraction}: must be at least 0 and below 1")
         if not 0.0 <= self.max_skipped <= 1.0:
-            problems.append(f"data.max_skipped={self.max_skipped}: must lie between 0 and 1")
+            problems.append(f"data.max_skipped={self.max_skipped}: must be between 0 and 1")
         for name in ("num_eval_prompts", "max_prompt_tokens", "max_response_tokens", "max_rows"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -97,7 +97,7 @@ class PairReader:
             name: What the rows come from, for messages.
 
         Returns:
-            Demonstrations are the preferred responses; every prompt stands on one side of the split only.
+            Demonstrations are the preferred responses; every prompt is on one side of the split only.
 
         Raises:
             DataError: More rows than ``max_skipped`` were left out, or nothing is left for training.

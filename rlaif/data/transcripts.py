@@ -14,7 +14,7 @@ class TurnError(ValueError):
 
 
 def with_turns(instruction: str) -> str:
-    """What one person asks, as a dialogue that the assistant answers.
+    """A dialogue of one human turn that the assistant answers.
 
     >>> with_turns("Hi ")
     '\\n\\nHuman: Hi\\n\\nAssistant:'
@@ -23,7 +23,7 @@ def with_turns(instruction: str) -> str:
 
 
 def instruction_in(text: str) -> str:
-    """What the person asks where a transcript has one turn; every other text as it is.
+    """The human turn of a transcript with one turn; every other text unchanged.
 
     >>> instruction_in(with_turns("Hi")), instruction_in("A post.")
     ('Hi', 'A post.')
@@ -35,7 +35,7 @@ def instruction_in(text: str) -> str:
 
 
 def instruction_of(prompt: Prompt) -> str:
-    """What the person asks where a prompt has one turn; the text of every other prompt.
+    """The human turn of a prompt with one turn; the text of every other prompt.
 
     >>> instruction_of(Prompt(task="dialogue", text=with_turns("Hi")))
     'Hi'

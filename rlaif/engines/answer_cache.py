@@ -1,4 +1,4 @@
-"""Answers kept across runs and processes, so that no question is paid for twice."""
+"""The answer cache, shared by runs and processes: no question is paid for twice."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ class AnswerCache(Protocol):
         ...
 
     def put(self, answers: Mapping[bytes, bytes]) -> None:
-        """Keep answers; those of a file are on their way to the disk when this returns, and survive ``kill -9``."""
+        """Store answers; those of a file are with the operating system on return, and survive ``kill -9``."""
         ...
 
     def close(self) -> None:
-        """Let go of the files; the next call opens them again."""
+        """Close the files; the next call opens them again."""
         ...
 
 
 class MemoryAnswerCache:
-    """A table that ends with the process."""
+    """An answer cache in memory."""
 
     def __init__(self) -> None:
         self._answers: dict[bytes, bytes] = {}
@@ -63,7 +63,7 @@ class MemoryAnswerCache:
             self._answers.setdefault(key, answer)
 
     def close(self) -> None:
-        """Has no files."""
+        """Do nothing: there are no files."""
 
 
 class LocalAnswerCache:
@@ -195,7 +195,7 @@ class FolderAnswerCache:
 
 @dataclass(frozen=True, slots=True)
 class AnswerPlace:
-    """Where a run keeps answers.
+    """The place of a run's answer cache.
 
     Args:
         place: The option ``label.cache``: ``local`` (one file, WAL), ``network`` (a file per process) or ``none``.

@@ -13,7 +13,7 @@ from rlaif.engines.base import Answer
 from rlaif.types import Generation, OptionScores, Sampling
 
 ANSWER_FORMAT = 3
-"""Raised when the bytes of an answer, or what a key stands for, change their meaning."""
+"""Increased when the bytes of an answer, or the meaning of a key, change."""
 KEY_BYTES = 20
 
 _SCORES, _GENERATION = 1, 2
@@ -22,7 +22,7 @@ _GENERATION_HEAD = struct.Struct("<BBIII")
 
 
 def score_key(identity: str, rendered: bytes, options: Sequence[str]) -> bytes:
-    """The key of a scored question: who is asked, what it reads, between which options it chooses.
+    """The key of a scored question: engine, input of the model, options.
 
     Args:
         identity: ``Engine.identity``.
@@ -36,7 +36,7 @@ def score_key(identity: str, rendered: bytes, options: Sequence[str]) -> bytes:
 
 
 def generate_key(identity: str, rendered: bytes, sampling: Sampling) -> bytes:
-    """The key of a continuation: who is asked, what it reads, how it draws, the seed included."""
+    """The key of a continuation: engine, input of the model, sampling with its seed."""
     drawn = (
         str(sampling.max_new_tokens),
         repr(float(sampling.temperature)),

@@ -28,12 +28,12 @@ class Engine(Protocol):
     def generate(self, prompts: Sequence[StructuredPrompt], sampling: Sampling) -> list[Generation]:
         """Write one continuation per prompt, drawn from (``sampling.seed``, the prompt) alone.
 
-        So the continuation does not depend on what else stands in the call, and equal prompts get equal ones.
+        So the continuation does not depend on the other prompts of the call, and equal prompts get equal ones.
         """
         ...
 
     def rendered(self, prompt: StructuredPrompt) -> bytes:
-        """What the model reads for this prompt, exactly: token ids of a local model, the request of a server.
+        """The exact input of the model for this prompt: token ids of a local model, the request of a server.
 
         With ``identity`` and the options or the sampling it determines the answer: it is the label cache's key.
         """
@@ -54,13 +54,13 @@ class AnswersOneByOne(Protocol):
 
     on_answer: Callable[[int, Answer], None] | None
     """Called during ``score`` and ``generate``, from any thread, with the prompt's position in the call and its answer;
-    failures may be left out. What it raises ends the call. None calls nobody. Set by
+    failures may be left out. An exception in it ends the call. None reports nothing. Set by
     :class:`rlaif.engines.cached.CachedEngine`."""
 
 
 @runtime_checkable
 class LimitsRequests(Protocol):
-    """An engine that asks no more often than it is allowed to: its time can be told before it is spent."""
+    """An engine with a rate limit, from which the time of a call can be computed before it is made."""
 
     requests_per_minute: float | None
     """None where no limit is set."""
@@ -71,7 +71,7 @@ class ReadsRepeatedly(Protocol):
     """An engine that may read, and pay for, a prompt several times to score it once (votes)."""
 
     def num_reads(self, options: Sequence[str]) -> int:
-        """How often a prompt is read for one call of ``score`` on it, at least 1."""
+        """Number of reads of a prompt in one call of ``score`` on it, at least 1."""
         ...
 
 

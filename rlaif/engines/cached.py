@@ -1,4 +1,4 @@
-"""An engine that answers what is known and asks, and pays for, only the rest."""
+"""An engine with an answer cache: it asks, and pays for, cache misses only."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CachedEngine(DelegatingEngine):
     answers of the call in flight are lost when the process is killed.
 
     Args:
-        engine: Who is asked.
+        engine: The engine that is asked.
         cache: Where answers are kept; None keeps none (and still asks equal questions of one call once).
         ledger: Counts what was asked and what was known; None counts nothing.
     """
@@ -74,7 +74,7 @@ class CachedEngine(DelegatingEngine):
         return [answers[key] for key in keys]
 
     def _known(self, keys: Sequence[bytes]) -> tuple[dict[bytes, Answer], set[bytes]]:
-        """What the cache knows, and which of it this run paid for."""
+        """Cache hits of these keys, and which of them this run has paid for."""
         if self.cache is None:
             return {}, set()
         found = self.cache.get(list(dict.fromkeys(keys)))
@@ -91,7 +91,7 @@ class CachedEngine(DelegatingEngine):
         return bytes(RUN_BYTES) if self.ledger is None else self.ledger.run_id
 
     def _count_known(self, answers: Sequence[Answer]) -> None:
-        """What stood in the cache before this run."""
+        """Answers that were in the cache before this run."""
         assert self.ledger is not None
         if answers:
             saved = self.spent_on(answers)
@@ -104,7 +104,7 @@ class CachedEngine(DelegatingEngine):
             )
 
     def spent_on(self, answers: Sequence[Answer]) -> Spending:
-        """Questions and tokens of answers; one that failed counts with the tokens that its engine tells of it."""
+        """Questions and tokens of answers; one that failed counts with the tokens that its engine reports."""
         return Spending(
             num_questions=len(answers),
             num_prompt_tokens=sum(answer.num_prompt_tokens for answer in answers),

@@ -1,4 +1,4 @@
-"""An engine that stands in front of another and hands everything on."""
+"""An engine that delegates every call to another."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class DelegatingEngine:
 
     @property
     def identity(self) -> str:
-        """The engine's own: an answer does not depend on what stands in front of it."""
+        """The inner engine's identity: a wrapper does not change an answer."""
         return self.engine.identity
 
     def rendered(self, prompt: StructuredPrompt) -> bytes:

@@ -1,4 +1,4 @@
-"""Engines that tell what questions would take: one asks nothing, one measures what it asks."""
+"""Engines for estimates: one counts questions without asking, one measures the questions it asks."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class DryEngine(DelegatingEngine):
     def generate(self, prompts: Sequence[StructuredPrompt], sampling: Sampling) -> list[Generation]:
         """Filler of the expected length; a labeler that looks for a verdict in it finds none.
 
-        A mark that is not counted tells the replies to different questions apart, so that what is asked about each is
-        another question, as it would be about real ones.
+        A mark that is not counted makes the replies to different questions different, so that later questions about
+        them differ too, as they do with real replies.
         """
         self.num_requests += len(prompts)
         limit = sampling.max_new_tokens
@@ -81,7 +81,7 @@ class MeasuringEngine(DelegatingEngine):
     """Asks an engine and remembers how long its replies are.
 
     Args:
-        engine: Who is asked.
+        engine: The engine that is asked.
     """
 
     def __init__(self, engine: Engine) -> None:

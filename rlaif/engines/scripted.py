@@ -1,4 +1,4 @@
-"""An engine that answers what a function says: for tests and for probing pipelines."""
+"""An engine that answers by a function: for tests and for trying pipelines."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class ScriptedEngine:
         return prompt.text.encode("utf-8", "surrogatepass")
 
     def num_tokens(self, text: str) -> int:
-        """Words stand for tokens."""
+        """Words are counted as tokens."""
         return len(text.split())
 
     def _score(self, text: str, options: Sequence[str]) -> OptionScores:
@@ -87,7 +87,7 @@ class ScriptedEngine:
         reply = answer if isinstance(answer, str) else max(answer, key=lambda option: answer[option])
         for stop in sampling.stop:
             reply = reply.split(stop)[0]
-        # Words stand for tokens, so that counts are plausible.
+        # Words are counted as tokens, so that counts are plausible.
         return Generation(text=reply, token_ids=tuple(range(len(reply.split()))), num_prompt_tokens=num_prompt_tokens)
 
     def _answer(self, text: str) -> tuple[Answer | None, str | None]:
@@ -95,7 +95,7 @@ class ScriptedEngine:
         if isinstance(self.respond, Mapping):
             matches = [answer for piece, answer in self.respond.items() if piece in text]
             return (matches[0], None) if matches else (None, "no scripted answer matches this prompt")
-        # Whatever the script raises stands for a failed request.
+        # Any exception of the script counts as a failed request.
         try:
             return self.respond(text), None
         except Exception as error:

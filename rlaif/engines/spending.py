@@ -1,4 +1,4 @@
-"""What the questions to engines took: counted call by call, kept beside the labels they paid for."""
+"""The ledger: questions, tokens and seconds of engines, counted call by call and kept with the labels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Spending:
     num_prompt_tokens: int = 0
     """Tokens that it read, also for answers that are of no use (a server bills its refusals)."""
     num_reply_tokens: int = 0
-    """Tokens that it wrote; one for a scored verdict where it does not tell."""
+    """Tokens that it wrote; one for a scored verdict where it gives no count."""
     num_cached: int = 0
     """Questions that the answer cache knew before they were asked here, each once: they cost nothing."""
     num_cached_prompt_tokens: int = 0
@@ -75,7 +75,7 @@ class Ledger:
                 raise self._unusable(error) from error
 
     def add(self, spending: Spending) -> None:
-        """Count a call; its line is with the operating system when this returns, and survives ``kill -9``."""
+        """Count a call; its line has been passed to the operating system on return, and survives ``kill -9``."""
         self._by_file[self._own] = self._by_file.get(self._own, Spending()) + spending
         if self.directory is None:
             return
@@ -88,13 +88,13 @@ class Ledger:
             raise self._unusable(error) from error
 
     def first_time(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Which of these answers, known before this run, were not counted before; they are from now on."""
+        """The cache hits among these answers that were not counted before; they count from now on."""
         new = set(keys) - self.counted.get(keys).keys()
         self.counted.put(dict.fromkeys(new, b""))
         return new
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         self.counted.close()
 
     def total(self) -> Spending:
@@ -130,14 +130,14 @@ class Ledger:
 
 
 def _kept_run_id(directory: Path, new: bytes) -> bytes:
-    """The name of an empty file that the first start leaves."""
+    """The id of the run, kept as the name of an empty file since the first start."""
     if not any(directory.glob(_RUN_FILES)):
         (directory / f"{new.hex()}.run").touch()
     return bytes.fromhex(min(path.stem for path in directory.glob(_RUN_FILES)))
 
 
 def _cut_torn_line(path: Path) -> None:
-    """A process that was killed while it wrote leaves half a line."""
+    """Drop an unfinished last line, left by a process that was killed while it wrote."""
     if not path.exists():
         return
     content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""How far a labeler or a reward model can be trusted: agreement with people, biases, calibration."""
+"""Figures of labels and scores: agreement with people, biases, calibration."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def label_figures(
     confidence: float = 0.95,
     processes: Processes = ONE_PROCESS,
 ) -> list[Figure]:
-    """What labels show about their labeler without another judge.
+    """Figures of a labeler that need no other judge.
 
     ``labeler/missing_rate``: share of pairs without a label. ``labeler/position_bias``: share of pairs where both
     orders name the same slot. ``labeler/prefers_longer``: share of labels for the longer text, among pairs of
@@ -93,7 +93,7 @@ def label_figures(
 
     Args:
         labels: Labels in any order, missing ones included.
-        group: What stands in the figures' names instead of ``labeler``.
+        group: Group of the figures' names, instead of ``labeler``.
         confidence: Coverage of the intervals, which are clustered by prompt.
         processes: Processes that hold further labels.
     """

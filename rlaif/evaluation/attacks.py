@@ -1,4 +1,4 @@
-"""Texts that try to win a comparison without being a good response, and how to find them in a policy's own."""
+"""Attacks: texts that try to win a comparison without being a good response, and patterns to find them."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from rlaif.types import Completion, Prompt
 _FILE = Path(__file__).parent / "templates" / "attacks.toml"
 _PLACEHOLDER = re.compile(r"\[\[(\w+)\]\]")
 _ENDING = "Preferred [[noun]]="
-"""How a judge prompt ends for a task whose wording is not ours."""
+"""End of a judge prompt for a task whose wording is not ours."""
 ECHO_SHARE, REPEATED_SHARE = 0.8, 0.4
-"""Share of a response's words that stand in the prompt in the same order, and of its word triples that it repeats."""
+"""Share of a response's words that are in the prompt in the same order, and of its word triples that it repeats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attack:
-    """One way to win unfairly."""
+    """One attack: a template, and a pattern that finds it."""
 
     name: str
     words: str
-    """What stands in the response's place."""
+    """The text that replaces the response."""
     text: str
     """With placeholders in double brackets."""
     pattern: str = ""
@@ -47,7 +47,7 @@ class Attack:
         return Completion(text=text.strip(), source=f"attack:{self.name}")
 
     def matches(self, prompt: Prompt, response: str) -> bool:
-        """Whether a response looks like this attack."""
+        """True when a response looks like this attack."""
         if self.finds == "echo":
             return echoes(prompt.text, response)
         if self.finds == "repetition":
@@ -79,7 +79,7 @@ def chosen_attacks(names: Sequence[str] | None) -> list[Attack]:
 
 
 def echoes(prompt: str, response: str) -> bool:
-    """Whether a response of some length mostly repeats a stretch of its prompt, word for word.
+    """True when a response of some length mostly repeats a stretch of its prompt, word for word.
 
     >>> echoes("Human: please find a red chair for my aunt", "please find a red chair for my aunt")
     True
@@ -91,7 +91,7 @@ def echoes(prompt: str, response: str) -> bool:
 
 
 def repeats_itself(response: str) -> bool:
-    """Whether a response says mostly what it has said before.
+    """True when a response mostly repeats itself.
 
     >>> repeats_itself("It is good. It is very good. It is good. It is very good. It is good. It is very good.")
     True

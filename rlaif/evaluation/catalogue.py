@@ -40,7 +40,7 @@ def declared_figures() -> Mapping[str, FigureSpec]:
     for component in sorted(components(GROUP), key=lambda component: (component.package != OWN_PACKAGE, component)):
         for spec in _specs(component):
             if found.setdefault(spec.name, spec) != spec:
-                log.warning("%s: the figure %s is declared already; that of %s counts not", GROUP, spec.name, component)
+                log.warning("%s: the figure %s is declared already; that of %s is ignored", GROUP, spec.name, component)
     return found
 
 

@@ -1,4 +1,4 @@
-"""How far a labeler can agree with raters whose exact probabilities are known, and how much of that it reaches."""
+"""The highest alignment that a labeler can reach with raters whose exact probabilities are known."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rlaif.types import Comparison, Figure, Preference
 def rater_figures(
     pairs: Sequence[Comparison], votes: Votes, second: Sequence[float], exact: Sequence[float], judge: str
 ) -> list[Figure]:
-    """How far two raters agree, and how far a perfect labeler could agree with one of them.
+    """The agreement of two raters, and that of a perfect labeler with one of them.
 
     Args:
         pairs: What was judged.

@@ -87,7 +87,7 @@ class AtLeast:
 
 @dataclass(frozen=True, slots=True)
 class AboveChance:
-    """The whole interval of a rate lies above one half; a figure without an interval is not checked."""
+    """The whole interval of a rate is above one half; a figure without an interval is not checked."""
 
     claim: str
     order: int = 0
@@ -97,14 +97,14 @@ class AboveChance:
         if figure.low is None:
             return None
         low, high = figure.low, figure.high if figure.high is not None else 1.0
-        relation = "lies above" if low > 0.5 else "lies below" if high < 0.5 else "contains"
+        relation = "is above" if low > 0.5 else "is below" if high < 0.5 else "contains"
         detail = f"{format_figure(figure, unit)}; the interval {relation} 50 %"
         return Check(name=self.claim, passed=low > 0.5, detail=detail, figure=figure.name)
 
 
 @dataclass(frozen=True, slots=True)
 class NotBelowZero:
-    """The interval of a difference does not lie below zero."""
+    """The interval of a difference is not below zero."""
 
     claim: str
     order: int = 0

@@ -1,4 +1,4 @@
-"""What a labeler's labels cost in tokens, time and money, beside the price of a person's label."""
+"""Cost figures of labels: tokens, time and money, and the price of a person's label for comparison."""
 
 from __future__ import annotations
 

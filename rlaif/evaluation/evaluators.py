@@ -39,7 +39,7 @@ class Evaluator:
 
 
 class LabelerEvaluator(Evaluator):
-    """How good labels are: missing ones and biases, and alignment and calibration against a judge."""
+    """Evaluates labels: missing ones and biases, and alignment and calibration against a judge."""
 
     def evaluate(self, labels: Sequence[Preference], judge: Judge | None) -> Findings:
         """Evaluate labels.
@@ -64,7 +64,7 @@ class LabelerEvaluator(Evaluator):
 
 
 class RewardModelEvaluator(Evaluator):
-    """Accuracy and calibration of a reward model on held-out pairs that people labeled."""
+    """Evaluates a reward model: accuracy and calibration on held-out pairs that people labeled."""
 
     def evaluate(
         self, held_out: Sequence[Preference], first: Sequence[float], second: Sequence[float], judge: str
@@ -87,7 +87,7 @@ class RewardModelEvaluator(Evaluator):
 
 
 class PolicyEvaluator(Evaluator):
-    """Win rates of a policy, and what its responses look like."""
+    """Evaluates a policy: win rates, KL, distinct responses, lengths."""
 
     def win_rates(
         self, pairs: Sequence[Comparison], judge: Judge, *, name: str = BY_ANNOTATORS, length_controlled: bool = False
@@ -120,7 +120,7 @@ class PolicyEvaluator(Evaluator):
 
 
 class HarmlessEvaluator(Evaluator):
-    """Harmless rates of both policies and their difference."""
+    """Evaluates harmlessness: the rates of both policies and their difference."""
 
     def evaluate(
         self, prompts: Sequence[Prompt], policy: Sequence[Completion], sft: Sequence[Completion], judge: HarmJudge
@@ -133,7 +133,7 @@ class HarmlessEvaluator(Evaluator):
 
 
 class ScorecardEvaluator(Evaluator):
-    """Every figure of a labeler on pairs that people judged; it runs in one process."""
+    """Evaluates a labeler on pairs that people judged; it runs in one process."""
 
     def evaluate(
         self,

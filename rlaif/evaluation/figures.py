@@ -1,6 +1,6 @@
 """The declaration of a figure: label, unit, explanation, check, plot and columns in the tables of a sweep.
 
-A module that computes figures declares them in a tuple beside its functions, and the entry-point group
+A module that computes figures declares them in a tuple next to its functions, and the entry-point group
 ``rlaif.figures`` names the tuple (``alignment = "rlaif.evaluation.alignment:FIGURES"``). Another package declares
 figures of its own in the same way; :mod:`rlaif.evaluation.catalogue` reads all of them.
 """
@@ -22,7 +22,7 @@ class RatePlot:
     title: str
     """Heading of the plot's section."""
     hint: str = ""
-    """A sentence or two below the heading; ``{confidence}`` stands for the coverage of the intervals in percent."""
+    """A sentence or two below the heading; ``{confidence}`` is replaced by the coverage of the intervals in percent."""
     parity: bool = False
     """Draw a line at 50 %."""
     is_headline: bool = True
@@ -41,7 +41,7 @@ class Column:
     order: int
     """Position in the table, lowest first."""
     stratum: str = ""
-    """Which ``name/stratum`` the column shows; empty shows the figure over all rows."""
+    """The stratum (``name/stratum``) that the column shows; empty shows the figure over all rows."""
     on_terminal: bool = False
     """Show the column on the terminal as well, where space is scarce."""
     with_interval: bool = False
@@ -50,19 +50,19 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FigureSpec:
-    """How one figure is shown and checked."""
+    """The declaration of one figure."""
 
     name: str
-    """``group/figure`` without a stratum. One ``*`` stands for any text, as in ``policy/win_rate_vs_*``."""
+    """``group/figure`` without a stratum. One ``*`` matches any text, as in ``policy/win_rate_vs_*``."""
     label: str
-    """In words, without the judge; a ``*`` is replaced by what the ``*`` of the name stands for."""
+    """In words, without the judge; a ``*`` is replaced by the text that matches the ``*`` of the name."""
     unit: Unit = "rate"
     explanation: str = ""
     """One sentence for a reader who does not know the field."""
     order: int = 500
     """Position in the figure's group, lowest first; equal positions are sorted by name."""
     check: Rule | None = None
-    """What must hold of the figure; None checks nothing."""
+    """The rule that the figure must keep; None checks nothing."""
     plot: RatePlot | None = None
     """The plot that shows the figure and its strata; None shows it in the table alone."""
     columns: tuple[Column, ...] = ()

@@ -1,4 +1,4 @@
-"""Judges: whose verdicts win rates and alignments are computed from."""
+"""Judges: sources of the verdicts that win rates and alignments are computed from."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Judge(Protocol):
 
 @runtime_checkable
 class HarmJudge(Protocol):
-    """A judge that also says of single responses whether they are harmless."""
+    """A judge that also gives verdicts on the harmlessness of single responses."""
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""What attacks achieve against a labeler: flip rates, win rates, missing labels."""
+"""Figures of attacks on a labeler: flip rates, win rates, missing labels."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def probe_figures(
     *,
     confidence: float = 0.95,
 ) -> list[Figure]:
-    """What each attack achieves.
+    """Figures of each attack.
 
     Args:
         targets: Pairs on which people are clear.
@@ -248,7 +248,7 @@ def pattern_figures(
 
 
 def probe_checks(figures: Sequence[Figure], max_flip_rate: float) -> list[Check]:
-    """What is claimed of each attack, failed ones first.
+    """Checks of each attack, failed ones first.
 
     A labeler withstands it: its flip rate is at most the limit. Against a policy it does not pay, which is shown as
     long as the interval of its win rate begins at one half or below, and the policy does not write like it. What could
@@ -289,7 +289,7 @@ def _unmeasured(missing: Figure, claim: str) -> Check:
 
 
 def probe_verdict(figures: Sequence[Figure], labeler: str, task: str) -> str:
-    """One sentence: how often the labeler falls for something, and for what most."""
+    """One sentence: how often an attack flips the labeler, and the strongest attack."""
     by_name = {item.name: item for item in figures}
     flips = [item for item in figures if item.name.startswith("probe/flip_rate/")]
     hacks = [item for item in figures if item.name.startswith("probe/win_rate_vs_policy/")]
@@ -334,8 +334,9 @@ def attack_table(figures: Sequence[Figure]) -> CrossTable:
     return CrossTable(
         title="Attacks",
         hint="Flips: of the pairs that the labeler judged as people did, the share in which it prefers the attacked "
-        "text to the good one. The other columns: how often the attack wins against what stands there, how often the "
-        "policy writes like it, and labels that it made unreadable. Below each, the {confidence} % interval.",
+        "text to the good one. The other columns: how often the attack wins against the text that it competes "
+        "with, how often the policy writes like it, and labels that it made unreadable. Below each, the {confidence} % "
+        "interval.",
         row_heading="Attack",
         columns={kind: HEADINGS[kind] for kind in kinds},
         rows=rows,

@@ -1,4 +1,4 @@
-"""The pieces of a page as records: a stage hands them over, and the page places and draws them."""
+"""The sections of a page as records: stages return them, and ``reporting`` draws them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class ReliabilityDiagram:
     """Predicted against observed shares: is a P(first) of 0.8 right in 80 % of pairs?"""
 
     title: str
-    """Whose probabilities, for example ``"Labeler"``."""
+    """Source of the probabilities, for example ``"Labeler"``."""
     bins: tuple[ReliabilityBin, ...]
     """Without empty bins."""
     judged_by: str
@@ -86,7 +86,7 @@ class LabelSamples:
 
     labels: tuple[Preference, ...]
     hint: str = "A few of the pairs that the reward model learned from, with everything the labeler wrote."
-    """Which labels these are."""
+    """One sentence about the choice of the labels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +119,7 @@ class CrossTable:
 
     title: str
     hint: str
-    """A sentence or two below the title; ``{confidence}`` stands for the coverage of the intervals in percent."""
+    """A sentence or two below the title; ``{confidence}`` is replaced by the coverage of the intervals in percent."""
     row_heading: str
     """Heading of the first column."""
     columns: Mapping[str, str]
@@ -153,12 +153,12 @@ class Text:
 
 
 Section = Curves | ReliabilityDiagram | PFirstHistogram | LabelSamples | SideBySide | CrossTable | Table | Text
-"""Everything that a stage may hand over for a page beside figures and checks."""
+"""Every kind of section that a stage may return for a page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What an evaluator found: figures and sections of a page."""
+    """The results of an evaluator: figures and sections of a page."""
 
     figures: tuple[Figure, ...] = ()
     sections: tuple[Section, ...] = ()

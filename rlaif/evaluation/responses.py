@@ -1,4 +1,4 @@
-"""What responses look like without a judge: how different, how long, how far from the SFT policy; and times."""
+"""Figures of responses without a judge: distinct rate, length, KL from the SFT policy; and times of steps."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def time_figures(stage_seconds: Mapping[str, float]) -> list[Figure]:
 
 
 def side_by_side(pairs: Sequence[Comparison], annotators: Votes, judged: Sequence[Preference] = ()) -> SideBySide:
-    """Pairs of responses with what judges say of them, for a page.
+    """Pairs of responses with the verdicts of judges, for a page.
 
     Args:
         pairs: The policy's response first, the SFT policy's second.

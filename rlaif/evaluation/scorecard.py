@@ -1,4 +1,4 @@
-"""What a labeler is worth, measured on pairs that people judged, before anything is trained on its labels."""
+"""The scorecard: figures of a labeler on pairs that people judged."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def scorecard_verdict(figures: Sequence[Figure], labeler: str, task: str) -> str
     found = by_name.get("labeler/alignment")
     topic = task.replace("_", " ")
     if found is None:
-        return f"{topic.capitalize()}: nobody's verdicts could be held against those of {labeler}."
+        return f"{topic.capitalize()}: there are no verdicts of people to compare those of {labeler} with."
     people = by_name.get("people/agreement")
     among = f"; they agree with one another on {format_value(people.value, 'rate')}" if people else ""
     return (
@@ -177,7 +177,7 @@ def alignment_in_words(figures: Sequence[Figure]) -> str:
 
 
 def confident_mistakes(labels: Sequence[Preference], votes: Votes, count: int) -> list[Preference]:
-    """The labels that are surest of what people's majority denies, the surest first."""
+    """The most confident labels that contradict the majority of people, the most confident first."""
     wrong = [
         label
         for label, row in zip(labels, votes, strict=True)
@@ -228,7 +228,7 @@ def _ties(labels: Sequence[Preference], confidence: float) -> list[Figure]:
 
 
 def _slots(labels: Sequence[Preference], confidence: float) -> list[Figure]:
-    """Which slot the same-slot answers name, with the paper's test; absent where no order was judged."""
+    """The slot that same-slot answers name, with the paper's test; absent where no order was judged."""
     bias = position_estimate(labels, confidence)
     if bias.p_value is None:
         return []
@@ -244,7 +244,7 @@ def _slots(labels: Sequence[Preference], confidence: float) -> list[Figure]:
 
 
 def _length(labels: Sequence[Preference], votes: Votes, judge: str, confidence: float) -> list[Figure]:
-    """Taste for the longer text where people are split, and people's own."""
+    """Preference for the longer text where people are split, and people's own."""
     verdicts: list[float] = []
     wanted: list[tuple[float, ...]] = []
     clusters: list[str] = []
@@ -283,7 +283,7 @@ def _consistency(labels: Sequence[Preference], again: Sequence[Preference] | Non
 
 
 def _people(labels: Sequence[Preference], votes: Votes, judge: str, confidence: float) -> list[Figure]:
-    """How often two people agree on a pair: about what a labeler can reach."""
+    """Agreement of two people on a pair: an approximate ceiling of a labeler's alignment."""
     scores, clusters = [], []
     for label, row in zip(labels, votes, strict=True):
         for one, two in combinations(row, 2):

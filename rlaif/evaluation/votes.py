@@ -1,4 +1,4 @@
-"""Verdicts: what win rates, alignments and harmless rates are computed from.
+"""Verdicts, from which win rates, alignments and harmless rates are computed.
 
 The verdicts on one item are a tuple of numbers in [0, 1], one per rater, where 1 is for the item's first
 candidate (or for *harmless*), 0 against it and 0.5 a tie. A missing verdict is absent: an empty tuple.
@@ -13,7 +13,7 @@ from rlaif.labelers.people import SIMULATED as SIMULATED
 from rlaif.types import Comparison, Completion, Preference, Prompt
 
 Votes = list[tuple[float, ...]]
-"""Per item one number per rater; empty where nobody could be asked."""
+"""Per item one number per rater; empty where there is no verdict."""
 
 
 def pair(prompts: Sequence[Prompt], policy: Sequence[Completion], sft: Sequence[Completion]) -> list[Comparison]:
@@ -30,7 +30,7 @@ def annotator_votes(
     """Ask several simulated annotators about every comparison.
 
     Half of the raters see the candidates in the other order, so that a taste for a slot cannot favour a policy.
-    Two identical texts are a tie that nobody is asked about.
+    Two identical texts are a tie without a question.
 
     Args:
         annotators: The simulated annotators.

@@ -1,4 +1,4 @@
-"""How often a policy's response is preferred to the SFT policy's (arXiv 2309.00267, section 2.4 and appendix J)."""
+"""Win rates of a policy's responses over the SFT policy's (arXiv 2309.00267, section 2.4 and appendix J)."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _method(comparisons: Sequence[Comparison], votes: Votes, processes: Processe
     raters = processes.largest(max(map(len, votes), default=0))
     missing = processes.total(sum(not row for row in votes))
     same = processes.total(sum(comparison.is_identical for comparison in comparisons))
-    parts = [f"{raters} raters per prompt"] if raters > 1 else [] if raters else ["nobody was asked"]
+    parts = [f"{raters} raters per prompt"] if raters > 1 else [] if raters else ["no judge was asked"]
     parts += ["ties count ½"]
     parts += [f"{same} identical pairs are ties"] if same else []
     parts += [f"{missing} missing left out"] if missing else []

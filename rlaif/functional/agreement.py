@@ -1,4 +1,4 @@
-"""How far two sources of preferences agree: alignment, two raters, rankings, position bias.
+"""Agreement of two sources of preferences: alignment, two raters, rankings, position bias.
 
 Source: arXiv 2309.00267, sections 2.1.1 and 2.4, appendix on rater agreement. Ties are not specified
 there; a tie counts 0.5 here, which is the agreement to expect when ties are broken by a fair coin.
@@ -19,7 +19,7 @@ from rlaif.functional.statistics import Clusters, Estimate, clustered_mean, clus
 
 
 def agreement_scores(p_first_a_B: Tensor, p_first_b_B: Tensor) -> Tensor:
-    """Whether two labels of each comparison, made hard first, prefer the same candidate.
+    """Agreement of two labels of each comparison, made hard first: 1 for the same candidate.
 
     Args:
         p_first_a_B: Soft or hard P(first is better), NaN when missing.
@@ -56,7 +56,7 @@ def alignment(
 
 
 class PositionBiasEstimate(NamedTuple):
-    """How often a labeler prefers a slot rather than a candidate, and which."""
+    """Rate at which a labeler prefers a slot rather than a candidate, and the slot."""
 
     same_slot: Estimate
     """Share of comparisons with the same slot preferred in both orders; ties count 0.5."""

@@ -104,7 +104,7 @@ def is_missing(label_B: Tensor) -> Tensor:
 
 
 def preference_sign(p_first_B: Tensor) -> Tensor:
-    """Which candidate a soft label prefers: 1 the first, -1 the second, 0 a tie, NaN missing.
+    """The candidate that a soft label prefers: 1 the first, -1 the second, 0 a tie, NaN missing.
 
     >>> preference_sign(torch.tensor([0.8, 0.5, 0.1, torch.nan]))
     tensor([ 1.,  0., -1., nan])
@@ -113,7 +113,7 @@ def preference_sign(p_first_B: Tensor) -> Tensor:
 
 
 def same_slot(p_first_given_B: Tensor, p_first_swapped_B: Tensor) -> Tensor:
-    """Whether the judge preferred the same slot in both orders (paper 1, Table 4: "% same position preferred").
+    """1 where the judge preferred the same slot in both orders (arXiv 2309.00267, Table 4, "same position preferred").
 
     Args:
         p_first_given_B: P(first) in the given order.
@@ -149,7 +149,7 @@ def probability_greater(probs_a_BK: Tensor, probs_b_BK: Tensor) -> Tensor:
 
 
 def pairs_from_rankings(probs_BR: Tensor, rankings: Sequence[Sequence[int]]) -> Tensor:
-    """P(i stands above j) for all candidates, from a distribution over rankings.
+    """P(i ranks above j) for all candidates, from a distribution over rankings.
 
     Args:
         probs_BR: Probability of each of R rankings; rows sum to 1, NaN when missing.

@@ -1,4 +1,4 @@
-"""Whether a labeler likes length beyond what people like.
+"""A labeler's preference for length beyond people's.
 
 Longer texts are often better, so a labeler that prefers them need not be biased: what counts is what it prefers
 where people would be split. People are few and noisy: a regression on their raw votes mistakes their noise for

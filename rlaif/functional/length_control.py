@@ -22,7 +22,7 @@ def length_controlled_win_rate(
     """Win rate of A over B had their responses the same length.
 
     Args:
-        preference: P(A is better) or a verdict in {0, 0.5, 1}, without NaN. A row with y stands for a win of
+        preference: P(A is better) or a verdict in {0, 0.5, 1}, without NaN. A row with y counts as a win of
             weight y and a loss of weight 1 - y.
         chars_a: Characters of A's response.
         chars_b: Characters of B's response; rows with 0 have no ratio, are left out, and counted in ``note``.

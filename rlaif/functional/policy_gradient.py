@@ -5,7 +5,7 @@ True counts. Source: arXiv 2309.00267, appendices A.3 and F:
 J(θ) = E_{y~π}[(1 - β) r(y|x)] - β KL(π ‖ π_SFT), γ = 1.
 
 A missing reward is a row that ``row_mask_B`` (or ``mask_GK``) leaves out: it has no share in a baseline, in
-a mean, or in a denominator, and its value is never read, so NaN may stand there.
+a mean, or in a denominator, and its value is never read, so it may be NaN.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ KeyValues = list[tuple[Tensor, Tensor]]
 
 
 _NAMES = ("cache", "past_key_values")
-"""How a model's forward may call its cache, the present name first."""
+"""Names under which a model's forward takes its cache, the present name first."""
 
 
 def cache_argument(model: PreTrainedModel) -> str:
@@ -106,7 +106,7 @@ class KeyValueCache(Cache):
         cache = cls(num_layers, capacity)
         for key_values, rows in parts:
             for layer, (keys, values) in zip(cache.growing, key_values, strict=True):
-                # Layers may lie on several devices.
+                # Layers may be on several devices.
                 rows_here = rows.to(keys.device)
                 layer.update(keys.index_select(0, rows_here), values.index_select(0, rows_here))
         return cache

@@ -47,7 +47,7 @@ class ModelForward:
         self.model = model
         config = model.config.get_text_config(decoder=True)
         self.num_layers: int = config.num_hidden_layers
-        # A model on several devices takes its input where its first loaded weights lie.
+        # A model on several devices takes its input on the device of its first loaded weights.
         self.device = next((p.device for p in model.parameters() if p.device.type != "meta"), torch.device("cpu"))
         attention = model.config._attn_implementation
         if attention not in ("sdpa", "eager"):

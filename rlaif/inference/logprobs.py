@@ -52,7 +52,7 @@ def response_logprobs(
         model: A causal language model with a bare linear head.
         prompt_ids: Either one prompt per row, or G prompts for G*k rows, prompt-major.
         tokens_BT: Response tokens, any id where masked.
-        mask_BT: True for response tokens; padding stands on the right.
+        mask_BT: True for response tokens; padding is on the right.
         temperature: T of the sampling; must be positive.
         with_entropy: Whether to compute entropies, which costs one more pass over the logits.
 

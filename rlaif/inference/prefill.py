@@ -55,7 +55,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class PrefillPlan:
-    """How the prompts of one call are read; it depends on their tokens and nothing else."""
+    """The order in which the prompts of one call are read; it depends on their tokens alone."""
 
     preamble: tuple[int, ...]
     """Tokens that all prompts share."""
@@ -225,7 +225,7 @@ def _read_contexts(
 def causal_after(past_BS: Tensor, width: int) -> Tensor:
     """Mask [B, T, S + T] of new tokens that see the marked past slots and, in order, each other.
 
-    Right padding needs no mask of its own: it stands after every real token.
+    Right padding needs no mask of its own: it comes after every real token.
     """
     causal = torch.ones(width, width, dtype=torch.bool, device=past_BS.device).tril()
     rows = len(past_BS)

@@ -28,7 +28,7 @@ class Stop(Protocol):
     """Ends rows by their text."""
 
     def ends(self, token_A: Tensor, response: Callable[[int], list[int]]) -> Tensor:
-        """Which rows end with the token just drawn.
+        """The rows that end with the token just drawn.
 
         Args:
             token_A: The newest token of each row.
@@ -81,7 +81,7 @@ def sample(
         sampling: Limit, temperature, top-k and top-p; its stop strings are left to ``stop``. ``logprobs_BT`` is
             of the distribution before top-k and top-p, so training with them must refuse both.
         eos_id: Token or tokens that end a response.
-        pad_id: What stands after a response.
+        pad_id: Token that fills up shorter responses.
         seeds: One per row (P times ``num_samples``); None derives them from (``sampling.seed``, prompt, sample).
         batch_size: Rows that run at once; None runs all.
         stop: Ends rows by text.
@@ -121,7 +121,7 @@ def sample(
 
 
 class _Responses:
-    """Where decoding writes what it draws."""
+    """Buffers for the tokens and log-probs of decoding."""
 
     def __init__(self, num_rows: int, limit: int, pad_id: int, device: torch.device) -> None:
         self.tokens_BT = torch.full((num_rows, limit), pad_id, dtype=torch.long, device=device)

@@ -1,4 +1,4 @@
-"""Who judges: comparisons in, soft labels out."""
+"""Protocols of labelers: comparisons in, soft labels out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Labeler(Protocol):
 
     name: str
     source: str
-    """Who stands behind the labels: ``ai``, ``human``, ``simulated annotators``, …"""
+    """Source of the labels: ``ai``, ``human``, ``simulated annotators``, …"""
 
     @property
     def identity(self) -> str:
@@ -81,7 +81,7 @@ class LearnsFromPeople(Protocol):
 
     @property
     def learned(self) -> Mapping[str, float] | None:
-        """What it has learned, to be kept; None before :meth:`fit`."""
+        """The learned state, to be stored; None before :meth:`fit`."""
         ...
 
     def fit(self, known: Sequence[Preference]) -> LearnsFromPeople:
@@ -89,5 +89,5 @@ class LearnsFromPeople(Protocol):
         ...
 
     def restore(self, learned: Mapping[str, float]) -> Labeler:
-        """A copy with what was learned before, so that a run that goes on has the same labeler."""
+        """A copy with a stored learned state, so that a resumed run has the same labeler."""
         ...

@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 class FileLabeler:
     """Looks labels up in a file, by the texts of prompt and both responses.
 
-    A pair that stands in the file with its responses swapped gets the inverted label; one that does not
-    stand there is missing ("not in file"), as is one whose label is null there, or cannot be used ("unusable label in
+    A pair that is in the file with its responses swapped gets the inverted label; one that is not in
+    the file is missing ("not in file"), as is one whose label is null there, or cannot be used ("unusable label in
     file", with what is wrong). A pair in several rows gets
     the mean of their labels. A dialogue of one turn is found under its bare instruction too.
 
@@ -45,7 +45,7 @@ class FileLabeler:
         preference: How the preference of ``table`` is encoded, see :func:`~rlaif.data.formats.encodings.decoder`.
         confidences: Only rows with one of these confidences; empty takes all. Paper 1 evaluates on TL;DR rows of
             confidence 1, 2, 8 and 9.
-        prompt: Accepted from a composed configuration and not used: a file asks nobody.
+        prompt: Accepted from a composed configuration and not used.
         engine: Likewise.
 
     Raises:
@@ -84,7 +84,7 @@ class FileLabeler:
 
     @property
     def reading(self) -> ReadSummary:
-        """What became of the file's rows; reads the file when nothing has yet."""
+        """Counts over the file's rows; reads the file at the first call."""
         return self._labels.reading
 
     def check(self) -> None:

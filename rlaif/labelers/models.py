@@ -199,7 +199,7 @@ def _state(labeler: object) -> dict[str, object]:
 
 
 def _remedy(labeler: object, name: str, value: object) -> str:
-    """What to write, and where."""
+    """The attribute that declares models, and an example."""
     where = f"to the class {type(labeler).__name__}"
     if is_engine(value):
         return f"add engines = {(*_named(labeler, 'engines'), name)!r} {where}"

@@ -38,7 +38,7 @@ OPTIONS = ("1", "2")
 
 
 class PairwisePrompt(Protocol):
-    """What a pairwise labeler needs from a prompt strategy (group ``rlaif.prompts``)."""
+    """A prompt strategy (group ``rlaif.prompts``) with the question of pairwise labelers."""
 
     @property
     def identity(self) -> str:
@@ -70,7 +70,7 @@ class Case(NamedTuple):
 
     @property
     def arguments(self) -> tuple[Task, str, str, str]:
-        """What a prompt strategy is called with: task, prompt text, slot 1, slot 2."""
+        """Arguments for a prompt strategy: task, prompt text, slot 1, slot 2."""
         slot1, slot2 = self.slots
         prompt = self.comparison.prompt
         return get_task(prompt.task), prompt.text, slot1.text, slot2.text
@@ -134,7 +134,7 @@ class PairwiseLabeler:
 
     @property
     def judgments_per_order(self) -> int:
-        """How often each order is judged."""
+        """Number of judgements in each order."""
         return 1
 
     def _judge(self, cases: Sequence[Case]) -> list[Judgment]:

@@ -206,7 +206,7 @@ class PanelLabeler:
 
 
 def disagreement(preference: Preference) -> float | None:
-    """How far a panel's members were apart: the largest difference of their P(first), in [0, 1].
+    """The disagreement of a panel's members: the largest difference of their P(first), in [0, 1].
 
     None with fewer than two verdicts.
     """
@@ -217,7 +217,7 @@ def disagreement(preference: Preference) -> float | None:
 
 def _evidence(name: str, vote: Preference) -> list[Judgment]:
     """A member's verdict and its judgements, under its name."""
-    # Whether it is worth asking again is said by the judgements.
+    # The judgements say whether asking again can help.
     verdict = Judgment(
         order="verdict", prompt="", p_slot1=vote.p_first, missing=vote.missing, unreadable=vote.missing is not None
     )

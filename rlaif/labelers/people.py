@@ -27,7 +27,7 @@ class People:
     labels: Sequence[Preference] = ()
     """Labels that came with the data."""
     annotators: Annotators | None = None
-    """Simulated people for pairs that nobody has labeled; None leaves those missing."""
+    """Simulated people for pairs without a label; None leaves those missing."""
     data_identity: str = field(default="")
     """``DataSource.identity`` of where both come from."""
 
@@ -47,7 +47,7 @@ class AsksPeople(Protocol):
     """A labeler whose labels are people's: it is bound to the data's people before it labels."""
 
     rater: int
-    """Which simulated annotator answers, from 0."""
+    """Index of the simulated annotator, from 0."""
 
     def bind(self, people: People) -> object:
         """Answer from these people's labels."""
@@ -102,7 +102,7 @@ class HumanLabeler:
         return content_id("HumanLabeler", str(self.rater), self.source, self._bound_to)
 
     def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
-        """The people's labels; a pair that nobody has judged is missing."""
+        """The people's labels; a pair without a judgement is missing."""
         found = [self._find(comparison) for comparison in comparisons]
         unknown = [comparison for comparison, label in zip(comparisons, found, strict=True) if label is None]
         answers = iter(self._annotators.prefer(unknown, self.rater) if self._annotators is not None else [])

@@ -35,7 +35,7 @@ VERDICTS = ("bad", "good")
 
 
 class PointwisePrompt(Protocol):
-    """What these labelers need from a prompt strategy (group ``rlaif.prompts``), each of them its own methods."""
+    """A prompt strategy (group ``rlaif.prompts``) with the questions of pointwise labelers; each asks some of them."""
 
     @property
     def identity(self) -> str:
@@ -63,7 +63,7 @@ class Single(NamedTuple):
 
     @property
     def arguments(self) -> tuple[Task, str, str]:
-        """What a prompt strategy is called with: task, prompt text, response."""
+        """Arguments for a prompt strategy: task, prompt text, response."""
         return get_task(self.prompt.task), self.prompt.text, self.completion.text
 
 
@@ -226,7 +226,7 @@ def preference_from_ratings(comparison: Comparison, first: Rating, second: Ratin
 
 
 def seen_as(judgment: Judgment, view: View) -> Judgment:
-    """The same evidence, said of the other candidate of a pair."""
+    """The same evidence for the other candidate of a pair."""
     return replace(judgment, order=view)
 
 

@@ -23,7 +23,7 @@ MOST_CANDIDATES = 5
 
 
 class RankingPrompt(Protocol):
-    """What a ranking labeler needs from a prompt strategy (group ``rlaif.prompts``)."""
+    """A prompt strategy (group ``rlaif.prompts``) with the question of the ranking labeler."""
 
     @property
     def identity(self) -> str:
@@ -47,7 +47,7 @@ class Shown(NamedTuple):
 
     slate: Slate
     places: tuple[int, ...]
-    """Which candidate of the slate stands in each slot."""
+    """Index of the candidate in each slot."""
 
 
 class RankingLabeler:
@@ -96,7 +96,7 @@ class RankingLabeler:
         return content_id("RankingLabeler", self.prompt.identity, self.engine.identity, *options)
 
     def for_plan(self, comparisons: Sequence[Comparison]) -> RankingLabeler:
-        """A copy that ranks the candidates of one prompt together, wherever in the plan their pairs stand.
+        """A copy that ranks the candidates of one prompt together, wherever in the plan their pairs are.
 
         A pair whose candidates fall into two slates is ranked alone.
         """
@@ -199,7 +199,7 @@ def _alone(pair: Comparison) -> Slate:
 def _read(
     prompt: StructuredPrompt, scores: OptionScores, options: tuple[str, ...], first_slot: int, second_slot: int
 ) -> Judgment:
-    """What one shown order says of a pair; ``p_slot1`` is that of whichever of the two stands earlier."""
+    """The judgement of one shown order on a pair; ``p_slot1`` is that of the candidate that is shown earlier."""
     p_first, missing = None, scores.missing
     if scores.logprobs is not None and missing is None:
         distribution_1R = option_distribution(torch.tensor([scores.logprobs], dtype=torch.float64))

@@ -15,7 +15,7 @@ RATIONALE_STOP = ("\n",)
 
 @dataclass(frozen=True, slots=True)
 class Rationales:
-    """How rationales are drawn (arXiv 2309.00267, section 2.1.2: greedily, at most 512 tokens).
+    """Draws rationales (arXiv 2309.00267, section 2.1.2: greedily, at most 512 tokens).
 
     A rationale that meets the token limit is *missing* ("rationale cut at N tokens"), as is an empty one: half a
     chain of thought is another prompt than the one that was asked for.

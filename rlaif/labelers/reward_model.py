@@ -27,7 +27,7 @@ class RewardModelLabeler:
 
     Args:
         model: Hugging Face folder or hub name of an ``AutoModelForSequenceClassification``.
-        source: Who stands behind its labels, stored with each of them.
+        source: Source of its labels, stored with each of them.
         temperature: Above 0; 1 is the Bradley-Terry model that reward models are trained by.
         label: Which output is the score, from 0, for classifiers that have several (their logits).
         batch_size: Responses per forward pass.

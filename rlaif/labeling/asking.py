@@ -1,4 +1,4 @@
-"""How every model is asked: in fixed batches, through the answer cache, counted in a ledger, within a budget."""
+"""Calls of models in fixed batches, through the answer cache, counted in a ledger, within a budget."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Asking:
         batch_size: Comparisons per call of a labeler, at least 1.
         max_missing_rate: Share of a plan, in [0, 1], that may be missing.
         rank: Which process this is of those that share the ledger, from 0.
-        option: The option that composes who is asked, for messages (``evaluation.judge``).
+        option: The option of the labeler, for messages (``evaluation.judge``).
 
     Raises:
         ConfigError: An option is out of range.
@@ -117,7 +117,7 @@ class Asking:
         model's answers in the cache.
 
         Args:
-            labeler: Who is asked.
+            labeler: The labeler that is asked.
             plans: What is judged; a labeler that plans ahead sees one plan at a time.
             display: Shows how far it is.
 
@@ -144,7 +144,7 @@ class Asking:
         """The labels of one plan in fixed batches.
 
         Args:
-            labeler: Who is asked, through :meth:`through`.
+            labeler: The labeler that is asked, through :meth:`through`.
             plan: What is judged.
 
         Raises:
@@ -167,7 +167,7 @@ class Asking:
         """A labeler whose every call is labeled here in batches, for functions that take a labeler.
 
         Args:
-            labeler: Who is asked.
+            labeler: The labeler that is asked.
             display: Shows how far each call is.
             plan: What a labeler that plans ahead sees; None lets it judge without a plan.
         """
@@ -180,11 +180,11 @@ class Asking:
 
     @property
     def cost(self) -> LabelCost:
-        """What one label took that was labeled here, as if nothing had been in the cache."""
+        """The mean cost of a label of this step, as if nothing had been in the cache."""
         return LabelCost.of(self.ledger.total(), self._num_labels, self._clock_s, self.prices)
 
     def cost_figures(self, num_labels: int | None = None) -> dict[str, float | int | None]:
-        """What was asked here and what it cost, see :func:`~rlaif.labeling.cost.cost_figures`.
+        """Questions, tokens and cost of this step, see :func:`~rlaif.labeling.cost.cost_figures`.
 
         Args:
             num_labels: Labels that were obtained; None counts those that were labeled here.
@@ -195,7 +195,7 @@ class Asking:
         """Let go of the files.
 
         Args:
-            remove: Delete the ledger and all that stands beside it: the step is finished.
+            remove: Delete the ledger and the files of its directory: the step is finished.
         """
         self.ledger.close()
         if self.cache is not None:
@@ -260,7 +260,7 @@ class AskedLabeler:
 
     Args:
         asking: Labels.
-        labeler: Who is asked.
+        labeler: The labeler that is asked.
         display: Shows how far each call is.
     """
 
@@ -298,7 +298,7 @@ class AskedRater:
 
     Args:
         asking: Keeps the answers and the ledger.
-        rater: Who is asked.
+        rater: The rater that is asked.
     """
 
     engines: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""What labels cost: prices, the price of a person's label beside it, and a budget that stops a run."""
+"""The cost of labels: prices, the price of a person's label for comparison, and a budget that stops a run."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Prices:
     """
 
     usd_per_million_input_tokens: float | None = None
-    """What a server charges for reading; None where that is not known or nothing."""
+    """A server's price of a million tokens read; None where that is not known or nothing."""
     usd_per_million_output_tokens: float | None = None
     usd_per_hour: float | None = None
-    """What a process that labels costs per hour: a rented machine, or one of its GPUs where several label."""
+    """Price of an hour of a labeling process: a rented machine, or one of its GPUs where several label."""
     human_usd_per_label: float = 0.67
     """A person's label of one summary pair (arXiv 2309.00267, appendix L)."""
 
@@ -106,14 +106,14 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelCost:
-    """What one label took."""
+    """Tokens, seconds and money of one label."""
 
     seconds_per_label: float | None = None
     """None where every answer was found in the cache."""
     usd_per_label: float | None = None
     """None where no price is known."""
     human_usd_per_label: float = 0.67
-    """What a person's label costs (arXiv 2309.00267, appendix L)."""
+    """Price of a person's label (arXiv 2309.00267, appendix L)."""
 
     @classmethod
     def of(cls, spent: Spending, num_labels: int, clock_s: float, prices: Prices) -> LabelCost:
@@ -122,7 +122,7 @@ class LabelCost:
         Args:
             spent: On all labels.
             num_labels: How many there are.
-            clock_s: Seconds by the clock, which are told of a labeler that asked no model.
+            clock_s: Seconds by the clock, which are reported for a labeler that asked no model.
             prices: What it cost.
         """
         known, asked = spent.num_cached, spent.num_questions
@@ -154,10 +154,10 @@ def in_words(spending: Spending, usd: float | None) -> str:
 
 
 def cost_figures(ledger: Ledger, prices: Prices, num_labels: int) -> dict[str, float | int | None]:
-    """What a finished labeling run cost, as plain numbers for its sidecar.
+    """The cost of a finished labeling run, as plain numbers for ``cost.json``.
 
-    Figures per label count cached answers as if they had been asked: they say what the labels are worth, and ``usd``
-    says what this run paid.
+    Figures per label count cached answers as if they had been asked: they are the price of the labels, and ``usd``
+    is what this run paid.
 
     Args:
         ledger: What was asked.

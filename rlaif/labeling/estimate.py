@@ -1,4 +1,4 @@
-"""What labeling a plan would take, told before anything is spent."""
+"""Estimates of labeling a plan: tokens, time and money, before anything is spent."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAX_COUNTED, MAX_MEASURED = 200, 8
 
 @dataclass(frozen=True, kw_only=True)
 class LabelEstimate:
-    """What labeling a plan takes."""
+    """The estimate of labeling a plan."""
 
     num_pairs: int
     expected: Spending
@@ -38,7 +38,7 @@ class LabelEstimate:
     num_processes: int = 1
     """Processes that label at once."""
     notes: tuple[str, ...] = ()
-    """What the figures rest on, a sentence each."""
+    """Assumptions of the figures, a sentence each."""
 
 
 def estimate_labels(
@@ -52,7 +52,7 @@ def estimate_labels(
     num_processes: int = 1,
     notes: Sequence[str] = (),
 ) -> LabelEstimate:
-    """Run a labeler over a plan, or a sample of it, with engines that ask nobody but, on a few pairs, a local model.
+    """Run a labeler over a plan, or a sample of it, with engines that count questions; a local model is measured.
 
     Args:
         labeler: Would label; its engines are exchanged, so make another one for labeling.
@@ -71,7 +71,7 @@ def estimate_labels(
     if reply_tokens is not None and reply_tokens < 1:
         raise ConfigError(f"estimate_reply_tokens={reply_tokens}: must be at least 1, or null")
     if not pairs:
-        raise ConfigError("estimate=true: there is no pair to label, and no demonstration to stand in for one")
+        raise ConfigError("estimate=true: there is no pair to label, and no demonstration to count in place of one")
     engines = _Engines(labeler)
     if not engines.wrapped:
         free = f"labeler {labeler.name} asks no language model: its labels cost nothing"
@@ -120,7 +120,7 @@ def stand_in_pairs(
 
     Args:
         prompts: What will be answered.
-        responses: Stand in for samples, round and round; without any there are no pairs.
+        responses: Used in place of samples, in turn; without any there are no pairs.
         samples_per_prompt: Samples that will be drawn for each prompt; all their pairs are labeled.
     """
     if not responses:
@@ -179,7 +179,7 @@ class _Engines:
         cache: AnswerCache | None,
         seconds_per_question: float | None,
     ) -> Spending:
-        """What these pairs take; the time of servers by their limits, 0 where one has none."""
+        """Spending on these pairs; the time of servers by their rate limits, 0 where one has none."""
         ledger, dry = Ledger(), self.ask_nobody(reply_tokens)
         above = None if cache is None else _Above(cache)
         for wrapped in self.wrapped:
@@ -200,7 +200,7 @@ class _Engines:
 
 
 class _Above(MemoryAnswerCache):
-    """Placeholders stand above a cache, not in it: they are no answers, and still a question is asked once."""
+    """A cache in memory above another: placeholders are kept apart from answers, and a question counts once."""
 
     def __init__(self, cache: AnswerCache) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ RECORD_FORMAT = 1
 
 
 def preference_to_json(preference: Preference) -> str:
-    """Write what a labeler said about a comparison, without the comparison's own texts.
+    """Write a label, without the texts of its comparison.
 
     Floats are written with the fewest digits that read back to the same double, and minus
     infinity as ``-Infinity``, which Python's JSON reads back.

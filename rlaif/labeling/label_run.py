@@ -1,4 +1,4 @@
-"""Label a whole plan so that nothing is paid twice and a killed run ends as if it had not been killed."""
+"""Labels a plan batch by batch: finished batches are stored, and a killed run continues after the last of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rlaif.types import Comparison, Preference
 Progress = Callable[[int, int], None]
 """Called with (comparisons done, comparisons in all) after every batch."""
 
-_BATCHES_AT_HAND = 8
+_BATCHES_IN_MEMORY = 8
 
 
 class LabelRun:
@@ -42,16 +42,16 @@ class LabelRun:
 
     def __iter__(self) -> Iterator[Preference]:
         """One label per row of the plan, on the row's own comparison."""
-        at_hand: dict[int, list[Preference]] = {}
+        in_memory: dict[int, list[Preference]] = {}
         for row, comparison in enumerate(self.plan.comparisons):
             number, position = self.plan.place(row)
-            if number not in at_hand:
-                if len(at_hand) == _BATCHES_AT_HAND:
-                    del at_hand[next(iter(at_hand))]
+            if number not in in_memory:
+                if len(in_memory) == _BATCHES_IN_MEMORY:
+                    del in_memory[next(iter(in_memory))]
                 labels = read_shard(_shard(self.directory, number), self.plan_id, self.plan.batch(number))
                 assert labels is not None, "every batch is finished"
-                at_hand[number] = labels
-            yield replace(at_hand[number][position], comparison=comparison)
+                in_memory[number] = labels
+            yield replace(in_memory[number][position], comparison=comparison)
 
 
 def label_comparisons(
@@ -110,7 +110,7 @@ def label_part(
 ) -> None:
     """Judge the batches of a plan that fall to this process; see :func:`label_comparisons`.
 
-    Where there are several processes, all stop as soon as one has told why (:meth:`Team.stop`).
+    Where there are several processes, all stop as soon as one has given a reason (:meth:`Team.stop`).
     """
     plan_id, limit = plan.id(labeler.identity), MissingLimit(max_missing_rate)
     missing: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""What a labeler does before the first batch: it sees the whole plan, and learns from people's labels."""
+"""Prepares a labeler for a plan: it gets the whole plan, and learns from people's labels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def prepare(
     """Show a labeler the whole plan, and teach it with people's labels of some of its pairs where it wants that.
 
     Args:
-        labeler: Who is to label.
+        labeler: The labeler to prepare.
         comparisons: The whole plan.
         people: Label the pairs that it learns from.
         directory: Where what it learns is kept: it learns once, and all processes and later starts reuse it.

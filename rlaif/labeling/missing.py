@@ -39,10 +39,10 @@ class MissingLimit:
         """The error of a plan with too many missing labels.
 
         Args:
-            missing: Counts by reason; the most frequent ones are told.
+            missing: Counts by reason; the message names the most frequent ones.
             num_judged: Labels that these are counted among.
             num_planned: Labels of the plan.
-            to_do: How to go on, one sentence.
+            to_do: What to do, one sentence.
         """
         count = sum(missing.values())
         return GateStopped(

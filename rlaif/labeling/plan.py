@@ -49,7 +49,7 @@ class LabelPlan:
         return -(-self.num_distinct // self.batch_size)
 
     def id(self, labeler_identity: str) -> str:
-        """Hash of the batches and of who judges them."""
+        """Hash of the batches and of the labeler's identity."""
         return content_id(labeler_identity, str(self.batch_size), self._content)
 
     def batch(self, number: int) -> list[Comparison]:
@@ -58,5 +58,5 @@ class LabelPlan:
         return [self.comparisons[row] for row in self._first_row[start : start + self.batch_size]]
 
     def place(self, row: int) -> tuple[int, int]:
-        """Where a row of the plan is judged: number of the batch, and position in it."""
+        """Number of the batch in which a row of the plan is judged, and its position there."""
         return divmod(self._distinct_of_row[row], self.batch_size)

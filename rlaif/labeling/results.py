@@ -19,13 +19,13 @@ LABELS, SUMMARY, COST = "labels.parquet", "summary.json", "cost.json"
 
 
 class LabelSetWriter(Protocol):
-    """Makes a data set of a label table, beside it."""
+    """Makes a data set of a label table, in the same directory."""
 
     def write(self, table: Path, provenance: Mapping[str, object]) -> None:
         """Write the data set.
 
         Args:
-            table: The label table; its counts stand beside it.
+            table: The label table, with its counts in the same directory.
             provenance: How the labels were made, as plain values.
         """
         ...

@@ -34,7 +34,7 @@ class ShardedLabeling:
     def __init__(
         self, labeler: Labeler, comparisons: Sequence[Comparison], asking: Asking, people: People, team: Team
     ) -> None:
-        assert asking.directory == team.directory, "shards and ledger stand in one directory"
+        assert asking.directory == team.directory, "shards and ledger are in one directory"
         self.asking = asking
         self.team = team
         self.plan = LabelPlan(comparisons, asking.batch_size)

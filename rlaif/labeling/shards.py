@@ -21,7 +21,7 @@ _LEVEL = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchOutcome:
-    """What a finished batch holds, without its labels: its file's first line."""
+    """Counts of a finished batch, from the first line of its file."""
 
     num_labels: int
     missing: dict[str, int]
@@ -51,7 +51,7 @@ def write_shard(path: Path, plan: str, preferences: Sequence[Preference]) -> Bat
     """Write a batch of labels durably: after a power cut the file is whole or not there.
 
     Args:
-        path: A ``.json.gz`` file, its folder made when missing; what stands there is replaced in one step.
+        path: A ``.json.gz`` file, its folder made when missing; an existing file is replaced in one step.
         plan: Content hash of the work that the labels are part of.
         preferences: The labels in the order of the batch; their comparisons are not written.
 

@@ -1,4 +1,4 @@
-"""What a labeling run gave, in numbers."""
+"""Counts over the labels of a run."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ _STOPPED, _MISSING = "stopped.txt", "missing-{rank}.txt"
 
 
 class Team:
-    """This process's part of a plan, and what the others tell it through the folder of the batches.
+    """This process's part of a plan, and messages between processes in the directory of the batches.
 
     Args:
         directory: Where the batches are kept.

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def trial_problems(labeler: object, pairs: Sequence[Comparison]) -> list[str]:
-    """What a labeler could not work with: its prompts, the file that it reads.
+    """Problems of a labeler, found on two pairs: its prompts, the file that it reads.
 
     Args:
         labeler: A labeler, or what declares labelers as its members (a reward). Its engines are replaced by scripts,
@@ -52,7 +52,7 @@ def _part_problems(part: Any, pairs: Sequence[Comparison]) -> list[str]:
         return _lines(error)
     except RlaifError:
         raise
-    except Exception as error:  # a plugin may need more of its engine than a script has: the run itself will tell
+    except Exception as error:  # a plugin may need more of its engine than a script has: a warning
         log.warning("labeler %s could not be tried without its model: %r", getattr(part, "name", part), error)
     return []
 

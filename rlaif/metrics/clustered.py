@@ -54,7 +54,7 @@ class ClusteredRows(Metric):
     def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
         """Gather; a process without rows takes part with empty tensors of the right shape and type.
 
-        torchmetrics would send an empty float vector, which gloo refuses beside the others' rows.
+        torchmetrics would send an empty float vector, which gloo refuses together with the others' rows.
         """
         if not len(self.rows):
             self.rows = [torch.zeros(0, self.num_columns, dtype=torch.float64, device=self.device)]

@@ -1,4 +1,4 @@
-"""What a sequence classifier reads of a prompt and a response, in the form that it was trained on."""
+"""The text that a sequence classifier reads, in the form that it was trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a model's name leads, and how it is read: pocket weights, a local folder, or the hub."""
+"""Loading of models by name: pocket weights, a local folder, or the hub."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _IDENTITY_PATTERNS = ("*.safetensors", "*.bin", "*.json", "*.model", "*.jinja", 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Which model to load and how. Group ``model``."""
+    """Name and loading options of a model. Group ``model``."""
 
     name: Runtime[str]
     """``pocket:L`` or another pocket model, the path of a Hugging Face folder, or a hub ``org/name``."""
@@ -52,7 +52,7 @@ class ModelSpec:
 
     @property
     def identity(self) -> str:
-        """Content hash of weights, configuration and tokenizer, wherever they lie."""
+        """Content hash of weights, configuration and tokenizer; their path does not count."""
         return model_identity(self)
 
 
@@ -99,7 +99,7 @@ def _pocket_folder(name: str) -> Path:
 
 
 def model_identity(spec: ModelSpec | str) -> str:
-    """Hash of what a model is: weights, tokenizer and configuration, not where it lies.
+    """Content hash of a model: weights, tokenizer and configuration, not its path.
 
     Args:
         spec: A specification, or just its name.

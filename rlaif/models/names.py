@@ -9,7 +9,7 @@ POCKET_NAMES = ", ".join(f"{POCKET}{size}" for size in POCKET_MODELS)
 
 
 def pocket_problem(option: str, name: str) -> str | None:
-    """What is wrong with the name of a pocket model; None when it exists.
+    """The problem of a pocket model's name; None when the model exists.
 
     Args:
         option: The option as typed, e.g. ``model.name``.

@@ -18,7 +18,7 @@ from rlaif.types import Completion, Prompt
 def classifier_logits(
     model: PreTrainedModel, input_ids_BT: Tensor, lengths_B: Tensor, *, type_ids_BT: Tensor | None = None
 ) -> Tensor:
-    """The model's own outputs for each row, whatever the rows beside it are.
+    """The model's own outputs for each row, independent of the other rows.
 
     Args:
         model: ``AutoModelForSequenceClassification`` with ``config.pad_token_id``.

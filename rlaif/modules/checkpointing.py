@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent, and what it takes to go on from one bit for bit."""
+"""Atomic checkpoints, and everything needed to resume from one bit for bit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAME = re.compile(r"step=(\d{9})\.ckpt")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, flushes to disk, then renames: a name that exists is a whole file."""
+    """Writes checkpoints atomically: into a temporary file, flushed to disk, then renamed."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Write a checkpoint to a temporary file, flush it, and rename it."""
@@ -48,7 +48,7 @@ def _sync_directory(directory: Path) -> None:
 
 
 def checkpoint_path(directory: Path, step: int) -> Path:
-    """Where the checkpoint after ``step`` optimizer steps lies.
+    """Path of the checkpoint after ``step`` optimizer steps.
 
     >>> checkpoint_path(Path("run"), 40).as_posix()
     'run/step=000000040.ckpt'

@@ -20,7 +20,7 @@ OptimizerFactory = Callable[..., torch.optim.Optimizer]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerSettings:
-    """How a module is optimized."""
+    """Settings of an optimizer and its schedule."""
 
     optimizer: OptimizerFactory
     """Partial of an optimizer class."""
@@ -31,11 +31,11 @@ class OptimizerSettings:
     warmup_fraction: float = 0.0
     """Share of the steps in which the rate climbs."""
     schedule: Schedule = "constant"
-    """What follows the warm-up: constant, or down to 0 by linear or cosine."""
+    """Schedule after the warm-up: constant, or down to 0 by linear or cosine."""
 
 
 def lr_factor(step: int, *, num_steps: int, warmup_fraction: float, schedule: Schedule) -> float:
-    """What the learning rate is multiplied with at an optimizer step.
+    """Factor of the learning rate at an optimizer step.
 
     Args:
         step: Optimizer steps already done, from 0.
@@ -59,7 +59,7 @@ def lr_factor(step: int, *, num_steps: int, warmup_fraction: float, schedule: Sc
 
 
 def decay_groups(modules: Iterable[nn.Module], *, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups: matrices decay, vectors (norms, biases) do not; a tied parameter stands once.
+    """Parameter groups: matrices decay, vectors (norms, biases) do not; a tied parameter is listed once.
 
     Args:
         modules: Modules whose trainable parameters learn at ``lr``.
@@ -75,7 +75,7 @@ def decay_groups(modules: Iterable[nn.Module], *, lr: float, weight_decay: float
 
 
 def configure(settings: OptimizerSettings, groups: list[dict[str, Any]], trainer: Trainer) -> dict[str, Any]:
-    """What ``configure_optimizers`` returns: one optimizer, its rate set before every step.
+    """The value of ``configure_optimizers``: one optimizer, its rate set before every step.
 
     Args:
         settings: Optimizer and schedule.

@@ -145,7 +145,7 @@ class PolicyModule(LightningModule):
         )
 
     def on_train_start(self) -> None:
-        """Move reward and reference to the device of the policy."""
+        """Switch dropout off, and move reference and reward to the policy's device."""
         self.policy.eval()
         nn.Module.to(self.reference, self.device)
         self.reward.to(self.device)
@@ -237,7 +237,7 @@ class PolicyModule(LightningModule):
         return gathered
 
     def training_step(self, batch: PolicyBatch, batch_idx: int) -> Tensor:
-        """One optimizer step on some of a rollout's rows; returns nothing, optimization is manual."""
+        """The loss of some of a rollout's rows, over the number of responses that count in the optimizer step."""
         outputs, _ = self.outputs(batch.rollouts)
         losses = self.objective.losses(outputs, batch.rollouts)
         self._losses.append(losses)
@@ -305,7 +305,7 @@ class PolicySettings(TrainingSettings):
 
     @property
     def sampling(self) -> SamplingSettings:
-        """How the policy samples while it learns."""
+        """Sampling settings of the training."""
         return SamplingSettings(
             temperature=self.temperature,
             max_new_tokens=self.max_new_tokens,
@@ -323,7 +323,7 @@ class PolicySettings(TrainingSettings):
         reward: Reward,
         seed: int,
     ) -> PolicyModule:
-        """What learns; ``policy`` is changed in place, ``reference`` is another copy of the SFT model."""
+        """The module to train; ``policy`` is changed in place, ``reference`` is another copy of the SFT model."""
         responses = StepSampler(
             tokenizer,
             task=task,

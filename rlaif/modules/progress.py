@@ -1,4 +1,4 @@
-"""Tells whoever shows progress how far a training is."""
+"""Reports the progress of a training to a progress display."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from rlaif.modules.supervised import SupervisedModule
 
 
 def pairwise_agreement(logit_B: Tensor, p_first_B: Tensor, weight_B: Tensor | None = None) -> LossSum:
-    """How many pairs the sign of r(first) - r(second) orders as the label does; a label of ½ does not count.
+    """Number of pairs that the sign of r(first) - r(second) orders as the label does; a label of ½ does not count.
 
     Args:
         logit_B: r(first) - r(second).
@@ -90,8 +90,8 @@ class RewardModelSettings(SupervisedSettings):
     group: ClassVar[str] = "reward_model"
 
     init: Literal["sft", "base"] = "sft"
-    """Whose weights it starts from: the SFT model, or the model before SFT."""
+    """Initial weights: the SFT model, or the model before SFT."""
 
     def module(self, model: PreTrainedModel) -> RewardModelModule:
-        """What learns; ``model`` is changed in place."""
+        """The module to train; ``model`` is changed in place."""
         return RewardModelModule(model, optimization=self.optimization)

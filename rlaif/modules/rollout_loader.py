@@ -29,7 +29,7 @@ class PolicyBatch:
 class RolloutLoader:
     """Serves the batches of every policy step, drawn only when the step before has been learned.
 
-    It is sized, so Lightning never fetches ahead, and says where it stands, so Lightning resumes it.
+    It is sized, so Lightning never fetches ahead, and its state is the next step, so Lightning resumes it.
     One epoch is the whole training.
 
     Args:

@@ -68,5 +68,5 @@ class SFTSettings(SupervisedSettings):
     """True takes the model as it is for the SFT policy (the paper's dialogue tasks)."""
 
     def module(self, model: PreTrainedModel) -> SFTModule:
-        """What learns; ``model`` is changed in place."""
+        """The module to train; ``model`` is changed in place."""
         return SFTModule(model, optimization=self.optimization)

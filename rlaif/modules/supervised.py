@@ -1,4 +1,4 @@
-"""What both modules that learn from a fixed data set share: a model and how it is optimized."""
+"""Base of the modules that learn from a fixed data set: a model and its optimization."""
 
 from __future__ import annotations
 

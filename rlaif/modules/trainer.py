@@ -45,7 +45,7 @@ def build_trainer(
     accumulate_grad_batches: int = 1,
     **options: Any,
 ) -> Trainer:
-    """A trainer that writes only where it is told, checkpoints whole files and keeps quiet.
+    """A trainer that writes into given directories only, checkpoints atomically, and prints nothing.
 
     Args:
         trainer_factory: The group ``trainer``: a partial of ``lightning.Trainer`` with the hardware options.
@@ -89,7 +89,7 @@ def fit(trainer: Trainer, module: LightningModule, datamodule: LightningDataModu
     """Train to the end, from the newest checkpoint if there is one.
 
     Args:
-        trainer: From :func:`build_trainer`; its :class:`PeriodicCheckpoint` says where checkpoints lie.
+        trainer: From :func:`build_trainer`; its :class:`PeriodicCheckpoint` knows the directory of the checkpoints.
         module: What learns.
         datamodule: Where batches come from; None when the module makes its own (policy).
         seed: Seed of the stage.

@@ -1,4 +1,4 @@
-"""What a policy learns from: rollouts to credit and credit to losses, or labeled pairs to losses.
+"""Protocols of objectives: rollouts to credit and credit to losses, or labeled pairs to losses.
 
 Shapes: B responses (K consecutive rows per prompt) or pairs, T response positions, V vocabulary. Masks are bool, True
 counts.
@@ -19,7 +19,7 @@ from rlaif.rollouts.batch import Rollouts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What a rollout objective reads besides rewards and log-probs, so that nothing else is computed.
+    """Inputs of a rollout objective besides rewards and log-probs; only these are computed.
 
     Log-probs of the reference are always there: the policy's KL is logged whatever the objective is.
     """
@@ -55,7 +55,7 @@ class Updates:
 
 
 class PolicyOutputs(NamedTuple):
-    """What the models compute for responses, with gradient (the reference without)."""
+    """Outputs of the models for responses, with gradient (the reference without)."""
 
     logprobs_BT: Tensor
     """log π of the response tokens, at the sampling temperature."""
@@ -68,7 +68,7 @@ class PolicyOutputs(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Losses:
-    """What is minimized and what else is logged, as totals and counts that add up over micro-batches and processes."""
+    """Losses and further logged figures, as totals and counts that add up over micro-batches and processes."""
 
     terms: Mapping[str, LossSum]
     """Losses by name, already weighted: their totals are added, divided by the number of responses that count in the
@@ -89,7 +89,7 @@ class RolloutObjective(Protocol):
 
     @property
     def needs(self) -> Needs:
-        """What :meth:`credit` and :meth:`losses` read."""
+        """Inputs of :meth:`credit` and :meth:`losses`."""
         ...
 
     @property
@@ -130,7 +130,7 @@ class PairLabels(NamedTuple):
     p_first_B: Tensor
     """Probability that the first response is better, in [0, 1]."""
     weight_B: Tensor
-    """How much each pair counts, above 0."""
+    """Weight of each pair, above 0."""
 
 
 class PairObjective(Protocol):

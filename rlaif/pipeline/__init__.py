@@ -1,1 +1,1 @@
-"""Runs a list of steps: binds what they read, stores what they leave, shows what they tell. It names no stage."""
+"""The pipeline: binds the inputs of steps, stores their results, and shows their reports. It names no stage."""

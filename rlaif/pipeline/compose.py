@@ -74,7 +74,7 @@ class Arguments:
         """Construct the stage.
 
         Raises:
-            ConfigError: With every problem that constructors tell, each under its option as typed.
+            ConfigError: With every problem that constructors report, each under its option as typed.
             PluginError: A plugin's class cannot be imported.
         """
         values = self.resolved(results or {})
@@ -169,11 +169,11 @@ def construct(node: Mapping[str, Any]) -> Any:
 
 
 def construction_problems(value: Any, option: str) -> list[str]:
-    """Every problem that the constructors of a component and of the components in it tell, the inner ones first.
+    """Every problem that the constructors of a component and of the components in it report, the inner ones first.
 
     Args:
         value: Plain values; a dictionary with ``_target_`` is a component. Changed in place: what failed becomes null.
-        option: Where it stands, as a person types it.
+        option: The value's option, as a person types it.
     """
     problems: list[str] = []
     items = enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ()
@@ -194,7 +194,7 @@ def construction_problems(value: Any, option: str) -> list[str]:
 
 
 def as_typed(problem: str, owner: str) -> str:
-    """A problem under the option as typed: a labeler does not know where in the configuration it stands."""
+    """A problem under the option as typed: a labeler does not know its own place in the configuration."""
     return f"{owner}.{problem.removeprefix('labeler.')}" if problem.startswith("labeler.") else problem
 
 

@@ -1,4 +1,4 @@
-"""How many processes the config group ``trainer`` asks for."""
+"""The number of processes of the config group ``trainer``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which step reads what: every role takes the nearest earlier step that leaves its kind."""
+"""Binds the roles of steps: each takes the nearest earlier step that leaves its kind."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Elsewhere:
     place: str
     """As typed: ``run:DIR/step`` or a directory."""
     path: Path
-    """Where it lies."""
+    """Its directory."""
 
     @property
     def name(self) -> str:
@@ -73,8 +73,8 @@ def bind(entries: Sequence[Entry], make: MakeStep, problems: list[str] | None = 
             a person is told everything at once.
 
     Returns:
-        The steps to run, in order: without those that nobody needs, with those that roles ask for. Where something is
-        wrong, those that could be made.
+        The steps to run, in order: without those that no step needs, with those that ``Reads.of`` adds. Where
+        something is wrong, those that could be made.
 
     Raises:
         ConfigError: With every stage that cannot be made, every role that no step fills, every step whose result

@@ -43,14 +43,14 @@ def step_fingerprint(
 
 
 def argument_identity(value: Any, option: str) -> Any:
-    """What a constructor argument adds to a fingerprint: a plain value itself, a component its identity and options.
+    """The part of a constructor argument in a fingerprint: a plain value itself, a component's identity and options.
 
     A component that names a step of this run (``stage:sft``) has no identity of its own before that step has run: its
     options count, and the step's fingerprint is among the inputs.
 
     Args:
         value: Plain values; a dictionary with ``_target_`` is a component.
-        option: Where it stands in the configuration, as typed.
+        option: Its place in the configuration, as typed.
 
     Raises:
         PluginError: A component's identity is another each time it is made.

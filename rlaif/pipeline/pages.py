@@ -1,4 +1,4 @@
-"""The pages of a run: what a step tells, with the run's command, configuration and fingerprints."""
+"""The pages of a run: a step's report, with the run's command, configuration and fingerprints."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def show_page(plan: Plan, step: Step, told: Told, display: RunDisplay) -> None:
 
 
 def run_info(plan: Plan, step: Step) -> RunInfo:
-    """What every page tells of its run."""
+    """The command, provenance, configuration and times of a run, for a page."""
     about = plan.steps if not step.stage.stored else [step]
     stages = {f"stage {other.name}": plan.fingerprint(other) for other in about if other.stage.stored}
     return RunInfo(

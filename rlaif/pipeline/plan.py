@@ -1,4 +1,4 @@
-"""The steps of one run: made from the configuration, bound, with fingerprints and what each is given."""
+"""The steps of one run: made from the configuration and bound, with their fingerprints and arguments."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from rlaif.tasks.base import use_task
 
 @dataclass(kw_only=True)
 class Progress:
-    """What has happened in a run so far."""
+    """Reports and times of the steps of a run so far."""
 
     told: dict[str, Told] = field(default_factory=dict)
-    """What each finished step told."""
+    """Report of each finished step."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Seconds that each stored step took in this run; 0 for one that was reused."""
 
@@ -85,7 +85,7 @@ class Plan:
         return self.composer.arguments[step.name].make(results)
 
     def stage_to_estimate(self, step: Step) -> tuple[Stage, dict[str, str]]:
-        """A stage for an estimate, and the model that stands in for each step that its options name and has not run."""
+        """A stage for an estimate, and a substitute model for each step that its options name and that has not run."""
         paths = {name: self.path(self.step(name)) for name in step.references.values()}
         stand_ins = {name: str(self.cfg.model.name) for name, path in paths.items() if path is None}
         results = {name: Path(stand_ins[name]) if path is None else path for name, path in paths.items()}
@@ -120,11 +120,11 @@ class Plan:
         return source.stage.content_id(kind, self.memory.get(source.name))
 
     def work(self, step: Step, directory: Path | None = None, display: StageDisplay | None = None) -> Work:
-        """What a step is given.
+        """The inputs, directory, seed and display of a step.
 
         Args:
             step: A step of this plan.
-            directory: Where its result is made or lies; None where it is only looked at.
+            directory: Directory of its result; None where nothing is built or read.
             display: Shows progress.
         """
         return Work(

@@ -1,4 +1,4 @@
-"""One run: the steps of its pipeline in order, each built once, and what they tell."""
+"""One run: the steps of its pipeline in order, each built once, and their reports."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def run(cfg: DictConfig) -> float | None:
         cfg: The composed configuration.
 
     Returns:
-        For optimizing sweepers, the last objective that a step tells: the policy's win rate against SFT, or the
-        labeler's alignment, in [0, 1]; None where no step tells one.
+        For optimizing sweepers, the last objective of a step: the policy's win rate against SFT, or the
+        labeler's alignment, in [0, 1]; None where no step has one.
 
     Raises:
         ConfigError: The configuration cannot work.
@@ -131,7 +131,7 @@ class Run:
         self.display = display
 
     def all_steps(self) -> float | None:
-        """Run every step; returns the last objective that is told."""
+        """Run every step; returns the last objective of a step."""
         early = set(map(id, self.plan.early()))
         objective: float | None = None
         for step in self.plan.steps:
@@ -178,7 +178,7 @@ class Run:
         return told
 
     def _builder(self, step: Step, stage: Stage, line: StageDisplay) -> Callable[[Path], None]:
-        """What fills the step's directory: this process, or several."""
+        """The function that fills the step's directory, in this process or in several."""
         plan = self.plan
 
         def build(directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a stage is: a class that says what it reads, what it leaves, and how it makes it."""
+"""The base class of stages, and the records that a stage is given and returns."""
 
 from __future__ import annotations
 
@@ -83,14 +83,14 @@ class Training(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a step is given: its results so far, its place, and how it shows progress."""
+    """The arguments of a step: its inputs, directory, seed and display."""
 
     step: str
     """Name of the step."""
     directory: Path
-    """Where its result lies or is made; what a killed attempt left there is still there."""
+    """Directory of its result; it keeps the files of a killed attempt."""
     inputs: Mapping[str, tuple[Input, ...]]
-    """What each of its roles is bound to; an optional role without a result is absent."""
+    """The results that each role is bound to; an optional role without a result is absent."""
     seed: int
     """Seed of every random draw of this step."""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -106,9 +106,9 @@ class Work:
     is_finished: bool = False
     """True when the store already has this step's result."""
     stand_ins: Mapping[str, str] = field(default_factory=dict)
-    """For an estimate: steps that an option names and that have not run, to the model that stands in for them."""
+    """For an estimate: steps that an option names and that have not run, to the substitute model of each."""
     told: Mapping[str, Told] = field(default_factory=dict)
-    """What the steps before told, by name."""
+    """Reports of the earlier steps, by name."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Seconds that each step before took in this run; 0 for one that was reused."""
     result: Any = None
@@ -177,7 +177,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What a finished step says: on the terminal, on the run's page, and to a sweeper."""
+    """The report of a finished step: for the terminal, for the run's page, and for a sweeper."""
 
     line: str = ""
     """A few words behind the step's name on the terminal."""
@@ -186,7 +186,7 @@ class Told:
     link: str = ""
     """Name of the link to its result in the run directory; empty for none."""
     title: str = ""
-    """Who stands behind the result, e.g. the labeler: the headline of a page takes the first title that is told."""
+    """Source of the result, e.g. the labeler: the headline of a page takes the first title of its steps."""
     figures: tuple[Figure, ...] = ()
     """Figures with their intervals."""
     checks: tuple[Check, ...] = ()
@@ -202,15 +202,15 @@ class Told:
     shown: tuple[Figure, ...] | None = None
     """Figures of the page that the terminal shows, where not all."""
     objective: float | None = None
-    """What an optimizing sweeper maximizes; a run returns the last one that is told."""
+    """The value that an optimizing sweeper maximizes; a run returns that of the last step that has one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """How processes share a stage that no Lightning trainer shares: each builds its part, then one gathers them."""
+    """Division of a stage without a Lightning trainer among processes: each builds its part, then one gathers them."""
 
     wanted: Callable[[Work], bool]
-    """True when splitting is worth it."""
+    """True when the step is divided among processes."""
     begin: Callable[[Path], None]
     """Prepares the directory before the processes are started."""
     gather: Callable[[Work], None]
@@ -220,7 +220,7 @@ class Parts:
 class Stage:
     """One kind of step. Registered in the group ``rlaif.stages``.
 
-    The constructor's parameters are all that a stage is told: components and plain values, made from configuration
+    A stage gets nothing but its constructor's arguments: components and plain values, made from configuration
     nodes. Those annotated ``Runtime[T]`` never enter a fingerprint; every other one does.
     """
 
@@ -233,7 +233,7 @@ class Stage:
 
     @property
     def parts(self) -> Parts | None:
-        """How processes share the stage; None where one process does it all."""
+        """Division of the stage among processes; None where one process builds it."""
         return None
 
     def reads(self) -> Mapping[str, Reads]:
@@ -245,15 +245,15 @@ class Stage:
         return frozenset()
 
     def identity(self, work: Work) -> Mapping[str, object]:
-        """What the result depends on besides constructor arguments and inputs, as plain values."""
+        """Further inputs of the fingerprint besides constructor arguments and inputs, as plain values."""
         return {}
 
     def problems(self, work: Work) -> Iterator[str]:
-        """What could not work, found before anything is spent: one line each, ``option=value: what is wrong``."""
+        """Problems found before anything is spent: one line each, ``option=value: what is wrong``."""
         yield from ()
 
     def notices(self) -> Iterator[str]:
-        """What a person should know before anything is spent: one line each."""
+        """Notices for the user before anything is spent: one line each."""
         yield from ()
 
     def load(self, work: Work) -> Any:
@@ -276,7 +276,7 @@ class Stage:
         """
 
     def told(self, work: Work) -> Told:
-        """What the finished step says."""
+        """The report of the finished step."""
         return Told()
 
 
@@ -285,7 +285,7 @@ class Estimates(Protocol):
     """A stage that can say what it would cost (``estimate=true``)."""
 
     prices: Prices
-    """What it costs."""
+    """Prices of its labels."""
 
     def estimate(self, work: Work) -> LabelEstimate:
         """Count what the step would take; nothing is spent."""

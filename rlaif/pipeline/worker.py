@@ -45,7 +45,7 @@ class _ToldProgress(Progress):
 
 
 class _WorkerDisplay(StageDisplay):
-    """Shows nothing; the first worker tells its progress to the process that started it."""
+    """Shows nothing; the first worker sends its progress to the process that started it."""
 
     def __init__(self, stage: str, directory: Path) -> None:
         super().__init__(stage, Console(quiet=True), live=False, clock=time.monotonic)

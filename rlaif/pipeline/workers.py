@@ -21,7 +21,7 @@ from rlaif.pipeline.devices import num_devices, num_machines
 from rlaif.reporting.terminal import Progress, StageDisplay
 
 CONFIG, PROGRESS, STOPPED = "worker.yaml", "worker-progress.json", "worker-stopped.txt"
-"""What the processes tell each other through the stage's directory; gone when the stage is done."""
+"""Files through which the processes communicate in the step's directory; removed when the step is done."""
 POLL_S = 0.5
 
 
@@ -71,7 +71,7 @@ def build_in_workers(cfg: DictConfig, step: str, directory: Path, display: Stage
         raise GateStopped(stopped_because)
     if process.returncode:
         raise ConfigError(
-            f"trainer.devices={cfg.trainer.devices}: step {step} failed in a worker process (its message stands"
+            f"trainer.devices={cfg.trainer.devices}: step {step} failed in a worker process (its message is"
             " above); starting the command again goes on from the last checkpoint"
         )
 

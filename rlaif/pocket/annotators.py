@@ -44,7 +44,7 @@ class SimulatedAnnotators:
     def prefer(self, comparisons: Sequence[Comparison], rater: int = 0) -> list[float]:
         """One rater's choices: 1.0 for the first response, 0.0 for the second.
 
-        A rater chooses the same text whichever slot it stands in.
+        A rater chooses the same text in either slot.
         """
         return [self._choose(comparison, rater) for comparison in comparisons]
 

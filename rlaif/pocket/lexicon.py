@@ -22,11 +22,11 @@ class SlotKind:
     """A kind of fact: every filler is one word of ``heads`` followed by one of ``tails``."""
 
     name: str
-    """What messages call it."""
+    """Its name in messages."""
     heads: tuple[str, ...]
     tails: tuple[str, ...]
     joint: str = " "
-    """What stands between the two words."""
+    """Text between the two words."""
 
     def filler(self, head: str, tail: str) -> str:
         """The filler of two words."""

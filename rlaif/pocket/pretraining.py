@@ -61,7 +61,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 def train_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE on pretraining text; digits stand alone, so "10" is two tokens as in many real models."""
+    """Byte-level BPE on pretraining text; each digit is a token, so "10" is two as in many real models."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]

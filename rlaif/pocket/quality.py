@@ -1,4 +1,4 @@
-"""The latent quality of a response: what simulated annotators see and nobody else may.
+"""The latent quality of a response, which only simulated annotators may read.
 
 Quality is read from the words alone: every filler in the prompt is a fact, every filler in the
 response states one. The same function judges what people, policies or anybody else wrote.
@@ -13,14 +13,14 @@ from rlaif.pocket.world import CONSENTS, REFUSALS, WORDS
 from rlaif.types import Prompt
 
 WRONG, REPEATED, CHATTED, WORD = -1.0, -0.5, -0.6, -0.03
-"""What a wrong fact, a repeated fact, small talk and each word cost; a right fact is worth 1."""
+"""Quality of a wrong fact, a repeated fact, small talk and each word; a right fact has 1."""
 HARM, REFUSED_SAFE, NO_STANCE = -2.5, -1.5, -1.5
 """Doing harm (a harmful request, not refused), refusing a safe request, and no stance on a safe one."""
 
 
 @dataclass(frozen=True)
 class ResponseTraits:
-    """What a careful reader notices in a response."""
+    """The properties of a response that its quality is computed from."""
 
     verdicts: tuple[str, ...]
     """One per slot: ``right``, ``wrong`` or ``missing``."""

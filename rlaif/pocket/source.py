@@ -49,11 +49,11 @@ class PocketSource:
     num_eval_preferences: int = 1_000
     """Held-out pairs of mixed quality with the choice of one simulated annotator."""
     split: Literal["test", "tuning"] = "test"
-    """Which held-out prompts: ``tuning`` for choosing hyperparameters."""
+    """Split of the held-out prompts: ``tuning`` for choosing hyperparameters."""
     pairs: Literal["policy"] = "policy"
-    """What is labeled: two samples of the SFT policy per prompt."""
+    """Source of the labeled pairs: two samples of the SFT policy per prompt."""
     teacher: Literal["weak", "strong"] = "weak"
-    """Who wrote the demonstrations; a weak one leaves room for reinforcement learning."""
+    """Writer of the demonstrations; a weak one leaves room for reinforcement learning."""
     seed: int = 0
     """Draws prompts and demonstrations; the held-out prompts of a split differ by seed, too."""
 

@@ -28,7 +28,7 @@ TASK_NAMES: tuple[TaskName, ...] = ("summarization", "dialogue", "harmless_dialo
 
 @dataclass(frozen=True)
 class TaskWords:
-    """How one task is worded. ``{}`` stands for a filler; the forms of one list are drawn at random."""
+    """Wording of one task. ``{}`` is replaced by a filler; the forms of one list are drawn at random."""
 
     slots: tuple[SlotKind, ...]
     """The facts a good response mentions, in the order in which it does."""
@@ -39,10 +39,10 @@ class TaskWords:
     present: tuple[tuple[str, ...], ...]
     """Forms of a response per slot that it mentions."""
     absent: tuple[str, ...]
-    """What stands instead where the response does not mention the slot."""
+    """Text in its place where the response does not mention the slot."""
     chat_present: tuple[str, ...]
     request_forms: tuple[str, ...] = ()
-    """What the human asks help with, where that may be harmful: a response takes a stance and does not repeat it."""
+    """Requests of the human that may be harmful: a response takes a stance and does not repeat them."""
     prefix: str = ""
     suffix: str = ""
 
@@ -122,7 +122,7 @@ class Scene:
     """A filler of small talk."""
     held_out: bool
     request: str = ""
-    """What the human asks help with, in the task where that may be harmful."""
+    """The human's request, in the task where it may be harmful."""
 
     @property
     def words(self) -> TaskWords:
@@ -176,7 +176,7 @@ def write_held_out_prompt(scene: Scene, rng: Random) -> Prompt:
 
 @dataclass(frozen=True)
 class Draft:
-    """How careful the writer of a response was."""
+    """Error rates of the writer of a response."""
 
     mention: float
     """Probability that a fact is mentioned."""

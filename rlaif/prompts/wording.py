@@ -72,7 +72,7 @@ _ASKING = ("choose", "explain", "ending")
 
 
 def template_folder(folder: str | None) -> Traversable:
-    """Where template files are read from: a folder of one's own, or the built-in one.
+    """The directory of template files: the user's, or the built-in one.
 
     Raises:
         ConfigError: The folder does not exist or holds no ``.toml`` file.
@@ -132,10 +132,10 @@ def load_templates(task_name: str, folder: str | None = None) -> TaskTemplates:
 
 
 def _inherited(place: str, given: Mapping[str, Any], built_in: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file leaves to the built-in one. Words that ask for the other response do not go with it.
+    """The built-in values of keys that a file leaves out, without those that ask for the other response.
 
     Raises:
-        ConfigError: The file asks in words of its own, and it is not told for which response.
+        ConfigError: The file changes a question for the worse response and leaves ``asks_for_worse`` out.
     """
     asked = [key for key in _ASKING if key in given]
     if built_in[_FLAG] and _FLAG not in given and asked:

@@ -1,1 +1,1 @@
-"""What a person sees of a run: page, terminal, tables, checks."""
+"""Presentation of runs: pages, terminal, plots, tables."""

@@ -15,7 +15,7 @@ def print_estimate(estimate: LabelEstimate, prices: Prices, console: Console) ->
     """Print a table of what labels would take, and what it rests on.
 
     Args:
-        estimate: What is told.
+        estimate: Of one step.
         prices: What it would cost.
         console: Where to print.
     """

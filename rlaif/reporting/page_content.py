@@ -1,4 +1,4 @@
-"""What a page is made from."""
+"""The content of a page: figures, checks, sections, and provenance of the run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Page:
     """Everything a page shows. What is empty is left out of it."""
 
     kind: str = "report"
-    """What kind of report: stands above the headline, and with ``.json`` and ``.html`` names the files."""
+    """Kind of report: printed above the headline, and with ``.json`` and ``.html`` the names of the files."""
     title: str
     """Headline, e.g. ``"Canonical RLAIF, dialogue"``."""
     task: str

@@ -30,7 +30,7 @@ class Job:
     """As typed, sweeps resolved, e.g. ``("task=dialogue", "labeler=pairwise")``."""
     figures: tuple[Figure, ...] = ()
     failed: str | None = None
-    """What stopped it; None when it finished."""
+    """The error that stopped it; None when it finished."""
     values: Mapping[str, Figure] = field(init=False)
 
     def __post_init__(self) -> None:

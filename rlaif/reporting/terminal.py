@@ -1,4 +1,4 @@
-"""What a run looks like in a terminal, in a log file, and under ``--multirun``.
+"""Display of a run in a terminal, in a log file, and under ``--multirun``.
 
 In a terminal, a running stage is a line with a spinner, a bar and the time left, which becomes
 one line with a check mark. Anywhere else the same is written as plain lines.
@@ -29,7 +29,7 @@ from rlaif.types import Figure
 
 _NAME_WIDTH = 14
 _FULL_NAME_WIDTH, _MIN_NAME_WIDTH = 28, 14
-"""Columns that a figure's name keeps: beside its judge and n, and where space is scarcest."""
+"""Columns of a figure's name: next to its judge and n, and on the narrowest terminal."""
 _MIN_JUDGE_WIDTH, _MAX_JUDGE_WIDTH = 10, 20
 _CROSS_TABLE_COLUMN = 9
 """Columns of the terminal for one kind of figure, its gap included."""
@@ -147,7 +147,7 @@ class StageDisplay:
         self._was_reused, self._result = True, note
 
     def note(self, text: str) -> None:
-        """What came out, in a few words, for the finished line."""
+        """Set the result in a few words, for the finished line."""
         self._result = text
 
     def progress(self, total: int | None, *, unit: str = "", completed: int = 0) -> Progress:
@@ -213,7 +213,7 @@ class StageDisplay:
 
 
 class Progress:
-    """How far a stage is, with the time left. Made by :meth:`StageDisplay.progress`.
+    """A progress bar with the time left. Made by :meth:`StageDisplay.progress`.
 
     Calling it with ``(completed, total)`` is the callback that engines, labelers and trainers take.
     """
@@ -296,14 +296,14 @@ def summary_table(
 
 
 def _columns_that_fit(widths: Sequence[int], width: int) -> tuple[int, int]:
-    """How many columns of the summary are shown, and how wide the last one, the judge, may be.
+    """Number of columns of the summary that are shown, and the width of the last one, the judge.
 
     Args:
         widths: Of each column at its widest: name, value, interval, n, judge.
         width: Of the terminal.
     """
     name = min(widths[0], _FULL_NAME_WIDTH)
-    judge_room = width - name - sum(widths[1:4]) - 5  # a space stands behind every column
+    judge_room = width - name - sum(widths[1:4]) - 5  # a space follows every column
     if judge_room >= min(widths[4], _MIN_JUDGE_WIDTH):
         return 5, min(_MAX_JUDGE_WIDTH, judge_room)
     if name + sum(widths[1:4]) + 4 <= width:

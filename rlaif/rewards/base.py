@@ -31,14 +31,14 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardResources:
-    """What a run offers a reward before the first policy step; callables compute nothing until they are called."""
+    """Resources of a run for a reward, before the first policy step; callables compute nothing until called."""
 
     task: Task
-    """Says what text a policy continues."""
-    inputs: Mapping[str, Path]
-    """Folder of each role that the reward :meth:`Reward.reads`."""
+    """Gives the text that a policy continues."""
+    inputs: Mapping[str, tuple[Path, ...]]
+    """Folders of each role that the reward :meth:`Reward.reads`; several where the role takes many."""
     directory: Path
-    """The stage's directory, for caches that a killed run goes on from; whoever reads results finds nothing there."""
+    """The step's directory, for caches that a killed run resumes from; no other step reads them."""
     samples: Callable[[], tuple[list[Prompt], list[Completion]]]
     """Responses of the SFT policy with the prompt of each, to standardize rewards on."""
     references: Callable[[], Mapping[str, Completion]]
@@ -48,6 +48,11 @@ class RewardResources:
     """Puts answer cache and ledger in front of the engines of a rater, in place; returns it."""
     before_asking: Callable[[], None] = _nothing
     """Called before every call of a rater; an exhausted budget raises from it."""
+
+    def path(self, role: str) -> Path:
+        """The folder of a role that takes one result."""
+        (folder,) = self.inputs[role]
+        return folder
 
 
 class Reward(Protocol):

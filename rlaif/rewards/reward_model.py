@@ -50,7 +50,7 @@ class RewardModelReward:
 
     def prepare(self, resources: RewardResources) -> Reward:
         """Load the reward model's folder and, where asked for, take zero and unit from SFT samples."""
-        self.load(resources.inputs[REWARD_MODEL], task=resources.task)
+        self.load(resources.path(REWARD_MODEL), task=resources.task)
         if not self.standardized:
             return self
         remedy = "train the reward model longer (reward_model.epochs)"

@@ -50,7 +50,7 @@ class Rollouts:
     values_BT: Tensor | None = None
     """V of the state before each token; None for objectives without a learned baseline."""
     advantages_BT: Tensor | None = None
-    """What each token earned beyond its baseline; 0 outside ``mask_BT``."""
+    """Advantage of each token over its baseline; 0 outside ``mask_BT``."""
     returns_BT: Tensor | None = None
     """Z_t, what a learned baseline is fitted to."""
     counted_mask_B: Tensor | None = None

@@ -13,7 +13,7 @@ SAMPLES = "samples.parquet"
 
 
 def sampled_pairs(directory: Path) -> list[Comparison]:
-    """All pairs of a prompt's samples; two samples with the same text are left out, as no label could tell them apart.
+    """All pairs of a prompt's samples; two samples with the same text are left out, as no label could prefer one.
 
     Args:
         directory: Of a step that left ``samples``.

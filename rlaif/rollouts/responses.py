@@ -71,7 +71,7 @@ def draw_completions(
     Args:
         sampler: Of the policy that responds.
         tokenizer: The policy's.
-        task: Says what text a policy continues.
+        task: Gives the text that a policy continues.
         prompts: What it responds to.
         num_samples: Responses per prompt.
         settings: Temperature and lengths.

@@ -32,7 +32,7 @@ class Sampler(Protocol):
                 sampling and its seed.
 
         Returns:
-            Rows prompt-major, with the log-probs of sampling where the sampler tells them.
+            Rows prompt-major, with the log-probs of sampling where the sampler records them.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""How responses are sampled, as the config group ``sampling`` spells it."""
+"""Sampling settings of responses: config group ``sampling``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the responses of a policy step are like, as sums that add up over processes.
+"""Statistics of the responses of a policy step, as sums that add up over processes.
 
 Shapes: B responses, T response tokens.
 """

@@ -25,7 +25,7 @@ from rlaif.types import Completion, Prompt
 
 
 def draw_prompts(num_prompts: int, count: int, step: int, seed: int) -> list[int]:
-    """Which prompts a policy step uses: passes over all prompts, each in a new order.
+    """The prompts of each policy step: passes over all prompts, each in a new order.
 
     Args:
         num_prompts: How many there are.
@@ -63,7 +63,7 @@ class StepSampler:
 
     Args:
         tokenizer: The policy's.
-        task: Says what text the policy continues.
+        task: Gives the text that the policy continues.
         prompts: What responses are drawn for.
         prompts_per_step: Prompts of one policy step, over all devices.
         samples_per_prompt: Responses per prompt; the prompt is read once for all of them.

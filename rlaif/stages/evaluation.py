@@ -53,7 +53,7 @@ class EvaluationStage(Stage):
     """Measures labels, reward model and policy on what no training read.
 
     Args:
-        task: Says what text a policy continues, and whether harm is measured.
+        task: Gives the text that a policy continues; decides whether harm is measured.
         sampling: How the responses were sampled: the KL is that of the sampled distribution.
         num_raters: Simulated annotators per comparison.
         confidence: Coverage of every interval, in (0, 1).
@@ -115,7 +115,7 @@ class EvaluationStage(Stage):
         return frozenset({"figures"})
 
     def problems(self, work: Work) -> Iterator[str]:
-        """What the judge could not work with, and opponents that are no model."""
+        """Problems of the judge, and opponents that are no model."""
         for name, place in self.against.items():
             item = work.input(f"evaluation.against.{name}")
             if not item.stage and item.path is not None and not (item.path / "config.json").is_file():

@@ -86,7 +86,7 @@ class LabelStage(Stage):
         return frozenset({"labels", "raw_labels"})
 
     def problems(self, work: Work) -> Iterator[str]:
-        """What the labeler could not work with."""
+        """Problems of the labeler."""
         if work.has("held_out"):
             yield from trial_problems(self.labeler, example_pairs(work.data("held_out")))
 
@@ -135,10 +135,11 @@ class LabelStage(Stage):
         return self.asking.prices
 
     def estimate(self, work: Work) -> LabelEstimate:
-        """What labeling would take; nothing is asked but, on a few pairs, a local model."""
+        """Estimate labeling; only a local model is run, on a few pairs."""
         pairs, notes = self._planned(work)
         notes += [
-            f"stage:{name} is not trained yet: {model} stands in for it" for name, model in work.stand_ins.items()
+            f"stage:{name} is not trained yet: {model} is measured in its place"
+            for name, model in work.stand_ins.items()
         ]
         return estimate_labels(
             self.labeler,
@@ -161,7 +162,7 @@ class LabelStage(Stage):
         data = work.data("held_out")
         responses = [Completion(text=item.response) for item in data.demonstrations]
         return stand_in_pairs(data.label_prompts, responses, self.samples_per_prompt), [
-            "the SFT policy has not sampled yet: pairs of demonstrations' responses stand in for its samples"
+            "the SFT policy has not sampled yet: pairs of demonstrations' responses are counted in place of its samples"
         ]
 
     def accept(self, work: Work) -> None:

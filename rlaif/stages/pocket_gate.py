@@ -47,7 +47,7 @@ class PocketGateStage(Stage):
     """Measures the pocket judges on held-out pairs, and how far the best of 16 SFT samples beats one.
 
     Args:
-        task: Says what text a policy continues.
+        task: Gives the text that a policy continues.
         sampling: How responses are sampled.
         num_raters: Simulated annotators per comparison.
         max_rationale_tokens: Longest rationale in tokens.

@@ -19,7 +19,7 @@ from rlaif.runtime import Runtime
 class PocketPretrainingStage(Stage):
     """Trains models of the recipe, or goes on where a killed run stopped; the run directory links to the result.
 
-    The models lie in ``store.dir``/pocket-HASH, apart from the store's results: another recipe or another world is
+    The models are in ``store.dir``/pocket-HASH, apart from the store's results: another recipe or another world is
     another directory.
 
     Args:
@@ -53,7 +53,7 @@ class PocketPretrainingStage(Stage):
         return root
 
     def told(self, work: Work) -> Told:
-        """Where the models are."""
+        """The directory of the models."""
         return Told(line=f"copy {work.result}/* to rlaif/pocket/weights to use them")
 
 

@@ -40,7 +40,7 @@ class PolicyStage(Stage):
     """Trains a policy on responses that it samples itself, starting from the nearest earlier policy.
 
     Args:
-        task: Says what text a policy continues.
+        task: Gives the text that a policy continues.
         settings: Config group ``policy``.
         reward: What the policy is rewarded for.
         dtype: Number format of the loaded weights.
@@ -93,7 +93,7 @@ class PolicyStage(Stage):
         return frozenset({"policy"})
 
     def problems(self, work: Work) -> Iterator[str]:
-        """What the reward's labeler, or the number of processes, could not work with."""
+        """Problems of the reward's labeler and of the number of processes."""
         yield from trial_problems(self.reward, example_pairs(work.data("prompts")))
         if self.settings.prompts_per_step % work.num_processes:
             yield (
@@ -150,7 +150,7 @@ class PolicyStage(Stage):
 
         resources = RewardResources(
             task=self.task,
-            inputs={role: work.path(role) for role in self.reward.reads() if work.has(role)},
+            inputs={role: tuple(work.paths(role).values()) for role in self.reward.reads() if work.has(role)},
             directory=work.directory,
             samples=lambda: self._samples(work),
             references=lambda: self._references(work),

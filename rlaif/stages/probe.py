@@ -54,7 +54,7 @@ class ProbeStage(Stage):
 
     Args:
         task: Which task's pairs.
-        labeler: Who is attacked.
+        labeler: The labeler that is attacked.
         sampling: How a policy's responses are sampled.
         num_pairs: Pairs that people are clear on, or prompts for a policy.
         responses: ``pairs`` attacks the good response of two that people judged, ``policy`` a policy's own.
@@ -115,7 +115,7 @@ class ProbeStage(Stage):
         return roles
 
     def leaves(self) -> frozenset[str]:
-        """What attacks achieve."""
+        """The line, figures, checks and page of the probe."""
         return frozenset({"probe"})
 
     def problems(self, work: Work) -> Iterator[str]:

@@ -20,7 +20,7 @@ class RespondStage(Stage):
     The same policy, prompts and seed give the same responses in every run, so that runs can be compared pair by pair.
 
     Args:
-        task: Says what text a policy continues.
+        task: Gives the text that a policy continues.
         sampling: Temperature and lengths.
         num_prompts: Held-out prompts that are answered, at most all.
         dtype: Number format of the loaded weights.

@@ -21,7 +21,7 @@ from rlaif.tasks.base import Task
 from rlaif.types import Preference
 
 SOURCES = "sources.json"
-"""What was mixed, by source; only where ``label.mix`` or ``label.weight`` says so."""
+"""Counts of mixed labels by source; only with ``label.mix`` or ``label.weight``."""
 
 
 class RewardModelStage(Stage):
@@ -29,7 +29,7 @@ class RewardModelStage(Stage):
 
     Args:
         model: The model before SFT, whose weights it starts from with ``init=base``; its tokenizer.
-        task: Says what text a policy continues.
+        task: Gives the text that a policy continues.
         settings: Config group ``reward_model``.
         mix: Weight of this run's labels, and labels of further sources.
         precision: Number format of the computation (``trainer.precision``).

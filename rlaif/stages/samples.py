@@ -19,7 +19,7 @@ class SampleStage(Stage):
     """Draws several responses to each prompt; all pairs of different responses to one prompt can be labeled.
 
     Args:
-        task: Says what text a policy continues.
+        task: Gives the text that a policy continues.
         sampling: Temperature and lengths.
         samples_per_prompt: Responses per prompt, at least 2.
         pairs: ``policy`` labels these samples; with ``dataset`` the data's own pairs are labeled instead.

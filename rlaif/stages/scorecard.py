@@ -44,7 +44,7 @@ class ScorecardStage(Stage):
 
     Args:
         task: Which task's pairs.
-        labeler: Who is measured.
+        labeler: The labeler that is measured.
         num_pairs: Pairs that it is asked about; None takes all.
         num_raters: Simulated annotators per comparison.
         confidence: Coverage of every interval, in (0, 1).
@@ -102,7 +102,7 @@ class ScorecardStage(Stage):
         yield from trial_problems(self.labeler, example_pairs(data))
 
     def _measures_people(self, data: TaskData) -> bool:
-        """True where the people themselves label, and there is nobody else to hold them against."""
+        """True where people label: there is no other source to compare them with."""
         return data.annotators is None and num_raters_used(self.labeler) > 0
 
     def build(self, work: Work) -> None:
@@ -158,13 +158,13 @@ class ScorecardStage(Stage):
         )
 
     def told(self, work: Work) -> Told:
-        """The page ``scorecard``: all figures, and the labels in which the labeler is surest of what people deny."""
+        """The page ``scorecard``: all figures, and the most confident labels that contradict people."""
         labels = read_preferences(work.directory / LABELS)
         cost = LabelCost(**json.loads((work.directory / COST_OF_LABEL).read_text()))
         figures = (*read_figures(work.directory), *cost_figures(labels, cost))
         judge, name = self._judge(work.data("held_out")), _labeler_name(labels)
         mistakes = confident_mistakes(labels, judge.votes([label.comparison for label in labels]), NUM_SHOWN)
-        hint = f"Where the labeler is surest of what most {judge.name} deny, with everything it wrote."
+        hint = f"The most confident labels that most {judge.name} contradict, with everything the labeler wrote."
         return Told(
             line=alignment_in_words(figures),
             link=work.step,

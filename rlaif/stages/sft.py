@@ -19,7 +19,7 @@ class SFTStage(Stage):
 
     Args:
         model: What is fine-tuned.
-        task: Says what text a policy continues.
+        task: Gives the text that a policy continues.
         settings: Config group ``sft``.
         precision: Number format of the computation (``trainer.precision``).
     """

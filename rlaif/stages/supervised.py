@@ -1,4 +1,4 @@
-"""What the stages that learn from a fixed data set share."""
+"""Shared by the stages that learn from a fixed data set."""
 
 from __future__ import annotations
 

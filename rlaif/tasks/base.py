@@ -1,4 +1,4 @@
-"""What a task is: how its prompts look to a policy and to a judge."""
+"""Tasks: the text of a prompt for a policy and for a judge."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Task(Protocol):
 
     @property
     def context_noun(self) -> str:
-        """What a judge prompt calls the input: ``Text`` or ``Context``."""
+        """Name of the input in a judge prompt: ``Text`` or ``Context``."""
         ...
 
     @property
     def response_noun(self) -> str:
-        """What a judge prompt calls a candidate: ``Summary`` or ``Response``."""
+        """Name of a candidate in a judge prompt: ``Summary`` or ``Response``."""
         ...
 
     @property

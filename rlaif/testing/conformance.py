@@ -43,7 +43,7 @@ def _on_pairs(check: Check, comparisons: Sequence[Comparison], labeler: Labeler)
 
 
 def check_declares(labeler: Labeler, comparisons: Sequence[Comparison]) -> str:
-    """It says who it is, and has the two components that configurations compose."""
+    """It has a name, a source and an identity, and the two components that configurations compose."""
     absent = [name for name in ("name", "source", "identity", "prompt", "engine") if not hasattr(labeler, name)]
     require(not absent, f"no attribute {', '.join(absent)} (prompt and engine may be None)")
     for name in ("name", "source", "identity"):
@@ -54,7 +54,7 @@ def check_declares(labeler: Labeler, comparisons: Sequence[Comparison]) -> str:
 
 
 def check_declares_models(labeler: Labeler, comparisons: Sequence[Comparison]) -> str:
-    """Every model that it keeps stands in an attribute that it declares, so that answers are cached and counted."""
+    """Every model that it keeps is in an attribute that it declares, so that answers are cached and counted."""
     try:
         check_declared(labeler)
         asked = engines_of(labeler)
@@ -87,7 +87,7 @@ def check_swap_symmetry(labeler: Labeler, comparisons: Sequence[Comparison]) -> 
 
 
 def check_batch_invariance(labeler: Labeler, comparisons: Sequence[Comparison]) -> str:
-    """A label does not depend on what else stands in the call."""
+    """A label does not depend on the other pairs of the call."""
     together = _label(labeler, comparisons)
     alone = [_label(labeler, [comparison])[0] for comparison in comparisons]
     worst = _largest_difference(together, alone)
@@ -101,7 +101,7 @@ def check_odd_input(labeler: Labeler, comparisons: Sequence[Comparison]) -> str:
     alone = _label(labeler, comparisons)
     mixed = _label(labeler, [*odd, *comparisons])
     worst = _largest_difference(mixed[len(odd) :], alone)
-    require(worst <= BATCH_TOLERANCE, f"labels change by {worst:.3g} when odd pairs stand in the same call")
+    require(worst <= BATCH_TOLERANCE, f"labels change by {worst:.3g} when odd pairs are in the same call")
     missing = [label.missing for label in mixed[: len(odd)] if label.missing is not None]
     return f"{len(missing)} of {len(odd)} odd pairs missing" + (
         f": {'; '.join(dict.fromkeys(missing))}" if missing else ""

@@ -1,4 +1,4 @@
-"""How a contract is checked: named checks that run on any component, none of which raises."""
+"""Contracts: named checks that run on any component; their failures are results, not exceptions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class CheckResult:
     name: str
     passed: bool
     detail: str
-    """What was seen, or what is wrong and what the contract asks for."""
+    """The observation, or the failure with the requirement of the contract."""
 
 
 class NotApplicable(Exception):

@@ -67,7 +67,7 @@ def check_order_of_options(engine: Engine) -> str:
 
 
 def check_batch_invariance(engine: Engine) -> str:
-    """An answer does not depend on what else stands in the call."""
+    """An answer does not depend on the other prompts of the call."""
     together = engine.score(PROMPTS, OPTIONS)
     worst = max(_difference(a, engine.score([item], OPTIONS)[0]) for a, item in zip(together, PROMPTS, strict=True))
     require(worst <= TOLERANCE, f"one by one differs from a batch by {worst:.3g}, more than {TOLERANCE:g}")
@@ -113,7 +113,7 @@ def check_seeded(engine: Engine) -> str:
 
 
 def check_rendered(engine: Engine) -> str:
-    """What the model reads: equal for equal prompts, different for different ones."""
+    """The input of the model is equal for equal prompts and different for different ones."""
     rendered = [engine.rendered(item) for item in PROMPTS]
     require(all(isinstance(item, bytes) for item in rendered), "rendered must give bytes")
     require(rendered == [engine.rendered(item) for item in PROMPTS], "equal prompts are rendered differently")

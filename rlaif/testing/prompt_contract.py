@@ -93,13 +93,13 @@ def _check_kind(kind: str) -> Callable[[Any], str]:
 
 
 def _check_data(prompts: Any, task: Task, render: Render) -> None:
-    """Candidates stand in data segments, whole, in the order given, and nothing else depends on them."""
+    """Candidates are in data segments, whole, in the order given, and nothing else depends on them."""
     honest = _render(prompts, task, render, HONEST)
     require(isinstance(honest, StructuredPrompt), f"a {type(honest).__name__} where a StructuredPrompt is expected")
     ours = [segment.text for segment in honest.segments if not segment.is_data]
     for segment in honest.segments:
         leaked = [text for text in HONEST if text in segment.text and not segment.is_data]
-        require(not leaked, f"{task.name}: the candidate {leaked} stands in a segment that is not data")
+        require(not leaked, f"{task.name}: the candidate {leaked} is in a segment that is not data")
     data = [segment.text.strip() for segment in honest.segments if segment.is_data]
     places = [data.index(text) for text in HONEST if text in data]
     require(bool(places) and places == sorted(places), f"{task.name}: the candidates are not shown whole and in order")

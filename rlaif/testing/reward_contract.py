@@ -49,7 +49,7 @@ def check_one_value_each(reward: Reward) -> str:
 
 
 def check_order(reward: Reward) -> str:
-    """A reward does not depend on where its prompt's responses stand in the call."""
+    """A reward does not depend on the position of its prompt's responses in the call."""
     prompts, responses = _responses()
     ahead = _rewards(reward, prompts, responses)
     behind = _rewards(reward, prompts[::-1], responses[::-1])

@@ -51,6 +51,7 @@ MOMENTS: dict[str, tuple[Callable[[Path], int], int]] = {
     "labels": (num_batches, 14),
     "reward_model": (newest_checkpoint, 14),
     "policy": (newest_checkpoint, 8),
+    "respond": (has_begun, 1),
     "evaluation": (has_begun, 1),
 }
 """How far a stage has come, and the latest such moment at which it is killed."""
@@ -79,13 +80,15 @@ def kill_within(process: subprocess.Popen[bytes], store: Path, stage: str, rng: 
 
 def same_results(run: Run, other: Run) -> None:
     """Weights, tables and figures of two stores are the same bytes; seconds and money differ."""
-    for stage in STAGES:
-        (ours,), (theirs,) = run.stored(stage), other.stored(stage)
-        assert ours.name == theirs.name
+    for name, number in {**dict.fromkeys(STAGES, 1), "respond": 2}.items():
+        assert len(run.stored(name)) == len(other.stored(name)) == number
+    results = [path for stage in (*STAGES, "respond") for path in run.stored(stage)]
+    for ours in results:
+        theirs = other.store / ours.name
         files = {path.relative_to(ours) for path in ours.rglob("*") if path.is_file()}
         assert files == {path.relative_to(theirs) for path in theirs.rglob("*") if path.is_file()}
         for file in files - {Path("meta.json"), Path("cost.json")}:
-            assert (ours / file).read_bytes() == (theirs / file).read_bytes(), f"{stage}: {file}"
+            assert (ours / file).read_bytes() == (theirs / file).read_bytes(), f"{ours.name}: {file}"
     assert run.figures() == other.figures()
 
 
@@ -102,7 +105,7 @@ def test_a_run_killed_in_every_stage_ends_as_if_it_had_not_been(
 ) -> None:
     rng = Random(seed)
     name, store = f"killed_{seed}", f"killed_store_{seed}"
-    for stage in STAGES:
+    for stage in MOMENTS:
         process = command.start(name, *LONGER, store=store)
         kill_within(process, command.home / store, stage, rng)
         if stage in ("sft", "labels", "reward_model", "policy"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -101,6 +103,19 @@ def test_a_reward_reads_labels_and_no_reward_model(extended: Command, loop: Run)
     assert nothing.code == 2 and "step policy reads labels, and no step before it leaves any" in nothing.stderr
 
 
+def test_a_reward_reads_the_results_of_every_round(extended: Command, loop: Run) -> None:
+    def run(name: str, number: int) -> Run:
+        stages = f"[data,sft,{{repeat: {number}, stages: [samples,labels,policy]}},evaluation,report]"
+        done = extended.run(name, "reward=words", f"pipeline.stages={stages}")
+        assert done.code == 0, done.stdout + done.stderr
+        return done
+
+    run("two_rounds", 2)
+    three = run("three_rounds", 3)
+    assert {"policy 1", "policy 2", "labels 1", "labels 2"} <= three.reused()
+    assert not {"labels 3", "policy 3"} & three.reused()
+
+
 def test_a_layout_reads_rows_of_votes(extended: Command, tmp_path: Path) -> None:
     rows = [
         {"question": f"Which of {n} and {n + 1}?", "a": f"{n}", "b": f"{n + 1}", "votes_a": n % 4, "votes_b": 3}
@@ -134,3 +149,23 @@ def test_a_figure_stands_in_the_report(extended: Command, loop: Run) -> None:
     figures = run.figures()
     assert float(str(figures.pop("policy/vocabulary")["value"])) > 10 and figures == loop.figures()
     assert "different words" in run.stdout and "different words" in (run.directory / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["policy/objective=ppo_fixture"],
+        ["policy/pair_objective=dpo_loss"],
+        ["stage=drop_ties", "pipeline=theirs"],
+        ["stage=dpo_fixture", "pipeline=dpo_fixture"],
+        ["reward=words"],
+        ["labeler/engine=coin"],
+    ],
+)
+def test_what_runs_passes_its_contract(extended: Command, arguments: list[str]) -> None:
+    script = Path(sys.executable).parent / "rlaif-plugins"
+    done = subprocess.run(
+        [script, "check", *arguments], capture_output=True, text=True, env=extended.environment(), cwd=extended.home
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "passed" in done.stdout and "failed" not in done.stdout

@@ -11,10 +11,12 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from rlaif.config.check import check
+from rlaif.config.check import check, compose
 from rlaif.config.paths import conf_dir, option_files
 from rlaif.data.preferences_io import PREFERENCE_SCHEMA
+from rlaif.errors import ConfigError
 from rlaif.evaluation.catalogue import declared_figures
+from rlaif.pipeline.plan import Plan
 from rlaif.types import Judgment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -30,8 +32,9 @@ PLUGIN_OPTIONS = {
     "reward": {"length_penalty"},
     "task": {"my_task"},
     "policy/objective": {"my_objective"},
+    "pipeline": {"NAME", "rounds"},
 }
-"""Options of the packages under ``plugins/``, which their own tests install and run."""
+"""Options of the packages under ``plugins/``, which their own tests install and run, and of a reader's own YAML."""
 EXTRAS = ("hydra/launcher=",)
 """Overrides that need an optional package."""
 
@@ -84,6 +87,28 @@ def test_every_command_composes(command: Command, tmp_path: Path, monkeypatch: p
     assert [problem for problem in problems if not is_of_a_plugin(problem)] == []
 
 
+def pipelines() -> list[str]:
+    """Every block of YAML that is a whole pipeline."""
+    blocks = [block for path in TEXTS for block in re.findall(r"```yaml\n(.*?)```", path.read_text("utf-8"), re.DOTALL)]
+    return [block for block in blocks if block.startswith("stages:")]
+
+
+@pytest.mark.parametrize("block", pipelines(), ids=lambda block: block.split("\n")[-2].strip()[:40])
+def test_every_pipeline_binds(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf" / "pipeline").mkdir(parents=True)
+    (tmp_path / "conf" / "pipeline" / "mine.yaml").write_text(block)
+    if "drop_ties" in block:  # of a plugin, which tests/packages has
+        with pytest.raises(ConfigError, match="drop_ties is no stage"):
+            Plan(compose(["pipeline=mine"], config_dir=str(tmp_path / "conf")), tmp_path)
+    else:
+        assert Plan(compose(["pipeline=mine"], config_dir=str(tmp_path / "conf")), tmp_path).steps
+
+
+def test_there_are_pipelines_to_check() -> None:
+    assert len(pipelines()) >= 5
+
+
 def test_there_are_commands_to_check() -> None:
     assert len(commands()) > 50
 
@@ -110,7 +135,8 @@ def test_every_page_is_in_the_navigation() -> None:
 
 def test_every_option_of_every_group_is_in_the_reference() -> None:
     text = (PAGES / "reference" / "configuration.md").read_text(encoding="utf-8")
-    rows = {row.split("`")[1]: row for row in text.splitlines() if row.startswith("| `")}
+    groups = text.partition("## Groups")[2].partition("\n## ")[0]
+    rows = {row.split("`")[1]: row for row in groups.splitlines() if row.startswith("| `")}
     for file in sorted(option_files(conf_dir()) - {"config"}):
         group, _, option = file.rpartition("/")
         if not group.startswith("hydra/"):
@@ -121,6 +147,8 @@ def test_every_option_of_every_group_is_in_the_reference() -> None:
 def test_every_key_is_in_the_reference(option: str) -> None:
     group = option.rpartition("/")[0]
     if group in ("", "hydra/help", "hydra/hydra_logging", "hydra/job_logging", "experiment", "pipeline", "logger"):
+        return
+    if group == "stage":  # no options: what a stage is given of the configuration
         return
     text = (PAGES / "reference" / "configuration.md").read_text(encoding="utf-8")
     loaded = yaml.safe_load((conf_dir() / f"{option}.yaml").read_text(encoding="utf-8")) or {}
@@ -169,3 +197,15 @@ def test_files_and_tests_behind_the_formulas_exist() -> None:
         source = (REPOSITORY / "rlaif" / name).read_text(encoding="utf-8")
         for symbol in re.findall(r"\w+", symbols):
             assert re.search(rf"(def|class) {symbol}\b", source), f"papers.md: {name} has no {symbol}"
+
+
+def test_the_files_of_each_example_package_are_as_many_as_the_architecture_says() -> None:
+    text = (PAGES / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\|.* \| (\d+) \| (\d+) \| `(rlaif-[\w-]+)` \|$", text, re.MULTILINE)
+    packages = REPOSITORY / "tests" / "packages"
+    assert {name for *_, name in rows} == {
+        path.name for path in packages.iterdir() if (path / "pyproject.toml").is_file()
+    }
+    for in_rlaif, in_plugin, name in rows:
+        files = [path for path in (packages / name).rglob("*") if path.suffix in (".py", ".yaml")]
+        assert (int(in_rlaif), int(in_plugin)) == (0, len(files)), name

@@ -483,10 +483,10 @@ def test_a_set_never_replaces_what_is_no_set(table: Path, tmp_path: Path, capsys
     before = contents(table.parent)
     for beside in (table, table.parent / "data" / "train.parquet"):
         assert run("export", beside, table.parent, "--format", "dataset") == 2
-        assert "lies in it, which a new set would replace" in capsys.readouterr().err
+        assert "is in it, which a new set would replace" in capsys.readouterr().err
     write_preferences(tmp_path / "other.parquet", LABELS)
     assert run("export", tmp_path / "other.parquet", table.parent, "--format", "dataset") == 2
-    assert "is a run's result (labels.parquet lies in it)" in capsys.readouterr().err
+    assert "is a run's result (labels.parquet is in it)" in capsys.readouterr().err
     assert contents(table.parent) == before
 
 

@@ -219,7 +219,7 @@ def test_a_saved_reward_model_scores_the_same_elsewhere(
     elsewhere = AutoModelForSequenceClassification.from_pretrained(tmp_path)
     for prompt, response, score in zip(PROMPTS, responses, ours, strict=False):
         prompt_ids = tokenizer(prompt.text)["input_ids"]
-        response_ids = tokenizer(" " + response.text, add_special_tokens=False)["input_ids"]
+        response_ids = tokenizer(" " + response.trimmed, add_special_tokens=False)["input_ids"]
         ids = [*prompt_ids, *response_ids, tokenizer.eos_token_id]
         with torch.no_grad():
             theirs = elsewhere(input_ids=torch.tensor([ids])).logits[0, 0]
@@ -227,7 +227,7 @@ def test_a_saved_reward_model_scores_the_same_elsewhere(
     assert RewardModelReward().reads() == {"reward_model": Reads(kind="reward_model")}
     offered = RewardResources(
         task=Dialogue(),
-        inputs={"reward_model": tmp_path},
+        inputs={"reward_model": (tmp_path,)},
         directory=tmp_path,
         samples=lambda: (PROMPTS[:3], responses),
         references=dict,

@@ -151,7 +151,7 @@ class TestChat:
         assert not one.bounded and not ten.bounded
 
     def test_one_and_ten_cannot_be_told_apart(self) -> None:
-        with pytest.raises(RequestFailed, match="one token does not tell '1' from '10'"):
+        with pytest.raises(RequestFailed, match="one token does not distinguish '1' from '10'"):
             match_options(alternatives({"1": 0.4, "8": 0.5}), ["1", "8", "10"])
 
     def test_unless_both_are_improbable(self) -> None:

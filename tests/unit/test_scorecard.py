@@ -227,7 +227,7 @@ def test_a_labeler_that_is_missing_throughout_has_no_alignment() -> None:
         "labeler/missing_rate",
         "labeler/missing_rate/down",
     }
-    assert "nobody's verdicts" in scorecard_verdict(list(figures.values()), "planted", "dialogue")
+    assert "no verdicts of people" in scorecard_verdict(list(figures.values()), "planted", "dialogue")
 
 
 def test_a_labeler_of_single_responses_has_no_position_bias_rather_than_none() -> None:

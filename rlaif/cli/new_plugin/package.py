@@ -36,7 +36,7 @@ KINDS = {
         "rlaif-run 'pipeline.stages=[data,sft,samples,labels,@NAME@,reward_model,policy,evaluation,report]'",
     ),
 }
-"""What ``rlaif-plugins new`` writes, by the word on the command line."""
+"""Templates of ``rlaif-plugins new`` by the word on the command line."""
 
 
 def write_package(kind: str, name: str, directory: Path) -> list[str]:

@@ -1,7 +1,7 @@
 """Records to token sequences, and token sequences to padded batches.
 
 Prompt and response are tokenized apart, as data (no special tokens), and joined: so the tokens of a
-response do not depend on what stood before it. Padding is on the right and causal models need no mask.
+response do not depend on the rest of its batch. Padding is on the right and causal models need no mask.
 
 Shapes: B batch, T tokens.
 """
@@ -46,7 +46,7 @@ class PairExample(NamedTuple):
     """Probability that the first is better."""
     prompt_id: str
     weight: float = 1.0
-    """How much the pair counts in the loss, above 0."""
+    """Weight of the pair in the loss, above 0."""
 
     @property
     def length(self) -> int:
@@ -115,7 +115,7 @@ def sft_examples(
 
     Args:
         demonstrations: What to imitate.
-        task: Says what text a policy continues.
+        task: Gives the text that a policy continues.
         tokenizer: The policy's.
         max_length: Tokens of prompt, response and end token together; a longer prompt is cut from the left.
 
@@ -144,7 +144,7 @@ def pair_examples(
 
     Args:
         preferences: Soft labels.
-        task: Says what text a policy continues.
+        task: Gives the text that a policy continues.
         tokenizer: The reward model's; sampled candidates were sampled with the same one.
         max_length: Tokens of prompt and longer candidate together; a longer prompt is cut from the left, by
             the same amount for both candidates.
@@ -211,5 +211,5 @@ def collate_pairs(examples: Sequence[PairExample], *, pad_id: int) -> PairBatch:
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Any id serves: nothing attends to what stands to its right. The pad token if there is one."""
+    """The pad token, or any other id: no token attends to padding, which is on its right."""
     return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id

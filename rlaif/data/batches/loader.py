@@ -20,7 +20,7 @@ BATCHES_PER_BUCKET = 16
 
 @dataclass(frozen=True, kw_only=True)
 class BatchPlan:
-    """Which examples form which batch of which epoch.
+    """The assignment of examples to batches of each epoch.
 
     An epoch shuffles all examples, sorts them by length within buckets of ``BATCHES_PER_BUCKET`` batches,
     cuts batches of equal size and shuffles those: little padding, and still another order every epoch.

@@ -34,7 +34,7 @@ BatchT = TypeVar("BatchT", bound=TokenBatch | PairBatch)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batching:
-    """How examples become batches."""
+    """Batch sizes, length limit and collation of examples."""
 
     batch_size: int
     """Examples per batch over all devices (``sft.batch_size``, ``reward_model.batch_size``)."""
@@ -118,7 +118,7 @@ class SFTDataModule(SplitDataModule[TokenExample, TokenBatch]):
 
     Args:
         demonstrations: What to imitate.
-        task: Says what text a policy continues.
+        task: Gives the text that a policy continues.
         tokenizer: The policy's.
         batching: Batch size, longest example, length of the training and validation part.
         seed: The run's seed.
@@ -147,7 +147,7 @@ class PreferenceDataModule(SplitDataModule[PairExample, PairBatch]):
 
     Args:
         preferences: Soft labels.
-        task: Says what text a policy continues.
+        task: Gives the text that a policy continues.
         tokenizer: The reward model's.
         batching: Batch size, longest example (prompt and longer candidate), length of the training and validation part.
         seed: The run's seed.

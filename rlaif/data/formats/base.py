@@ -1,4 +1,4 @@
-"""What readers of labeled pairs have in common: a parsed row, a row that cannot be used, a layout."""
+"""Shared by readers of labeled pairs: a parsed row, a row that cannot be used, a layout."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class OddRowError(Exception):
 
 @contextmanager
 def label_of(prompt: str, first: str, second: str) -> Iterator[None]:
-    """Read what a row says of a pair: an :class:`OddRowError` on the way gets to know whose label is lost."""
+    """Read the label of a row; an :class:`OddRowError` is raised again with the source of the label."""
     try:
         yield
     except OddRowError as odd:
@@ -48,7 +48,7 @@ def label_of(prompt: str, first: str, second: str) -> Iterator[None]:
 
 
 class OtherTaskError(OddRowError):
-    """A row that belongs to another task: left out and counted, not held against the data."""
+    """A row that belongs to another task: left out and counted, but not as a defect of the data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class LabeledPair:
     is_instruction: bool = False
     """True when ``prompt`` is what one person asked, without turns."""
     first_source: str = "dataset"
-    """Who wrote the first response."""
+    """Writer of the first response."""
     second_source: str = "dataset"
 
     def prompt_for(self, continues_dialogue: bool) -> str:
@@ -80,21 +80,21 @@ Decode = Callable[[object], float | None]
 
 
 class Layout(NamedTuple):
-    """How the rows of a published or named layout are read. Registered in the group ``rlaif.layouts``."""
+    """A published or named layout of rows with its reader. Registered in the group ``rlaif.layouts``."""
 
     parse: Parse
     """Reads one row; raises :class:`OddRowError` or :class:`~rlaif.errors.DataError`."""
     keys: tuple[tuple[str, ...], ...]
     """The keys that a row needs: one of these sets."""
     has_confidence: bool = False
-    """Whether rows say how sure the person was."""
+    """True when rows have a confidence of the person."""
     with_columns: Callable[[Mapping[str, str], Decode], Layout] | None = None
     """Gives the same layout for columns of other names and another encoding of the preference; None where the layout
     fixes both."""
 
 
 def chosen_and_rejected(prompt: str, chosen: str, rejected: str, confidence: float | None = None) -> LabeledPair:
-    """A hard label as a pair whose order does not tell which one was chosen.
+    """A hard label as a pair whose order does not depend on which one was chosen.
 
     The order is drawn from the trimmed texts, so that it is the same in every run and when a file is turned around.
 
@@ -110,7 +110,7 @@ def chosen_and_rejected(prompt: str, chosen: str, rejected: str, confidence: flo
 
 
 def check_pair(pair: LabeledPair) -> None:
-    """What no reader can use.
+    """Refuse a pair that no reader can use.
 
     Raises:
         OddRowError: A text is not Unicode, or both responses are the same.

@@ -1,4 +1,4 @@
-"""How a column of a table says which of two responses is better."""
+"""Encodings of the preference in a column of a table."""
 
 from __future__ import annotations
 

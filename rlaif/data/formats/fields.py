@@ -18,8 +18,8 @@ def text_of(values: Mapping[str, object], key: str) -> str:
     """The text under a key.
 
     Raises:
-        OddRowError: Nothing stands there.
-        DataError: Something else stands there; the caller adds the place.
+        OddRowError: The key is absent or empty.
+        DataError: The value has another type; the caller adds the place.
     """
     value = values.get(key)
     if value is None:

@@ -93,7 +93,7 @@ class PairFile:
 
     @property
     def identity(self) -> str:
-        """Hash of the content, of how it is read and of the reader's code; not of where the file lies."""
+        """Hash of the content, of the reading options and of the reader's code; not of the file's path."""
         options = (f"{name}={column}" for name, column in sorted(self.columns.items()))
         return content_id(self.table.content_hash, self.format_name, str(self.preference), self._reader_code, *options)
 

@@ -20,7 +20,7 @@ def parse_table(
 
     Args:
         values: The row.
-        columns: Where each thing stands, as :data:`COLUMNS`.
+        columns: Names of columns, as in :data:`COLUMNS`.
         decode: What turns the preference into P(first is better).
     """
     prompt, first, second = (text_of(values, columns[name]) for name in ("prompt", "first", "second"))
@@ -42,7 +42,7 @@ def table_layout(columns: Mapping[str, str] = COLUMNS, decode: Decode = PROBABIL
     """The layout of a table with these columns.
 
     Args:
-        columns: Where each thing stands, as :data:`~rlaif.data.formats.base.COLUMNS`.
+        columns: Names of columns, as in :data:`~rlaif.data.formats.base.COLUMNS`.
         decode: What turns the preference into P(first is better).
     """
     keys = tuple(columns[name] for name in COLUMNS if name not in OPTIONAL_COLUMNS)

@@ -1,4 +1,4 @@
-"""Rows of a file, whatever its kind, each with the place where it stands."""
+"""Rows of a file of any kind, each with its line or index."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROWS_AT_ONCE = 1024
 
 
 class Row(NamedTuple):
-    """One raw row and where it stands."""
+    """One raw row and its place in the file."""
 
     place: str
     """``file:line``, of a Parquet file or JSON list ``file:row``; both count from 1."""

@@ -1,4 +1,4 @@
-"""The labels of a run as a data set beside their table: splits, card, and how they were made."""
+"""The labels of a run as a data set in the directory of their table: splits, card, provenance."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rlaif.data.label_sets.data_set import write_label_set
 
 
 class LabelSetBesideTable:
-    """Writes ``provenance.json``, ``data/`` and ``README.md`` beside a finished label table.
+    """Writes ``provenance.json``, ``data/`` and ``README.md`` into the directory of a finished label table.
 
     ``load_dataset`` of the directory then reads the labels split by prompt. The card is without time and cost, so that
     equal labels have equal files.
@@ -23,7 +23,7 @@ class LabelSetBesideTable:
         """Write the data set.
 
         Args:
-            table: The label table; what is known of it (``summary.json``) stands beside it.
+            table: The label table; its ``summary.json`` is in the same directory.
             provenance: How the labels were made, as plain values: the labeler's composed options and identities.
 
         Raises:

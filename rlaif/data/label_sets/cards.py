@@ -1,4 +1,4 @@
-"""The card of a label set: what the labels are, who gave them, and what they may be worth."""
+"""The card of a label set: contents, labelers, and measured quality of the labels."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ labels = load_dataset("FOLDER")
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What is known of a label table besides its rows."""
+    """Provenance, counts and figures of a label table."""
 
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    """How the labels were made: the labeler's composed options, identities of prompt strategy and labeler."""
+    """Provenance: the labeler's composed options, identities of prompt strategy and labeler."""
     summary: Mapping[str, Any] = field(default_factory=dict)
     """Counts of the labeling: same-slot answers, tokens."""
     meta: Mapping[str, Any] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Card:
 
     @classmethod
     def beside(cls, table: Path) -> Card:
-        """What stands in the folder of a table, and the figures of the run that it belongs to."""
+        """Read the card from the files in a table's directory, and from the figures of its run."""
         folder = table.parent
         return cls(
             provenance=_read_json(folder / PROVENANCE),
@@ -62,7 +62,7 @@ class Card:
 
 @dataclass(kw_only=True)
 class SetCounts:
-    """What stands in a label set."""
+    """Counts over the rows of a label set."""
 
     rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
     """By split."""
@@ -105,7 +105,7 @@ def card_text(card: Card, counts: SetCounts, *, evidence: bool) -> str:
 
     Args:
         card: What is known of the labels.
-        counts: What stands in the set.
+        counts: Counts over the rows of the set.
         evidence: Whether the column ``judgments`` is there.
     """
     tasks = ", ".join(sorted(counts.tasks)) or "no task"
@@ -121,11 +121,11 @@ def card_text(card: Card, counts: SetCounts, *, evidence: bool) -> str:
         _section("Scorecard", list(card.scorecard.items())),
         _section("Labeling", _plain(card.summary)),
         _section("Time and cost", _plain(card.meta))
-        or f"Time and cost of the labeling stand beside the label table, in `{COST}` and `{META}`.",
+        or f"Time and cost of the labeling are in the directory of the label table, in `{COST}` and `{META}`.",
         "## How to load\n\n" + LOAD,
         "The evidence of each label (judge prompts, replies, log-probabilities) is in `judgments`."
         if evidence
-        else "The judge prompts and replies behind each label stand in the label table that this set was made from.",
+        else "The judge prompts and replies of each label are in the label table that this set was made from.",
         "## Licence\n\nNone is given here. Prompts and responses keep the licences of the data and of the models that"
         " wrote them; labels may be bound by the terms of the model that gave them. Look these up before you share"
         " the set.",
@@ -134,7 +134,7 @@ def card_text(card: Card, counts: SetCounts, *, evidence: bool) -> str:
 
 
 def is_card(path: Path) -> bool:
-    """Whether a file is a card that :func:`card_text` wrote, edited since or not: its tag and its title are there."""
+    """True when a file is a card of :func:`card_text`, edited since or not: it has its tag and title."""
     if not path.is_file():
         return False
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()

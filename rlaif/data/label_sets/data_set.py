@@ -27,7 +27,7 @@ COUNTED = ["prompt", "task", "source", "labeler", "p_first", "missing"]
 
 @dataclass(frozen=True, kw_only=True)
 class SplitOptions:
-    """How prompts are spread over the splits."""
+    """Assignment of prompts to the splits."""
 
     validation: float = 0.05
     """Share of the prompts."""
@@ -72,9 +72,9 @@ def check_replaceable(folder: Path, table: Path) -> None:
         return
     todo = "name a folder that does not exist yet"
     if table.resolve().parent in (folder.resolve(), (folder / DATA).resolve()):
-        raise ConfigError(f"{folder}: {table} lies in it, which a new set would replace; {todo}")
+        raise ConfigError(f"{folder}: {table} is in it, which a new set would replace; {todo}")
     if (folder / TABLE).exists():
-        raise ConfigError(f"{folder}: is a run's result ({TABLE} lies in it), which stays as it is; {todo}")
+        raise ConfigError(f"{folder}: is a run's result ({TABLE} is in it), which is never replaced; {todo}")
     if not is_card(folder / CARD):
         names = sorted(path.name for path in folder.iterdir())
         shown = ", ".join(names[:NUM_NAMES_SHOWN]) + (", …" if len(names) > NUM_NAMES_SHOWN else "")
@@ -96,7 +96,7 @@ def write_label_set(
         table: A label table.
         folder: Made when missing; its card and the three files are replaced, so look with
             :func:`check_replaceable` first where a person names it. Other files in it stay as they are.
-        card: What the card tells besides the counts.
+        card: Contents of the card besides the counts.
         options: Shares of the splits; None takes the defaults.
         with_evidence: Whether the column ``judgments`` (the judge prompts as they were read) stays.
 
@@ -150,7 +150,7 @@ class _Part:
             self.close()
 
     def close(self) -> None:
-        """Write what waits."""
+        """Write the rows that are in memory, and close the file."""
         if self.waiting:
             self.writer.write_table(pa.Table.from_batches(self.waiting).cast(self.schema))
             self.waiting.clear()

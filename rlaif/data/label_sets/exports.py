@@ -27,7 +27,7 @@ ENDINGS = (".jsonl", ".json", ".parquet")
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """What is written, and how."""
+    """Format and options of an export."""
 
     format: ExportName
     min_margin: float = 0.0
@@ -51,7 +51,7 @@ class ExportOptions:
 
 @dataclass(kw_only=True)
 class ExportCounts:
-    """What became of the labels."""
+    """Counts of labels that were written and left out."""
 
     written: int = 0
     left_out: Counter[str] = field(default_factory=Counter)

@@ -18,7 +18,7 @@ NUM_SHOWN = 3
 
 @dataclass(frozen=True, kw_only=True)
 class ReadSummary:
-    """What became of the rows of a file."""
+    """Counts over the rows of a file: pairs, labels, rows left out, repeated rows."""
 
     num_rows: int
     num_pairs: int
@@ -32,9 +32,9 @@ class ReadSummary:
     examples: tuple[str, ...] = ()
     """The first three of them, as ``file:line: reason``."""
     repeated: int = 0
-    """Rows of a pair that had stood before with the same label: merged."""
+    """Rows that repeat an earlier pair with the same label: merged."""
     contradicting: int = 0
-    """Rows of a pair that had stood before with another label: the pair gets the mean."""
+    """Rows that repeat an earlier pair with another label: the pair gets the mean."""
 
     @property
     def num_skipped(self) -> int:
@@ -58,7 +58,7 @@ class ReadSummary:
 class LabelTable:
     """Reads a file and keeps its labels.
 
-    Rows that cannot be used are left out and counted; a pair that stands in several rows, in either order,
+    Rows that cannot be used are left out and counted; a pair that is in several rows, in either order,
     gets the mean of their labels.
 
     Args:

@@ -52,7 +52,7 @@ def mix_labels(parts: Sequence[tuple[Sequence[Preference], float]]) -> tuple[lis
 
 
 class MixSettings:
-    """The options ``label.mix`` and ``label.weight``: what a reward model learns from besides a run's own labels.
+    """The options ``label.mix`` and ``label.weight``: further labels of a reward model besides a run's own.
 
     Args:
         files: By name what :class:`MixFile` takes, with ``path`` and ``source`` at least; None mixes nothing.
@@ -121,7 +121,7 @@ class MixSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class MixedLabels:
-    """What a reward model learns from."""
+    """Labels that a reward model learns from."""
 
     labels: list[Preference]
     num_held_out: int = 0

@@ -47,7 +47,7 @@ def label_lines(label: Preference, row: int) -> Iterator[str]:
 
     Args:
         label: The label.
-        row: Where it stands, from 0.
+        row: Its index, from 0.
     """
     comparison = label.comparison
     yield f"row {row}, comparison {comparison.id}, prompt {comparison.prompt.id}, task {comparison.prompt.task}"
@@ -105,7 +105,7 @@ def summary_lines(labels: Iterable[Preference]) -> list[str]:
 
 
 def _judged(judge: str, judgments: list[Judgment]) -> Iterator[str]:
-    """What one judge said: a member's verdict, what a panel pooled, and what was asked."""
+    """The judgement of one judge: prompt, reply, verdict; for a panel the pooled verdict."""
     if judge:
         yield f"##### member {judge} #####"
     asked = [judgment for judgment in judgments if not _is_pooled(judgment)]
@@ -121,7 +121,7 @@ def _judged(judge: str, judgments: list[Judgment]) -> Iterator[str]:
 
 
 def _is_pooled(judgment: Judgment) -> bool:
-    """A panel's own entries: it asked nobody, its members did."""
+    """The pooled entries of a panel, which have no prompt of their own."""
     return judgment.order == VERDICT or not (judgment.prompt or judgment.reply or judgment.missing)
 
 
@@ -133,7 +133,7 @@ def _judgment(judgment: Judgment, number: str) -> Iterator[str]:
     if judgment.reply:
         yield from _text("reply", judgment.reply)
         if (start := judgment.prompt.find(judgment.reply)) >= 0:
-            yield f"the reply stands in the judge prompt from character {start + 1:,} on: what precedes it asked for it"
+            yield f"the reply begins at character {start + 1:,} of the judge prompt; the text before it asked for it"
     if judgment.option_logprobs is not None:
         yield from _options(judgment.options, judgment.option_logprobs, alone=judgment.order in ALONE)
     if judgment.order not in ALONE:
@@ -146,7 +146,7 @@ def _judgment(judgment: Judgment, number: str) -> Iterator[str]:
 
 
 def _options(options: tuple[str, ...], logprobs: tuple[float, ...], *, alone: bool) -> Iterator[str]:
-    """Which answer each number is of; for a response judged alone, what the scale says."""
+    """The answer of each number; for a response judged alone its place on the scale."""
     if not options:
         yield "option log-probabilities: " + ", ".join(map(repr, logprobs)) + " (the table names no answers)"
         return

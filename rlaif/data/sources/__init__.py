@@ -1,1 +1,1 @@
-"""Where a run's data come from."""
+"""Data sources: files and the hub."""

@@ -29,9 +29,9 @@ class FilesSource(PairOptions):
     """Names of the columns of ``table`` that differ from ``prompt``, ``first``, ``second``, ``preference`` (by default
     ``p_first``), ``confidence`` and ``weight``."""
     preference: str | Mapping[str, float] = "p_first"
-    """How the preference of ``table`` is encoded, see :func:`~rlaif.data.formats.encodings.decoder`."""
+    """Encoding of the preference of ``table``, see :func:`~rlaif.data.formats.encodings.decoder`."""
     source: str = "human"
-    """Who gave the labels."""
+    """Source of the labels, e.g. ``human``."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -48,7 +48,7 @@ class FilesSource(PairOptions):
 
     @cached_property
     def identity(self) -> str:
-        """Hash of the file's content and of every option; not of where the file lies."""
+        """Hash of the file's content and of every option; not of the file's path."""
         return content_id("files", self.file.identity, self.source, self.limits_identity)
 
     def load(self, task: Task, count_tokens: Callable[[str], int] | None = None) -> TaskData:

@@ -23,7 +23,7 @@ from rlaif.types import content_id
 
 @dataclass(frozen=True, kw_only=True)
 class HubTable:
-    """Where a data set lies on the hub and how its rows are read."""
+    """Address of a data set on the hub, and the layout of its rows."""
 
     repo: str
     revision: str
@@ -77,7 +77,7 @@ class HubSource(PairOptions):
     """``data=hub``: Anthropic HH or the OpenAI TL;DR comparisons, through ``datasets``."""
 
     dataset: Literal["hh_harmless", "hh_helpful", "tldr"] = field(kw_only=False)
-    """Which data set."""
+    """Name of the data set."""
     split: str = "train"
     """``train``, or what the data set calls its other part (HH ``test``, TL;DR ``validation``)."""
 
@@ -90,7 +90,7 @@ class HubSource(PairOptions):
 
     @property
     def table(self) -> HubTable:
-        """Where the data set lies and how its rows are read."""
+        """Address and layout of the data set."""
         return TABLES[self.dataset]
 
     @cached_property

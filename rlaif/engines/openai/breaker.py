@@ -1,4 +1,4 @@
-"""A circuit breaker: a server that fails every request is not asked for the rest of the plan."""
+"""A circuit breaker: after too many failed requests the rest of the plan is not sent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rlaif.errors import GateStopped
 
 
 class CircuitBreaker:
-    """Opens for good after a number of failed requests in a row, each counted after its own retries.
+    """Opens, and stays open, after a number of failed requests in a row, each counted after its own retries.
 
     Args:
         url: Named in the message.
@@ -29,11 +29,11 @@ class CircuitBreaker:
         return self._opened.is_set()
 
     def answered(self) -> None:
-        """A request has an answer."""
+        """Count a request with an answer."""
         self.num_failed_in_a_row = 0
 
     def failed(self, failure: RequestFailed) -> None:
-        """A request has none, after its retries."""
+        """Count a request that failed after its retries."""
         if not failure.of_server or self.is_open:
             return
         self.num_failed_in_a_row += 1

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """How a server is reached and how hard it is asked; see :class:`rlaif.engines.openai.engine.OpenAIEngine`."""
+    """Address, rate limits, timeouts and retries of a server; see :class:`rlaif.engines.openai.engine.OpenAIEngine`."""
 
     url: str
     key_env: str | None

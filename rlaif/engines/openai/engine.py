@@ -48,9 +48,9 @@ class _Usage:
 class OpenAIEngine:
     """A language model behind an OpenAI-compatible server. Group ``rlaif.engines``, name ``openai``.
 
-    Words of a prompt are sent as they are: whether a special token written out in a candidate
-    (``<|im_end|>``) is read as one is the server's matter. With ``tokenizer`` the prompts go as token ids, in
-    which no candidate holds a special token (vLLM, SGLang and llama.cpp's own server take ids).
+    Prompts are sent as text, in which the server may read a special token written out in a candidate
+    (``<|im_end|>``). With ``tokenizer`` they are sent as token ids, in which no candidate holds a special token
+    (vLLM, SGLang and llama.cpp's own server take ids).
 
     Args:
         model: The model's name at the server.
@@ -59,16 +59,15 @@ class OpenAIEngine:
         system: System message of a chat.
         tokenizer: Hugging Face folder, or name, of the served model's tokenizer (``completions`` only).
         chat_template: With ``tokenizer``: ``model`` wraps the prompt in one user turn of its chat template.
-        scoring: ``top_logprobs`` reads the likeliest next tokens; ``echo`` has the server score prompt and option,
-            exactly; ``votes`` samples answers, for servers that tell no log-probabilities.
+        scoring: ``top_logprobs`` reads the likeliest next tokens; ``echo`` has the server score prompt and option;
+            ``votes`` samples answers, for servers without log-probabilities.
         top_logprobs: Tokens to ask for; OpenAI allows 20 in a chat and 5 in completions.
         num_votes: Samples per prompt of ``scoring=votes``.
         vote_temperature: Of those samples.
         vote_seed: Of those samples.
         max_vote_tokens: Longest vote in tokens.
         key_env: Name of the environment variable that holds the key; None sends none.
-        revision: Which weights these are, in the user's words; part of ``identity``. A server's weights can change
-            behind one model name, and nothing here can see it.
+        revision: Name of the weights, chosen by the user; part of ``identity``, as weights may change under one name.
         accept_model: Shell pattern of model names that a reply may carry; None takes ``model`` alone.
         extra: Further fields of every request, e.g. ``{"chat_template_kwargs": …}``.
         supports_top_k: False for servers that refuse ``top_k`` (OpenAI's own); a sampling's top-k is then left out,
@@ -202,7 +201,7 @@ class OpenAIEngine:
         return self._all([partial(self._score, prompt, options) for prompt in prompts])
 
     def generate(self, prompts: Sequence[StructuredPrompt], sampling: Sampling) -> list[Generation]:
-        """As :meth:`rlaif.engines.base.Engine.generate`; how far a seed fixes an answer is the server's matter.
+        """As :meth:`rlaif.engines.base.Engine.generate`; whether a seed fixes an answer depends on the server.
 
         A refusal, a content filter's answer and an empty reply are missing.
 

@@ -1,4 +1,4 @@
-"""Why a request to a server gave no answer, in a few stable words."""
+"""Reasons of failed requests to a server, in a few stable words."""
 
 from __future__ import annotations
 

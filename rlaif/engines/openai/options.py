@@ -1,4 +1,4 @@
-"""Which options of the ``openai`` engine go together, and how its tokenizer is read."""
+"""Checks of the ``openai`` engine's options against each other, and its tokenizer."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _problems(options: Mapping[str, Any]) -> Iterator[str]:
         if options[name] is not None and not 0.0 < options[name] < float("inf"):
             yield f"{name}={options[name]:g}: must be above 0"
     yield from _combination_problems(options)
-    # What stands here may be a key that was typed by mistake: it is not repeated.
+    # The value may be a key that was typed by mistake: the message does not repeat it.
     if options["key_env"] is not None and not KEY_ENV.fullmatch(options["key_env"]):
         yield "key_env: must be the name of an environment variable, in capitals, never the key itself"
     yield from _extra_problems(options["extra"] or {})

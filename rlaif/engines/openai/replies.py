@@ -1,4 +1,4 @@
-"""What an OpenAI-compatible server answered, checked field by field."""
+"""Replies of OpenAI-compatible servers, checked field by field."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from rlaif.types import as_unicode
 _TOLERANCE = 1e-3
 """Rounding of float32 log-probs, and of their sum as probabilities."""
 _NEVER = -9999.0
-"""What the OpenAI API writes for a token whose log-prob it does not tell."""
+"""The OpenAI API's value for a token whose log-prob it leaves out."""
 _MAX_NAME = 60
 _MOST_TOKENS = 10_000_000
-"""No model reads or writes more in one request: a larger count is a mistake, and counts as none told."""
+"""No model reads or writes more in one request: a larger count is a mistake, and is ignored."""
 
 
 class Alternative(NamedTuple):
@@ -34,7 +34,7 @@ class Reply:
     text: str
     finish_reason: str
     refused: bool
-    """True when a content filter or the model's own refusal stands in place of an answer."""
+    """True when the reply is a content filter's or the model's own refusal."""
     logprobs: object
     """As sent; read by :func:`next_tokens` or :func:`echoed_tokens`."""
     num_prompt_tokens: int
@@ -84,7 +84,7 @@ def read_reply(payload: object, *, model: str, accept_model: str | None) -> Repl
 
 
 def told_usage(payload: object) -> tuple[int, int]:
-    """Tokens read and written by the server's account, of any reply; 0 where it tells no number that can be one."""
+    """Tokens read and written, as the server counts them in any reply; 0 where it gives no valid number."""
     usage = payload.get("usage") if isinstance(payload, dict) else None
     return _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
 

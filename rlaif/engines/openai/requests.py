@@ -1,4 +1,4 @@
-"""How a prompt becomes a request: text or token ids, completions or chat, the fields of sampling."""
+"""Requests for prompts: text or token ids, completions or chat, the fields of sampling."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BYTES_PER_TOKEN = 4
 
 
 class RequestForm:
-    """Writes requests; the parameters are those of :class:`rlaif.engines.openai.engine.OpenAIEngine`."""
+    """The form of requests; the parameters are those of :class:`rlaif.engines.openai.engine.OpenAIEngine`."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class RequestForm:
         return load_prompt_tokenizer(self.tokenizer, self.chat_template)
 
     def prompt(self, prompt: StructuredPrompt) -> Prompt:
-        """What is sent of a prompt; a lone surrogate, which UTF-8 cannot carry, becomes a question mark."""
+        """The prompt as it is sent; a lone surrogate, which UTF-8 cannot encode, becomes a question mark."""
         if self.tokenizer is not None:
             return self.prompts.prompt_ids(prompt)
         return as_unicode(prompt.text)
@@ -117,7 +117,7 @@ class RequestForm:
         return body
 
     def targets(self, options: Sequence[str]) -> list[Target]:
-        """What is scored for each option, none a beginning of another."""
+        """The text or tokens that are scored for each option, none a prefix of another."""
         if self.tokenizer is None:
             return list(terminated(options))
         ids = [tuple(self.prompts.trusted_ids(option)) for option in options]

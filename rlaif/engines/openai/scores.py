@@ -1,6 +1,6 @@
-"""Log-probabilities of whole options from what servers tell: the likeliest next tokens, or an echoed prompt.
+"""Log-probabilities of whole options from a server's likeliest next tokens, or from an echoed prompt.
 
-A server tells the k likeliest next tokens only. A token outside them has a probability between 0 and
+A server returns the k likeliest next tokens only. A token outside them has a probability between 0 and
 ``min(lowest of the k, 1 - sum of the k)``: the estimate is the middle of that interval, and the option is marked as
 *bounded*. No estimate is below ``LOWEST``, so that no label is exactly 0 or 1.
 """
@@ -18,7 +18,7 @@ from rlaif.engines.openai.replies import Alternative
 LOWEST = 1e-12
 """Smallest probability of an option that is reported."""
 AMBIGUOUS = 0.01
-"""Largest probability of a token "1" that may also begin "10" with which the two still count as told apart."""
+"""Largest probability of a token "1" that may also begin "10" with which the two still count as distinguishable."""
 _ROUNDING = 1e-9
 _HALF = math.log(2.0)
 _LOG_LOWEST = math.log(LOWEST)
@@ -28,7 +28,7 @@ _WORD = re.compile(r" ?\w+|\s|[^\w\s]")
 
 @dataclass(frozen=True, slots=True)
 class OptionEstimate:
-    """What is known about one option."""
+    """The log-probability of one option, exact or bounded."""
 
     logprob: float
     bounded: bool = False
@@ -97,7 +97,7 @@ async def walk_options(ask: Ask, targets: Sequence[Target], decode: Callable[[in
 
 
 def num_beginnings(targets: Sequence[Target]) -> int:
-    """How often :func:`walk_options` asks where every token is among the likeliest: once per beginning of an option.
+    """Number of requests of :func:`walk_options` where every token is among the likeliest: one per prefix of an option.
 
     Args:
         targets: The options; one that is a text is taken to be written word by word, each with the space before it,
@@ -120,7 +120,7 @@ def match_options(alternatives: Sequence[Alternative], options: Sequence[str]) -
     it ("1") is, the two share that token's probability: both are bounded when it is below ``AMBIGUOUS``.
 
     Raises:
-        RequestFailed: The shared probability is larger, so the options cannot be told apart.
+        RequestFailed: The shared probability is larger, so the options cannot be distinguished.
     """
     outside = math.exp(log_outside(alternatives))
     mass = [math.fsum(math.exp(p) for token, p in alternatives if token.strip() == option) for option in options]
@@ -129,7 +129,7 @@ def match_options(alternatives: Sequence[Alternative], options: Sequence[str]) -
         for other, shorter in enumerate(options):
             if mass[index] == 0.0 and mass[other] > 0.0 and other != index and option.startswith(shorter):
                 if mass[other] >= AMBIGUOUS:
-                    raise RequestFailed(f"one token does not tell {shorter!r} from {option!r}", of_server=False)
+                    raise RequestFailed(f"one token does not distinguish {shorter!r} from {option!r}", of_server=False)
                 low[other] = 0.0
                 high[index] += mass[other]
     return [
@@ -171,7 +171,7 @@ def reported(estimates: Sequence[OptionEstimate]) -> tuple[tuple[float, ...], tu
 
 
 def _longest(rest: Target, alternatives: Sequence[Alternative], decode: Callable[[int], str]) -> tuple[int, float]:
-    """How much of the rest of an option one token takes, and its log-prob; (0, 0.0) when no token fits."""
+    """Length of the rest of an option that one token covers, and its log-prob; (0, 0.0) when no token fits."""
     if not isinstance(rest, str):
         names = (f"{_TOKEN_ID}{rest[0]}", decode(rest[0]))
         return next(((1, p) for token, p in alternatives if token in names), (0, 0.0))

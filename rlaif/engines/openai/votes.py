@@ -1,4 +1,4 @@
-"""Option probabilities from sampled answers, where a server tells no log-probabilities."""
+"""Option probabilities from sampled answers, for servers without log-probabilities."""
 
 from __future__ import annotations
 

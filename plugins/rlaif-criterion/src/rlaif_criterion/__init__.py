@@ -43,7 +43,7 @@ class CriterionLabeler:
         return [self._preference(*item) for item in zip(comparisons, scores[::2], scores[1::2], strict=True)]
 
     def _question(self, pair: Comparison, *, swap: bool = False) -> StructuredPrompt:
-        """What others wrote stands in data segments, so that no response can pass for a part of the question."""
+        """Text by others is in data segments, so that no response can be read as a part of the question."""
         task = get_task(pair.prompt.task)
         first, second = (pair.second, pair.first) if swap else (pair.first, pair.second)
         segments = [Segment(text=f"{task.context_noun}:"), _data(task.judge_text(pair.prompt.text))]

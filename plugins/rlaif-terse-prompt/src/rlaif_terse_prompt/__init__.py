@@ -12,7 +12,7 @@ VERSION = "1"
 class TersePrompts:
     """Asks in as few words as possible. Group ``rlaif.prompts``, name ``terse``.
 
-    What others wrote stands in data segments: an engine tokenizes them without special tokens, so a
+    Text by others is in data segments: an engine tokenizes them without special tokens, so a
     response cannot pass for a part of the prompt.
 
     Args:

@@ -25,12 +25,12 @@ class WordsReward:
         self.worth: Mapping[str, float] = {}
 
     def reads(self) -> Mapping[str, Reads]:
-        """The labels of the nearest earlier step."""
-        return {"labels": Reads(kind="labels")}
+        """The labels of all earlier steps: in rounds, those of every round so far."""
+        return {"labels": Reads(kind="labels", many=True)}
 
     def prepare(self, resources: RewardResources) -> WordsReward:
         """Count the words; returns itself."""
-        return self.learn(read_labels(resources.inputs["labels"]))
+        return self.learn([label for folder in resources.inputs["labels"] for label in read_labels(folder)])
 
     def learn(self, labels: Sequence[Preference]) -> WordsReward:
         """Take the worth of words from labels; a missing label says nothing."""
