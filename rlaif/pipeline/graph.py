@@ -132,7 +132,7 @@ class _Binder:
 
     def bind(self) -> None:
         for step in self.waiting:
-            step.reads = {**step.stage.reads(), **{option: Reads(kind="policy") for option in step.references}}
+            step.reads = {**step.stage.reads(), **{name: Reads(kind="policy", option=name) for name in step.references}}
             self._check_sources(step)
             for role in sorted(step.reads, key=lambda role: step.reads[role].of is not None):
                 found = self._find(step, role)
@@ -154,7 +154,7 @@ class _Binder:
     def _find(self, step: Step, role: str) -> tuple[Step | Elsewhere, ...]:
         reads = step.reads[role]
         if role in step.references:
-            return self._named(step, role, (step.references[role],))
+            return self._named(step, role, (f"{STEP}{step.references[role]}",))
         if role in step.entry.sources:
             return self._named(step, role, step.entry.sources[role])
         if reads.at is not None:

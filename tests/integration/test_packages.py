@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -147,3 +149,23 @@ def test_a_figure_stands_in_the_report(extended: Command, loop: Run) -> None:
     figures = run.figures()
     assert float(str(figures.pop("policy/vocabulary")["value"])) > 10 and figures == loop.figures()
     assert "different words" in run.stdout and "different words" in (run.directory / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["policy/objective=ppo_fixture"],
+        ["policy/pair_objective=dpo_loss"],
+        ["stage=drop_ties", "pipeline=theirs"],
+        ["stage=dpo_fixture", "pipeline=dpo_fixture"],
+        ["reward=words"],
+        ["labeler/engine=coin"],
+    ],
+)
+def test_what_runs_passes_its_contract(extended: Command, arguments: list[str]) -> None:
+    script = Path(sys.executable).parent / "rlaif-plugins"
+    done = subprocess.run(
+        [script, "check", *arguments], capture_output=True, text=True, env=extended.environment(), cwd=extended.home
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "passed" in done.stdout and "failed" not in done.stdout

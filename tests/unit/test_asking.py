@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
-from rlaif.stages.context import Context
-from rlaif.stages.run import STAGES
 
-from rlaif.config.check import compose
+from rlaif.engines.answer_cache import AnswerPlace
 from rlaif.engines.scripted import ScriptedEngine
 from rlaif.errors import GateStopped
 from rlaif.labelers.base import Labeler
 from rlaif.labelers.pairwise import PairwiseLabeler
 from rlaif.labelers.ranking import RankingLabeler
-from rlaif.labeling.cost import LabelCost
+from rlaif.labeling.asking import AskingSettings
+from rlaif.labeling.cost import Budget, LabelCost, Prices
+from rlaif.pipeline.plan import Plan
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.reporting.terminal import RunDisplay
-from rlaif.stages.labels import asking
 from rlaif.types import Comparison, Completion, OptionScores, Preference, Prompt, StructuredPrompt
 
 PAIRS = [
@@ -40,12 +40,19 @@ class AlwaysMissing:
         return [Preference(comparison=pair, p_first=None, missing="down") for pair in comparisons]
 
 
-def asked(tmp_path: Path, labeler: Labeler, *overrides: str) -> tuple[list[Preference], LabelCost]:
-    context = Context(compose([f"store.dir={tmp_path}", "label.batch_size=2", *overrides]), STAGES)
-    road = asking(context, None)
+def asked(
+    tmp_path: Path, labeler: Labeler, max_missing_rate: float = 0.2, **prices: float
+) -> tuple[list[Preference], LabelCost]:
+    settings = AskingSettings(
+        answers=AnswerPlace("local", tmp_path),
+        prices=Prices(**prices),
+        budget=Budget(),
+        max_missing_rate=max_missing_rate,
+    )
+    asking = settings.begin(None, batch_size=2)
     with RunDisplay().stage("scorecard") as display:
-        (labels,) = road.label(labeler, [PAIRS], display)
-    return labels, road.cost
+        (labels,) = asking.label(labeler, [PAIRS], display)
+    return labels, asking.cost
 
 
 def scripted(engine: ScriptedEngine) -> Labeler:
@@ -64,18 +71,21 @@ def test_answers_are_kept_and_not_asked_again(tmp_path: Path) -> None:
 
 
 def test_prices_count_cached_answers_as_if_they_had_been_asked(tmp_path: Path) -> None:
-    prices = ("cost.usd_per_million_input_tokens=30", "cost.usd_per_million_output_tokens=60",
-              "cost.human_usd_per_label=0.5")  # fmt: skip
-    labels, first = asked(tmp_path, scripted(ScriptedEngine()), *prices)
+    prices = {
+        "usd_per_million_input_tokens": 30.0,
+        "usd_per_million_output_tokens": 60.0,
+        "human_usd_per_label": 0.5,
+    }
+    labels, first = asked(tmp_path, scripted(ScriptedEngine()), **prices)
     read = sum(judgment.num_prompt_tokens for label in labels for judgment in label.judgments)
     assert first.usd_per_label == pytest.approx((read * 30 + 10 * 60) / 1e6 / 5)
     assert first.human_usd_per_label == 0.5
-    _, second = asked(tmp_path, scripted(ScriptedEngine()), *prices)
+    _, second = asked(tmp_path, scripted(ScriptedEngine()), **prices)
     assert second.usd_per_label == pytest.approx(first.usd_per_label)
 
 
 def test_answers_that_nobody_can_read_are_measured(tmp_path: Path) -> None:
-    labels, took = asked(tmp_path, scripted(ScriptedEngine(lambda prompt: {})), "label.max_missing_rate=0.0")
+    labels, took = asked(tmp_path, scripted(ScriptedEngine(lambda prompt: {})), max_missing_rate=0.0)
     assert [label.missing for label in labels] == ["no probability on any answer option"] * 5
     assert took.seconds_per_label is not None
 
@@ -100,28 +110,32 @@ def test_an_outage_stops_and_the_next_start_asks_for_the_rest(tmp_path: Path) ->
 
 
 def test_an_outage_is_accepted_where_the_limit_says_so(tmp_path: Path) -> None:
-    labels, took = asked(tmp_path, AlwaysMissing(), "label.max_missing_rate=1.0")
+    labels, took = asked(tmp_path, AlwaysMissing(), max_missing_rate=1.0)
     assert [label.missing for label in labels] == ["down"] * 5
     assert took.seconds_per_label is not None and took.usd_per_label is None
 
 
-def context_of(tmp_path: Path, *overrides: str) -> Context:
-    sizes = ("data.num_eval_preferences=40", "probe.num_pairs=6", "probe.attacks=[empty,choose_1,echo]")
-    return Context(compose(["pipeline=probe", f"store.dir={tmp_path}", *sizes, *overrides]), STAGES)
+MakePlan = Callable[..., Plan]
+SIZES = ("data.num_eval_preferences=40", "probe.num_pairs=6", "probe.attacks=[empty,choose_1,echo]")
+
+
+def build(plan: Plan, name: str, labeler: Labeler, directory: Path) -> None:
+    """Build a step with another labeler."""
+    step = plan.step(name)
+    stage: Any = step.stage
+    stage.labeler = labeler
+    with RunDisplay().stage(name) as display:
+        stage.build(plan.work(step, directory, display))
 
 
 @pytest.mark.parametrize("stage", ["scorecard", "probe"])
-def test_no_stage_is_finished_by_an_outage(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    down: Labeler = AlwaysMissing()
-    monkeypatch.setattr(f"rlaif.stages.{stage}.build_labeler", lambda *_: down)
-    with RunDisplay().stage(stage) as display, pytest.raises(GateStopped, match="start again to ask"):
-        STAGES[stage].build(context_of(tmp_path), tmp_path, display)
-    limits = [context_of(tmp_path, f"label.max_missing_rate={limit}") for limit in (0.2, 0.9)]
-    strict, lax = (STAGES[stage].options(context) for context in limits)
-    assert strict != lax
+def test_no_stage_is_finished_by_an_outage(stage: str, make_plan: MakePlan, tmp_path: Path) -> None:
+    sizes = SIZES if stage == "probe" else SIZES[:1]
+    with pytest.raises(GateStopped, match="start again to ask"):
+        build(make_plan(f"pipeline={stage}", *sizes), stage, AlwaysMissing(), tmp_path)
 
 
-def test_each_attack_is_judged_on_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_attack_is_judged_on_its_own(make_plan: MakePlan, tmp_path: Path) -> None:
     """A ranking labeler ranks a prompt's candidates of one plan together."""
     num_rankings: set[int] = set()
 
@@ -131,7 +145,5 @@ def test_each_attack_is_judged_on_its_own(tmp_path: Path, monkeypatch: pytest.Mo
             return super().score(prompts, options)
 
     labeler = RankingLabeler(JudgePrompts(), Engine(lambda prompt: {"1 2": 0.6, "2 1": 0.4}))
-    monkeypatch.setattr("rlaif.stages.probe.build_labeler", lambda *_: labeler)
-    with RunDisplay().stage("probe") as display:
-        STAGES["probe"].build(context_of(tmp_path), tmp_path, display)
+    build(make_plan("pipeline=probe", *SIZES), "probe", labeler, tmp_path)
     assert num_rankings == {2}  # of two candidates; four have 24

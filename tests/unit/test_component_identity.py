@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig, OmegaConf, open_dict
+from rich.console import Console
 
 from rlaif.artifacts.fingerprints import code_digest
 from rlaif.artifacts.identity import stable_identity
 from rlaif.errors import PluginError
+from rlaif.pipeline.plan import Plan
+from rlaif.pipeline.run import check, load_early
+from rlaif.reporting.terminal import RunDisplay
 from rlaif.signatures import read_signature
 from rlaif.tasks import base
 
@@ -96,10 +102,94 @@ def test_a_task_in_use_keeps_its_options(monkeypatch: pytest.MonkeyPatch) -> Non
             {"url", "key_env", "max_retries", "read_timeout_s"},
             {"model", "scoring"},
         ),
-        ("rlaif.engines.transformers.TransformersEngine", {"device", "batch_size"}, {"model", "dtype", "max_context"}),
+        ("rlaif.engines.transformers.TransformersEngine", {"device", "batch_size"}, {"dtype", "max_context"}),
     ],
 )
 def test_engines_mark_what_changes_no_answer(target: str, runtime: set[str], result: set[str]) -> None:
     marked = {name for name, parameter in read_signature(target).parameters.items() if parameter.runtime}
     assert runtime <= marked
     assert not result & marked
+
+
+TASK = """
+from rlaif.tasks.base import Dialogue
+
+
+class Asks(Dialogue):
+    def __init__(self, word: str = "Why?") -> None:
+        super().__init__()
+        self.word = word
+
+    def policy_text(self, prompt_text: str) -> str:
+        return f"{prompt_text} {self.word}"
+"""
+RANDOM = """
+import uuid
+
+from rlaif.types import Preference
+
+
+class Random:
+    name = "random"
+    source = "ai"
+
+    def __init__(self, prompt=None, engine=None):
+        self.identity = uuid.uuid4().hex
+
+    def label(self, comparisons):
+        return [Preference(comparison=item, p_first=0.5) for item in comparisons]
+"""
+MakeConfig = Callable[..., DictConfig]
+
+
+@pytest.fixture
+def run_fingerprints(
+    make_config: MakeConfig, make_plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Mapping[str, str]], dict[str, str]]:
+    """Fingerprints of the default pipeline with a task of the test's own."""
+    monkeypatch.setattr(base, "_IN_USE", {})
+    monkeypatch.syspath_prepend(tmp_path)
+    data = make_plan().memory["data"]
+
+    def fingerprints(task: Mapping[str, str]) -> dict[str, str]:
+        cfg = make_config()
+        with open_dict(cfg):
+            cfg.task = dict(task)
+        plan = Plan(cfg, tmp_path / "run")
+        plan.memory["data"] = data
+        return {step.name: plan.fingerprint(step) for step in plan.steps if step.stage.stored}
+
+    return fingerprints
+
+
+def test_a_tasks_code_and_its_options_re_key_every_step_that_is_given_it(
+    run_fingerprints: Callable[[Mapping[str, str]], dict[str, str]], tmp_path: Path
+) -> None:
+    write(tmp_path, {"asks.py": TASK})
+    before = run_fingerprints({"_target_": "asks.Asks", "word": "Why?"})
+    assert run_fingerprints({"_target_": "asks.Asks", "word": "Why?"}) == before
+    other_option = run_fingerprints({"_target_": "asks.Asks", "word": "How?"})
+    assert {name for name in before if other_option[name] != before[name]} == set(before)
+    write(tmp_path, {"asks.py": TASK.replace("{prompt_text} {self.word}", "{self.word} {prompt_text}!")})
+    other_code = run_fingerprints({"_target_": "asks.Asks", "word": "Why?"})
+    assert {name for name in before if other_code[name] != before[name]} == set(before)
+
+
+@pytest.mark.parametrize(("pipeline", "option"), [("label", "labeler"), ("rlaif", "evaluation.judge")])
+def test_a_random_identity_stops_the_run_before_anything_is_spent(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipeline: str, option: str
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    write(tmp_path, {"random_identity.py": RANDOM})
+    cfg = make_config(f"pipeline={pipeline}")
+    with open_dict(cfg):
+        OmegaConf.update(cfg, option, {"_target_": "random_identity.Random"}, merge=False)
+    plan = Plan(cfg, tmp_path / "run")
+
+    def start() -> None:
+        load_early(plan, RunDisplay(Console(quiet=True)))
+        check(plan)
+
+    with pytest.raises(PluginError, match=f"^{option}: its identity is .* made again from the same options"):
+        start()
+    assert not (tmp_path / "store").exists()

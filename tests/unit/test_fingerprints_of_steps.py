@@ -20,8 +20,15 @@ from rlaif.signatures import Parameter, read_signature
 
 MakeConfig = Callable[..., DictConfig]
 _WHOLE = re.compile(r"\$\{(?:oc\.select:)?([\w.]+)(?:,[^}]*)?\}")
-IDENTIFIED = {("rlaif.models.load.ModelSpec", "name"), ("rlaif.models.load.ModelSpec", "revision")}
-"""Parameters that a component's identity covers by content: a model is the same under another name."""
+IDENTIFIED = {
+    "rlaif.models.load.ModelSpec": {"name", "revision"},
+    "rlaif.engines.transformers.TransformersEngine": {"model", "revision"},
+    "rlaif.labelers.file.FileLabeler": {"path"},
+    "rlaif.labelers.reward_model.RewardModelLabeler": {"model", "revision"},
+    "rlaif.prompts.judge.JudgePrompts": {"templates"},
+    "rlaif.data.label_sets.mixing.MixSettings": {"files"},
+}
+"""Runtime parameters whose content a component's identity covers: a model or a file is the same under another name."""
 OTHERS = {
     "url": "http://127.0.0.1:9/v1",
     "key_env": "ANOTHER_KEY",
@@ -74,7 +81,7 @@ def _of_component(cfg: DictConfig, node: Any, path: str, runtime: bool) -> Itera
     if not target.startswith("rlaif."):
         return
     for name, parameter in read_signature(target).parameters.items():
-        if (target, name) in IDENTIFIED:
+        if name in IDENTIFIED.get(target, ()):
             continue
         marked = runtime or parameter.runtime
         if name in node:

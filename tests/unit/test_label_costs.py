@@ -5,26 +5,24 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from copy import deepcopy
-from functools import lru_cache
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
-from rlaif.stages.context import Context
-from rlaif.stages.estimate import estimate_labels, show_estimate
-from rlaif.stages.run import STAGES
 
-from rlaif.config.check import compose
 from rlaif.engines.cached import CachedEngine
 from rlaif.engines.dry import DryEngine
 from rlaif.engines.scripted import ScriptedEngine
 from rlaif.engines.spending import Ledger, Spending
 from rlaif.errors import ConfigError, GateStopped
 from rlaif.labeling.cost import Budget, Prices, cost_figures
-from rlaif.labeling.estimate import _spread
+from rlaif.labeling.estimate import LabelEstimate, _spread
+from rlaif.pipeline.plan import Plan
+from rlaif.pipeline.run import estimate as run_estimate
 from rlaif.reporting.terminal import RunDisplay
-from rlaif.stages.labels import LABEL, answers_of, build_labeler, prices_and_budget
+from rlaif.stages.labels import LabelStage
 from rlaif.types import Comparison, Completion, Prompt, Sampling, Segment, StructuredPrompt
 
 PAPER = Prices(usd_per_million_input_tokens=30.0, usd_per_million_output_tokens=60.0)
@@ -124,39 +122,49 @@ def test_options_out_of_range_are_named_as_typed() -> None:
         Budget(max_usd=1.0).check_prices(Prices())
 
 
-SMALL = ("data.num_demonstrations=6", "data.num_label_prompts=5", "model=pocket_xs", "pipeline=label")
-composed = lru_cache(compose)
+SMALL = ("pipeline=label", "data.num_demonstrations=6", "data.num_label_prompts=5", "model=pocket_xs")
+MakePlan = Callable[..., Plan]
 
 
-def context(tmp_path: Path, *overrides: str) -> Context:
-    """Overrides of choices are composed once; those of values are set on a copy, which is quicker."""
-    composing = ("labeler.engine.model", "labeler.engine.url")
-    choices = tuple(o for o in overrides if "." not in o.partition("=")[0] or o.startswith(composing))
-    cfg = deepcopy(composed((*SMALL, *choices)))
-    values = [override for override in overrides if override not in choices]
-    cfg.merge_with_dotlist([f"store.dir={tmp_path}", *values])
-    return Context(cfg, STAGES)
+@pytest.fixture
+def make_labeling(make_plan: MakePlan) -> MakePlan:
+    """Plans of ``pipeline=label`` with five prompts."""
+    return lambda *overrides: make_plan(*SMALL, *overrides)
 
 
-def test_a_limit_on_money_needs_a_price(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"budget\.max_usd"):
-        prices_and_budget(context(tmp_path, "budget.max_usd=3"))
-    prices_and_budget(context(tmp_path, "budget.max_usd=3", "cost.usd_per_hour=0.5"))
+def estimate_labels(plan: Plan) -> LabelEstimate:
+    """What the labels of a plan would take."""
+    step = plan.step("labels")
+    stage, stand_ins = plan.stage_to_estimate(step)
+    assert isinstance(stage, LabelStage)
+    return stage.estimate(replace(plan.work(step), stand_ins=stand_ins))
 
 
-def test_a_local_estimate_counts_the_tokens_that_labeling_then_reads(tmp_path: Path) -> None:
-    run = context(tmp_path, "labeler=pairwise", "labeler.engine.model=pocket:XS", "cost.usd_per_hour=3.6")
+def label_stage(plan: Plan) -> LabelStage:
+    stage = plan.step("labels").stage
+    assert isinstance(stage, LabelStage)
+    return stage
+
+
+def test_a_limit_on_money_needs_a_price(find_problems: Callable[..., list[str]]) -> None:
+    (problem,) = find_problems("pipeline=label", "budget.max_usd=3")
+    assert problem.startswith("budget.max_usd=3: no price is known")
+    assert find_problems("pipeline=label", "budget.max_usd=3", "cost.usd_per_hour=0.5") == []
+
+
+def test_a_local_estimate_counts_the_tokens_that_labeling_then_reads(make_labeling: MakePlan, tmp_path: Path) -> None:
+    run = make_labeling("labeler=pairwise", "labeler.engine.model=pocket:XS", "cost.usd_per_hour=3.6")
     estimate = estimate_labels(run)
     assert estimate.num_pairs == 5
     assert estimate.expected == estimate.at_most
     assert estimate.expected.seconds > 0
     assert any("has not sampled yet" in note for note in estimate.notes)
-    responses = [Completion(text=item.response) for item in run.data.demonstrations]
+    responses = [Completion(text=item.response) for item in run.memory["data"].demonstrations]
     pairs = [
         Comparison(prompt=prompt, first=responses[2 * n % 6], second=responses[(2 * n + 1) % 6])
-        for n, prompt in enumerate(run.data.label_prompts)
+        for n, prompt in enumerate(run.memory["data"].label_prompts)
     ]
-    labels = build_labeler(run, run.cfg.labeler).label(pairs)
+    labels = label_stage(run).labeler.label(pairs)
     judgments = [judgment for label in labels for judgment in label.judgments]
     assert estimate.expected.num_questions == len(judgments) == 10
     # A prompt's segments are tokenized one by one when it is asked, and as one text when it is counted.
@@ -170,9 +178,9 @@ SERVER = ("labeler/engine=openai", "labeler.engine.model=m", "labeler.engine.url
 """Nobody listens there: an estimate that asked would fail."""
 
 
-def test_a_server_is_not_asked_and_its_time_follows_from_its_limit(tmp_path: Path) -> None:
+def test_a_server_is_not_asked_and_its_time_follows_from_its_limit(make_labeling: MakePlan) -> None:
     limits = ("labeler.engine.requests_per_minute=30", "estimate_reply_tokens=61", "labeler.max_rationale_tokens=200")
-    estimate = estimate_labels(context(tmp_path, *SERVER, *limits))
+    estimate = estimate_labels(make_labeling(*SERVER, *limits))
     assert estimate.expected.num_questions == estimate.at_most.num_questions == 5 * 2 * 2
     assert estimate.expected.num_reply_tokens == 10 * (61 + 1)
     assert estimate.at_most.num_reply_tokens == 10 * (200 + 1)
@@ -181,13 +189,13 @@ def test_a_server_is_not_asked_and_its_time_follows_from_its_limit(tmp_path: Pat
 
 
 @pytest.mark.parametrize("num_samples", [2, 3, 4])
-def test_every_pair_of_a_prompts_samples_is_counted(num_samples: int, tmp_path: Path) -> None:
+def test_every_pair_of_a_prompts_samples_is_counted(num_samples: int, make_labeling: MakePlan) -> None:
     samples = f"label.samples_per_prompt={num_samples}"
     num_pairs = 5 * num_samples * (num_samples - 1) // 2
-    estimate = estimate_labels(context(tmp_path, "labeler=pairwise", *SERVER, samples))
+    estimate = estimate_labels(make_labeling("labeler=pairwise", *SERVER, samples))
     assert (estimate.num_pairs, estimate.expected.num_questions) == (num_pairs, 2 * num_pairs)
     # Each response is rated once, for whatever number of pairs.
-    rated = estimate_labels(context(tmp_path, "labeler=scorer", *SERVER, samples))
+    rated = estimate_labels(make_labeling("labeler=scorer", *SERVER, samples))
     assert (rated.num_pairs, rated.expected.num_questions) == (num_pairs, 5 * num_samples)
     assert rated.expected.num_cached == 0 and not any("label cache" in note for note in rated.notes)
 
@@ -209,66 +217,71 @@ def test_a_sample_of_a_plan_takes_whole_prompts() -> None:
     assert _spread(pairs[:3], 2) == pairs[:3] and _spread(pairs, 10**6) == pairs
 
 
-def test_a_ranking_is_read_once_per_beginning_of_it(tmp_path: Path) -> None:
+def test_a_ranking_is_read_once_per_beginning_of_it(make_labeling: MakePlan) -> None:
     three = ("label.samples_per_prompt=3", "labeler.engine.requests_per_minute=60")
-    estimate = estimate_labels(context(tmp_path, "labeler=ranking", *SERVER, *three))
+    estimate = estimate_labels(make_labeling("labeler=ranking", *SERVER, *three))
     assert estimate.expected.num_questions == 5 * 2
     assert estimate.expected.seconds == 5 * 2 * (1 + 3 + 3 * 2)
 
 
-def test_a_question_is_paid_once_in_whatever_batch_it_repeats(tmp_path: Path) -> None:
+def test_a_question_is_paid_once_in_whatever_batch_it_repeats(make_labeling: MakePlan) -> None:
     """Five prompts, three responses each, one pair per batch."""
     rated = ("labeler=scorer", "label.samples_per_prompt=3", "label.batch_size=1")
-    estimate = estimate_labels(context(tmp_path, *rated, *SERVER))
+    estimate = estimate_labels(make_labeling(*rated, *SERVER))
     assert (estimate.expected.num_questions, estimate.expected.num_cached) == (15, 0)
-    without = estimate_labels(context(tmp_path, *rated, *SERVER, "label.cache=none"))
+    without = estimate_labels(make_labeling(*rated, *SERVER, "label.cache=none"))
     assert without.expected.num_questions == 30, "without a cache each batch asks for itself"
 
 
-def test_every_sampled_rationale_is_followed_by_a_question_of_its_own(tmp_path: Path) -> None:
-    estimate = estimate_labels(context(tmp_path, "labeler=self_consistency", "labeler.num_samples=3", *SERVER))
+def test_every_sampled_rationale_is_followed_by_a_question_of_its_own(make_labeling: MakePlan) -> None:
+    estimate = estimate_labels(make_labeling("labeler=self_consistency", "labeler.num_samples=3", *SERVER))
     assert estimate.expected.num_questions == 5 * 2 * (3 + 3)
     assert estimate.expected.num_cached == 0
 
 
-def test_votes_read_a_prompt_once_each(tmp_path: Path) -> None:
-    once = estimate_labels(context(tmp_path, "labeler=pairwise", *SERVER))
+def test_votes_read_a_prompt_once_each(make_labeling: MakePlan) -> None:
+    once = estimate_labels(make_labeling("labeler=pairwise", *SERVER))
     votes = ("labeler.engine.scoring=votes", "labeler.engine.num_votes=8", "labeler.engine.requests_per_minute=60")
-    eight = estimate_labels(context(tmp_path, "labeler=pairwise", *SERVER, *votes))
+    eight = estimate_labels(make_labeling("labeler=pairwise", *SERVER, *votes))
     assert eight.expected.num_prompt_tokens == 8 * once.expected.num_prompt_tokens
     assert once.expected.seconds == 0.0 and eight.expected.seconds == 8 * 10
 
 
-def test_what_the_cache_knows_is_free_and_a_labeler_without_a_model_costs_nothing(tmp_path: Path) -> None:
-    run = context(tmp_path, "labeler=pairwise", *SERVER)
+def test_what_the_cache_knows_is_free_and_a_labeler_without_a_model_costs_nothing(make_labeling: MakePlan) -> None:
+    run = make_labeling("labeler=pairwise", *SERVER)
     before = estimate_labels(run)
-    labeler = build_labeler(run, run.cfg.labeler)
+    labeler = label_stage(run).labeler
 
     class Answering(ScriptedEngine):
         identity = labeler.engine.identity  # type: ignore[attr-defined]
 
         rendered = labeler.engine.rendered  # type: ignore[attr-defined]
 
-    demonstrations = [Completion(text=item.response) for item in run.data.demonstrations]
-    first = Comparison(prompt=run.data.label_prompts[0], first=demonstrations[0], second=demonstrations[1])
-    labeler.engine = CachedEngine(Answering(), answers_of(run).open())  # type: ignore[attr-defined]
+    demonstrations = [Completion(text=item.response) for item in run.memory["data"].demonstrations]
+    first = Comparison(prompt=run.memory["data"].label_prompts[0], first=demonstrations[0], second=demonstrations[1])
+    labeler.engine = CachedEngine(Answering(), label_stage(run).asking.answers.open())  # type: ignore[attr-defined]
     labeler.label([first])
     after = estimate_labels(run)
     assert after.expected.num_questions == before.expected.num_questions - 2
     assert after.expected.num_cached == 2
-    human = estimate_labels(context(tmp_path, "labeler=human"))
+    human = estimate_labels(make_labeling("labeler=human"))
     assert human.expected == Spending() and "asks no language model" in human.notes[-1]
 
 
-def test_the_estimate_is_printed_with_the_human_price(tmp_path: Path) -> None:
+def test_the_estimate_is_printed_with_the_human_price(make_labeling: MakePlan) -> None:
     console = Console(file=io.StringIO(), width=100)
     prices = ("cost.usd_per_million_input_tokens=30", "cost.usd_per_million_output_tokens=60")
-    show_estimate(context(tmp_path, *SERVER, *prices), RunDisplay(console))
+    run_estimate(make_labeling(*SERVER, *prices), RunDisplay(console))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "people would cost" in text and "3.35 USD" in text
     assert "not estimated" in text and "Nothing was labeled" in text
-    with pytest.raises(ConfigError, match=r"estimate=true: this pipeline labels no plan"):
-        show_estimate(context(tmp_path, "pipeline=sft"), RunDisplay(console))
+
+
+def test_an_estimate_without_labels_is_refused(make_plan: MakePlan) -> None:
+    for pipeline in ("sft", "scorecard", "direct"):
+        with pytest.raises(ConfigError, match=r"estimate=true: this pipeline labels no plan") as refused:
+            run_estimate(make_plan(f"pipeline={pipeline}"), RunDisplay(Console(quiet=True)))
+        assert refused.value.exit_code == 2
 
 
 def test_tokens_of_placeholders_are_as_many_as_asked_for() -> None:
@@ -284,22 +297,30 @@ def test_tokens_of_placeholders_are_as_many_as_asked_for() -> None:
     assert engine.num_requests == 3
 
 
-def test_finished_labels_are_held_against_a_stricter_limit(tmp_path: Path) -> None:
+def test_finished_labels_are_held_against_a_stricter_limit(make_labeling: MakePlan, tmp_path: Path) -> None:
     labels = tmp_path / "labels"
     labels.mkdir()
     summary = {"n": 12, "missing": {"server down": 3, "too long": 1}, "num_judged": 10, "num_judged_missing": 2}
     (labels / "summary.json").write_text(json.dumps(summary))
-    LABEL.check(context(tmp_path, "label.max_missing_rate=0.2"), labels)
+
+    def accept(limit: str) -> str:
+        plan = make_labeling(f"label.max_missing_rate={limit}")
+        step = plan.step("labels")
+        step.stage.accept(plan.work(step, labels))
+        return plan.fingerprint(step)
+
+    accepted = accept("0.2")
     with pytest.raises(
         GateStopped, match=r"label\.max_missing_rate=0\.19: 4 of 12 .* delete that directory"
     ) as stopped:
-        LABEL.check(context(tmp_path, "label.max_missing_rate=0.19"), labels)
+        accept("0.19")
     assert str(labels) in str(stopped.value) and "3 × server down; 1 × too long" in str(stopped.value)
+    assert accepted == accept("0.9"), "a limit makes no other labels"
 
 
 @pytest.mark.parametrize("weights", ["equal", "learned"])
-def test_an_estimate_of_a_panel_counts_every_member_once(weights: str, tmp_path: Path) -> None:
+def test_an_estimate_of_a_panel_counts_every_member_once(weights: str, make_labeling: MakePlan) -> None:
     panel = ("labeler=panel", "labeler.engine.model=pocket:XS", f"labeler.weights={weights}")
-    estimate = estimate_labels(context(tmp_path, *panel))
+    estimate = estimate_labels(make_labeling(*panel))
     # Pairs in both orders, and each response alone by the scorer and by good or bad.
     assert estimate.expected.num_questions == 5 * (2 + 2 + 2)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
-from rlaif.stages.mixing import check_mix, mix_options, training_labels
 
 from rlaif.config.check import check
-from rlaif.data.base import TaskData
-from rlaif.data.label_sets.mixing import MixFile
-from rlaif.data.preferences_io import write_preferences
+from rlaif.data.label_sets.mixing import MixFile, MixSettings
 from rlaif.errors import ConfigError, DataError
+from rlaif.pipeline.plan import Plan
+from rlaif.pipeline.run import check as check_run
 from rlaif.tasks.base import Dialogue
 from rlaif.types import Comparison, Completion, Preference, Prompt
 
@@ -37,45 +35,33 @@ def own(prompt: str, p_first: float | None) -> Preference:
     return Preference(comparison=comparison, p_first=p_first, missing="gone" if p_first is None else None, source="ai")
 
 
-@pytest.fixture
-def labels(tmp_path: Path) -> Path:
-    folder = tmp_path / "labels"
-    folder.mkdir()
-    write_preferences(folder / "labels.parquet", [own("Hi", 0.75), own("Why?", None)])
-    return folder
+OWN = [own("Hi", 0.75), own("Why?", None)]
 
 
-def context(labels: Path, weight: float = 1.0, eval_prompts: tuple[str, ...] = (), **mix: Any) -> Any:
+def mixed(
+    weight: float = 1.0, eval_prompts: tuple[str, ...] = (), **files: Any
+) -> tuple[list[Preference], dict[str, object]]:
+    """What a reward model learns from, and its account by source."""
     prompts = [Prompt(task="dialogue", text=text) for text in eval_prompts]
-    return SimpleNamespace(
-        cfg=OmegaConf.create({"label": {"weight": weight, "mix": mix or None}}),
-        result=lambda name: labels,
-        task=Dialogue(),
-        data=TaskData(demonstrations=[], label_prompts=[], policy_prompts=[], eval_prompts=prompts),
-    )
-
-
-def learned_from(made: Any) -> tuple[list[Preference], dict[str, object]]:
-    found = training_labels(made)
+    found = MixSettings(files or None, weight=weight).mixed(OWN, Dialogue(), prompts)
     return found.labels, found.account()
 
 
-def test_without_a_mix_the_labels_are_as_they_are(labels: Path) -> None:
-    mixed, sources = learned_from(context(labels))
-    assert mixed == [own("Hi", 0.75), own("Why?", None)] and sources == {}
-    assert mix_options(context(labels)) == {}
+def test_without_a_mix_the_labels_are_as_they_are() -> None:
+    assert mixed() == (OWN, {})
+    assert MixSettings().changes_nothing and MixSettings().identity == ""
 
 
-def test_both_sources_count_by_their_weights(labels: Path, tmp_path: Path) -> None:
+def test_both_sources_count_by_their_weights(tmp_path: Path) -> None:
     path = votes(tmp_path / "votes.jsonl", turns("Hi"), "Bye")
-    mixed, sources = learned_from(context(labels, 2.0, people={"path": str(path), "source": "human", "weight": 3}))
-    assert [(item.source, item.p_first, item.weight) for item in mixed] == [
+    labels, sources = mixed(2.0, people={"path": str(path), "source": "human", "weight": 3})
+    assert [(item.source, item.p_first, item.weight) for item in labels] == [
         ("ai", 0.75, 2.0),
         ("ai", None, 2.0),
         ("human", 1.0, 1.5),
         ("human", 1.0, 1.5),
     ]
-    assert mixed[3].comparison.prompt.text == turns("Bye")
+    assert labels[3].comparison.prompt.text == turns("Bye")
     assert sources == {
         "labels": {"ai": 1, "human": 2},
         "weight": {"ai": 2.0, "human": 3.0},
@@ -84,34 +70,44 @@ def test_both_sources_count_by_their_weights(labels: Path, tmp_path: Path) -> No
     }
 
 
-def test_held_out_prompts_are_left_out_however_long_they_are(labels: Path, tmp_path: Path) -> None:
+def test_held_out_prompts_are_left_out_however_long_they_are(tmp_path: Path) -> None:
     path = votes(tmp_path / "votes.jsonl", turns("One"), turns("One", "Two"), turns("Zero", "Three"), turns("Four"))
     # The evaluation has "One", and a conversation that was cut to its last turn, "Three".
-    mix = {"path": str(path), "source": "human"}
-    mixed, sources = learned_from(context(labels, eval_prompts=(turns("One"), turns("Three")), people=mix))
-    assert [item.comparison.prompt.text for item in mixed if item.source == "human"] == [turns("Four")]
+    people = {"path": str(path), "source": "human"}
+    labels, sources = mixed(eval_prompts=(turns("One"), turns("Three")), people=people)
+    assert [item.comparison.prompt.text for item in labels if item.source == "human"] == [turns("Four")]
     assert sources["held_out"] == 3
+
+
+def test_a_reward_model_reads_held_out_prompts_only_where_files_are_mixed(
+    make_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    path = votes(tmp_path / "votes.jsonl", "Q")
+    plain, with_files = make_plan(), make_plan(f"label.mix={{people: {{path: {path}, source: human}}}}")
+    assert not {"held_out", "held_out_pairs"} & set(plain.step("reward_model").inputs)
+    assert {"held_out", "held_out_pairs"} <= set(with_files.step("reward_model").inputs)
 
 
 def test_the_identity_is_that_of_content_and_options(tmp_path: Path) -> None:
     path, copy = votes(tmp_path / "a.jsonl", "Q"), votes(tmp_path / "b.jsonl", "Q")
     first = MixFile("people", path=str(path), source="human").identity
+    people = {"path": str(path), "source": "human"}
+    assert MixSettings({"people": people}).identity == MixSettings({"people": people | {"path": str(copy)}}).identity
+    assert MixSettings({"people": people}).identity != MixSettings({"people": people}, weight=2).identity
     assert first == MixFile("others", path=str(copy), source="human").identity
     assert first != MixFile("people", path=str(path), source="human", weight=2).identity
     assert first != MixFile("people", path=str(votes(path, "R")), source="human").identity
 
 
-def test_every_wrong_entry_is_named(labels: Path, caplog: pytest.LogCaptureFixture) -> None:
-    wrong = context(
-        labels,
-        -1.0,
-        a={"paht": "x", "source": "human"},
-        b=3,
-        c={"path": "x", "source": "human", "weight": -2},
-        d={"path": "x", "source": "human", "format": "trl"},
-    )
+def test_every_wrong_entry_is_named() -> None:
+    wrong = {
+        "a": {"paht": "x", "source": "human"},
+        "b": 3,
+        "c": {"path": "x", "source": "human", "weight": -2},
+        "d": {"path": "x", "source": "human", "format": "trl"},
+    }
     with pytest.raises(ConfigError) as caught:
-        check_mix(wrong, ["reward_model"])
+        MixSettings(wrong, weight=-1.0)  # type: ignore[arg-type]
     assert caught.value.problems == [
         "label.mix.a.paht: there is no such key; did you mean path?",
         "label.mix.a.path: needs a value",
@@ -120,11 +116,12 @@ def test_every_wrong_entry_is_named(labels: Path, caplog: pytest.LogCaptureFixtu
         "label.mix.d.format=trl: allowed are alpaca_eval, chosen_rejected, distilabel, hh, table, tldr_comparisons",
         "label.weight=-1: must be a finite number from 0",
     ]
-    absent = context(labels, a={"path": "absent.csv", "source": "human"})
+
+
+def test_a_file_that_is_not_there_is_told_before_anything_is_trained(make_plan: Callable[..., Plan]) -> None:
+    plan = make_plan("label.mix={a: {path: absent.csv, source: human}}")
     with pytest.raises(DataError, match=r"label\.mix\.a\.path=absent\.csv: there is no such file"):
-        check_mix(absent, ["reward_model"])
-    check_mix(absent, ["labels"])
-    assert "label.mix: no effect here" in caplog.text
+        check_run(plan)
 
 
 def test_the_command_line_takes_a_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,20 +7,17 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from omegaconf import OmegaConf
-from rlaif.stages.label_card import provenance
 
 from rlaif.cli import labels as command
-from rlaif.data.label_sets.beside import LabelSetBesideTable
 from rlaif.data.label_sets.cards import Card
 from rlaif.data.label_sets.data_set import SplitOptions, write_label_set
 from rlaif.data.label_sets.exports import ExportCounts, ExportOptions, export_rows, write_rows
@@ -29,9 +26,12 @@ from rlaif.data.label_sets.show import label_lines
 from rlaif.data.preferences_io import read_preferences, write_preferences
 from rlaif.data.repeated import PairKey
 from rlaif.data.transcripts import messages
+from rlaif.engines.scripted import ScriptedEngine
 from rlaif.errors import ConfigError, DataError
+from rlaif.pipeline.plan import Plan
+from rlaif.pipeline.stage import Input
 from rlaif.prompts.judge import JudgePrompts
-from rlaif.tasks.base import Dialogue
+from rlaif.reporting.terminal import RunDisplay
 from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt
 
 HI = "\n\nHuman: Hi\n\nAssistant:"
@@ -165,20 +165,28 @@ def test_the_card_tells_what_is_known(table: Path, tmp_path: Path) -> None:
     assert "policy/kl" not in text
 
 
-def test_a_labels_stage_leaves_a_data_set_beside_its_table(table: Path, tmp_path: Path) -> None:
-    prompt = {"_target_": "rlaif.prompts.judge.JudgePrompts", "num_exemplars": 2}
-    labeler = {"debias": "none", "prompt": prompt, "engine": {"model": "org/judge"}}
-    context: Any = SimpleNamespace(
-        cfg=OmegaConf.create({"labeler": labeler}), task=Dialogue(), options_of=lambda group: labeler
-    )
-    (table.parent / "meta.json").write_text('{"seconds": 6.5}')
-    LabelSetBesideTable().write(table, provenance(context))
-    loaded = datasets.load_dataset(str(table.parent), cache_dir=str(tmp_path / "cache"))
+def test_a_labels_stage_leaves_a_data_set_beside_its_table(make_plan: Callable[..., Plan], tmp_path: Path) -> None:
+    judge = ("labeler/engine=openai", "labeler.engine.model=org/judge", "labeler/prompt=base_2shot")
+    plan = make_plan("pipeline=label", "labeler=pairwise", *judge)
+    step, folder = plan.step("labels"), tmp_path / "labels"
+    folder.mkdir()
+    stage: Any = step.stage
+    stage.labeler.engine = ScriptedEngine()
+    data = replace(plan.memory["data"], preferences=LABELS)
+    with RunDisplay().stage("labels") as display:
+        work = plan.work(step, folder, display)
+        stage.build(replace(work, inputs={"pairs": (Input(step="data", stage="data", data=data),)}))
+    loaded = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
     assert sum(len(rows) for rows in loaded.values()) == len(LABELS)
-    card = (table.parent / "README.md").read_text()
-    assert "6.5" not in card and f"| {JudgePrompts(num_exemplars=2).identity} |" in card and "| org/judge |" in card
-    assert json.loads((table.parent / "provenance.json").read_text())["labeler"] == labeler
-    assert read_preferences(table) == LABELS
+    card = (folder / "README.md").read_text()
+    assert f"| {JudgePrompts(num_exemplars=2).identity} |" in card and "| org/judge |" in card
+    assert "| seconds |" not in card, "equal labels have equal cards"
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert provenance["labeler"] == plan.composer.arguments["labels"].values["labeler"]
+    assert provenance["task"] == "dialogue"
+    assert [item.comparison for item in read_preferences(folder / "labels.parquet")] == [
+        item.comparison for item in LABELS
+    ]
 
 
 # Exports: the columns that the other tools' own documents name
@@ -411,7 +419,9 @@ def test_a_file_in_another_format_is_told_how_to_be_read(
         path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
     assert run("summary", path) == 2
     printed = capsys.readouterr().err
-    assert "--format must say how its rows read; there are hh, table, chosen_rejected, alpaca_eval" in printed
+    assert (
+        "--format must say how its rows read; there are alpaca_eval, chosen_rejected, distilabel, hh, table" in printed
+    )
     assert "delete" not in printed
     told = printed.partition("its first row reads as ")[2].partition(")")[0]
     assert told == (guess or "")

@@ -48,7 +48,7 @@ def test_components_in_a_stage_file_fit_their_constructors(stage: str) -> None:
 
 
 MakeConfig = Callable[..., DictConfig]
-FILES = ("data.path=/", "data.eval_path=null")
+OWN_PAIRS = ("data=files", "data.path=/", "data.pairs=dataset")
 
 
 @pytest.mark.parametrize("pipeline", names("pipeline"))
@@ -82,7 +82,7 @@ def test_every_shipped_experiment_binds(make_config: MakeConfig, experiment: str
             "data scorecard sft samples labels reward_model policy respond_policy respond_sft evaluation report",
         ),
         (
-            ("pipeline=rlaif", "data=files", "data.path=/", "data.pairs=dataset"),
+            ("pipeline=rlaif", *OWN_PAIRS),
             "data sft labels reward_model policy respond_policy respond_sft evaluation report",
         ),
         (("pipeline=direct",), "data sft policy respond_policy respond_sft evaluation report"),
@@ -91,7 +91,7 @@ def test_every_shipped_experiment_binds(make_config: MakeConfig, experiment: str
             "data scorecard sft policy respond_policy respond_sft evaluation report",
         ),
         (("pipeline=label",), "data sft samples labels"),
-        (("pipeline=label", "data=files", "data.path=/", "data.pairs=dataset"), "data labels"),
+        (("pipeline=label", *OWN_PAIRS), "data labels"),
         (("pipeline=scorecard",), "data scorecard"),
         (("pipeline=scorecard", "labeler.engine.model=stage:sft"), "data sft scorecard"),
         (("pipeline=probe",), "data probe"),
