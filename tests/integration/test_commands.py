@@ -22,7 +22,7 @@ TWO_DEVICES = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
 def test_an_estimate_spends_nothing(command: Command, pipeline: str) -> None:
     run = command.run(f"estimate_{pipeline}", f"pipeline={pipeline}", "estimate=true", store=f"estimate_{pipeline}")
     assert run.code == 0, run.stdout + run.stderr
-    assert re.search(r"pairs +24\b", run.stdout) and "stand in for its samples" in " ".join(run.stdout.split())
+    assert re.search(r"pairs +24\b", run.stdout) and "counted in place of its samples" in " ".join(run.stdout.split())
     assert "Nothing was labeled" in run.stdout
     assert not list(run.store.glob("*-*/")), "nothing is trained or labeled"
 

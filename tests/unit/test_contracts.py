@@ -128,7 +128,7 @@ class Formatting:
 
 def test_a_prompt_that_formats_candidates_into_its_own_words_is_named() -> None:
     found = failed(check_prompts(Formatting()))
-    assert "stands in a segment that is not data" in found["pairwise"]
+    assert "is in a segment that is not data" in found["pairwise"]
 
 
 class Unnormalised(ScoreLabeler):

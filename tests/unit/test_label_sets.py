@@ -365,7 +365,7 @@ def test_show_prints_the_prompts_of_both_orders_as_they_were_read(table: Path, c
 def test_the_place_of_a_reply_in_its_prompt_is_told() -> None:
     lines = list(label_lines(LABELS[0], 0))
     start = EVIDENCE[0].prompt.index("polite.") + 1
-    assert any(f"from character {start} on" in line for line in lines)
+    assert any(f"begins at character {start} of" in line for line in lines)
 
 
 def test_rows_that_are_not_there(table: Path, capsys: Any) -> None:
