@@ -30,7 +30,7 @@ class OptionCheck:
     def _groups(self, parent: str) -> Iterator[str]:
         for name in self.repository.get_group_options(parent, ObjectType.GROUP):
             group = f"{parent}/{name}" if parent else name
-            if group != "hydra":
+            if group not in ("hydra", "stage"):  # a stage is chosen by the pipeline
                 yield group
                 yield from self._groups(group)
 

@@ -63,4 +63,4 @@ class RespondStage(Stage):
     def told(self, work: Work) -> Told:
         """Number of prompts, and whose responses."""
         num_prompts = min(self.num_prompts, len(work.data("prompts").eval_prompts))
-        return Told(line=f"{num_prompts:,} responses of {work.input('policy').step}")
+        return Told(link=work.step, line=f"{num_prompts:,} responses of {work.input('policy').step}")
