@@ -27,6 +27,8 @@ class Reads:
     """Name of another role of the same stage, which must not take the same result."""
     hashed: bool = True
     """False when the result only has to exist first: its content does not change what the stage makes."""
+    hint: str = ""
+    """What to type where no step leaves the kind, e.g. ``add pipeline=rlaif``; empty gives general advice."""
     at: str | None = None
     """Place of the result, when an option names it: a step of this run, ``run:DIR/step``, or a directory."""
     option: str = ""

@@ -220,10 +220,8 @@ class _Binder:
         what = reads.kind.replace("_", " ")
         which = f" of stage {reads.by}" if reads.by else ""
         named = "" if role == reads.kind else f" (as {role})"
-        return (
-            f"pipeline.stages: step {step.name} reads {what}{named}, and no step before it{which} leaves any; add one"
-            f" that does before {step.name}, or give it with from: {{{role}: …}}"
-        )
+        hint = reads.hint or f"add one that does before {step.name}, or give it with from: {{{role}: …}}"
+        return f"pipeline.stages: step {step.name} reads {what}{named}, and no step before it{which} leaves any; {hint}"
 
     def _check_differences(self, step: Step) -> None:
         for role, reads in step.reads.items():
@@ -292,13 +290,14 @@ def _needed(steps: Sequence[Step]) -> set[int]:
 
 
 def _unread(steps: Sequence[Step], needed: set[int]) -> Iterator[str]:
-    for step in steps:
-        if id(step) not in needed and not step.entry.if_needed:
+    """The last step of each chain that no needed step reads; the steps before it are unread for the same reason."""
+    unread = [step for step in steps if id(step) not in needed and not step.entry.if_needed]
+    read_by_unread = {id(source) for step in unread for source in step.sources()}
+    for step in unread:
+        if id(step) not in read_by_unread:
             leaves = " or ".join(sorted(step.stage.leaves())).replace("_", " ")
-            yield (
-                f"pipeline.stages: no later step needs the {leaves} of step {step.name}; remove it, or write "
-                f"{{stage: {step.entry.stage}, if_needed: true}}"
-            )
+            hint = step.stage.unread_hint or f"remove it, or write {{stage: {step.entry.stage}, if_needed: true}}"
+            yield f"pipeline.stages: no later step needs the {leaves} of step {step.name}; {hint}"
 
 
 def _without_dropped(step: Step, needed: set[int]) -> Step:

@@ -228,6 +228,8 @@ class Stage:
     """False for a stage that runs every time and leaves nothing in the store."""
     shows: ClassVar[bool] = False
     """True for a stage whose page or table a person reads: it runs also where no later step reads its result."""
+    unread_hint: ClassVar[str] = ""
+    """What to type where no later step needs the stage's result; empty gives general advice."""
     trains: ClassVar[bool] = False
     """True for stages under a Lightning trainer, which may run on several devices."""
 

@@ -46,7 +46,7 @@ class RewardModelReward:
 
     def reads(self) -> Mapping[str, Reads]:
         """The reward model."""
-        return {REWARD_MODEL: Reads(kind=REWARD_MODEL)}
+        return {REWARD_MODEL: Reads(kind=REWARD_MODEL, hint="add reward=labeler or pipeline=rlaif")}
 
     def prepare(self, resources: RewardResources) -> Reward:
         """Load the reward model's folder and, where asked for, take zero and unit from SFT samples."""

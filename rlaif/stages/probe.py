@@ -9,7 +9,7 @@ from typing import Literal
 
 from rlaif.data.preferences_io import read_preferences, write_preferences
 from rlaif.errors import ConfigError
-from rlaif.evaluation.attacks import chosen_attacks
+from rlaif.evaluation.attacks import Attack, chosen_attacks
 from rlaif.evaluation.files import read_figures, write_figures
 from rlaif.evaluation.judges import AnnotatorJudge, Judge, PeopleJudge
 from rlaif.evaluation.probe import (
@@ -95,13 +95,15 @@ class ProbeStage(Stage):
         self.num_raters = num_raters
         self.confidence = confidence
         self.batch_size = batch_size
-        self.attacks = chosen_attacks(attacks)
+        self.attacks, problems = _attacks(attacks)
         self.policy = policy
         self.dtype = dtype
         self.max_flip_rate = max_flip_rate
         self.asking = asking
         if responses == "policy" and policy is None:
-            raise ConfigError("probe.policy=null: probe.responses=policy needs a run directory or a model folder")
+            problems.append("probe.policy=null: probe.responses=policy needs a run directory or a model folder")
+        if problems:
+            raise ConfigError(problems)
 
     def reads(self) -> Mapping[str, Reads]:
         """Held-out pairs and prompts; the policies whose responses are attacked; people where the labeler asks them."""
@@ -239,6 +241,14 @@ class ProbeStage(Stage):
             verdict=verdict,
             objective=None if any_flip is None else any_flip.value,
         )
+
+
+def _attacks(names: Sequence[str] | None) -> tuple[list[Attack], list[str]]:
+    """The chosen attacks, and what is wrong with their names."""
+    try:
+        return chosen_attacks(names), []
+    except ConfigError as error:
+        return [], error.problems
 
 
 def policy_folders(place: str) -> dict[str, str]:

@@ -36,6 +36,7 @@ class RewardModelStage(Stage):
     """
 
     trains = True
+    unread_hint = "remove it, or for a policy that a labeler rewards (reward=labeler) add pipeline=direct"
 
     def __init__(
         self,

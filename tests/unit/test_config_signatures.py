@@ -161,7 +161,7 @@ def test_numbers_out_of_bounds_are_told_before_anything_is_imported(annotated: s
     cfg = OmegaConf.create({"label": {"_target_": annotated, "batch_size": 0, "share": 2, "near": 0.1}})
     assert value_problems(cfg) == [
         "label.batch_size=0: must be at least 1",
-        "label.share=2: must be between 0 and 1",
+        "label.share=2: must be between 0 and 1, or null",
     ]
 
 

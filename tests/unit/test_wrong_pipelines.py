@@ -47,7 +47,6 @@ RLAIF_RUN = Path(sys.executable).parent / "rlaif-run"
             "[data,sft,samples,{stage: sft, name: again}]",
             [
                 "pipeline.stages: no later step needs the pairs or samples of step samples",
-                "pipeline.stages: no later step needs the policy of step sft",
             ],
         ),
         ("[data,sft,sft]", ["pipeline.stages: two steps are named sft"]),
