@@ -269,7 +269,7 @@ def find_elsewhere(place: str, option: str) -> Elsewhere:
     path = Path(place.removeprefix(RUN)).expanduser()
     if not path.is_dir():
         what = "no such step of a run" if place.startswith(RUN) else "is no step of this run and no directory"
-        raise ConfigError(f"{option}: {what}")
+        raise ConfigError(f"{option}: {what}; give a directory with a result, run:DIR/step, or an earlier step")
     return Elsewhere(place=place, path=path.resolve())
 
 

@@ -41,7 +41,7 @@ def test_a_policy_is_held_against_that_of_another_run(command: Command) -> None:
     assert figures["policy/win_rate_vs_other"]["n"] == 24
     missing = command.run("nobody", *DIRECT, "evaluation.against={nobody: /nowhere}")
     assert missing.code == 2
-    assert "evaluation.against.nobody=/nowhere: holds no policy" in missing.stderr
+    assert "evaluation.against.nobody=/nowhere: is no step of this run and no directory" in missing.stderr
 
 
 @pytest.mark.slow
