@@ -25,7 +25,7 @@ def import_problems(components: Sequence[registry.Component]) -> dict[registry.C
     """
     by_package: defaultdict[str, list[registry.Component]] = defaultdict(list)
     for component in components:
-        if component.package != registry.OWN_PACKAGE and component.config_group is not None:
+        if component.package != registry.OWN_PACKAGE and component.group != registry.CONF_ENTRY_POINTS:
             by_package[component.package].append(component)
     problems: dict[registry.Component, str] = {}
     for candidates in by_package.values():

@@ -86,6 +86,7 @@ def list_components() -> int:
         0, or 1 when one of them cannot be used.
     """
     found = registry.components()
+    found += [component for group in registry.VALUE_GROUPS for component in registry.components(group)]
     claims = registry.conflicts(found)
     failed = import_problems(found)
     table = Table(title="rlaif components")
@@ -93,7 +94,10 @@ def list_components() -> int:
         table.add_column(heading, overflow="fold", no_wrap=heading in ("name", "package", "version"))
     problems = []
     for component in found:
-        kind, status = component.config_group or "configs", "[green]ok[/green]"
+        kind, status = (
+            component.config_group or registry.VALUE_GROUPS.get(component.group, "configs"),
+            "[green]ok[/green]",
+        )
         if problem := _problem(component, claims) or failed.get(component):
             problems.append(f"{kind}={component.name} ({component.package} {component.version}): {problem}")
             status = "[red]broken[/red]"
@@ -117,9 +121,9 @@ def _problem(component: registry.Component, claims: dict[tuple[str, str], list[r
     if others:
         return f"name also claimed by {', '.join(others)}"
     try:
-        if component.config_group is None:
+        if component.group == registry.CONF_ENTRY_POINTS:
             plugin_conf_dir(component)
-        else:
+        elif component.config_group is not None:
             read_signature(component.dotted_target)
     except SyntaxError as error:
         return registry.cause(error)
