@@ -133,10 +133,11 @@ class PolicyStage(Stage):
             accumulate_grad_batches=module.num_minibatches(training.world_size),
         )
         training.save(trainer, module.policy, tokenizer)
-        if trainer.is_global_zero and engines_of(self.reward):
-            cost = asking.cost_figures(0)
-            written = {name: cost[name] for name in COST_OF_SCORES}
-            (work.directory / COST).write_text(json.dumps(written, indent=1, sort_keys=True) + "\n")
+        if trainer.is_global_zero:
+            if engines_of(self.reward):
+                cost = asking.cost_figures(0)
+                written = {name: cost[name] for name in COST_OF_SCORES}
+                (work.directory / COST).write_text(json.dumps(written, indent=1, sort_keys=True) + "\n")
             asking.close(remove=True)
 
     def _spec(self, work: Work, role: str) -> ModelSpec:

@@ -286,7 +286,7 @@ def test_the_whole_loop_runs_on_a_file_of_human_labels(labeler: str, command: Co
 def test_the_rlhf_twin_is_one_override(command: Command, full: Run) -> None:
     run = command.run("twin", HARMLESS, "labeler=human")
     assert run.code == 0, run.stdout + run.stderr
-    assert run.reused() == {"sft", "samples"}
+    assert run.reused() == {"sft", "samples", "respond sft"}
     labels = read_labels(run.directory / "labels")
     assert {label.source for label in labels} == {"simulated annotators"}
     assert {label.p_first for label in labels} == {0.0, 1.0}
