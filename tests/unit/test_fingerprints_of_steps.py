@@ -233,6 +233,7 @@ def test_a_result_option_re_keys_exactly_what_depends_on_it(
 def test_a_policy_that_samples_otherwise_than_the_labeled_pairs_is_told_in_one_line(make_config: MakeConfig) -> None:
     def notices(*overrides: str) -> list[str]:
         plan = Plan(make_config(*overrides), Path("run"))
+        plan.memory.update((step.name, step.stage.load(plan.work(step))) for step in plan.early())
         return [notice for step in plan.steps for notice in step.stage.notices(plan.work(step))]
 
     assert notices() == []

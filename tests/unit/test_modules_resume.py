@@ -23,7 +23,6 @@ from rlaif.modules.trainer import build_trainer, fit
 from rlaif.objectives.reinforce import Reinforce
 from rlaif.rewards.base import RewardResources
 from rlaif.rewards.reward_model import RewardModelReward
-from rlaif.roles import Reads
 from rlaif.rollouts.sampler import LocalSampler
 from rlaif.rollouts.settings import SamplingSettings
 from rlaif.rollouts.step import StepSampler
@@ -224,7 +223,7 @@ def test_a_saved_reward_model_scores_the_same_elsewhere(
         with torch.no_grad():
             theirs = elsewhere(input_ids=torch.tensor([ids])).logits[0, 0]
         assert theirs.item() == pytest.approx(score.item(), abs=1e-5)
-    assert RewardModelReward().reads() == {"reward_model": Reads(kind="reward_model")}
+    assert [(role, reads.kind) for role, reads in RewardModelReward().reads().items()] == [("reward_model",) * 2]
     offered = RewardResources(
         task=Dialogue(),
         inputs={"reward_model": (tmp_path,)},
