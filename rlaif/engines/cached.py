@@ -17,8 +17,6 @@ from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt
 
 A = TypeVar("A", OptionScores, Generation)
 
-_LEDGER_EVERY_S = 1.0
-
 
 class CachedEngine(DelegatingEngine):
     """Puts an answer cache and a ledger in front of an engine.
@@ -125,7 +123,6 @@ class _Call:
         self.owner = owner
         self.keys = keys
         self._kept: set[int] = set()
-        self._uncounted: dict[bytes, Answer] = {}
         self._counted_at = time.perf_counter()
         self._lock = threading.Lock()
 
@@ -141,28 +138,23 @@ class _Call:
             self._finish(answers)
         finally:
             engine.on_answer = None
-            self._count()
         return answers
 
     def _arrived(self, position: int, answer: Answer) -> None:
         with self._lock:
             self._kept.add(position)
+            # Counted before it is kept: an answer that is kept is never counted again by a later start.
+            self._count([answer])
             self.owner.keep({self.keys[position]: answer})
-            self._uncounted[self.keys[position]] = answer
-            if time.perf_counter() - self._counted_at >= _LEDGER_EVERY_S:
-                self._count()
 
     def _finish(self, answers: Sequence[Answer]) -> None:
         assert len(answers) == len(self.keys), "an engine answers every prompt"
         rest = [position for position in range(len(answers)) if position not in self._kept]
+        self._count([answers[position] for position in rest])
         self.owner.keep({self.keys[position]: answers[position] for position in rest})
-        self._uncounted |= {self.keys[position]: answers[position] for position in rest}
-        self._count()
 
-    def _count(self) -> None:
+    def _count(self, answers: Sequence[Answer]) -> None:
         now = time.perf_counter()
-        if self.owner.ledger is not None and self._uncounted:
-            seconds = Spending(seconds=now - self._counted_at)
-            self.owner.ledger.add(self.owner.spent_on(list(self._uncounted.values())) + seconds)
-        self._counted_at = now
-        self._uncounted = {}
+        if self.owner.ledger is not None and answers:
+            self.owner.ledger.add(self.owner.spent_on(answers) + Spending(seconds=now - self._counted_at))
+            self._counted_at = now

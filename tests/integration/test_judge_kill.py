@@ -53,9 +53,8 @@ def same_evaluation(run: Run, other: Run) -> None:
     assert labels[0] == labels[1] and labels[0]
     costs = [json.loads((folder / "cost.json").read_text()) for folder in (ours, theirs)]
     asked, whole = (cost["num_questions"] + cost["num_cached"] for cost in costs)
-    assert costs[0]["num_labels"] == costs[1]["num_labels"]
-    second = 8  # the ledger is written once a second: what a kill leaves unwritten counts as known, or not at all
-    assert whole - second <= costs[0]["num_questions"] <= asked <= whole, "what was spent before stays counted"
+    assert asked == whole and costs[0]["num_labels"] == costs[1]["num_labels"]
+    assert costs[0]["num_questions"] == whole, "what was spent before the kill stays counted, to the question"
     assert not (ours / "asked").exists()
 
 
