@@ -31,7 +31,7 @@ CONFIG_GROUPS: Mapping[str, str] = {
 }
 """Entry-point group of a kind of component -> the config group that selects one of them."""
 
-VALUE_GROUPS: Mapping[str, str] = {"rlaif.layouts": "data.format", "rlaif.figures": "figures"}
+VALUE_GROUPS: Mapping[str, str] = {"rlaif.figures": "figures"}
 """Entry-point group of values that no config group selects -> what they are, as ``rlaif-plugins list`` says it."""
 
 CONF_ENTRY_POINTS = "rlaif.conf"

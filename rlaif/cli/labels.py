@@ -15,7 +15,8 @@ from typing import NoReturn
 from rlaif.cli.messages import report_error
 from rlaif.cli.pipes import ignore_closed_pipes
 from rlaif.cli.threads import let_waiting_threads_sleep
-from rlaif.data.formats.pair_files import PairFile, guess_format, layout_names
+from rlaif.data.formats.layouts import layout_names
+from rlaif.data.formats.pair_files import PairFile, ReadingOptions, layout_guess
 from rlaif.data.formats.table_files import TableFile
 from rlaif.data.label_sets.cards import Card
 from rlaif.data.label_sets.data_set import SplitOptions, check_replaceable, write_label_set
@@ -141,7 +142,7 @@ def _tables(path: Path, *, reads_formats: bool = False) -> list[Path]:
 
 def _refuse_other_format(path: Path, error: DataError, reads_formats: bool) -> None:
     try:
-        guess = guess_format(path)
+        guess = layout_guess(path)
     except DataError:
         if TableFile(path).kind == "parquet":
             return  # a damaged table
@@ -192,16 +193,18 @@ def _writing(out: Path, read: Sequence[Path]) -> Iterator[None]:
 def _read(arguments: argparse.Namespace, path: Path) -> LabelTable:
     file = PairFile(
         path,
-        group="labeler",
-        format=arguments.format,
-        columns=dict(item.split("=", 1) for item in arguments.columns),
-        preference=_preference(arguments.preference),
+        ReadingOptions(
+            group="labeler",
+            format=arguments.format,
+            columns=dict(item.split("=", 1) for item in arguments.columns),
+            preference=_preference(arguments.preference),
+        ),
     )
     return LabelTable(file, confidences=arguments.confidences, keep_pairs=True)
 
 
-def _preference(text: str) -> str | dict[str, float]:
-    if not text.startswith("{"):
+def _preference(text: str | None) -> str | dict[str, float] | None:
+    if text is None or not text.startswith(("{", "[")):
         return text
     try:
         words: dict[str, float] = json.loads(text)
@@ -265,9 +268,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_reading(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    parser.add_argument("--format", required=required, choices=layout_names(), help="how a row reads")
-    parser.add_argument("--columns", nargs="+", default=[], metavar="NAME=COLUMN", help="of --format table")
-    parser.add_argument("--preference", default="p_first", help="of --format table: encoding, or words as JSON")
+    parser.add_argument("--format", required=required, help="layout of the rows: a name, a YAML file, or auto")
+    parser.add_argument(
+        "--columns", nargs="+", default=[], metavar="NAME=COLUMN", help="of the file, for names that the layout reads"
+    )
+    parser.add_argument("--preference", default=None, help="encoding of the preference column, or words as JSON")
     parser.add_argument("--confidences", type=float, nargs="+", default=[], help="only rows with one of these")
 
 

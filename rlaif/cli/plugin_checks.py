@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 
 from rlaif import registry
 from rlaif.artifacts.identity import stable_identity
+from rlaif.conf_files import conf_dir, option_files
 from rlaif.config.check import compose
-from rlaif.config.paths import conf_dir, option_files
 from rlaif.errors import PluginError
 from rlaif.testing.contract import CheckResult
 

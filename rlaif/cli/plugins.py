@@ -21,7 +21,7 @@ from rlaif.cli.pipes import ignore_closed_pipes
 from rlaif.cli.plugin_checks import contract_results, find_component, split_name
 from rlaif.cli.plugin_imports import import_problems
 from rlaif.cli.threads import let_waiting_threads_sleep
-from rlaif.config.paths import plugin_conf_dir
+from rlaif.conf_files import plugin_conf_dir
 from rlaif.config.search_path import broken_yaml, shadowed_options
 from rlaif.errors import PluginError, RlaifError
 from rlaif.signatures import SignatureError, read_signature

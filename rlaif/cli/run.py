@@ -20,10 +20,10 @@ from rlaif.cli.messages import print_problems, report_error
 from rlaif.cli.pipes import ignore_closed_pipes
 from rlaif.cli.sweeps import ERROR, print_job_configs, show_tables
 from rlaif.cli.threads import let_waiting_threads_sleep
+from rlaif.conf_files import conf_dir
 from rlaif.config.check import check
 from rlaif.config.hydra_internals import get_args_parser
 from rlaif.config.jobs import claim_directories
-from rlaif.config.paths import conf_dir
 from rlaif.errors import RlaifError
 
 COMMAND = "rlaif-run"

@@ -19,7 +19,7 @@ from rlaif.artifacts.partials import Partial, remove, unfinished
 from rlaif.cli.messages import report_error
 from rlaif.cli.pipes import ignore_closed_pipes
 from rlaif.cli.threads import let_waiting_threads_sleep
-from rlaif.config.paths import conf_dir
+from rlaif.conf_files import conf_dir
 from rlaif.errors import ConfigError, RlaifError
 from rlaif.evaluation.formats import format_seconds
 

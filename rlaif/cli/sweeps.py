@@ -13,8 +13,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from rlaif.conf_files import conf_dir
 from rlaif.config.jobs import compose_sweep
-from rlaif.config.paths import conf_dir
 from rlaif.config.run_directory import job_directories, job_overrides
 from rlaif.errors import ConfigError
 from rlaif.evaluation.catalogue import sweep_columns

@@ -7,9 +7,9 @@ from pathlib import Path
 from hydra import version
 from hydra.core.utils import setup_globals
 
+from rlaif.conf_files import conf_dir
 from rlaif.config import search_path
 from rlaif.config.hydra_internals import ConfigLoaderImpl, create_config_search_path
-from rlaif.config.paths import conf_dir
 from rlaif.errors import ConfigError
 
 

@@ -10,6 +10,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from rlaif import registry
+from rlaif.conf_files import LAYOUTS
 from rlaif.config.hydra_internals import IConfigRepository, split_key
 from rlaif.config.search_path import broken_yaml
 from rlaif.config.values import show
@@ -30,7 +31,7 @@ class OptionCheck:
     def _groups(self, parent: str) -> Iterator[str]:
         for name in self.repository.get_group_options(parent, ObjectType.GROUP):
             group = f"{parent}/{name}" if parent else name
-            if group not in ("hydra", "stage"):  # a stage is chosen by the pipeline
+            if group not in ("hydra", "stage", LAYOUTS):  # a stage is chosen by the pipeline, a layout is a value
                 yield group
                 yield from self._groups(group)
 

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from yaml import YAMLError
 
 from rlaif import registry
-from rlaif.config.paths import conf_dir, option_files, plugin_conf_dir
+from rlaif.conf_files import conf_dir, option_files, plugin_conf_dir
 from rlaif.errors import PluginError
 from rlaif.signatures import NOT_LITERAL, Signature, SignatureError, read_signature
 

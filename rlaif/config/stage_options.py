@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from rlaif import registry
-from rlaif.config.paths import conf_dir, plugin_conf_dir
+from rlaif.conf_files import conf_dir, plugin_conf_dir
 from rlaif.errors import PluginError
 from rlaif.signatures import NOT_LITERAL, SignatureError, read_signature
 

@@ -69,6 +69,8 @@ class TaskData:
     annotators: Annotators | None = None
     """Only the pocket world has them."""
     skipped: SkippedRows = field(default_factory=SkippedRows)
+    read: tuple[str, ...] = ()
+    """What was read of a file, in words: its layout and the first three records."""
     _content_ids: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def content_id(self, kind: str) -> str:

@@ -1,24 +1,32 @@
-"""Pairs of human-labeled responses as records, whatever file or data set they come from.
+"""Records of a file or data set as the data of a run, whatever they come from.
 
 A row that cannot be used is left out and counted by reason; nothing is repaired or guessed.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 from rlaif.data.base import SkippedRows, TaskData
-from rlaif.data.formats.base import UNLABELED, LabeledPair, OddRowError, OtherTaskError, check_choices, check_pair
-from rlaif.data.formats.table_files import Row
+from rlaif.data.formats.base import (
+    UNLABELED,
+    LabeledPair,
+    OddRowError,
+    OtherTaskError,
+    ReadRow,
+    Record,
+    SingleResponse,
+    check_choices,
+)
 from rlaif.data.held_out import conversation_start, is_held_out
 from rlaif.data.repeated import PairKey, VoteTable
+from rlaif.data.transcripts import latest_turns
 from rlaif.errors import ConfigError, DataError
 from rlaif.tasks.base import Task
-from rlaif.types import HUMAN_TURN, Comparison, Completion, Demonstration, Preference, Prompt, content_id
+from rlaif.types import Comparison, Completion, Demonstration, Preference, Prompt, content_id
 
 NUM_SHOWN = 3
 
@@ -33,7 +41,8 @@ class PairOptions:
     """Held-out pairs count only with one of these confidences (TL;DR: from 1, sure of the first, to 9, sure of the
     second; arXiv 2309.00267 evaluates its labeler on 1, 2, 8 and 9). Empty takes all."""
     eval_fraction: float = 0.1
-    """Share of the conversations that is held out; chosen by content, the same on every machine."""
+    """Share of the conversations that is held out, at most 1 (all of them: nothing is left for training); chosen by
+    content, the same on every machine."""
     num_eval_prompts: int | None = 400
     """At most so many held-out prompts; None takes all."""
     max_prompt_tokens: int = 768
@@ -48,8 +57,8 @@ class PairOptions:
     def __post_init__(self) -> None:
         check_choices("data", pairs=(self.pairs, ("dataset", "policy")))
         problems = []
-        if not 0.0 <= self.eval_fraction < 1.0:
-            problems.append(f"data.eval_fraction={self.eval_fraction}: must be at least 0 and below 1")
+        if not 0.0 <= self.eval_fraction <= 1.0:
+            problems.append(f"data.eval_fraction={self.eval_fraction}: must be between 0 and 1")
         if not 0.0 <= self.max_skipped <= 1.0:
             problems.append(f"data.max_skipped={self.max_skipped}: must be between 0 and 1")
         for name in ("num_eval_prompts", "max_prompt_tokens", "max_response_tokens", "max_rows"):
@@ -67,82 +76,109 @@ class PairOptions:
         return content_id(confidences, *(f"{name}={getattr(self, name)}" for name in names))
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReadRecord:
+    """A record with its prompt as the run has it."""
+
+    record: Record
+    prompt: Prompt
+    start: str
+    """How the conversation begins: what decides on which side of the split it is."""
+
+
 @dataclass(kw_only=True)
-class PairReader:
-    """Turns raw rows into :class:`~rlaif.data.base.TaskData`.
+class RecordReader:
+    """Turns what was read of a file into :class:`~rlaif.data.base.TaskData`.
 
     Args (fields):
-        parse: Reads one row; raises :class:`OddRowError`.
         task: What the texts are.
         options: Limits and split.
         count_tokens: The policy's tokenizer; None counts words.
         source: Who gave the labels.
     """
 
-    parse: Callable[[Mapping[str, object]], LabeledPair]
     task: Task
     options: PairOptions
     count_tokens: Callable[[str], int] | None = None
     source: str = "human"
     reasons: Counter[str] = field(default_factory=Counter, init=False)
+    num_rows: int = field(default=0, init=False)
     num_unusable: int = field(default=0, init=False)
     """Rows of this task that were left out; repeated pairs are merged and not among them."""
     shown: list[str] = field(default_factory=list, init=False)
 
-    def read(self, rows: Iterable[Row], *, name: str) -> TaskData:
-        """Parse all rows, merge those of one pair (in either order) and split the pairs by conversation.
+    def read(self, rows: Iterable[ReadRow], *, name: str, held_out: Iterable[ReadRow] | None = None) -> TaskData:
+        """Check all records, merge those of one pair (in either order) and split them by conversation.
 
         Args:
-            rows: Raw rows.
+            rows: What each row became.
             name: What the rows come from, for messages.
+            held_out: Rows of a file of their own that are all held out; ``rows`` are then all for training, but for
+                conversations that are held out too.
 
         Returns:
-            Demonstrations are the preferred responses; every prompt is on one side of the split only.
+            Demonstrations are the preferred responses and those that came alone; every prompt is on one side of the
+            split only.
 
         Raises:
-            DataError: More rows than ``max_skipped`` were left out, or nothing is left for training.
+            DataError: More rows than ``max_skipped`` were left out, or none can be used.
         """
-        pairs: list[tuple[LabeledPair, Prompt, str]] = []
-        table, num_rows, adds_turns = VoteTable(), 0, not self.task.policy_text("")
-        for num_rows, row in enumerate(rows, 1):  # noqa: B007
-            try:
-                pair = self.parse(row.values)
-                pair = replace(pair, prompt=pair.prompt_for(continues_dialogue=adds_turns))
-                self._check(pair)
-                prompt = Prompt(task=self.task.name, text=self._cut(pair.prompt))
-            except OddRowError as odd:
-                self.reasons[odd.reason] += 1
-                self.num_unusable += not isinstance(odd, OtherTaskError)
-                if len(self.shown) < NUM_SHOWN:
-                    self.shown.append(f"{row.place}: {odd}")
-                continue
-            except DataError as error:
-                raise DataError(f"{name}, {row.place}: {error}; correct or delete this row") from error
-            if table.add(pair):
-                pairs.append((pair, prompt, conversation_start(pair.prompt)))
-        self.reasons += table.repeated
-        pairs = [(_merged(pair, table), prompt, start) for pair, prompt, start in pairs]
-        skipped = SkippedRows(counts=dict(self.reasons.most_common()), examples=tuple(self.shown), num_rows=num_rows)
+        records = self._merged(self._usable(rows))
+        apart = None if held_out is None else self._merged(self._usable(held_out))
+        skipped = SkippedRows(
+            counts=dict(self.reasons.most_common()), examples=tuple(self.shown), num_rows=self.num_rows
+        )
         self._check_share(skipped, name)
-        return self._split(pairs, skipped, name)
+        if not records and not apart:
+            raise DataError(f"{name}: not one of {self.num_rows:,} rows can be used: give more data")
+        return self._split(records, apart, skipped)
 
-    def _check(self, pair: LabeledPair) -> None:
-        if not pair.first.strip() or not pair.second.strip():
+    def _usable(self, rows: Iterable[ReadRow]) -> Iterator[ReadRecord]:
+        for row in rows:
+            self.num_rows += 1
+            try:
+                if row.odd is not None:
+                    raise row.odd
+                kept = [self._checked(record) for record in row.records]
+            except OddRowError as odd:
+                self._leave_out(row.place, odd)
+                continue
+            yield from kept
+
+    def _leave_out(self, place: str, odd: OddRowError) -> None:
+        self.reasons[odd.reason] += 1
+        self.num_unusable += not isinstance(odd, OtherTaskError)
+        if len(self.shown) < NUM_SHOWN:
+            self.shown.append(f"{place}: {odd}")
+
+    def _checked(self, record: Record) -> ReadRecord:
+        responses = [record.first, record.second] if isinstance(record, LabeledPair) else []
+        responses += [record.response] if isinstance(record, SingleResponse) else []
+        if not all(response.strip() for response in responses):
             raise OddRowError("empty response")
-        check_pair(pair)
-        longest = max(self._count(f" {response.strip()}") for response in (pair.first, pair.second))
+        longest = max((self._count(f" {response.strip()}") for response in responses), default=0)
         if longest > self.options.max_response_tokens:
             limit = self.options.max_response_tokens
             raise OddRowError("response too long", f"{longest} tokens, data.max_response_tokens={limit}")
+        prompt = record.as_prompt(self.task.name, continues_dialogue=not self.task.policy_text(""))
+        return ReadRecord(record=record, prompt=self._cut(prompt), start=conversation_start(prompt.text))
 
-    def _cut(self, prompt: str) -> str:
+    def _merged(self, records: Iterable[ReadRecord]) -> list[ReadRecord]:
+        """Each pair once, with the mean of its labels; other records as they are."""
+        kept, table = [], VoteTable()
+        for item in records:
+            if not isinstance(item.record, LabeledPair) or table.add(item.record):
+                kept.append(item)
+        self.reasons += table.repeated
+        return [replace(item, record=_with_votes(item.record, table)) for item in kept]
+
+    def _cut(self, prompt: Prompt) -> Prompt:
         """The latest turns that fit, beginning with a human one; a prompt without turns is not cut."""
         limit = self.options.max_prompt_tokens
-        starts = [0, *(match.start() for match in re.finditer(HUMAN_TURN, prompt) if match.start() > 0)]
-        for start in starts:
-            num_tokens = self._count(self.task.policy_text(prompt[start:]))
+        for shorter in latest_turns(prompt):
+            num_tokens = self._count(self.task.policy_text(shorter.text))
             if num_tokens <= limit:
-                return prompt[start:]
+                return shorter
         raise OddRowError("prompt too long", f"{num_tokens} tokens in its last turn, data.max_prompt_tokens={limit}")
 
     def _count(self, text: str) -> int:
@@ -158,30 +194,34 @@ class PairReader:
             " Give other data, or raise data.max_prompt_tokens, data.max_response_tokens or data.max_skipped"
         )
 
-    def _split(self, pairs: list[tuple[LabeledPair, Prompt, str]], skipped: SkippedRows, name: str) -> TaskData:
-        held_out = {
-            prompt.id for _, prompt, start in pairs if is_held_out(start, self.options.eval_fraction, "evaluation")
-        }
-        train = [(pair, prompt) for pair, prompt, _ in pairs if prompt.id not in held_out]
-        evaluation = [(pair, prompt) for pair, prompt, _ in pairs if prompt.id in held_out]
-        if not train:
-            raise DataError(f"{name}: no row is left for training ({skipped.num_rows} rows were read): give more data")
-        prompts = _distinct([prompt for _, prompt in train])
+    def _split(self, records: list[ReadRecord], apart: list[ReadRecord] | None, skipped: SkippedRows) -> TaskData:
+        if apart is None:
+            fraction = self.options.eval_fraction
+            held_out = {item.prompt.id for item in records if is_held_out(item.start, fraction, "evaluation")}
+            evaluation = [item for item in records if item.prompt.id in held_out]
+        else:
+            held_out, evaluation = {item.prompt.id for item in apart}, apart
+        train = [item for item in records if item.prompt.id not in held_out]
         confidences = self.options.eval_confidences
-        eval_prompts = sorted(_distinct([prompt for _, prompt in evaluation]), key=lambda p: content_id("order", p.id))
+        eval_prompts = sorted(_distinct(evaluation), key=lambda prompt: content_id("order", prompt.id))
         return TaskData(
-            demonstrations=[d for pair, prompt in train for d in _demonstration(pair, prompt)],
-            label_prompts=prompts,
-            policy_prompts=prompts,
+            demonstrations=[d for item in train for d in _demonstration(item)],
+            label_prompts=_distinct(train),
+            policy_prompts=_distinct(train),
             eval_prompts=eval_prompts[: self.options.num_eval_prompts],
-            preferences=[self._preference(pair, prompt) for pair, prompt in train],
+            preferences=list(self._preferences(train)),
             eval_preferences=[
-                self._preference(pair, prompt)
-                for pair, prompt in evaluation
-                if not confidences or pair.confidence in confidences
+                preference
+                for preference in self._preferences(evaluation)
+                if not confidences or preference.confidence in confidences
             ],
             skipped=skipped,
         )
+
+    def _preferences(self, records: Iterable[ReadRecord]) -> Iterator[Preference]:
+        for item in records:
+            if isinstance(item.record, LabeledPair):
+                yield self._preference(item.record, item.prompt)
 
     def _preference(self, pair: LabeledPair, prompt: Prompt) -> Preference:
         first = Completion(text=pair.first, source=pair.first_source)
@@ -197,18 +237,23 @@ class PairReader:
         )
 
 
-def _merged(pair: LabeledPair, table: VoteTable) -> LabeledPair:
-    key = PairKey.of(pair.prompt, pair.first, pair.second)
+def _with_votes(record: Record, table: VoteTable) -> Record:
+    if not isinstance(record, LabeledPair):
+        return record
+    key = PairKey.of(record.prompt, record.first, record.second)
     votes = table.votes[key.id]
-    return replace(pair, p_first=votes.p_first(key.turned), weight=votes.weight)
+    return replace(record, p_first=votes.p_first(key.turned), weight=votes.weight)
 
 
-def _distinct(prompts: list[Prompt]) -> list[Prompt]:
-    return list({prompt.id: prompt for prompt in prompts}.values())
+def _distinct(records: Iterable[ReadRecord]) -> list[Prompt]:
+    return list({item.prompt.id: item.prompt for item in records}.values())
 
 
-def _demonstration(pair: LabeledPair, prompt: Prompt) -> list[Demonstration]:
-    """The preferred response; none where neither is preferred."""
-    if pair.p_first is None or pair.p_first == 0.5:
+def _demonstration(item: ReadRecord) -> list[Demonstration]:
+    """The response that came alone, or the preferred one; none where neither is preferred."""
+    record = item.record
+    if isinstance(record, SingleResponse):
+        return [Demonstration(prompt=item.prompt, response=record.response)]
+    if not isinstance(record, LabeledPair) or record.p_first is None or record.p_first == 0.5:
         return []
-    return [Demonstration(prompt=prompt, response=pair.first if pair.p_first > 0.5 else pair.second)]
+    return [Demonstration(prompt=item.prompt, response=record.first if record.p_first > 0.5 else record.second)]

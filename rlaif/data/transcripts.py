@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
-from rlaif.types import ASSISTANT_TURN, HUMAN_TURN, Prompt, turns_in
+from rlaif.types import ASSISTANT_TURN, HUMAN_TURN, Prompt, Turn, turns_in
 
-_TURNS = {"user": HUMAN_TURN, "assistant": ASSISTANT_TURN}
-
-
-class TurnError(ValueError):
-    """A message that a text with turns has no place for."""
+_MARKS: Mapping[str, str] = {
+    "system": "\n\nSystem:",
+    "user": HUMAN_TURN,
+    "assistant": ASSISTANT_TURN,
+    "tool": "\n\nTool:",
+}
 
 
 def with_turns(instruction: str) -> str:
@@ -20,6 +23,20 @@ def with_turns(instruction: str) -> str:
     '\\n\\nHuman: Hi\\n\\nAssistant:'
     """
     return f"{HUMAN_TURN} {instruction.strip()}{ASSISTANT_TURN}"
+
+
+def transcript_of(turns: Iterable[Turn]) -> str:
+    """Turns as one text that ends with the assistant's mark; system and tool turns have marks of their own.
+
+    >>> transcript_of([Turn("system", "Be brief."), Turn("user", "Hi")])
+    '\\n\\nSystem: Be brief.\\n\\nHuman: Hi\\n\\nAssistant:'
+    """
+    return "".join(f"{_MARKS[turn.role]} {turn.text}" for turn in turns) + ASSISTANT_TURN
+
+
+def instruction_text(turns: Iterable[Turn]) -> str:
+    """System text and instruction as one text without marks, for tasks without a dialogue."""
+    return "\n\n".join(turn.text for turn in turns)
 
 
 def instruction_in(text: str) -> str:
@@ -45,28 +62,6 @@ def instruction_of(prompt: Prompt) -> str:
     return instruction_in(prompt.text)
 
 
-def transcript(messages: Sequence[object], *, ends_with_response: bool = False) -> str:
-    """Messages of user and assistant as one text.
-
-    Args:
-        messages: ``{"role": "user" | "assistant", "content": text}`` each.
-        ends_with_response: The last message is a response, which keeps its outer white space.
-
-    Raises:
-        TurnError: Another role (a system message has no place in a text with turns), or no text.
-    """
-    parts = []
-    for number, message in enumerate(messages, 1):
-        role, content = (message.get("role"), message.get("content")) if isinstance(message, Mapping) else (None, None)
-        if role not in _TURNS:
-            raise TurnError(f"role {role!r}; there are user and assistant")
-        if not isinstance(content, str):
-            raise TurnError(f"content {content!r:.40}; expected a text")
-        is_response = ends_with_response and number == len(messages)
-        parts.append(f"{_TURNS[role]} {content if is_response else content.strip()}")
-    return "".join(parts)
-
-
 def messages(prompt: Prompt) -> list[dict[str, str]]:
     """The turns of a prompt up to the assistant's; a prompt without turns is one message of the user.
 
@@ -74,3 +69,24 @@ def messages(prompt: Prompt) -> list[dict[str, str]]:
     [{'role': 'user', 'content': 'Hi'}]
     """
     return [{"role": turn.role, "content": turn.text} for turn in prompt.turns or turns_in(prompt.text)]
+
+
+def latest_turns(prompt: Prompt) -> Iterator[Prompt]:
+    """The prompt, then the prompt without its oldest exchanges, each beginning with a human turn; system turns stay.
+
+    >>> prompt = Prompt(task="dialogue", text="\\n\\nHuman: a\\n\\nAssistant: b\\n\\nHuman: c\\n\\nAssistant:")
+    >>> [shorter.text for shorter in latest_turns(prompt)][1:]
+    ['\\n\\nHuman: c\\n\\nAssistant:']
+    """
+    yield prompt
+    if not prompt.has_own_turns:
+        starts = [match.start() for match in re.finditer(HUMAN_TURN, prompt.text) if match.start() > 0]
+        yield from (replace(prompt, text=prompt.text[start:]) for start in starts)
+        return
+    system = tuple(turn for turn in prompt.turns if turn.role == "system")
+    others = [turn for turn in prompt.turns if turn.role != "system"]
+    starts = [index for index, turn in enumerate(others) if turn.role == "user" and index > 0]
+    for start in starts:
+        turns = (*system, *others[start:])
+        text = transcript_of(turns)
+        yield replace(prompt, text=text, turns=turns if turns != turns_in(text) else ())

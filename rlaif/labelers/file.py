@@ -8,7 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlaif.data.formats.pair_files import PairFile
+from rlaif.data.formats.language import Pairing
+from rlaif.data.formats.layouts import AUTO
+from rlaif.data.formats.pair_files import PairFile, ReadingOptions
 from rlaif.data.label_sets.label_table import LabelTable, ReadSummary
 from rlaif.data.repeated import PairKey
 from rlaif.engines.base import Engine
@@ -38,11 +40,14 @@ class FileLabeler:
         path: JSON lines, a JSON list, CSV (``.jsonl .json .csv``, each also ``.gz``) or Parquet; the label tables that
             this package writes are read as they are.
         source: Who gave the labels, e.g. ``human``; stored with each of them.
-        format: ``table``: named columns; or ``hh``, ``chosen_rejected``, ``alpaca_eval``, ``tldr_comparisons``,
-            ``distilabel``. See :mod:`rlaif.data.formats`.
-        columns: Names of the columns of ``table`` that differ from ``prompt``, ``first``, ``second``, ``preference``
-            (by default ``p_first``), ``confidence`` and ``weight``.
-        preference: How the preference of ``table`` is encoded, see :func:`~rlaif.data.formats.encodings.decoder`.
+        format: Name of a layout, path of a layout's YAML, or ``auto``: the layout that reads the first rows.
+        columns: Names of columns that differ from those that the layout reads: {layout's name: the file's}.
+        preference: Encoding of the preference column, see
+            :func:`~rlaif.data.formats.encodings.label_of_encoding`.
+        where: Only rows in which these paths have one of these values.
+        pairing: Pairs of k > 2 responses: ``all``, ``best_worst``, ``adjacent``; None takes the layout's.
+        score_temperature: Scores give the soft label sigmoid(difference / temperature); None: the higher one wins.
+        accept: Signs of a wrong reading that are accepted.
         confidences: Only rows with one of these confidences; empty takes all. Paper 1 evaluates on TL;DR rows of
             confidence 1, 2, 8 and 9.
         prompt: Accepted from a composed configuration and not used.
@@ -60,17 +65,31 @@ class FileLabeler:
         path: Runtime[str | Path],
         *,
         source: str,
-        format: str = "table",
+        format: str = AUTO,
         columns: Mapping[str, str] | None = None,
-        preference: str | Mapping[str, float] = "p_first",
+        preference: str | Mapping[str, float] | Sequence[Sequence[object]] | None = None,
+        where: Mapping[str, object] | None = None,
+        pairing: Pairing | None = None,
+        score_temperature: float | None = None,
+        accept: Sequence[str] = (),
         confidences: Sequence[float] = (),
         prompt: PairwisePrompt | None = None,
         engine: Engine | None = None,
     ) -> None:
         if not source:
             raise ConfigError('labeler.source="": say who gave the labels, e.g. labeler.source=human')
-        self.file = PairFile(path, group="labeler", format=format, columns=columns, preference=preference)
-        if confidences and not self.file.format.has_confidence:
+        reading = ReadingOptions(
+            group="labeler",
+            format=format,
+            columns=columns,
+            preference=preference,
+            where=where,
+            pairing=pairing,
+            score_temperature=score_temperature,
+            accept=accept,
+        )
+        self.file = PairFile(path, reading)
+        if confidences and reading.named is not None and not reading.named.has_confidence:
             raise ConfigError(f"labeler.confidences={list(confidences)}: format {format} has no confidences")
         self.confidences = tuple(float(confidence) for confidence in confidences)
         self.source = source

@@ -46,7 +46,8 @@ class DataStage(Stage):
             f"{len(data.demonstrations):,} demonstrations, {len(data.label_prompts) or len(data.preferences):,} to"
             f" label, {len(data.eval_prompts):,} held out{_skipped(data.skipped)}"
         )
-        return Told(line=line, notes=tuple(f"left out  {example}" for example in data.skipped.examples))
+        notes = [*data.read, *(f"left out  {example}" for example in data.skipped.examples)]
+        return Told(line=line, notes=tuple(notes))
 
 
 def _skipped(skipped: SkippedRows) -> str:

@@ -50,7 +50,7 @@ def test_it_runs_from_an_environment_without_the_checkout(wheel: Path, tmp_path:
         python = environment / "bin" / "python"
         return subprocess.run([python, *arguments], capture_output=True, text=True, cwd=empty, env=variables)
 
-    where = run("-c", "from rlaif.config.paths import conf_dir; print(conf_dir())")
+    where = run("-c", "from rlaif.conf_files import conf_dir; print(conf_dir())")
     assert where.stdout.strip() == str((libraries / "rlaif" / "conf").resolve()), where.stderr
     composed = run("-m", "rlaif.cli.run", "--cfg", "job")
     assert composed.returncode == 0, composed.stderr

@@ -15,7 +15,7 @@ from rlaif.pipeline.stage import KINDS
 
 LAYERS = (
     "errors types roles runtime near_miss ranges",
-    "functional registry kinds",
+    "functional registry kinds conf_files",
     "signatures bounds",
     "artifacts",
     "metrics inference tasks",

@@ -15,7 +15,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from rlaif.config.paths import conf_dir
+from rlaif.conf_files import conf_dir
 from rlaif.data.preferences_io import read_preferences, write_preferences
 from rlaif.engines.answer_cache import LocalAnswerCache, MemoryAnswerCache
 from rlaif.engines.base import AnswersOneByOne, LimitsRequests

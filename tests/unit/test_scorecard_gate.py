@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from rlaif.config.paths import conf_dir
+from rlaif.conf_files import conf_dir
 from rlaif.data.preferences_io import write_preferences
 from rlaif.errors import GateStopped
 from rlaif.evaluation.files import write_figures

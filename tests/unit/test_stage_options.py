@@ -10,7 +10,7 @@ import yaml
 from omegaconf import DictConfig
 
 from rlaif import registry
-from rlaif.config.paths import conf_dir
+from rlaif.conf_files import conf_dir
 from rlaif.pipeline.plan import Plan
 from rlaif.signatures import read_signature
 

@@ -1,23 +1,16 @@
-"""Shared by readers of labeled pairs: a parsed row, a row that cannot be used, a layout."""
+"""Shared by readers of files: the records that a row becomes, and a row that cannot be used."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from rlaif.data.transcripts import with_turns
+from rlaif.data.transcripts import instruction_text, transcript_of, with_turns
 from rlaif.errors import ConfigError
-from rlaif.types import content_id
+from rlaif.types import Prompt, Turn, content_id, turns_in
 
-COLUMNS = {
-    name: name if name != "preference" else "p_first"
-    for name in ("prompt", "first", "second", "preference", "confidence", "weight")
-}
-"""What a row of ``table`` holds, and the column it stands in unless ``columns`` says otherwise; the last two may be
-absent."""
-OPTIONAL_COLUMNS = ("confidence", "weight")
 UNLABELED = "no label in the data"
 """Reason of a missing label whose row has no preference."""
 
@@ -48,15 +41,48 @@ def label_of(prompt: str, first: str, second: str) -> Iterator[None]:
 
 
 class OtherTaskError(OddRowError):
-    """A row that belongs to another task: left out and counted, but not as a defect of the data."""
+    """A row that belongs to another task or split: left out and counted, but not as a defect of the data."""
+
+
+class UnlabeledRowError(OddRowError):
+    """A row whose responses have no label that a pair could be made from."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabeledPair:
-    """One row, parsed."""
+class Record:
+    """What every record of a file has: the prompt."""
 
     prompt: str
-    """Starts with a human turn where the format has turns."""
+    """Starts with a human turn where the file has turns; else what one person asked."""
+    turns: tuple[Turn, ...] = ()
+    """The prompt as messages with roles, up to the assistant's next turn; empty when the text contains them all."""
+    is_instruction: bool = False
+    """True when ``prompt`` is what one person asked, without turns."""
+
+    def prompt_for(self, continues_dialogue: bool) -> str:
+        """The prompt's text for a task: an instruction gets turns where the policy continues a dialogue."""
+        return with_turns(self.prompt) if self.is_instruction and continues_dialogue else self.prompt
+
+    def as_prompt(self, task: str, *, continues_dialogue: bool) -> Prompt:
+        """The prompt as a record of a run; its turns are kept where they say more than the text.
+
+        Args:
+            task: Name of the task.
+            continues_dialogue: True when the task's policy continues a dialogue.
+        """
+        turns = self.turns or ((Turn("user", self.prompt.strip()),) if self.is_instruction else ())
+        if not continues_dialogue and turns and all(turn.role in ("system", "user") for turn in turns):
+            text = self.prompt if self.is_instruction else instruction_text(turns)
+            own = turns if turns != (Turn("user", text.strip()),) else ()
+            return Prompt(task=task, text=text, turns=own)
+        text = self.prompt_for(continues_dialogue)
+        return Prompt(task=task, text=text, turns=turns if turns and turns != turns_in(text) else ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabeledPair(Record):
+    """Two responses to one prompt."""
+
     first: str
     """As written, without only the space that separates it from the prompt in formats that write both as one text."""
     second: str
@@ -64,49 +90,62 @@ class LabeledPair:
     """In [0, 1]; None where the row has no label."""
     confidence: float | None = None
     weight: float = 1.0
-    is_instruction: bool = False
-    """True when ``prompt`` is what one person asked, without turns."""
     first_source: str = "dataset"
     """Writer of the first response."""
     second_source: str = "dataset"
 
-    def prompt_for(self, continues_dialogue: bool) -> str:
-        """The prompt for a task: an instruction gets turns where the policy continues a dialogue."""
-        return with_turns(self.prompt) if self.is_instruction and continues_dialogue else self.prompt
+
+@dataclass(frozen=True, kw_only=True)
+class SingleResponse(Record):
+    """A prompt with one response: a demonstration."""
+
+    response: str
 
 
-Parse = Callable[[Mapping[str, object]], LabeledPair]
-Decode = Callable[[object], float | None]
+@dataclass(frozen=True, kw_only=True)
+class BarePrompt(Record):
+    """A prompt without a response."""
 
 
-class Layout(NamedTuple):
-    """A published or named layout of rows with its reader. Registered in the group ``rlaif.layouts``."""
+class ReadRow(NamedTuple):
+    """What one row, or one group of rows, became."""
 
-    parse: Parse
-    """Reads one row; raises :class:`OddRowError` or :class:`~rlaif.errors.DataError`."""
-    keys: tuple[tuple[str, ...], ...]
-    """The keys that a row needs: one of these sets."""
-    has_confidence: bool = False
-    """True when rows have a confidence of the person."""
-    with_columns: Callable[[Mapping[str, str], Decode], Layout] | None = None
-    """Gives the same layout for columns of other names and another encoding of the preference; None where the layout
-    fixes both."""
+    place: str
+    """``file:line``."""
+    records: tuple[Record, ...]
+    odd: OddRowError | None = None
+    """Why there are no records."""
 
 
-def chosen_and_rejected(prompt: str, chosen: str, rejected: str, confidence: float | None = None) -> LabeledPair:
-    """A hard label as a pair whose order does not depend on which one was chosen.
+def record_of(turns: tuple[Turn, ...]) -> Mapping[str, object]:
+    """The fields of :class:`Record` for a prompt that is given as turns.
+
+    >>> record_of((Turn("user", "Hi"),))["prompt"]
+    'Hi'
+    """
+    if len(turns) == 1 and turns[0].role == "user":
+        text = turns[0].text
+        return {"prompt": text, "is_instruction": True}
+    text = transcript_of(turns)
+    return {"prompt": text, "turns": turns if turns != turns_in(text) else ()}
+
+
+def chosen_and_rejected(prompt: str, chosen: str, rejected: str) -> tuple[str, str, bool]:
+    """The order of a pair that does not depend on which response was chosen.
 
     The order is drawn from the trimmed texts, so that it is the same in every run and when a file is turned around.
 
-    >>> pair, turned = chosen_and_rejected("p", "a", "b"), chosen_and_rejected("p", "b", "a")
-    >>> (pair.first, pair.p_first) == (turned.first, 1 - turned.p_first)
+    Returns:
+        First, second, and whether the first is the chosen one.
+
+    >>> turned, first, second = chosen_and_rejected("p", "b", "a"), *chosen_and_rejected("p", "a", "b")[:2]
+    >>> turned[:2] == (first, second)
     True
     """
     first, second = sorted((chosen, rejected), key=str.strip)
     if int(content_id("candidate order", prompt, first.strip(), second.strip()), 16) % 2:
         first, second = second, first
-    p_first = 1.0 if first == chosen else 0.0
-    return LabeledPair(prompt=prompt, first=first, second=second, p_first=p_first, confidence=confidence)
+    return first, second, first == chosen
 
 
 def check_pair(pair: LabeledPair) -> None:
@@ -115,11 +154,20 @@ def check_pair(pair: LabeledPair) -> None:
     Raises:
         OddRowError: A text is not Unicode, or both responses are the same.
     """
-    for text in (pair.prompt, pair.first, pair.second):
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise OddRowError("broken Unicode")
+    check_unicode(pair.prompt, pair.first, pair.second)
     if pair.first.strip() == pair.second.strip():
         raise OddRowError("equal responses")
+
+
+def check_unicode(*texts: str) -> None:
+    """Refuse texts with half a character.
+
+    Raises:
+        OddRowError: A text is not Unicode.
+    """
+    for text in texts:
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise OddRowError("broken Unicode")
 
 
 def check_choices(group: str, **choices: tuple[str, tuple[str, ...]]) -> None:

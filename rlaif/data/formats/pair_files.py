@@ -1,186 +1,281 @@
-"""A file of labeled pairs in any known format: what ``data=files`` and ``labeler=file`` read."""
+"""A file of prompts, demonstrations or pairs in any known layout: what ``data=files`` and ``labeler=file`` read."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
-from typing import cast
+from typing import Any
 
-from rlaif import registry
 from rlaif.artifacts.fingerprints import code_digest
-from rlaif.data.formats.base import COLUMNS, LabeledPair, Layout, OddRowError, check_choices, check_pair
-from rlaif.data.formats.encodings import decoder
+from rlaif.data.formats import auto
+from rlaif.data.formats.base import LabeledPair, ReadRow, Record, SingleResponse
+from rlaif.data.formats.encodings import label_of_encoding
+from rlaif.data.formats.language import PAIRINGS, Layout, Pairing
+from rlaif.data.formats.layouts import AUTO, candidates, layout_identity, layout_named
+from rlaif.data.formats.rows import LayoutReader
+from rlaif.data.formats.suspicions import NUM_ROWS, SIGNS, SignCounter, sign_messages
 from rlaif.data.formats.table_files import Row, TableFile
 from rlaif.errors import ConfigError, DataError
 from rlaif.types import content_id
 
-LAYOUTS = "rlaif.layouts"
-"""Entry-point group of the layouts; the value of an entry names a :class:`~rlaif.data.formats.base.Layout`."""
+TABLE = "table"
+NUM_SHOWN = 3
+PREVIEW = 60
+"""Characters of a text that are shown."""
 
 
-def layout_names() -> tuple[str, ...]:
-    """Names of all installed layouts, in alphabetical order; none is imported."""
-    return tuple(component.name for component in registry.components(LAYOUTS))
-
-
-@cache
-def layout_named(name: str) -> Layout:
-    """The layout of that name, which alone is imported.
-
-    Raises:
-        PluginError: It is not installed or cannot be imported.
-    """
-    return cast(Layout, registry.load(LAYOUTS, name))
-
-
-def fitting_layouts(values: Mapping[str, object]) -> list[str]:
-    """Names of the layouts whose keys a row has, the one that needs the most keys and has the fewest forms first."""
-    fits = []
-    for name in layout_names():
-        keys = layout_named(name).keys
-        sizes = [len(needed) for needed in keys if all(key in values for key in needed)]
-        if sizes:
-            fits.append((-max(sizes), len(keys), name))
-    return [name for _, _, name in sorted(fits)]
-
-
-class PairFile:
-    """Rows of a file with the function that reads one.
-
-    Args:
-        path: JSON lines, a JSON list, CSV or Parquet.
-        group: The config group that the options belong to, for messages: ``data``, ``labeler``.
-        format: One of :func:`layout_names`.
-        columns: Names of the columns of ``format=table`` that differ from :data:`~rlaif.data.formats.base.COLUMNS`.
-        preference: How the column ``preference`` of ``format=table`` is encoded, see
-            :func:`~rlaif.data.formats.encodings.decoder`.
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions:
+    """How the rows of a file are read; named ``data.…`` or ``labeler.…`` on the command line.
 
     Raises:
         ConfigError: All options that have no such value.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        group: str,
-        format: str,
-        columns: Mapping[str, str] | None = None,
-        preference: str | Mapping[str, float] = "p_first",
-    ) -> None:
-        check_choices(group, format=(format, layout_names()))
-        self.group = group
-        self.format_name = format
-        self.columns = {**COLUMNS, **(columns or {})}
-        self.preference = preference if isinstance(preference, str) else dict(preference)
-        self.format = layout_named(format)
-        self._check_table_options(columns)
-        if self.format.with_columns is not None:
-            self.format = self.format.with_columns(self.columns, decoder(self.preference, f"{group}.preference"))
-        self.table = TableFile(Path(path).expanduser(), option=f"{group}.path", expected=self._expected)
+    group: str = "data"
+    """The config group that the options belong to, for messages."""
+    format: str = AUTO
+    """Name of a layout, path of a layout's YAML, or ``auto``: the layout that reads the first 100 rows."""
+    columns: Mapping[str, str] | None = None
+    """Names of columns that differ from those that the layout reads: {layout's name: the file's}."""
+    preference: str | Mapping[str, float] | Sequence[Sequence[object]] | None = None
+    """Encoding of the preference column, see :func:`~rlaif.data.formats.encodings.label_of_encoding`."""
+    where: Mapping[str, object] | None = None
+    """Only rows in which these paths have one of these values."""
+    pairing: Pairing | None = None
+    """Pairs of k > 2 responses: ``all``, ``best_worst``, ``adjacent``; None takes the layout's."""
+    score_temperature: float | None = None
+    """Scores give the soft label sigmoid(difference / temperature); None: the higher one wins."""
+    accept: Sequence[str] = ()
+    """Signs of a wrong reading that are accepted, see :data:`~rlaif.data.formats.suspicions.SIGNS`."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.pairing is not None and self.pairing not in PAIRINGS:
+            problems.append(f"{self.group}.pairing={self.pairing}: allowed are {', '.join(PAIRINGS)}")
+        if self.score_temperature is not None and not self.score_temperature > 0.0:
+            problems.append(f"{self.group}.score_temperature={self.score_temperature}: must be above 0")
+        for name in self.accept:
+            if name not in SIGNS:
+                problems.append(f"{self.group}.accept=[{name}]: unknown; there are {', '.join(SIGNS)}")
+        for key, value in (("columns", self.columns), ("where", self.where)):
+            if value is not None and not isinstance(value, Mapping):
+                problems.append(f"{self.group}.{key}={value!r:.40}: expected names with values")
+        try:
+            _ = self.named
+        except ConfigError as error:
+            problems += error.problems
+        if problems:
+            raise ConfigError(problems)
+
+    @cached_property
+    def named(self) -> Layout | None:
+        """The layout that is named, with what the other options change; None for ``auto``."""
+        name = TABLE if self.format == AUTO and self.preference is not None else self.format
+        return None if name == AUTO else self.applied(layout_named(name, f"{self.group}.format"))
+
+    def applied(self, layout: Layout) -> Layout:
+        """A layout with the encoding, the conditions and the pairs that these options ask for.
+
+        Raises:
+            ConfigError: The layout has no column for the encoding, or an option is no path.
+        """
+        if self.preference is not None:
+            layout = self._with_preference(layout)
+        try:
+            return layout.with_options(where=self.where, pairing=self.pairing, score_temperature=self.score_temperature)
+        except ValueError as error:
+            raise ConfigError(f"{self.group}.where: {error}") from error
+
+    def renamed(self, row: Row) -> Row:
+        """The row under the names that the layout reads."""
+        if not self.columns:
+            return row
+        values = dict(row.values)
+        for name, column in self.columns.items():
+            if column in row.values:
+                values[name] = row.values[column]
+                if column not in self.columns and column != name:
+                    values.pop(column, None)
+        return Row(row.place, values)
 
     @property
-    def path(self) -> Path:
-        """Path of the file."""
-        return self.table.path
+    def identity(self) -> str:
+        """Content hash of the options that decide what is read, the layout's own keys apart."""
+        names = ("preference", "where", "pairing", "score_temperature", "columns")
+        return content_id(*(f"{name}={_plain(getattr(self, name))!r}" for name in names))
+
+    def _with_preference(self, layout: Layout) -> Layout:
+        at = next((label.at for label in layout.labels if label.at is not None), None)
+        if at is None:
+            raise ConfigError(
+                f"{self.group}.preference: only for a layout with one column for the preference, such as"
+                f" {self.group}.format={TABLE}; {layout.name} says itself what its labels are"
+            )
+        return replace(layout, labels=(label_of_encoding(self.preference, at, f"{self.group}.preference"),))
+
+
+class PairFile:
+    """Records of a file.
+
+    Args:
+        path: A file, several, or a folder, see :class:`~rlaif.data.formats.table_files.TableFile`.
+        options: How its rows are read.
+
+    Raises:
+        ConfigError: All options that have no such value.
+    """
+
+    def __init__(self, path: str | Path, options: ReadingOptions) -> None:
+        self.options = options
+        self.table = TableFile(Path(path).expanduser(), option=f"{options.group}.path", expected=self._expected)
+
+    @property
+    def group(self) -> str:
+        """The config group of the options, for messages."""
+        return self.options.group
 
     @property
     def name(self) -> str:
         """The path as typed, for messages."""
         return self.table.name
 
-    @property
+    @cached_property
+    def layout(self) -> Layout:
+        """The layout of the rows.
+
+        Raises:
+            DataError: The file cannot be read, or ``auto`` finds no layout for it.
+        """
+        if self.options.named is not None:
+            return self.options.named
+        first = list(islice(self._raw_rows(), auto.NUM_ROWS))
+        try:
+            return self.options.applied(auto.layout_of(first))
+        except auto.NoLayoutError as error:
+            raise DataError(
+                f"{self.name}: {error}: {self.group}.format=NAME, {self.group}.columns to name columns, or a layout of"
+                f" your own as YAML, {self.group}.format=my_layout.yaml"
+            ) from error
+
+    @cached_property
     def identity(self) -> str:
         """Hash of the content, of the reading options and of the reader's code; not of the file's path."""
-        options = (f"{name}={column}" for name, column in sorted(self.columns.items()))
-        return content_id(self.table.content_hash, self.format_name, str(self.preference), self._reader_code, *options)
+        layout = layout_identity(self.layout)
+        return content_id(self.table.content_hash, layout, self.options.identity, code_digest([__name__]))
 
-    @property
-    def _reader_code(self) -> str:
-        return code_digest([registry.find(LAYOUTS, self.format_name).target.partition(":")[0]])
-
-    def rows(self) -> Iterator[Row]:
-        """Rows that have the keys of the format.
+    def read(self) -> Iterator[ReadRow]:
+        """What each row became.
 
         Raises:
-            DataError: The file cannot be read, or a row lacks a key.
+            DataError: The file cannot be read, a row lacks a column, or the first rows show signs of a wrong reading.
         """
-        for row in self.table.rows():
-            self._check_keys(row)
+        rows = self._checked_rows()
+        first = list(islice(rows, NUM_ROWS))
+        self._check_signs(first)
+        yield from LayoutReader(self.layout).read(chain(first, rows))
+
+    @cached_property
+    def shown(self) -> list[str]:
+        """The first three records in words: end of the prompt, preferred response, other response, p."""
+        records = (
+            record
+            for read in LayoutReader(self.layout).read(islice(self._raw_rows(), NUM_ROWS))
+            for record in read.records
+        )
+        read = f"read as {self.layout.name}" + (f" ({self.layout.about})" if self.layout.about else "")
+        return [read, *(_in_words(record) for record in islice(records, NUM_SHOWN))]
+
+    def _raw_rows(self) -> Iterator[Row]:
+        return (self.options.renamed(row) for row in self.table.rows())
+
+    def _checked_rows(self) -> Iterator[Row]:
+        layout = self.layout
+        for row in self._raw_rows():
+            if not all(any(name in row.values for name in group) for group in layout.required):
+                raise self._lacking(row)
             yield row
 
-    def parse(self, row: Row) -> LabeledPair:
-        """Read a row.
+    def _check_signs(self, rows: Sequence[Row]) -> None:
+        signs = SignCounter(self.layout.columns, self._undeclared)
+        reader = LayoutReader(self.layout)
+        for row in rows:
+            records = [record for read in reader.read([row]) for record in read.records]
+            signs.add(row.values, records)
+        problems = sign_messages(signs.found(self.options.accept), self.group)
+        if problems:
+            raise DataError(f"{self.name}, read as {self.layout.name}: {'; '.join(problems)}")
 
-        Raises:
-            OddRowError: The row cannot be used.
-            DataError: It holds something else than the format says.
-        """
-        try:
-            pair = self.format.parse(row.values)
-            check_pair(pair)
-        except DataError as error:
-            raise DataError(f"{self.name}, {row.place}: {error}; correct or delete this row") from error
-        return pair
+    @property
+    def _undeclared(self) -> str:
+        """The layout's name of a preference column whose encoding nobody declared; empty where it is known."""
+        is_named = (self.options.columns or {}).get("preference", "p_first") != "p_first"
+        return "preference" if self.options.preference is None and self.layout.name == TABLE and is_named else ""
 
     @property
     def _expected(self) -> str:
-        return " or ".join(", ".join(keys) for keys in self.format.keys) + f" ({self.group}.format={self.format_name})"
+        layout = self.options.named
+        if layout is None:
+            return ""
+        keys = ", ".join("|".join(sorted(group)) for group in sorted(layout.required, key=sorted))
+        return f"{keys} ({self.group}.format={self.options.format})"
 
-    def _check_keys(self, row: Row) -> None:
-        values = row.values
-        if any(all(key in values for key in keys) for keys in self.format.keys):
-            return
-        nearest = min(self.format.keys, key=lambda keys: sum(key not in values for key in keys))
-        absent = [key for key in nearest if key not in values]
+    def _lacking(self, row: Row) -> DataError:
+        absent = auto.lacking(self.layout, row)
         number = int(row.place.rpartition(":")[2])
-        raise self.table.bad_line(
-            number,
-            f"lacks the key {', '.join(map(repr, absent))}; it has {', '.join(map(repr, values)) or 'none'}"
-            f"{self._hint(absent, values)}",
+        has = ", ".join(map(repr, row.values)) or "none"
+        return self.table.bad_line(
+            number, f"lacks the key {', '.join(map(repr, absent))}; it has {has}{self._hint(absent, row)}"
         )
 
-    def _hint(self, absent: Sequence[str], values: Mapping[str, object]) -> str:
-        others = [name for name in fitting_layouts(values) if name != self.format_name]
-        if others:
-            return f" ({self.group}.format={others[0]} would fit)"
-        near = [name for key in absent for name in difflib.get_close_matches(key, list(values), n=1)]
+    def _hint(self, absent: Sequence[str], row: Row) -> str:
+        others = [layout.name for layout in candidates() if auto.has_columns(layout, row.values)]
+        if others and self.options.format != AUTO:
+            return f" ({self.group}.format={AUTO} or {others[0]} would fit)"
+        near = [name for key in absent for name in difflib.get_close_matches(key, list(row.values), n=1)]
         hint = f" (did you mean {near[0]!r}?)" if near else ""
-        return f"{hint}; name other columns with {self.group}.columns" if self.format.with_columns is not None else hint
-
-    def _check_table_options(self, columns: Mapping[str, str] | None) -> None:
-        problems = [
-            f"{self.group}.columns.{name}: unknown, there are {', '.join(COLUMNS)}"
-            for name in columns or {}
-            if name not in COLUMNS
-        ]
-        if self.format.with_columns is None:
-            given = {"columns": bool(columns), "preference": self.preference != "p_first"}
-            problems += [
-                f"{self.group}.{name}: only for {self.group}.format=table; {self.format_name} says it itself"
-                for name, is_given in given.items()
-                if is_given
-            ]
-        if problems:
-            raise ConfigError(problems)
+        return f"{hint}; name other columns with {self.group}.columns"
 
 
-def guess_format(path: Path) -> str | None:
-    """The format in which a file's first row reads; None where it has the columns of none.
+def _in_words(record: Record) -> str:
+    prompt = f"prompt …{_end(record.prompt)}"
+    if isinstance(record, SingleResponse):
+        return f"{prompt} | response {_start(record.response)}"
+    if not isinstance(record, LabeledPair):
+        return prompt
+    p_first = record.p_first
+    if p_first is None:
+        return f"{prompt} | first {_start(record.first)} | second {_start(record.second)} | no label"
+    better, other = (record.first, record.second) if p_first >= 0.5 else (record.second, record.first)
+    return f"{prompt} | preferred {_start(better)} | other {_start(other)} | p {max(p_first, 1.0 - p_first):g}"
+
+
+def _start(text: str) -> str:
+    shown = " ".join(text.split())
+    return repr(shown if len(shown) <= PREVIEW else shown[:PREVIEW] + "…")
+
+
+def _end(text: str) -> str:
+    return repr(" ".join(text.removesuffix("\n\nAssistant:").split())[-PREVIEW:])
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return sorted((str(key), _plain(item)) for key, item in value.items())
+    return [_plain(item) for item in value] if isinstance(value, Sequence) and not isinstance(value, str) else value
+
+
+def layout_guess(path: Path) -> str | None:
+    """Name of the layout that reads a file's first rows; None where there is none, or several differ.
 
     Raises:
         DataError: The file cannot be read.
     """
-    values = next(TableFile(path).rows()).values
-    names = fitting_layouts(values)
-    return next((name for name in names if _reads(name, values)), names[0] if names else None)
-
-
-def _reads(name: str, values: Mapping[str, object]) -> bool:
     try:
-        layout_named(name).parse(values)
-    except (OddRowError, DataError):
-        return False
-    return True
+        return auto.layout_of(list(islice(TableFile(path).rows(), auto.NUM_ROWS))).name
+    except auto.NoLayoutError:
+        return None

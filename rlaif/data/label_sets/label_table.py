@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from rlaif.data.formats.base import UNLABELED, LabeledPair, OddRowError
+from rlaif.data.formats.base import UNLABELED, LabeledPair, OddRowError, ReadRow
 from rlaif.data.formats.pair_files import PairFile
 from rlaif.data.repeated import CONTRADICTING, REPEATED, PairKey, VoteTable
 from rlaif.errors import DataError
 from rlaif.tasks.base import Task
-from rlaif.types import Comparison, Completion, Preference, Prompt
+from rlaif.types import Comparison, Completion, Preference
 
 NUM_SHOWN = 3
 
@@ -79,11 +79,9 @@ class LabelTable:
         skipped: Counter[str] = Counter()
         shown: list[str] = []
         num_rows = 0
-        for num_rows, row in enumerate(file.rows(), 1):  # noqa: B007
+        for num_rows, row in enumerate(file.read(), 1):  # noqa: B007
             try:
-                pair = file.parse(row)
-                if confidences and pair.confidence not in confidences:
-                    raise OddRowError("other confidence")
+                pairs = list(_pairs_in(row, confidences))
             except OddRowError as odd:
                 skipped[odd.reason] += 1
                 if odd.pair is not None:
@@ -91,8 +89,9 @@ class LabelTable:
                 if len(shown) < NUM_SHOWN:
                     shown.append(f"{row.place}: {odd}")
                 continue
-            if self.table.add(pair) and keep_pairs:
-                self.pairs.append(pair)
+            for pair in pairs:
+                if self.table.add(pair) and keep_pairs:
+                    self.pairs.append(pair)
         votes = self.table.votes.values()
         labels = [p_first for vote in votes if (p_first := vote.p_first(vote.turned)) is not None]
         self.reading = ReadSummary(
@@ -108,8 +107,24 @@ class LabelTable:
         if not votes:
             raise DataError(
                 f"{file.name}: not one of {num_rows:,} rows can be used ({'; '.join(shown)}); is"
-                f" {file.group}.format={file.format_name} right?"
+                f" {file.group}.format={file.layout.name} right?"
             )
+
+
+def _pairs_in(row: ReadRow, confidences: Sequence[float]) -> Iterator[LabeledPair]:
+    """The pairs of a row.
+
+    Raises:
+        OddRowError: It has none, or another confidence.
+    """
+    if row.odd is not None:
+        raise row.odd
+    for record in row.records:
+        if not isinstance(record, LabeledPair):
+            raise OddRowError("no pair", "one response or none")
+        if confidences and record.confidence not in confidences:
+            raise OddRowError("other confidence")
+        yield record
 
 
 def preferences_of(table: LabelTable, task: Task, source: str) -> list[Preference]:
@@ -127,7 +142,7 @@ def _preference(table: LabelTable, pair: LabeledPair, task: Task, source: str) -
     key = PairKey.of(pair.prompt, pair.first, pair.second)
     votes = table.table.votes[key.id]
     p_first = votes.p_first(key.turned)
-    prompt = Prompt(task=task.name, text=pair.prompt_for(continues_dialogue=not task.policy_text("")))
+    prompt = pair.as_prompt(task.name, continues_dialogue=not task.policy_text(""))
     return Preference(
         comparison=Comparison(
             prompt=prompt,

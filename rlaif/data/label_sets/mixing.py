@@ -6,8 +6,9 @@ import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from rlaif.data.formats.pair_files import PairFile
+from rlaif.data.formats.pair_files import PairFile, ReadingOptions
 from rlaif.data.held_out import conversation_start
 from rlaif.data.label_sets.label_table import LabelTable, preferences_of
 from rlaif.data.repeated import PairKey
@@ -16,7 +17,8 @@ from rlaif.runtime import Runtime
 from rlaif.tasks.base import Task
 from rlaif.types import ASSISTANT_TURN, HUMAN_TURN, Preference, Prompt, content_id
 
-_KEYS = ("path", "source", "weight", "format", "columns", "preference", "confidences")
+_READING = ("format", "columns", "preference", "where", "pairing", "score_temperature", "accept")
+_KEYS = ("path", "source", "weight", *_READING, "confidences")
 _NEEDED = ("path", "source")
 
 
@@ -153,10 +155,8 @@ class MixFile:
         path: The file, as of :class:`~rlaif.data.formats.pair_files.PairFile`.
         source: Who gave the labels.
         weight: What each label's own weight is multiplied by, at least 0.
-        format: How a row reads.
-        columns: Names of the columns of ``table``.
-        preference: Encoding of the preference of ``table``.
         confidences: Only rows with one of these; empty takes all.
+        reading: How a row reads: fields of :class:`~rlaif.data.formats.pair_files.ReadingOptions`.
 
     Raises:
         ConfigError: An option is out of range.
@@ -169,10 +169,8 @@ class MixFile:
         path: str,
         source: str,
         weight: float = 1.0,
-        format: str = "table",
-        columns: Mapping[str, str] | None = None,
-        preference: str | Mapping[str, float] = "p_first",
         confidences: Sequence[float] = (),
+        **reading: Any,
     ) -> None:
         group = f"label.mix.{name}"
         if not source:
@@ -182,7 +180,7 @@ class MixFile:
         self.source = source
         self.weight = float(weight)
         self.confidences = tuple(float(confidence) for confidence in confidences)
-        self.file = PairFile(path, group=group, format=format, columns=columns, preference=preference)
+        self.file = PairFile(path, ReadingOptions(group=group, **reading))
 
     @property
     def identity(self) -> str:

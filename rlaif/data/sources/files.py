@@ -1,71 +1,116 @@
-"""Labeled pairs from a file, as the data of a run."""
+"""Prompts, demonstrations and pairs from files, as the data of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 
 from rlaif.data.base import TaskData
-from rlaif.data.formats.pair_files import PairFile
-from rlaif.data.split import PairOptions, PairReader
+from rlaif.data.formats.base import ReadRow
+from rlaif.data.formats.language import Pairing
+from rlaif.data.formats.layouts import AUTO
+from rlaif.data.formats.pair_files import PairFile, ReadingOptions
+from rlaif.data.split import PairOptions, RecordReader
 from rlaif.errors import ConfigError
 from rlaif.tasks.base import Task
 from rlaif.types import content_id
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FilesSource(PairOptions):
-    """``data=files``: JSON lines, a JSON list, CSV or Parquet."""
+    """``data=files``: files of any kind and layout."""
 
     path: str = field(kw_only=False)
     """The file."""
-    format: str = "hh"
-    """``hh``: two whole transcripts under ``chosen`` and ``rejected``; ``table``: a prompt, two responses and a
-    preference in named columns; ``chosen_rejected``: TRL's preference format; ``alpaca_eval``, ``tldr_comparisons``,
-    ``distilabel``: what these publish. See :mod:`rlaif.data.formats`."""
+    eval_path: str | None = None
+    """A file of held-out rows, read like ``path``; ``eval_fraction`` is then without effect."""
+    format: str = AUTO
+    """Name of a layout (``rlaif/data/format`` of the configuration), the path of a layout's YAML, or ``auto``."""
     columns: Mapping[str, str] | None = None
-    """Names of the columns of ``table`` that differ from ``prompt``, ``first``, ``second``, ``preference`` (by default
-    ``p_first``), ``confidence`` and ``weight``."""
-    preference: str | Mapping[str, float] = "p_first"
-    """Encoding of the preference of ``table``, see :func:`~rlaif.data.formats.encodings.decoder`."""
+    """Names of columns that differ from those that the layout reads: {layout's name: the file's}."""
+    preference: str | Mapping[str, float] | Sequence[Sequence[object]] | None = None
+    """Encoding of the preference column, see :func:`~rlaif.data.formats.encodings.label_of_encoding`."""
+    where: Mapping[str, object] | None = None
+    """Only rows in which these paths have one of these values."""
+    pairing: Pairing | None = None
+    """Pairs of k > 2 responses: ``all``, ``best_worst``, ``adjacent``; None takes the layout's."""
+    score_temperature: float | None = None
+    """Scores give the soft label sigmoid(difference / temperature); None: the higher one wins."""
+    accept: Sequence[str] = ()
+    """Signs of a wrong reading that are accepted."""
     source: str = "human"
     """Source of the labels, e.g. ``human``."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        file = self.file
-        if self.eval_confidences and not file.format.has_confidence:
-            raise ConfigError(
+        problems: list[str] = []
+        for check in (super().__post_init__, lambda: self.reading):
+            try:
+                check()
+            except ConfigError as error:
+                problems += error.problems
+        layout = None if problems else self.reading.named
+        if self.eval_confidences and layout is not None and not layout.has_confidence:
+            problems.append(
                 f"data.eval_confidences={list(self.eval_confidences)}: format {self.format} has no confidences"
             )
+        if problems:
+            raise ConfigError(problems)
+
+    @cached_property
+    def reading(self) -> ReadingOptions:
+        """How the rows are read."""
+        return ReadingOptions(
+            format=self.format,
+            columns=self.columns,
+            preference=self.preference,
+            where=self.where,
+            pairing=self.pairing,
+            score_temperature=self.score_temperature,
+            accept=self.accept,
+        )
 
     @cached_property
     def file(self) -> PairFile:
-        """The file with the function that reads a row."""
-        return PairFile(self.path, group="data", format=self.format, columns=self.columns, preference=self.preference)
+        """The file with its layout."""
+        return PairFile(self.path, self.reading)
+
+    @cached_property
+    def eval_file(self) -> PairFile | None:
+        """The file of held-out rows."""
+        return None if self.eval_path is None else PairFile(self.eval_path, self.reading)
 
     @cached_property
     def identity(self) -> str:
-        """Hash of the file's content and of every option; not of the file's path."""
-        return content_id("files", self.file.identity, self.source, self.limits_identity)
+        """Hash of the files' content and of every option; not of their paths."""
+        held_out = "" if self.eval_file is None else self.eval_file.identity
+        return content_id("files", self.file.identity, held_out, self.source, self.limits_identity)
 
     def load(self, task: Task, count_tokens: Callable[[str], int] | None = None) -> TaskData:
-        """Read, check and split the file.
+        """Read, check and split the files.
 
         Args:
             task: What the texts are.
             count_tokens: The policy's tokenizer; None counts words.
 
         Raises:
-            DataError: The file cannot be read, or too many of its rows cannot be used.
+            ConfigError: ``eval_confidences`` are given and the layout has none.
+            DataError: A file cannot be read, or too many of its rows cannot be used.
         """
-        reader = PairReader(
-            parse=self.file.format.parse,
-            task=task,
-            options=self,
-            count_tokens=count_tokens,
-            source=self.source,
-        )
-        return reader.read(islice(self.file.rows(), self.max_rows), name=self.file.name)
+        if self.eval_confidences and not self.file.layout.has_confidence:
+            raise ConfigError(
+                f"data.eval_confidences={list(self.eval_confidences)}: {self.file.layout.name} has no confidences"
+            )
+        reader = RecordReader(task=task, options=self, count_tokens=count_tokens, source=self.source)
+        held_out = None if self.eval_file is None else self._rows(self.eval_file)
+        data = reader.read(self._rows(self.file), name=self.file.name, held_out=held_out)
+        for line in self.file.shown:
+            log.info("%s: %s", self.file.name, line)
+        return replace(data, read=tuple(self.file.shown))
+
+    def _rows(self, file: PairFile) -> Iterator[ReadRow]:
+        return islice(file.read(), self.max_rows)

@@ -11,11 +11,11 @@ from itertools import islice
 from typing import Literal
 
 from rlaif.data.base import TaskData
-from rlaif.data.formats.base import LabeledPair, check_choices
-from rlaif.data.formats.hh import parse_hh
+from rlaif.data.formats.base import check_choices
+from rlaif.data.formats.layouts import layout_named
+from rlaif.data.formats.rows import LayoutReader
 from rlaif.data.formats.table_files import Row
-from rlaif.data.formats.tldr import parse_tldr
-from rlaif.data.split import PairOptions, PairReader
+from rlaif.data.split import PairOptions, RecordReader
 from rlaif.errors import DataError
 from rlaif.tasks.base import Task
 from rlaif.types import content_id
@@ -30,7 +30,8 @@ class HubTable:
     files: str
     """Path inside the repository, with the split's name in it."""
     splits: tuple[str, ...]
-    parse: Callable[[Mapping[str, object]], LabeledPair]
+    layout: str
+    """Name of the layout of its rows."""
     has_confidence: bool = False
 
 
@@ -41,21 +42,21 @@ TABLES = {
         revision=HH_REVISION,
         files="harmless-base/{split}.jsonl.gz",
         splits=("train", "test"),
-        parse=parse_hh,
+        layout="hh",
     ),
     "hh_helpful": HubTable(
         repo="Anthropic/hh-rlhf",
         revision=HH_REVISION,
         files="helpful-base/{split}.jsonl.gz",
         splits=("train", "test"),
-        parse=parse_hh,
+        layout="hh",
     ),
     "tldr": HubTable(
         repo="openai/summarize_from_feedback",
         revision="refs/convert/parquet",
         files="comparisons/{split}/*.parquet",
         splits=("train", "validation"),
-        parse=parse_tldr,
+        layout="tldr_comparisons",
         has_confidence=True,
     ),
 }
@@ -111,13 +112,9 @@ class HubSource(PairOptions):
         Raises:
             DataError: The hub cannot be reached, or too many rows cannot be used.
         """
-        reader = PairReader(
-            parse=self.table.parse,
-            task=task,
-            options=self,
-            count_tokens=count_tokens,
-        )
-        return reader.read(self._rows(), name=self._name)
+        reader = RecordReader(task=task, options=self, count_tokens=count_tokens)
+        layout = LayoutReader(layout_named(self.table.layout, "data.dataset"))
+        return reader.read(layout.read(self._rows()), name=self._name)
 
     @property
     def _name(self) -> str:

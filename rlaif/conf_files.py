@@ -45,6 +45,11 @@ def plugin_conf_dir(component: registry.Component) -> Path:
     )
 
 
+LAYOUTS = "data/format"
+"""Folder of layouts of files: YAML that ``data.format=NAME`` reads, and no group of options."""
+
+
 def option_files(directory: Path) -> set[str]:
-    """``group/option`` of every YAML below a directory, e.g. ``{"labeler/pairwise"}``."""
-    return {path.relative_to(directory).with_suffix("").as_posix() for path in directory.rglob("*.yaml")}
+    """``group/option`` of every YAML below a directory that is an option, e.g. ``{"labeler/pairwise"}``."""
+    files = (path.relative_to(directory).with_suffix("").as_posix() for path in directory.rglob("*.yaml"))
+    return {name for name in files if not name.startswith(f"{LAYOUTS}/")}

@@ -1,0 +1,240 @@
+"""The label of a pair from what a row says: order, words, a scale, scores, ranks, winners, votes, rankings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from rlaif.data.formats.base import OddRowError
+from rlaif.data.formats.language import ROW, Label, Layout, folded
+from rlaif.data.formats.paths import ABSENT, ValuePath, as_list, path_of
+
+NO_NUMBERS = ("", "n/a", "na", "nan", "none", "null")
+"""Words that stand for a missing number."""
+
+
+@dataclass(frozen=True)
+class PairLabels:
+    """The labels of one row's responses.
+
+    Args (fields):
+        layout: Says what the label is.
+        row: The row.
+        items: What the row says of each response: an item of a list, or a row.
+    """
+
+    layout: Layout
+    row: Mapping[str, Any]
+    items: Sequence[object]
+
+    @property
+    def label(self) -> Label | None:
+        """What the label of this row is."""
+        return self.layout.label_for(self.row)
+
+    def p_first(self, first: int, second: int) -> float | None:
+        """P(response ``first`` is better than response ``second``), None where the row has no label for them.
+
+        Raises:
+            OddRowError: The value means nothing in this layout.
+        """
+        label = self.label
+        match None if label is None else label.kind:
+            case None:
+                return None
+            case "order":
+                return self._by_order(label, first < second)
+            case "words" | "scale":
+                return _turned(_mean(self._raters(label)), first > second)
+            case "one_hot":
+                return _turned(self._by_columns(label), first > second)
+            case "votes":
+                return _turned(self._by_votes(label), first > second)
+            case "ranking":
+                return _mean(self._rankings(label, first, second))
+            case _:
+                return self._by_worth(first, second)
+
+    def worth(self, index: int) -> float | None:
+        """How good a response is by its score or rank, the larger the better; None where it has none."""
+        label = self.label
+        if label is None or label.kind not in ("scores", "ranks"):
+            return None
+        if label.paths:
+            return _number(label.paths[index].value(self.row), label.paths[index].text)
+        total = 0.0
+        for path, weight in label.weights:
+            value = _number(self._of_response(path, index), path.text)
+            if value is None:
+                return None
+            total += weight * value
+        return -total if label.kind == "ranks" else total
+
+    def _of_response(self, path: ValuePath, index: int) -> object:
+        if not path.text.startswith(ROW):
+            return self.items[index] if path.text == "." else path.value(self.items[index])
+        values = as_list(path_of(path.text.removeprefix(ROW)).value(self.row)) or []
+        return values[index] if index < len(values) else None
+
+    def _by_order(self, label: Label, is_first: bool) -> float | None:
+        value = ABSENT if label.p is None else label.p.value(self.row)
+        p = 1.0 if value is ABSENT else _probability(value, label.p.text if label.p else "")
+        return _turned(p, not is_first)
+
+    def _raters(self, label: Label) -> Iterator[float | None]:
+        assert label.at is not None
+        value = label.at.value(self.row)
+        answers = value if label.at.has_many and value is not ABSENT else [value]
+        for answer in answers:
+            yield self._meaning(label, answer)
+
+    def _meaning(self, label: Label, answer: object) -> float | None:
+        """One rater's answer as P(first)."""
+        name = label.at.text if label.at else ""
+        values = as_list(answer)
+        if values is not None and len(values) == 1:
+            answer = values[0]
+        if answer is ABSENT or answer is None or (isinstance(answer, str) and not answer.strip()):
+            return None
+        if label.kind == "words":
+            word = folded(answer)
+            if word not in label.words:
+                raise OddRowError("unknown preference", f"{name}: {answer!r:.40} is none of {', '.join(label.words)}")
+            return label.words[word]
+        number = _preference_number(answer, name)
+        return None if number is None else _on_scale(number, label, name)
+
+    def _by_columns(self, label: Label) -> float | None:
+        marks = [_truth(path.value(self.row), path.text) for path in label.paths]
+        if None in marks or sum(map(bool, marks)) > 1:
+            raise OddRowError(
+                "unknown preference", f"{', '.join(p.text for p in label.paths)}: {marks}; one is to be 1"
+            )
+        first, second, *ties = marks
+        if not (first or second):
+            return 0.5 if any(ties) or not ties else None
+        return 1.0 if first else 0.0
+
+    def _by_votes(self, label: Label) -> float:
+        """The share of the votes that the first response got; a vote for the tie is half a vote."""
+        counts = [_number(path.value(self.row), path.text) or 0.0 for path in label.paths]
+        if min(counts) < 0.0 or not sum(counts):
+            raise OddRowError("no votes", f"{', '.join(path.text for path in label.paths)}: {counts}")
+        first, second, *ties = counts
+        return (first + 0.5 * sum(ties)) / (first + second + sum(ties))
+
+    def _rankings(self, label: Label, first: int, second: int) -> Iterator[float | None]:
+        assert label.at is not None
+        found = label.at.value(self.row)
+        rankings = [] if found is ABSENT else found if label.at.has_many else [found]
+        for ranking in rankings:
+            items = [item for item in as_list(ranking) or [] if isinstance(item, Mapping)]
+            ranks = {str(item.get(label.name)): _number(item.get(label.rank), label.rank) for item in items}
+            pair = [ranks.get(label.names[index]) for index in (first, second)]
+            yield None if pair[0] is None or pair[1] is None else _better(pair[1], pair[0], None)
+
+    def _by_worth(self, first: int, second: int) -> float | None:
+        worth = self.worth(first), self.worth(second)
+        if worth[0] is None or worth[1] is None:
+            return None
+        is_score = self.label is not None and self.label.kind == "scores"
+        temperature = self.layout.score_temperature if is_score else None
+        return _better(worth[0], worth[1], temperature)
+
+
+def pairs_of(count: int, pairing: str, worth: Sequence[float | None]) -> list[tuple[int, int]]:
+    """The pairs of k responses.
+
+    Args:
+        count: k, at least 2.
+        pairing: ``all``; ``best_worst`` (one pair, the first of equals); ``adjacent`` (neighbours in the order of
+            their scores).
+        worth: Of each response, the larger the better; None for a response that stays out where others have one.
+
+    >>> pairs_of(3, "adjacent", [1.0, 3.0, 2.0])
+    [(1, 2), (2, 0)]
+    """
+    indices = list(range(count))
+    if count > 2 and any(value is not None for value in worth):
+        indices = [index for index in indices if worth[index] is not None]
+    ranked = sorted(indices, key=lambda index: -(worth[index] or 0.0))
+    if pairing == "best_worst" and len(ranked) > 1:
+        return [(ranked[0], ranked[-1])]
+    if pairing == "adjacent":
+        return list(pairwise(ranked))
+    return [(first, second) for at, first in enumerate(indices) for second in indices[at + 1 :]]
+
+
+def _better(first: float, second: float, temperature: float | None) -> float:
+    """P(first is better) from two scores: sigmoid of their difference by the temperature, or the higher one wins."""
+    if temperature is not None:
+        return 1.0 / (1.0 + math.exp(-max(-700.0, min(700.0, (first - second) / temperature))))
+    return 0.5 if first == second else float(first > second)
+
+
+def _on_scale(number: float, label: Label, name: str) -> float:
+    if number in label.ties:
+        return 0.5
+    first, second = label.scale
+    p_first = (number - second) / (first - second)
+    if not 0.0 <= p_first <= 1.0:
+        raise OddRowError("unknown preference", f"{name}: {number:g} is not between {first:g} and {second:g}")
+    return p_first
+
+
+def _preference_number(value: object, name: str) -> float | None:
+    """A number that says which response is better; true and false are none, as nobody can see what they mean."""
+    try:
+        if not isinstance(value, bool):
+            return _number(value, name)
+    except OddRowError:
+        pass
+    raise OddRowError("unknown preference", f"{name}: {value!r:.40} is no number")
+
+
+def _probability(value: object, name: str) -> float | None:
+    number = _preference_number(value, name)
+    if number is not None and not 0.0 <= number <= 1.0:
+        raise OddRowError("unknown preference", f"{name}: {number:g} is not between 0 and 1")
+    return number
+
+
+def _number(value: object, name: str) -> float | None:
+    """A number, or a number as text; None where it is missing.
+
+    Raises:
+        OddRowError: The value is something else.
+    """
+    if value is ABSENT or value is None or (isinstance(value, str) and value.strip().casefold() in NO_NUMBERS):
+        return None
+    try:
+        number = float(value) if isinstance(value, bool | int | float) else float(str(value))
+    except (ValueError, OverflowError):
+        raise OddRowError(f"{name} is no number", f"{value!r:.40}") from None
+    if math.isnan(number):
+        return None
+    if not math.isfinite(number):
+        raise OddRowError(f"{name} is no number", f"{value!r:.40}")
+    return number
+
+
+def number_at(path: ValuePath | None, row: Mapping[str, Any]) -> float | None:
+    """The number at a path; None without a path or a value."""
+    return None if path is None else _number(path.value(row), path.text)
+
+
+def _truth(value: object, name: str) -> bool | None:
+    word = folded(value)
+    return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(word)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None
+
+
+def _turned(p: float | None, turned: bool) -> float | None:
+    return 1.0 - p if turned and p is not None else p

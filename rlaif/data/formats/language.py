@@ -1,0 +1,289 @@
+"""The reading language: what a layout's YAML says about the rows of a file.
+
+A layout says where the prompt, the system text and the responses are, and what the label is. Values are named by paths
+(:mod:`rlaif.data.formats.paths`). docs/pages/reference/layouts.md describes every key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
+
+from rlaif.data.formats.paths import ValuePath, path_of
+from rlaif.types import Role
+
+Pairing = Literal["all", "best_worst", "adjacent"]
+PAIRINGS: tuple[Pairing, ...] = get_args(Pairing)
+LabelKind = Literal["order", "words", "scale", "scores", "ranks", "one_hot", "votes", "ranking"]
+LABEL_KINDS: tuple[LabelKind, ...] = get_args(LabelKind)
+Condition = tuple[ValuePath, tuple[str, ...], bool]
+ROW = "row."
+"""Begins a path of a response that starts at the row, not at the response."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptText:
+    """The prompt of a row."""
+
+    paths: tuple[ValuePath, ...] = ()
+    """One, or several whose texts are joined; those that are absent or empty are left out."""
+    separator: str = "\n"
+    template: str = ""
+    """Text with ``{path}`` in it; ``paths`` are then those."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Responses:
+    """The responses of a row."""
+
+    paths: tuple[ValuePath, ...] = ()
+    """Of named responses: one for a demonstration, two for a pair. A path with ``[*]`` gives several, and every one of
+    the first path makes a pair with every one of the second."""
+    sources: tuple[ValuePath, ...] = ()
+    """Of the writers of named responses."""
+    each: ValuePath | None = None
+    """A list with one item per response."""
+    text: ValuePath | None = None
+    """From an item to the text; None where the item is the text."""
+    source: ValuePath | None = None
+    """From an item, or after ``row.`` from the row to a list as long as ``each``."""
+    per_row: ValuePath | None = None
+    """The only response of a row; rows of one prompt make pairs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """What says which response is better."""
+
+    kind: LabelKind
+    at: ValuePath | None = None
+    """Of words and a scale. Several values, or several rankings: raters, whose mean counts."""
+    words: Mapping[str, float | None] = field(default_factory=dict)
+    """Small letters; None is no label."""
+    scale: tuple[float, float] = (0.0, 1.0)
+    """The values that mean the first and the second response; values between are soft."""
+    ties: tuple[float, ...] = ()
+    """Values of a scale that mean a tie."""
+    paths: tuple[ValuePath, ...] = ()
+    """Scores of two named responses; of a one-hot winner or of counted votes: first, second, and the tie if there is
+    one."""
+    weights: tuple[tuple[ValuePath, float], ...] = ()
+    """From a response to its scores, with their weights; of ranks the one path."""
+    p: ValuePath | None = None
+    """P(first) of ``order``, where a row says it."""
+    name: str = "value"
+    """Of ``ranking``: key of the response's name."""
+    rank: str = "rank"
+    names: tuple[str, ...] = ()
+    """Of ``ranking``: names of the responses in their order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tree:
+    """Messages with replies: those of one message are compared by rank, 0 the best."""
+
+    root: ValuePath
+    replies: str = "replies"
+    rank: str = "rank"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """One layout."""
+
+    name: str
+    about: str = ""
+    prompt: PromptText = field(default_factory=PromptText)
+    system: tuple[ValuePath, ...] = ()
+    """The first of these that is there."""
+    history: ValuePath | None = None
+    """A list of earlier exchanges, each a list of the user's text and the assistant's."""
+    responses: Responses = field(default_factory=Responses)
+    tree: Tree | None = None
+    labels: tuple[Label, ...] = ()
+    """The first whose columns a row has counts."""
+    confidence: ValuePath | None = None
+    weight: ValuePath | None = None
+    where: tuple[Condition, ...] = ()
+    """Path, values in small letters, and whether a row must have one of them (True) or none of them."""
+    roles: Mapping[str, Role] = field(default_factory=dict)
+    json: tuple[str, ...] = ()
+    """Columns whose texts are JSON."""
+    leading_space: bool = False
+    """True when responses begin with the one space that separates them from the prompt."""
+    absent: tuple[str, ...] = ()
+    """Columns that rows of this layout do not have, or have empty."""
+    present: tuple[str, ...] = ()
+    """Columns that rows have besides those that are read: what tells this layout from others."""
+    pairing: Pairing = "all"
+    score_temperature: float | None = None
+    """Scores give the soft label sigmoid(difference / temperature); None: the higher one wins."""
+
+    @property
+    def required(self) -> frozenset[frozenset[str]]:
+        """Columns without which a row cannot be read: of each set a row needs one."""
+        if self.tree is not None:
+            return frozenset({self.tree.root.roots, *(frozenset({name}) for name in self.present)})
+        groups = {path.roots for path in self._row_paths if not path.optional}
+        groups |= {frozenset({name}) for name in self.present}
+        labels = [{path.roots for path in self._label_paths(label) if not path.optional} for label in self.labels]
+        if len(labels) == 1:
+            groups |= labels[0]
+        elif labels:
+            groups.add(frozenset[str]().union(*(roots for label in labels for roots in label)))
+        return frozenset(groups)
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """All columns that are read where a row has them, or that tell the layout from others."""
+        paths = [*self._row_paths, *([self.tree.root] if self.tree else [])]
+        for label in self.labels:
+            paths += [*self._label_paths(label), *([label.p] if label.p else [])]
+        return frozenset(self.present).union(*(path.roots for path in paths))
+
+    def label_for(self, values: Mapping[str, object]) -> Label | None:
+        """The label of a row: the first whose columns it has; None where the layout has none."""
+        for label in self.labels:
+            if all(any(values.get(name) is not None for name in path.roots) for path in self._label_paths(label)):
+                return label
+        return self.labels[-1] if self.labels else None
+
+    @property
+    def _row_paths(self) -> list[ValuePath]:
+        """All paths that begin in the row, besides those of the label."""
+        responses = self.responses
+        found: list[ValuePath | None] = [*self.prompt.paths, *self.system, self.history, *responses.paths]
+        found += [*responses.sources, responses.each, responses.per_row, self.confidence, self.weight]
+        found += [path for path, _, _ in self.where]
+        if responses.source is not None and responses.source.text.startswith(ROW):
+            found.append(_from_row(responses.source))
+        return [path for path in found if path is not None]
+
+    def _label_paths(self, label: Label) -> list[ValuePath]:
+        """Paths of a label that begin in the row."""
+        paths = [*([label.at] if label.at else []), *label.paths]
+        paths += [path for path, _ in label.weights if self.pairs_rows]
+        return paths + [_from_row(path) for path, _ in label.weights if path.text.startswith(ROW)]
+
+    @property
+    def has_confidence(self) -> bool:
+        """True when rows have a confidence of the person."""
+        return self.confidence is not None
+
+    @property
+    def pairs_rows(self) -> bool:
+        """True when several rows of one prompt make pairs."""
+        return self.responses.per_row is not None
+
+    @property
+    def richness(self) -> int:
+        """What rows become: 3 labeled pairs, 2 pairs without a label, 1 demonstrations, 0 prompts."""
+        responses = self.responses
+        makes_pairs = len(responses.paths) > 1 or responses.each or responses.per_row or self.tree
+        return (3 if self.labels else 2) if makes_pairs else int(bool(responses.paths))
+
+    def with_options(
+        self, *, where: Mapping[str, object] | None, pairing: Pairing | None, score_temperature: float | None
+    ) -> Layout:
+        """The layout with what a user adds: conditions, pairs of k responses, soft labels from scores."""
+        conditions = tuple(condition(path_of(path), wanted, True) for path, wanted in (where or {}).items())
+        return replace(
+            self,
+            where=self.where + conditions,
+            pairing=pairing or self.pairing,
+            score_temperature=self.score_temperature if score_temperature is None else score_temperature,
+        )
+
+
+COMMON_WORDS: Mapping[str, float | None] = {
+    **dict.fromkeys(
+        (
+            *("first", "a", "left", "model_a", "response_a", "output_a", "answer_a", "option_a", "assistant_a"),
+            *("a>b", "a>>b", "[[a]]", "a is better", "response 1", "response_1", "response-1", "output_1", "answer1"),
+            *("completion_a", "summary_a", "text1", "model 1", "a wins", "model a", "response a", "assistant a"),
+        ),
+        1.0,
+    ),
+    **dict.fromkeys(
+        (
+            *("second", "b", "right", "model_b", "response_b", "output_b", "answer_b", "option_b", "assistant_b"),
+            *("b>a", "b>>a", "a<b", "[[b]]", "b is better", "response 2", "response_2", "response-2", "output_2"),
+            *("answer2", "completion_b", "summary_b", "text2", "model 2", "b wins", "model b", "response b"),
+            "assistant b",
+        ),
+        0.0,
+    ),
+    **dict.fromkeys(
+        (
+            *(
+                "tie",
+                "tied",
+                "draw",
+                "equal",
+                "same",
+                "both",
+                "neither",
+                "none",
+                "a=b",
+                "b=a",
+                "[[c]]",
+                "tie (bothbad)",
+            ),
+            *("both are good", "both are bad", "both good", "both bad", "bothbad", "both_good", "both_bad", "similar"),
+            *("no preference", "equally good", "equally bad", "about the same"),
+        ),
+        0.5,
+    ),
+}
+"""Words that people write for the better response; no numbers, whose meaning nobody can see."""
+
+
+def word_map(pairs: object) -> dict[str, float | None]:
+    """Words with their P(first is better), from a mapping or a list of pairs.
+
+    Raises:
+        ValueError: It is neither, or a value is no probability.
+
+    >>> word_map([["A>B", 1], ["tie", 0.5], ["skip", None]])
+    {'a>b': 1.0, 'tie': 0.5, 'skip': None}
+    """
+    items = list(pairs.items()) if isinstance(pairs, Mapping) else pairs
+    if not isinstance(items, Sequence) or isinstance(items, str) or not items:
+        raise ValueError("give at least one word, as [[word, P(first is better)], …]")
+    words: dict[str, float | None] = {}
+    for item in items:
+        if not isinstance(item, Sequence) or isinstance(item, str) or len(item) != 2:
+            raise ValueError(f"{item!r:.40} is no pair [word, P(first is better)]")
+        word, p_first = item
+        is_number = isinstance(p_first, int | float) and not isinstance(p_first, bool)
+        if p_first is not None and not (is_number and 0.0 <= p_first <= 1.0):
+            raise ValueError(f"{word}: {p_first!r:.40} must be between 0 and 1, or null for no label")
+        words[folded(word)] = None if p_first is None else float(p_first)
+    return words
+
+
+def folded(value: object) -> str:
+    """A value as it is compared: without outer white space, in small letters, numbers by their value.
+
+    >>> folded(" Tie"), folded(1.0), folded("1"), folded(True)
+    ('tie', '1', '1', 'true')
+    """
+    if isinstance(value, bool):
+        return str(value).casefold()
+    text = str(value).strip().casefold()
+    try:
+        number = float(text)
+    except (ValueError, OverflowError):
+        return text
+    return f"{number:g}" if number == number else text
+
+
+def _from_row(path: ValuePath) -> ValuePath:
+    return replace(path_of(path.text.removeprefix(ROW)), optional=path.optional)
+
+
+def condition(path: ValuePath, wanted: object, has: bool) -> Condition:
+    """A condition of ``where``: one value or a list of them."""
+    items = wanted if isinstance(wanted, Sequence) and not isinstance(wanted, str) else [wanted]
+    return path, tuple(folded(item) for item in items), has

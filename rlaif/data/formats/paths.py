@@ -1,0 +1,125 @@
+"""Paths to values of a row: ``info.post``, ``messages[-1].content``, ``annotations[*].result[*].value``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+Step = str | int | None
+"""A key, an index (negative: from the end), or None for all items of a list."""
+_PIECE = re.compile(r"\[(\*|-?\d+)\]|([^.\[\]]+)|\.")
+
+
+class PathError(ValueError):
+    """A path that cannot be read."""
+
+
+class _Absent:
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+ABSENT: Any = _Absent()
+"""What a path leads to where a key or an index is not there."""
+
+
+@dataclass(frozen=True)
+class ValuePath:
+    """A path from a row to a value, or to several where it holds ``[*]``."""
+
+    text: str
+    """As written, without the parentheses."""
+    steps: tuple[Step, ...]
+    optional: bool = False
+    """True when a row may lack the value (written in parentheses)."""
+    others: tuple[ValuePath, ...] = ()
+    """Other paths, tried in turn where this one leads to nothing (written with ``|`` between)."""
+
+    @property
+    def roots(self) -> frozenset[str]:
+        """The columns that the path, or one of the others, begins in."""
+        return frozenset({str(self.steps[0]), *(str(path.steps[0]) for path in self.others)})
+
+    @property
+    def has_many(self) -> bool:
+        """True when the path leads to several values."""
+        return None in self.steps
+
+    def value(self, values: object) -> Any:
+        """The value, or :data:`ABSENT`; of several the list of all that are there."""
+        found = list(self.values(values))
+        if not found:
+            return next((value for path in self.others if (value := path.value(values)) is not ABSENT), ABSENT)
+        return found if self.has_many else found[0]
+
+    def values(self, values: object) -> Iterator[Any]:
+        """All values that are there, in their order."""
+        if isinstance(values, Mapping) and self.text in values:
+            yield values[self.text]  # a column whose own name holds a dot or a bracket
+            return
+        yield from _walk(values, self.steps)
+
+
+@lru_cache(maxsize=1024)
+def path_of(text: str) -> ValuePath:
+    """Read a path.
+
+    Args:
+        text: Keys with dots between, ``[2]`` and ``[-1]`` for one item of a list, ``[*]`` for all; ``|`` between paths
+            takes the first that is there, and parentheses around it all say that a row may lack the value.
+
+    Raises:
+        PathError: It is none.
+
+    >>> path_of("(info.posts[0])").steps
+    ('info', 'posts', 0)
+    """
+    optional = text.startswith("(") and text.endswith(")")
+    plain, *others = (text[1:-1] if optional else text).split("|")
+    steps = _steps(plain, text)
+    return ValuePath(plain, steps, optional, tuple(ValuePath(other, _steps(other, text)) for other in others))
+
+
+def _steps(plain: str, text: str) -> tuple[Step, ...]:
+    pieces = list(_PIECE.finditer(plain))
+    if not pieces or "".join(piece[0] for piece in pieces) != plain:
+        raise PathError(f"{text!r} is no path; write e.g. question, info.post, messages[-1].content, votes[*].winner")
+    steps: list[Step] = []
+    for piece in pieces:
+        index, key = piece[1], piece[2]
+        if index is not None:
+            steps.append(None if index == "*" else int(index))
+        elif key is not None:
+            steps.append(key)
+    if not steps or not isinstance(steps[0], str):
+        raise PathError(f"{text!r}: a path begins with the name of a column")
+    return tuple(steps)
+
+
+def as_list(value: object) -> list[Any] | None:
+    """A list of JSON or Arrow as a list; None for everything else, texts too."""
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return list(value)
+    return None
+
+
+def _walk(value: object, steps: tuple[Step, ...]) -> Iterator[Any]:
+    if not steps:
+        yield value
+        return
+    step, rest = steps[0], steps[1:]
+    if isinstance(step, str):
+        if isinstance(value, Mapping) and step in value:
+            yield from _walk(value[step], rest)
+        return
+    items = as_list(value)
+    if items is None:
+        return
+    if step is None:
+        for item in items:
+            yield from _walk(item, rest)
+    elif -len(items) <= step < len(items):
+        yield from _walk(items[step], rest)

@@ -1,0 +1,296 @@
+"""Reads the rows of a file by a layout: each row becomes pairs, a demonstration or a prompt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from rlaif.data.formats.base import (
+    BarePrompt,
+    LabeledPair,
+    OddRowError,
+    OtherTaskError,
+    ReadRow,
+    Record,
+    SingleResponse,
+    check_pair,
+    check_unicode,
+    chosen_and_rejected,
+    label_of,
+    record_of,
+)
+from rlaif.data.formats.dialogues import Dialogue, one_dialogue, prompt_in, response_in, with_history, with_system
+from rlaif.data.formats.labels import PairLabels, number_at, pairs_of
+from rlaif.data.formats.language import ROW, Layout, PromptText, folded
+from rlaif.data.formats.messages import messages_in, text_of
+from rlaif.data.formats.paths import ABSENT, ValuePath, as_list, path_of
+from rlaif.data.formats.table_files import Row
+from rlaif.data.formats.trees import tree_rows
+
+DRAWN_ORDER = ("order", "ranks")
+"""Labels whose rows list the better response first: the order of the pair is drawn instead."""
+UNKNOWN_WRITER = "dataset"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One response of a row, and what the row says of it."""
+
+    side: Dialogue
+    item: object
+    source: str
+
+
+@dataclass
+class LayoutReader:
+    """Reads rows by a layout.
+
+    Args (fields):
+        layout: Where prompt, responses and label are.
+    """
+
+    layout: Layout
+    _groups: dict[str, list[tuple[Row, Dialogue, Candidate]]] = field(default_factory=dict, init=False)
+
+    def read(self, rows: Iterable[Row]) -> Iterator[ReadRow]:
+        """What every row became; rows that make pairs with each other are one, after the last row of the file."""
+        for row in rows:
+            try:
+                values = self._usable(row.values)
+                for part in [values] if self.layout.tree is None else tree_rows(self.layout.tree, values):
+                    records = self._records(Row(row.place, part))
+                    if records is not None:
+                        yield ReadRow(row.place, tuple(records))
+            except OddRowError as odd:
+                yield ReadRow(row.place, (), odd)
+        for group in self._groups.values():
+            yield self._grouped(group)
+
+    def prompt(self, values: Mapping[str, Any]) -> Dialogue | None:
+        """The prompt of a row, system text and earlier exchanges included; None where the row has none of its own."""
+        spec, roles = self.layout.prompt, self.layout.roles
+        if len(spec.paths) == 1 and not spec.template:
+            value = spec.paths[0].value(values)
+            texts = as_list(value)
+            if texts and spec.paths[0].has_many and not messages_in(value):
+                raise OddRowError("several prompts", spec.paths[0].text)
+            prompt = None if value is ABSENT else prompt_in(value, spec.paths[0].text, roles)
+        else:
+            text = _text_of_prompt(spec, values)
+            prompt = prompt_in(text, "prompt", roles) if spec.paths else None
+        history = ABSENT if self.layout.history is None else self.layout.history.value(values)
+        if history is not ABSENT and history is not None:
+            prompt = with_history(prompt, [as_list(exchange) or [] for exchange in as_list(history) or []])
+        return with_system(prompt, self.system(values))
+
+    def system(self, values: Mapping[str, Any]) -> str:
+        """The system text of a row; empty where there is none."""
+        for path in self.layout.system:
+            value = path.value(values)
+            if value is not ABSENT and value is not None:
+                return text_of(value, path.text)
+        return ""
+
+    def _usable(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The row with its JSON texts read.
+
+        Raises:
+            OtherTaskError: ``where`` leaves it out.
+        """
+        for path, wanted, has in self.layout.where:
+            value = path.value(values)
+            if (value is not ABSENT and any(fnmatchcase(folded(value), pattern) for pattern in wanted)) != has:
+                raise OtherTaskError(f"other {path.text}", "nothing" if value is ABSENT else f"{value!r:.40}")
+        decoded = {name: _json(values[name], name) for name in self.layout.json if isinstance(values.get(name), str)}
+        return {**values, **decoded} if decoded else values
+
+    def _records(self, row: Row) -> list[Record] | None:
+        """Records of a row; None where it waits for others of its prompt."""
+        prompt = self.prompt(row.values)
+        left, right = self._candidates(row.values)
+        if not left:
+            if prompt is None:
+                raise OddRowError("no prompt")
+            return [BarePrompt(**_fields(prompt))]
+        if self.layout.pairs_rows:
+            dialogue, _ = one_dialogue(prompt, [left[0].side])
+            key = json.dumps([(turn.role, turn.text.strip()) for turn in dialogue.turns])
+            self._groups.setdefault(key, []).append((row, dialogue, left[0]))
+            return None
+        if len(left) + len(right) == 1:
+            return [self._demonstration(prompt, left[0])]
+        return self._pairs(row.values, prompt, left, right)
+
+    def _grouped(self, group: list[tuple[Row, Dialogue, Candidate]]) -> ReadRow:
+        (row, prompt, _), *_ = group
+        try:
+            if len(group) < 2:
+                raise OddRowError("only one response to its prompt")
+            candidates = [candidate for _, _, candidate in group]
+            return ReadRow(row.place, tuple(self._pairs(row.values, prompt, candidates, [])))
+        except OddRowError as odd:
+            return ReadRow(row.place, (), odd)
+
+    def _candidates(self, values: Mapping[str, Any]) -> tuple[list[Candidate], list[Candidate]]:
+        """Responses of one side and of the other; of a list all on the one side."""
+        responses = self.layout.responses
+        if responses.per_row is not None:
+            return [
+                self._candidate(values, responses.per_row, values, _source(responses.source, values, values, 0))
+            ], []
+        if responses.each is not None:
+            return self._listed(values), []
+        sides = [self._named(values, number) for number in range(len(responses.paths))]
+        left, right, *_ = *sides, [], []
+        return left, right
+
+    def _named(self, values: Mapping[str, Any], number: int) -> list[Candidate]:
+        path = self.layout.responses.paths[number]
+        sources = self.layout.responses.sources
+        source = _named_source(sources[number] if number < len(sources) else None, values)
+        if path.has_many:
+            found = list(path.values(values))
+            if messages_in(found):
+                raise OddRowError("a conversation where several responses are expected", path.text)
+            return [Candidate(response_in(text, path.text, self.layout.roles), values, source) for text in found]
+        return [self._candidate(values, path, values, source)]
+
+    def _listed(self, values: Mapping[str, Any]) -> list[Candidate]:
+        responses = self.layout.responses
+        assert responses.each is not None
+        items = as_list(responses.each.value(values))
+        if items is None:
+            raise OddRowError("no list of responses", responses.each.text)
+        if len(items) < 2:
+            raise OddRowError("fewer than two responses", responses.each.text)
+        found = []
+        for index, item in enumerate(items):
+            text = item if responses.text is None else responses.text.value(item)
+            name = (
+                responses.each.text
+                if responses.text is None
+                else f"{responses.each.text}[{index}].{responses.text.text}"
+            )
+            side = response_in(None if text is ABSENT else text, name, self.layout.roles)
+            found.append(Candidate(side, item, _source(responses.source, values, item, index)))
+        return found
+
+    def _candidate(self, values: Mapping[str, Any], path: ValuePath, item: object, source: str) -> Candidate:
+        value = path.value(values)
+        return Candidate(response_in(None if value is ABSENT else value, path.text, self.layout.roles), item, source)
+
+    def _demonstration(self, prompt: Dialogue | None, candidate: Candidate) -> SingleResponse:
+        dialogue, (response,) = one_dialogue(prompt, [candidate.side])
+        if not response.strip():
+            raise OddRowError("empty response")
+        record = SingleResponse(**_fields(dialogue), response=response)
+        check_unicode(record.prompt, response)
+        return record
+
+    def _pairs(
+        self, values: Mapping[str, Any], prompt: Dialogue | None, left: Sequence[Candidate], right: Sequence[Candidate]
+    ) -> list[Record]:
+        candidates = [*left, *right]
+        dialogue, texts = one_dialogue(prompt, [candidate.side for candidate in candidates])
+        texts = [text.removeprefix(" ") for text in texts] if self.layout.leading_space else texts
+        labels = PairLabels(self.layout, values, [candidate.item for candidate in candidates])
+        if right:
+            chosen = [(first, len(left) + second) for first in range(len(left)) for second in range(len(right))]
+        else:
+            chosen = pairs_of(len(left), self.layout.pairing, [labels.worth(index) for index in range(len(left))])
+        chosen = [(i, j) for i, j in chosen if texts[i].strip() != texts[j].strip()] or chosen[:1]
+        if not chosen:
+            raise OddRowError("fewer than two responses with a score")
+        weight = self._weight(values) / len(chosen)
+        confidence = number_at(self.layout.confidence, values)
+        pairs: list[Record] = []
+        for i, j in chosen:
+            pair = self._pair(dialogue, labels, (i, j), texts, candidates)
+            pairs.append(_with(pair, weight=weight, confidence=confidence))
+        return pairs
+
+    def _pair(
+        self,
+        dialogue: Dialogue,
+        labels: PairLabels,
+        indices: tuple[int, int],
+        texts: Sequence[str],
+        candidates: Sequence[Candidate],
+    ) -> LabeledPair:
+        i, j = indices
+        fields = _fields(dialogue)
+        prompt = str(fields["prompt"])
+        if labels.label is not None and labels.label.kind in DRAWN_ORDER:
+            first, _, is_given = chosen_and_rejected(prompt, texts[i], texts[j])
+            i, j = (i, j) if is_given or first == texts[i] else (j, i)
+        with label_of(prompt, texts[i], texts[j]):
+            p_first = labels.p_first(i, j)
+        return LabeledPair(
+            **fields,
+            first=texts[i],
+            second=texts[j],
+            p_first=p_first,
+            first_source=candidates[i].source,
+            second_source=candidates[j].source,
+        )
+
+    def _weight(self, values: Mapping[str, Any]) -> float:
+        weight = number_at(self.layout.weight, values)
+        if weight is not None and weight < 0.0:
+            raise OddRowError("no weight", f"{weight:g} is below 0")
+        return 1.0 if weight is None else weight
+
+
+def _with(pair: LabeledPair, *, weight: float, confidence: float | None) -> LabeledPair:
+    checked = LabeledPair(**{**pair.__dict__, "weight": weight, "confidence": confidence})
+    check_pair(checked)
+    return checked
+
+
+def _fields(dialogue: Dialogue) -> dict[str, Any]:
+    """The prompt's fields of a record: a transcript as it is written, else the turns."""
+    if dialogue.transcript is not None:
+        return {"prompt": dialogue.transcript}
+    return dict(record_of(dialogue.turns))
+
+
+def _text_of_prompt(spec: PromptText, values: Mapping[str, Any]) -> str:
+    texts = {}
+    for path in spec.paths:
+        value = path.value(values)
+        texts[path.text] = "" if value is ABSENT or value is None else text_of(value, path.text)
+    if not spec.template:
+        return spec.separator.join(text for text in texts.values() if text.strip())
+    needed = [path.text for path in spec.paths if not path.optional and not texts[path.text].strip()]
+    if needed:
+        raise OddRowError("empty prompt", f"{', '.join(needed)} is empty")
+    text = spec.template
+    for path in spec.paths:
+        name = f"({path.text})" if path.optional else path.text
+        text = text.replace(f"{{{name}}}", texts[path.text])
+    return text
+
+
+def _source(path: ValuePath | None, row: Mapping[str, Any], item: object, index: int) -> str:
+    """The writer of one response of a list."""
+    if path is None:
+        return UNKNOWN_WRITER
+    if not path.text.startswith(ROW):
+        return _named_source(path, item)
+    names = as_list(path_of(path.text.removeprefix(ROW)).value(row)) or []
+    return str(names[index]) if index < len(names) else UNKNOWN_WRITER
+
+
+def _named_source(path: ValuePath | None, values: object) -> str:
+    value = ABSENT if path is None else path.value(values)
+    return UNKNOWN_WRITER if value is ABSENT or value is None or value == "" else str(value)
+
+
+def _json(text: str, name: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise OddRowError("no JSON", f"{name}: {text[:40]!r}") from None
