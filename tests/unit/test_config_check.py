@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rlaif.config.check import check
 from rlaif.conf_files import conf_dir, option_files
+from rlaif.config.check import check
 from rlaif.config.values import INSTANTIATE_KEYS
 
 RLAIF_RUN = Path(sys.executable).parent / "rlaif-run"

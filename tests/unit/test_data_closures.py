@@ -6,16 +6,13 @@ from pathlib import Path
 
 import pytest
 
-import rlaif
-from rlaif import registry
 from rlaif.artifacts.fingerprints import _closure
 from rlaif.data.base import DATA_KINDS, TaskData
-from rlaif.data.formats.pair_files import LAYOUTS, PairFile, layout_named, layout_names
+from rlaif.data.formats.pair_files import PairFile, ReadingOptions
 from rlaif.pocket.annotators import SimulatedAnnotators
 from rlaif.types import Comparison, Completion, Demonstration, Preference, Prompt
 
 FORMATS = "rlaif.data.formats"
-MODULES = {name: registry.find(LAYOUTS, name).target.partition(":")[0] for name in layout_names()}
 
 
 def closure(module: str) -> set[str]:
@@ -41,22 +38,24 @@ def test_what_stages_use_sees_no_reader(module: str) -> None:
     assert [name for name in closure(module) if name.startswith(FORMATS)] == []
 
 
-def test_no_reader_sees_a_layout_that_it_does_not_read() -> None:
-    for module in ("rlaif.data.formats.pair_files", "rlaif.data.sources.files", "rlaif.labelers.file"):
-        assert closure(module).isdisjoint(MODULES.values())
-    for name, module in MODULES.items():
-        others = closure(module) & (set(MODULES.values()) - {module})
-        assert others == ({MODULES["hh"]} if name == "chosen_rejected" else set())
+def identity(path: Path, layout: str) -> str:
+    """Of a file read by a layout of the user's own."""
+    return PairFile(path, ReadingOptions(format=layout)).identity
 
 
-def test_every_layout_of_the_package_is_registered() -> None:
-    folder = Path(rlaif.__file__ or "").parent / "data" / "formats"
-    files = {path.stem for path in folder.glob("*.py") if "\nLAYOUT = " in path.read_text(encoding="utf-8")}
-    assert files == {module.rpartition(".")[2] for module in MODULES.values()}
-    assert all(layout_named(name).keys for name in MODULES)
+def test_what_a_layout_says_counts_and_its_description_does_not(tmp_path: Path) -> None:
+    rows, layout = tmp_path / "rows.jsonl", tmp_path / "mine.yaml"
+    rows.write_text('{"q": "a?", "x": "b", "y": "c", "w": "left"}\n')
+    said = "prompt: q\nresponses: [x, y]\nlabel: {at: w, words: [[left, 1]]}\n"
+    found = []
+    for number, text in enumerate((said, f"# A comment.\nabout: rows\n{said}", said.replace("1]", "0]"))):
+        layout = tmp_path / f"mine{number}.yaml"
+        layout.write_text(text)
+        found.append(identity(rows, str(layout)))
+    assert found[0] == found[1] != found[2]
 
 
-def test_the_code_of_the_layout_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_of_the_reader_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "rows.jsonl").write_text('{"chosen": "a", "rejected": "b"}\n')
     digested: list[list[str]] = []
 
@@ -65,8 +64,9 @@ def test_the_code_of_the_layout_counts(tmp_path: Path, monkeypatch: pytest.Monke
         return str(len(digested))
 
     monkeypatch.setattr("rlaif.data.formats.pair_files.code_digest", code_digest)
-    file = PairFile(tmp_path / "rows.jsonl", group="data", format="hh")
-    assert file.identity != file.identity and digested == [["rlaif.data.formats.hh"]] * 2
+    assert identity(tmp_path / "rows.jsonl", "hh") != identity(tmp_path / "rows.jsonl", "hh")
+    assert digested == [["rlaif.data.formats.pair_files"]] * 2
+    assert {f"{FORMATS}.{name}" for name in ("rows", "labels", "dialogues")} <= closure(digested[0][0])
 
 
 PROMPT = Prompt(task="dialogue", text="\n\nHuman: Hi\n\nAssistant:")

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from rlaif.config.check import check, compose
 from rlaif.conf_files import conf_dir, option_files
+from rlaif.config.check import check, compose
 from rlaif.data.preferences_io import PREFERENCE_SCHEMA
 from rlaif.errors import ConfigError
 from rlaif.evaluation.catalogue import declared_figures

@@ -40,7 +40,7 @@ def test_tldr_rows_keep_confidence_and_leave_news_out(monkeypatch):
     source = HubSource("tldr", eval_fraction=0.3, eval_confidences=(1, 2, 8, 9))
     data = source.load(Summarization())
     assert asked == [("openai/summarize_from_feedback", "comparisons/train/*.parquet")]
-    assert data.skipped.num_rows == 92 and data.skipped.counts == {"news article, no post": 2}
+    assert data.skipped.num_rows == 92 and data.skipped.counts == {"other batch": 2}
     assert data.label_prompts[0].text.startswith("SUBREDDIT: r/advice\n\nTITLE: A title\n\nPOST: Post ")
     for preference in data.preferences:
         assert preference.p_first is not None and preference.confidence is not None

@@ -15,11 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rlaif.data.formats.encodings import UnknownPreferenceError, decoder
-from rlaif.data.formats.pair_files import PairFile
+from rlaif.data.formats.pair_files import PairFile, ReadingOptions
 from rlaif.data.label_sets.label_table import LabelTable
 from rlaif.data.sources.files import FilesSource
-from rlaif.data.transcripts import instruction_in, instruction_of, messages, transcript, with_turns
+from rlaif.data.transcripts import instruction_in, instruction_of, messages, transcript_of, with_turns
 from rlaif.errors import ConfigError, DataError
 from rlaif.labelers.file import FileLabeler
 from rlaif.tasks.base import Dialogue, Summarization
@@ -83,58 +82,18 @@ def test_every_kind_of_file_gives_the_same_labels_in_both_orders(tmp_path: Path,
     assert pickle.loads(pickle.dumps(labeler)).label(asked) == labels
 
 
-@pytest.mark.parametrize(
-    ("encoding", "cells"),
-    [
-        ("p_first", {0: 0.0, 0.25: 0.25, "1": 1.0}),
-        ("p_second", {0: 1.0, "0.25": 0.75}),
-        ("index0", {0: 1.0, 1: 0.0, "1.0": 0.0}),
-        ("index1", {1: 1.0, 2: 0.0, 1.25: 0.75, 1.5: 0.5, 0: 0.5}),
-        ("words", {"first": 1.0, "second": 0.0, "tie": 0.5}),
-        ({"left": 1, "right": 0, "7": 0.5}, {"left": 1.0, "right": 0.0, 7: 0.5}),
-    ],
-)
-def test_encodings_of_a_preference(encoding: Any, cells: dict[Any, float]) -> None:
-    decode = decoder(encoding, "labeler.preference")
-    assert {cell: decode(cell) for cell in cells} == cells
-    assert decode(None) is None and decode("") is None
-
-
-@pytest.mark.parametrize(
-    ("encoding", "cell"),
-    [
-        ("p_first", 1.5),
-        ("p_first", "nan"),
-        ("p_first", True),
-        ("p_second", -0.1),
-        ("index0", 2),
-        ("index0", 0.5),
-        ("index1", 3),
-        ("index1", 0.5),
-        ("words", "First"),
-        ({"left": 1.0}, "right"),
-    ],
-)
-def test_a_value_without_meaning_is_never_guessed(encoding: Any, cell: object) -> None:
-    with pytest.raises(UnknownPreferenceError):
-        decoder(encoding, "labeler.preference")(cell)
-
-
 def test_wrong_options_are_listed() -> None:
     with pytest.raises(ConfigError, match=r'labeler\.source="": say who'):
         FileLabeler("a.jsonl", source="")
-    with pytest.raises(ConfigError, match=r"labeler\.format=trl: allowed are alpaca_eval, chosen_rejected"):
-        FileLabeler("a.jsonl", source="x", format="trl")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError) as caught:
-        FileLabeler("a.jsonl", source="x", format="hh", columns={"winner": "y"}, preference="index0")
-    assert caught.value.problems == [
-        "labeler.columns.winner: unknown, there are prompt, first, second, preference, confidence, weight",
-        "labeler.columns: only for labeler.format=table; hh says it itself",
-        "labeler.preference: only for labeler.format=table; hh says it itself",
-    ]
+    with pytest.raises(ConfigError, match=r"labeler\.format=trl: no layout has this name; there are auto, alpaca_eval"):
+        FileLabeler("a.jsonl", source="x", format="trl")
+    with pytest.raises(ConfigError, match=r"labeler\.columns\.winner: unknown, there are chosen, rejected"):
+        FileLabeler("a.jsonl", source="x", format="hh", columns={"winner": "y"})
+    with pytest.raises(ConfigError, match=r"labeler\.preference: only for a layout with one column"):
+        FileLabeler("a.jsonl", source="x", format="hh", preference="index0")
     with pytest.raises(ConfigError, match=r"data\.preference=rank: allowed are p_first, .*own words"):
         FilesSource("a.csv", format="table", preference="rank")
-    with pytest.raises(ConfigError, match=r"labeler\.preference\.a=2: must be between 0 and 1"):
+    with pytest.raises(ConfigError, match=r"labeler\.preference: a: 2 must be between 0 and 1"):
         FileLabeler("a.csv", source="x", preference={"a": 2, "b": 0})
     with pytest.raises(ConfigError, match=r"labeler\.confidences=\[9\]: format hh has no confidences"):
         FileLabeler("a.csv", source="x", format="hh", confidences=[9])
@@ -205,7 +164,7 @@ def test_rows_that_cannot_be_used_are_counted_and_the_first_three_shown(tmp_path
         row("x", "y\ud83d", 0.5),
         row("x", "y", 0.25),
     ]
-    labeler = FileLabeler(write(tmp_path / "a.jsonl", rows), source="human")
+    labeler = FileLabeler(write(tmp_path / "a.jsonl", rows), source="human", format="table")
     assert labeler.label([pair("x", "y")])[0].p_first == 0.25
     assert labeler.reading.skipped == {
         "equal responses": 1,
@@ -234,7 +193,7 @@ def test_a_pair_with_an_unusable_label_is_not_said_to_be_absent(
     cell: Any, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = [row("a", "b", 1.0), row("x", " y", cell), row("p", "q", cell), row("q", "p", 0.25)]
-    labeler = FileLabeler(write(tmp_path / "a.jsonl", rows), source="human")
+    labeler = FileLabeler(write(tmp_path / "a.jsonl", rows), source="human", format="table")
     labels = labeler.label([pair("x", "y"), pair("y", "x"), pair("p", "q"), pair("x", "z")])
     assert [label.missing for label in labels] == [f"unusable label in file: {reason}"] * 2 + [None, "not in file"]
     (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
@@ -250,12 +209,12 @@ def test_a_pair_with_an_unusable_label_is_not_said_to_be_absent(
         (
             "distilabel",
             {"instruction": POST, "generations": ["x", "y"], "ratings": ["good", 1]},
-            "ratings is no number",
+            "row.ratings is no number",
         ),
         (
             "tldr_comparisons",
             {"info": {"post": "P"}, "summaries": [{"text": "x"}, {"text": "y"}], "choice": 2},
-            "no choice (2)",
+            "choice: 2 is none of 0, 1",
         ),
     ],
 )
@@ -272,7 +231,7 @@ def test_every_format_tells_whose_label_is_unusable(
         }[format]
     )
     labeler = FileLabeler(write(tmp_path / "a.jsonl", [values, usable]), source="human", format=format)
-    prompt = "SUBREDDIT: r/None\n\nTITLE: None\n\nPOST: P" if format == "tldr_comparisons" else POST
+    prompt = "SUBREDDIT: r/\n\nTITLE: \n\nPOST: P" if format == "tldr_comparisons" else POST
     bad, good = labeler.label([pair("y", "x", prompt), pair("y", "z", prompt)])
     assert good.missing is None
     assert bad.missing is not None and bad.missing.startswith("unusable label in file: ") and reason in bad.missing
@@ -281,14 +240,14 @@ def test_every_format_tells_whose_label_is_unusable(
 def test_a_file_of_which_nothing_can_be_used_is_an_error(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [row("x", "y", 7)] * 4)
     with pytest.raises(DataError, match=r"labeler\.path=.*: not one of 4 rows can be used .*format=table right"):
-        FileLabeler(path, source="human").label([pair("x", "y")])
+        FileLabeler(path, source="human", format="table").label([pair("x", "y")])
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("a.jsonl", b"{", r"labeler\.path=.*a\.jsonl, line 1: is not JSON"),
-        ("a.jsonl", b'{"prompt": ""}\n[1]', r"line 1: lacks the key 'first', 'second', 'p_first'"),
+        ("a.jsonl", b'{"prompt": ""}\n[1]', r"line 1: lacks the key 'first', 'second', 'preference\|p_first'"),
         ("a.jsonl", b'{"prompt": "", "first": "", "second": "", "p_frist": 1}', r"did you mean 'p_frist'\?.*columns"),
         ("a.jsonl", b'{"instruction": "", "output_1": "", "output_2": "", "preference": 1}', r"alpaca_eval would fit"),
         ("a.json", b'{"prompt": ""}', r"line 1: is .*, no JSON list; expected a JSON list"),
@@ -296,7 +255,11 @@ def test_a_file_of_which_nothing_can_be_used_is_an_error(tmp_path: Path) -> None
         ("a.json", b'[{},\n{"a" 1}]', r"line 2: is not JSON"),
         ("a.csv", b"prompt,first\na,b,c\n", r"line 2: has not the 2 columns of the heading"),
         ("a.csv", b'prompt,first\n"a"x,b\n', r"line 2: is not CSV"),
-        ("a.csv", b"prompt,first,second,p_first\n", r"the file is empty; expected rows with prompt, first, second"),
+        (
+            "a.csv",
+            b"prompt,first,second,p_first\n",
+            r"the file is empty; expected rows with prompt, first, second",
+        ),
         ("a.parquet", b"PAR1 and nothing more", r"after row 0: is not a whole Parquet file"),
         ("a.jsonl", b'\xff{"prompt"', r"line 1: is not UTF-8 \(byte 1\)"),
         ("a.jsonl.gz", gzip.compress(json.dumps(ROWS[0]).encode() * 50)[:-12], r"the gzip file ends here"),
@@ -307,7 +270,7 @@ def test_files_that_cannot_be_read_say_where_and_what_to_do(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
-        FileLabeler(tmp_path / name, source="human").label([pair("x", "y")])
+        FileLabeler(tmp_path / name, source="human", format="table").label([pair("x", "y")])
 
 
 def test_a_file_that_is_not_there() -> None:
@@ -319,7 +282,7 @@ def test_a_file_that_is_not_there() -> None:
 
 
 def read(tmp_path: Path, format: str, rows: list[dict[str, Any]], name: str = "rows.jsonl") -> LabelTable:
-    file = PairFile(write(tmp_path / name, rows), group="labeler", format=format)
+    file = PairFile(write(tmp_path / name, rows), ReadingOptions(group="labeler", format=format))
     return LabelTable(file, keep_pairs=True)
 
 
@@ -388,8 +351,7 @@ def test_tldr_comparisons_with_their_confidence_filter(tmp_path: Path) -> None:
     labeler = FileLabeler(path, source="human", format="tldr_comparisons", confidences=[1, 2, 8, 9])
     assert labeler.reading.skipped == {
         "other confidence": 2,
-        "news article, no post": 1,
-        "no choice": 1,
+        "other batch": 1,
         "empty prompt": 1,
     }
     prompt = "SUBREDDIT: r/cats\n\nTITLE: Gone\n\nPOST: My {} left."
@@ -402,17 +364,17 @@ def test_tldr_comparisons_with_their_confidence_filter(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("format", "values", "message"),
     [
-        ("tldr_comparisons", comparison_row(info="a post"), "info is 'a post'; expected an object"),
-        ("tldr_comparisons", comparison_row(summaries=[{"text": "x"}]), "expected a list of two"),
-        ("tldr_comparisons", comparison_row(summaries=["x", "y"]), "summaries is 'x'; expected an object"),
-        ("distilabel", {"instruction": "Q", "generations": "x", "ratings": [1]}, "must be lists"),
-        ("alpaca_eval", alpaca(1) | {"output_1": ["x"]}, "output_1 is .*; expected a text"),
+        ("tldr_comparisons", comparison_row(info="a post"), r"empty prompt \(info.post is empty\)"),
+        ("tldr_comparisons", comparison_row(summaries=[{"text": "x"}]), r"no text \(summaries\[1\].text is null\)"),
+        ("distilabel", {"instruction": "Q", "generations": "x", "ratings": [1]}, "no list of responses"),
+        ("alpaca_eval", alpaca(1) | {"output_1": ["x", "z"]}, "output_1 is a list of 2 texts"),
+        ("alpaca_eval", alpaca(1) | {"output_1": {"x": 1}}, "no text"),
     ],
 )
-def test_values_of_another_kind_are_errors_with_their_line(
+def test_values_of_another_kind_are_told_with_their_line(
     tmp_path: Path, format: str, values: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(DataError, match=rf"rows\.jsonl, rows\.jsonl:1: .*{message}.*correct or delete this row"):
+    with pytest.raises(DataError, match=rf"not one of 1 rows can be used \(rows\.jsonl:1: .*{message}"):
         read(tmp_path, format, [values])
 
 
@@ -433,12 +395,13 @@ def test_trl_preferences_as_texts_and_as_messages(tmp_path: Path) -> None:
         POST,
         POST,
         "Hi",
-        "\n\nHuman: Bye\n\nAssistant:",
+        "Bye",
         "\n\nHuman: Hi\n\nAssistant: Hello!\n\nHuman: Hi\n\nAssistant:",
+        "\n\nSystem: Be kind.\n\nHuman: Hi\n\nAssistant:",
     ]
     sure = [item.p_first if item.first in ("Good.", "Fine.", "Hello!") else 1 - item.p_first for item in table.pairs]  # type: ignore[operator]
-    assert sure == [1.0, 0.75, 1.0, 1.0, 1.0]
-    assert table.reading.skipped == {"unknown message": 1, "split context": 1}
+    assert sure == [1.0, 0.75, 1.0, 1.0, 1.0, 1.0]
+    assert table.reading.skipped == {"split context": 1}
 
 
 def test_distilabel_ratings_are_no_probabilities(tmp_path: Path) -> None:
@@ -457,19 +420,15 @@ def test_distilabel_ratings_are_no_probabilities(tmp_path: Path) -> None:
         rated(7, [math.nan, 2.0]),
     ]
     table = read(tmp_path, "distilabel", rows)
-    assert [item.p_first for item in table.pairs] == [1.0, 0.5, None, 0.9, 0.0]
+    assert [item.p_first for item in table.pairs] == [1.0, 0.5, None, 0.9, 0.0, 0.0, 0.0, 0.0, None]
     assert (table.pairs[0].first_source, table.pairs[0].second_source) == ("small", "large")
-    assert table.reading.examples == (
-        "rows.jsonl:5: not two generations (3 with 3 ratings)",
-        "rows.jsonl:6: ratings is no number ('good')",
-        "rows.jsonl:8: ratings is no number (nan)",
-    )
+    assert table.reading.examples == ("rows.jsonl:6: row.ratings is no number ('good')",)
 
 
 def test_turns_and_messages() -> None:
     dialogue = "\n\nHuman: Hi\n\nAssistant: Hello!\n\nHuman: And now?\n\nAssistant:"
     told = messages(Prompt(task="dialogue", text=dialogue))
-    assert transcript(told) + "\n\nAssistant:" == dialogue
+    assert transcript_of(Turn(item["role"], item["content"]) for item in told) == dialogue  # type: ignore[arg-type]
     assert [message["role"] for message in told] == ["user", "assistant", "user"]
     assert messages(Prompt(task="summarization", text=POST)) == [{"role": "user", "content": POST}]
     assert instruction_in(dialogue) == dialogue and instruction_in(with_turns(" Hi ")) == "Hi"

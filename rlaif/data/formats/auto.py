@@ -98,7 +98,7 @@ def _contains(layout: Layout, other: Layout) -> bool:
 
 
 def _covers(layout: Layout, other: Layout) -> bool:
-    return all(any(mine <= group for mine in layout.required) for group in other.required)
+    return all(any(set(mine) <= set(group) for mine in layout.required) for group in other.required)
 
 
 def _said(records: Sequence[Record]) -> list[tuple[object, ...]]:
@@ -134,8 +134,7 @@ def _difference(first: Fit, other: Fit) -> str:
 
 def lacking(layout: Layout, row: Row) -> list[str]:
     """Columns that a layout requires and a row lacks."""
-    groups = sorted(layout.required, key=sorted)
-    return ["|".join(sorted(group)) for group in groups if not any(name in row.values for name in group)]
+    return ["|".join(group) for group in layout.required if not any(name in row.values for name in group)]
 
 
 def _nothing_fits(rows: Sequence[Row], having: Sequence[Layout]) -> str:

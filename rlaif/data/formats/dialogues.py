@@ -133,11 +133,18 @@ def one_dialogue(prompt: Dialogue | None, sides: Sequence[Dialogue]) -> tuple[Di
         raise OddRowError("no prompt", "neither a prompt nor a conversation that holds one")
     if base.turns[-1].role == "assistant":
         raise OddRowError("prompt ends with an assistant turn", repr(base.turns[-1].text[-40:]))
-    after_mark = base.transcript is not None
     texts = [side.turns[-1].text for side in whole]
-    return base, [
-        _response(text, after_mark and side.is_response_alone) for text, side in zip(texts, sides, strict=True)
-    ]
+    if all(side.is_response_alone for side in sides) and (base.transcript is not None or _has_separator(texts)):
+        texts = [text.removeprefix(" ") for text in texts]
+    return base, texts
+
+
+def _has_separator(texts: Sequence[str]) -> bool:
+    """True when every response begins with the one space that separates it from its prompt, as TRL's texts do.
+
+    At least one of them shows that it is no indentation: it has a single space there.
+    """
+    return all(text.startswith(" ") for text in texts) and any(text[1:2].strip() for text in texts)
 
 
 def _only_text(value: object, name: str) -> object:
@@ -152,11 +159,6 @@ def _only_text(value: object, name: str) -> object:
     if len(items) > 1:
         raise OddRowError("several texts in one place", f"{name} is a list of {len(items)} texts")
     return items[0]
-
-
-def _response(text: str, after_mark: bool) -> str:
-    """The response without the one space that separates it from the mark of a transcript."""
-    return text.removeprefix(" ") if after_mark else text
 
 
 def _whole(prompt: Dialogue | None, side: Dialogue) -> Dialogue:

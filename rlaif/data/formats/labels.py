@@ -93,7 +93,7 @@ class PairLabels:
 
     def _meaning(self, label: Label, answer: object) -> float | None:
         """One rater's answer as P(first)."""
-        name = label.at.text if label.at else ""
+        name = label.at.name_in(self.row) if label.at else ""
         values = as_list(answer)
         if values is not None and len(values) == 1:
             answer = values[0]
@@ -181,7 +181,8 @@ def _on_scale(number: float, label: Label, name: str) -> float:
     first, second = label.scale
     p_first = (number - second) / (first - second)
     if not 0.0 <= p_first <= 1.0:
-        raise OddRowError("unknown preference", f"{name}: {number:g} is not between {first:g} and {second:g}")
+        low, high = sorted(label.scale)
+        raise OddRowError("unknown preference", f"{name}: {number:g} is not between {low:g} and {high:g}")
     return p_first
 
 

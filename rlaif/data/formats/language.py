@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal, get_args
 
 from rlaif.data.formats.paths import ValuePath, path_of
@@ -120,21 +121,21 @@ class Layout:
     score_temperature: float | None = None
     """Scores give the soft label sigmoid(difference / temperature); None: the higher one wins."""
 
-    @property
-    def required(self) -> frozenset[frozenset[str]]:
-        """Columns without which a row cannot be read: of each set a row needs one."""
+    @cached_property
+    def required(self) -> tuple[tuple[str, ...], ...]:
+        """Columns without which a row cannot be read: of each group a row needs one."""
+        present = [(name,) for name in self.present]
         if self.tree is not None:
-            return frozenset({self.tree.root.roots, *(frozenset({name}) for name in self.present)})
-        groups = {path.roots for path in self._row_paths if not path.optional}
-        groups |= {frozenset({name}) for name in self.present}
-        labels = [{path.roots for path in self._label_paths(label) if not path.optional} for label in self.labels]
+            return tuple(dict.fromkeys([self.tree.root.roots, *present]))
+        groups = [path.roots for path in self._row_paths if not path.optional]
+        labels = [[path.roots for path in self._label_paths(label) if not path.optional] for label in self.labels]
         if len(labels) == 1:
-            groups |= labels[0]
+            groups += labels[0]
         elif labels:
-            groups.add(frozenset[str]().union(*(roots for label in labels for roots in label)))
-        return frozenset(groups)
+            groups.append(tuple(dict.fromkeys(name for label in labels for roots in label for name in roots)))
+        return tuple(dict.fromkeys([*groups, *present]))
 
-    @property
+    @cached_property
     def columns(self) -> frozenset[str]:
         """All columns that are read where a row has them, or that tell the layout from others."""
         paths = [*self._row_paths, *([self.tree.root] if self.tree else [])]
@@ -144,10 +145,14 @@ class Layout:
 
     def label_for(self, values: Mapping[str, object]) -> Label | None:
         """The label of a row: the first whose columns it has; None where the layout has none."""
-        for label in self.labels:
-            if all(any(values.get(name) is not None for name in path.roots) for path in self._label_paths(label)):
+        for label, groups in self._label_columns:
+            if all(any(values.get(name) is not None for name in names) for names in groups):
                 return label
         return self.labels[-1] if self.labels else None
+
+    @cached_property
+    def _label_columns(self) -> list[tuple[Label, list[tuple[str, ...]]]]:
+        return [(label, [path.roots for path in self._label_paths(label)]) for label in self.labels]
 
     @property
     def _row_paths(self) -> list[ValuePath]:

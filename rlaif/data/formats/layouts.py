@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from dataclasses import fields
+from functools import cache, lru_cache
 from pathlib import Path
 
 import yaml
@@ -64,7 +65,7 @@ def layout_named(name: str, option: str) -> Layout:
         )
     if is_path and not path.is_file():
         raise ConfigError(f"{option}={name}: there is no such file; it is looked for in {Path.cwd()}")
-    return _read(path, f"{option}={name}")
+    return _read(path, f"{option}={name}" if is_path else f"{option}={name}: {path}")
 
 
 def candidates() -> list[Layout]:
@@ -73,17 +74,26 @@ def candidates() -> list[Layout]:
     Raises:
         ConfigError: The YAML of one has mistakes.
     """
-    return [_read(path, f"format={name}") for name, path in layout_files().items() if _is_tried(path)]
+    return [_read(path, str(path)) for path in layout_files().values() if _is_tried(path)]
 
 
 def layout_identity(layout: Layout) -> str:
     """Content hash of what a layout says, its name and description apart."""
-    said = {name: value for name, value in vars(layout).items() if name not in ("name", "about")}
+    said = {part.name: getattr(layout, part.name) for part in fields(layout) if part.name not in ("name", "about")}
     return content_id(*(f"{name}={value!r}" for name, value in sorted(said.items())))
 
 
-@cache
 def _node(path: Path) -> object:
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    return _parsed(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=256)
+def _parsed(path: Path, mtime_ns: int, size: int) -> object:
+    """The values of a file; the last two arguments only key the cache."""
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -93,13 +103,12 @@ def _node(path: Path) -> object:
         raise ConfigError(f"{path}{line}: cannot be read as YAML ({reason})") from error
 
 
-@cache
 def _read(path: Path, typed: str) -> Layout:
     node = _node(path)
     if isinstance(node, Mapping) and BASE in node:
         base = layout_files().get(str(node[BASE]))
         if base is None:
-            raise ConfigError(f"{typed}: {path}: {BASE}: {node[BASE]}: no layout has this name")
+            raise ConfigError(f"{typed}: {BASE}: {node[BASE]}: no layout has this name")
         under = _node(base)
         node = {**(under if isinstance(under, Mapping) else {}), **node}
     if isinstance(node, Mapping):
@@ -107,7 +116,7 @@ def _read(path: Path, typed: str) -> Layout:
     try:
         return layout_from(path.stem, node)
     except LayoutError as error:
-        raise ConfigError([f"{typed}: {path}: {problem}" for problem in error.problems]) from error
+        raise ConfigError([f"{typed}: {problem}" for problem in error.problems]) from error
 
 
 def _is_tried(path: Path) -> bool:

@@ -66,7 +66,7 @@ class ReadingOptions:
             if value is not None and not isinstance(value, Mapping):
                 problems.append(f"{self.group}.{key}={value!r:.40}: expected names with values")
         try:
-            _ = self.named
+            problems += self._unknown_columns()
         except ConfigError as error:
             problems += error.problems
         if problems:
@@ -102,6 +102,15 @@ class ReadingOptions:
                 if column not in self.columns and column != name:
                     values.pop(column, None)
         return Row(row.place, values)
+
+    def _unknown_columns(self) -> list[str]:
+        layouts = candidates() if self.named is None else [self.named]
+        if not isinstance(self.columns, Mapping):
+            return []
+        known = frozenset[str]().union(*(layout.columns for layout in layouts))
+        unknown = [name for name in self.columns if name not in known]
+        there_are = f", there are {', '.join(sorted(known))}" if self.named is not None else "; no layout reads it"
+        return [f"{self.group}.columns.{name}: unknown{there_are}" for name in unknown]
 
     @property
     def identity(self) -> str:
@@ -221,7 +230,7 @@ class PairFile:
         layout = self.options.named
         if layout is None:
             return ""
-        keys = ", ".join("|".join(sorted(group)) for group in sorted(layout.required, key=sorted))
+        keys = ", ".join("|".join(group) for group in layout.required)
         return f"{keys} ({self.group}.format={self.options.format})"
 
     def _lacking(self, row: Row) -> DataError:
@@ -233,12 +242,15 @@ class PairFile:
         )
 
     def _hint(self, absent: Sequence[str], row: Row) -> str:
-        others = [layout.name for layout in candidates() if auto.has_columns(layout, row.values)]
+        names = [name for key in absent for name in key.split("|")]
+        near = [name for key in names for name in difflib.get_close_matches(key, list(row.values), n=1)]
+        if near:
+            return f" (did you mean {near[0]!r}?); name other columns with {self.group}.columns"
+        others = [layout for layout in candidates() if auto.has_columns(layout, row.values)]
         if others and self.options.format != AUTO:
-            return f" ({self.group}.format={AUTO} or {others[0]} would fit)"
-        near = [name for key in absent for name in difflib.get_close_matches(key, list(row.values), n=1)]
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        return f"{hint}; name other columns with {self.group}.columns"
+            best = max(others, key=lambda layout: (layout.richness, len(layout.required)))
+            return f" ({self.group}.format={AUTO} or {best.name} would fit)"
+        return f"; name other columns with {self.group}.columns"
 
 
 def _in_words(record: Record) -> str:

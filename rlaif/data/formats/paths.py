@@ -39,9 +39,13 @@ class ValuePath:
     """Other paths, tried in turn where this one leads to nothing (written with ``|`` between)."""
 
     @property
-    def roots(self) -> frozenset[str]:
+    def roots(self) -> tuple[str, ...]:
         """The columns that the path, or one of the others, begins in."""
-        return frozenset({str(self.steps[0]), *(str(path.steps[0]) for path in self.others)})
+        return tuple(dict.fromkeys(str(path.steps[0]) for path in (self, *self.others)))
+
+    def name_in(self, values: object) -> str:
+        """The path, of several the one that leads to a value, as a user knows it."""
+        return next((path.text for path in (self, *self.others) if any(True for _ in path.values(values))), self.text)
 
     @property
     def has_many(self) -> bool:

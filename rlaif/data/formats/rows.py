@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -197,20 +197,25 @@ class LayoutReader:
         dialogue, texts = one_dialogue(prompt, [candidate.side for candidate in candidates])
         texts = [text.removeprefix(" ") for text in texts] if self.layout.leading_space else texts
         labels = PairLabels(self.layout, values, [candidate.item for candidate in candidates])
-        if right:
-            chosen = [(first, len(left) + second) for first in range(len(left)) for second in range(len(right))]
+        with label_of(str(_fields(dialogue)["prompt"]), texts[0], texts[-1]):
+            chosen = self._chosen(labels, texts, len(left))
+            weight = self._weight(values) / len(chosen)
+            confidence = number_at(self.layout.confidence, values)
+        pairs = [self._pair(dialogue, labels, indices, texts, candidates) for indices in chosen]
+        for pair in pairs:
+            check_pair(pair)
+        return [replace(pair, weight=weight, confidence=confidence) for pair in pairs]
+
+    def _chosen(self, labels: PairLabels, texts: Sequence[str], num_left: int) -> list[tuple[int, int]]:
+        """The pairs that are compared, those of equal texts only where there are no others."""
+        if num_left < len(texts):
+            chosen = [(first, second) for first in range(num_left) for second in range(num_left, len(texts))]
         else:
-            chosen = pairs_of(len(left), self.layout.pairing, [labels.worth(index) for index in range(len(left))])
-        chosen = [(i, j) for i, j in chosen if texts[i].strip() != texts[j].strip()] or chosen[:1]
+            worth = [labels.worth(index) for index in range(num_left)]
+            chosen = pairs_of(num_left, self.layout.pairing, worth)
         if not chosen:
             raise OddRowError("fewer than two responses with a score")
-        weight = self._weight(values) / len(chosen)
-        confidence = number_at(self.layout.confidence, values)
-        pairs: list[Record] = []
-        for i, j in chosen:
-            pair = self._pair(dialogue, labels, (i, j), texts, candidates)
-            pairs.append(_with(pair, weight=weight, confidence=confidence))
-        return pairs
+        return [(i, j) for i, j in chosen if texts[i].strip() != texts[j].strip()] or chosen[:1]
 
     def _pair(
         self,
@@ -240,14 +245,9 @@ class LayoutReader:
     def _weight(self, values: Mapping[str, Any]) -> float:
         weight = number_at(self.layout.weight, values)
         if weight is not None and weight < 0.0:
-            raise OddRowError("no weight", f"{weight:g} is below 0")
+            name = self.layout.weight.text if self.layout.weight else ""
+            raise OddRowError("no weight", f"{name}={weight:g}")
         return 1.0 if weight is None else weight
-
-
-def _with(pair: LabeledPair, *, weight: float, confidence: float | None) -> LabeledPair:
-    checked = LabeledPair(**{**pair.__dict__, "weight": weight, "confidence": confidence})
-    check_pair(checked)
-    return checked
 
 
 def _fields(dialogue: Dialogue) -> dict[str, Any]:

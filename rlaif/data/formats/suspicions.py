@@ -21,7 +21,7 @@ _ROLE = re.compile(
 _LIST = re.compile(r"""\s*(\[\s*[\[{'"]|\{\s*['"](role|from|content|value)['"]|array\(\[)""")
 _LABELS = re.compile(
     r"(?i)(winner|label|labels|preference|preferred|choice|chosen|better|verdict|vote|votes|rank|ranking|ratings?|scores?"
-    r"|(score|rating|rank)_?\w|overall_preference|\w*(winner|preference|preferred)\w*)"
+    r"|(score|rating|rank)s?_?\w+|\w*(winner|preference|preferred)\w*)"
 )
 _CONTEXTS = ("system", "system_prompt", "input", "context", "history", "instruction", "conversation", "messages")
 

@@ -1,0 +1,533 @@
+"""Layouts that ship: rows in the schema of each, found by ``format=auto`` and read as their documentation says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlaif.data.formats.base import BarePrompt, LabeledPair, Record, SingleResponse
+from rlaif.data.formats.layouts import layout_names
+from rlaif.data.formats.pair_files import PairFile, ReadingOptions
+from rlaif.errors import DataError
+from rlaif.types import Turn
+
+ASK, GOOD, BAD, THIRD = "Which river runs through Paris?", "The Seine.", "The Thames does, I think.", "A river."
+BRIEF = "Answer briefly."
+
+
+def user(text: str = ASK) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+def says(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
+
+
+def system(text: str = BRIEF) -> dict[str, str]:
+    return {"role": "system", "content": text}
+
+
+def sharegpt(name: str, text: str) -> dict[str, str]:
+    return {"from": name, "value": text}
+
+
+WITH_SYSTEM = (Turn("system", BRIEF), Turn("user", ASK))
+Case = tuple[str, list[Mapping[str, Any]], list[tuple[str, str, float | None]]]
+PAIR = [(GOOD, BAD, 1.0)]
+"""Preferred, other, P(preferred)."""
+
+CASES: list[Case] = [
+    ("table", [{"prompt": ASK, "first": BAD, "second": GOOD, "p_first": 0.25}], [(GOOD, BAD, 0.75)]),
+    ("winner", [{"prompt": ASK, "response_a": BAD, "response_b": GOOD, "winner": " model_B "}], PAIR),
+    ("winner", [{"question": ASK, "answer_a": GOOD, "answer_b": BAD, "label": "A>B"}], PAIR),
+    ("winner", [{"prompt": ASK, "first": GOOD, "second": BAD, "winner": "Both are good"}], [(GOOD, BAD, 0.5)]),
+    ("pairs", [{"prompt": ASK, "first": GOOD, "second": BAD}], [(GOOD, BAD, None)]),
+    ("chosen_rejected", [{"prompt": ASK, "chosen": GOOD, "rejected": BAD}], PAIR),
+    ("chosen_rejected", [{"prompt": [user()], "chosen": [says(GOOD)], "rejected": [says(BAD)]}], PAIR),
+    ("chosen_rejected", [{"prompt": [user()], "chosen": says(GOOD), "rejected": says(BAD)}], PAIR),
+    ("chosen_rejected", [{"prompt": None, "chosen": [user(), says(GOOD)], "rejected": [user(), says(BAD)]}], PAIR),
+    ("chosen_rejected", [{"prompt": ASK, "chosen": [user(), says(GOOD)], "rejected": [user(), says(BAD)]}], PAIR),
+    ("chosen_rejected", [{"prompt": ASK, "chosen": GOOD, "rejected": BAD, "p_chosen": 0.75}], [(GOOD, BAD, 0.75)]),
+    (
+        "chosen_rejected",
+        [
+            {
+                "prompt": f"\n\nHuman: {ASK}\n\nAssistant:",
+                "chosen": f"\n\nHuman: {ASK}\n\nAssistant: {GOOD}",
+                "rejected": f"\n\nHuman: {ASK}\n\nAssistant: {BAD}",
+            }
+        ],
+        PAIR,
+    ),
+    (
+        "ultrafeedback_binarized",
+        [
+            {
+                "prompt": ASK,
+                "prompt_id": "x",
+                "chosen": [user(), says(GOOD)],
+                "rejected": [user(), says(BAD)],
+                "messages": [user(), says(GOOD)],
+                "score_chosen": 8.0,
+                "score_rejected": 2.0,
+            }
+        ],
+        PAIR,
+    ),
+    (
+        "ultrafeedback",
+        [
+            {
+                "source": "s",
+                "instruction": ASK,
+                "models": ["a", "b", "c", "d"],
+                "completions": [
+                    {"model": "a", "response": BAD, "fine-grained_score": 2.5},
+                    {"model": "b", "response": GOOD, "fine-grained_score": 4.75},
+                    {"model": "c", "response": THIRD, "fine-grained_score": 2.5},
+                    {"model": "d", "response": "?", "fine-grained_score": "N/A"},
+                ],
+            }
+        ],
+        [(GOOD, BAD, 1.0), (BAD, THIRD, 0.5), (GOOD, THIRD, 1.0)],
+    ),
+    (
+        "helpsteer2",
+        [
+            {"prompt": ASK, "response": text, **dict.fromkeys(("helpfulness", "correctness"), score)}
+            | {"coherence": 4, "complexity": 1, "verbosity": 1}
+            for text, score in ((BAD, 1), (GOOD, 4))
+        ],
+        PAIR,
+    ),
+    (
+        "helpsteer2_preference",
+        [{"prompt": ASK, "response_1": BAD, "response_2": GOOD, "preference_strength": 3}],
+        PAIR,
+    ),
+    (
+        "helpsteer3",
+        [{"context": [user()], "response1": GOOD, "response2": BAD, "overall_preference": -1.5}],
+        [(GOOD, BAD, 0.75)],
+    ),
+    (
+        "nectar",
+        [
+            {
+                "prompt": f"\n\nHuman: {ASK}\n\nAssistant: ",
+                "answers": [{"answer": GOOD, "model": "m", "rank": 1.0}, {"answer": BAD, "model": "n", "rank": 2.0}],
+            }
+        ],
+        PAIR,
+    ),
+    ("orca", [{"system": BRIEF, "question": ASK, "chosen": GOOD, "rejected": BAD}], PAIR),
+    (
+        "pku_saferlhf",
+        [{"prompt": ASK, "response_0": BAD, "response_1": GOOD, "better_response_id": 1, "safer_response_id": 0}],
+        PAIR,
+    ),
+    ("shp", [{"history": ASK, "human_ref_A": GOOD, "human_ref_B": BAD, "labels": 1, "score_A": 9, "score_B": 2}], PAIR),
+    (
+        "webgpt",
+        [{"question": {"full_text": ASK, "id": "q"}, "answer_0": BAD, "answer_1": GOOD, "score_0": -1, "score_1": 1}],
+        PAIR,
+    ),
+    (
+        "arena",
+        [
+            {
+                "question_id": "q",
+                "model_a": "m",
+                "model_b": "n",
+                "winner": "model_a",
+                "judge": "arena_user_3",
+                "conversation_a": [user(), says(GOOD)],
+                "conversation_b": [user(), says(BAD)],
+                "turn": 1,
+                "anony": True,
+                "language": "English",
+                "tstamp": 1.0,
+            }
+        ],
+        PAIR,
+    ),
+    (
+        "arena_55k",
+        [
+            {
+                "id": 1,
+                "prompt": json.dumps([ASK]),
+                "response_a": json.dumps([BAD]),
+                "response_b": json.dumps([GOOD]),
+                "winner_model_a": 0,
+                "winner_model_b": 1,
+                "winner_tie": 0,
+            }
+        ],
+        PAIR,
+    ),
+    (
+        "mt_bench",
+        [
+            {
+                "question_id": 81,
+                "model_a": "m",
+                "model_b": "n",
+                "winner": "model_b",
+                "judge": "expert_1",
+                "conversation_a": [user(), says(BAD), user("And Lyon?"), says("No.")],
+                "conversation_b": [user(), says(GOOD), user("And Lyon?"), says("The Rhone.")],
+                "turn": 1,
+            }
+        ],
+        PAIR,
+    ),
+    (
+        "oasst",
+        [
+            {
+                "message_tree_id": "t",
+                "prompt": {
+                    "text": ASK,
+                    "role": "prompter",
+                    "replies": [
+                        {"text": BAD, "role": "assistant", "rank": 1, "replies": []},
+                        {"text": GOOD, "role": "assistant", "rank": 0, "replies": []},
+                        {"text": "unranked", "role": "assistant", "rank": None, "replies": []},
+                    ],
+                },
+            }
+        ],
+        PAIR,
+    ),
+    (
+        "tldr_comparisons",
+        [
+            {
+                "info": {"post": "I moved.", "title": "Moving", "subreddit": "life"},
+                "summaries": [{"text": " " + GOOD, "policy": "a"}, {"text": " " + BAD, "policy": "b"}],
+                "choice": 0,
+                "batch": "batch3",
+                "split": "train",
+                "extra": {"confidence": 2},
+            }
+        ],
+        PAIR,
+    ),
+    ("alpaca_eval", [{"instruction": ASK, "output_1": BAD, "output_2": GOOD, "preference": 1.75}], [(GOOD, BAD, 0.75)]),
+    ("alpaca_eval", [{"instruction": ASK, "output_1": BAD, "output_2": GOOD, "preference": 0}], [(GOOD, BAD, 0.5)]),
+    (
+        "alpaca_eval",
+        [{"instruction": ASK, "output_1": BAD, "output_2": GOOD, "p_output_2_preferred": 0.9}],
+        [(GOOD, BAD, 0.9)],
+    ),
+    ("llmbar", [{"input": ASK, "output_1": BAD, "output_2": GOOD, "label": 2}], PAIR),
+    ("judgebench", [{"pair_id": "p", "question": ASK, "response_A": GOOD, "response_B": BAD, "label": "A>B"}], PAIR),
+    (
+        "distilabel",
+        [{"instruction": ASK, "generations": [BAD, GOOD, THIRD], "ratings": [2, 5, None]}],
+        PAIR,
+    ),
+    (
+        "distilabel_dpo",
+        [
+            {
+                "instruction": ASK,
+                "generations": [BAD, GOOD, THIRD],
+                "ratings": [2, 5, 3],
+                "prompt": ASK,
+                "chosen": [user(), says(GOOD)],
+                "rejected": [user(), says(BAD)],
+            }
+        ],
+        PAIR,
+    ),
+    ("argilla_binarized", [{"instruction": ASK, "chosen_response": GOOD, "rejected_response": BAD}], PAIR),
+    (
+        "argilla_ranking",
+        [
+            {
+                "prompt": ASK,
+                "response-1": BAD,
+                "response-2": GOOD,
+                "ranking": [
+                    {"user_id": "u", "value": [{"rank": 2, "value": "response-1"}, {"rank": 1, "value": "response-2"}]},
+                    {"user_id": "v", "value": [{"rank": 1, "value": "response-1"}, {"rank": 1, "value": "response-2"}]},
+                ],
+            }
+        ],
+        [(GOOD, BAD, 0.75)],
+    ),
+    (
+        "argilla_choice",
+        [
+            {
+                "prompt": ASK,
+                "response-1": GOOD,
+                "response-2": BAD,
+                "preference": [{"user_id": "u", "value": "response-1"}, {"user_id": "v", "value": "response-1"}],
+            }
+        ],
+        PAIR,
+    ),
+    (
+        "label_studio",
+        [
+            {
+                "id": 1,
+                "data": {"prompt": ASK, "answer1": GOOD, "answer2": BAD},
+                "annotations": [
+                    {"result": [{"type": "pairwise", "value": {"selected": "left"}}]},
+                    {"result": [{"type": "pairwise", "value": {"selected": "left"}}]},
+                    {"result": [{"type": "pairwise", "value": {"selected": "right"}}]},
+                ],
+            }
+        ],
+        [(GOOD, BAD, 2 / 3)],
+    ),
+    (
+        "kto",
+        [
+            {"prompt": [user()], "completion": [says(BAD)], "label": False},
+            {"prompt": [user()], "completion": [says(GOOD)], "label": True},
+        ],
+        PAIR,
+    ),
+    ("chosen_rejected_lists", [{"prompt": ASK, "chosen": [GOOD], "rejected": [BAD, THIRD]}], [*PAIR, (GOOD, THIRD, 1)]),
+    (
+        "rewardbench",
+        [
+            {"prompt": ASK, "chosen": GOOD, "rejected": BAD, "chosen_model": "m", "rejected_model": "n"}
+            | {"subset": "s"}
+        ],
+        PAIR,
+    ),
+    (
+        "openai_preference",
+        [
+            {
+                "input": {"messages": [user()], "tools": []},
+                "preferred_output": [says(GOOD)],
+                "non_preferred_output": [says(BAD)],
+            }
+        ],
+        PAIR,
+    ),
+    (
+        "vertex_preference",
+        [
+            {
+                "contents": [{"role": "user", "parts": [{"text": ASK}]}],
+                "completions": [
+                    {"score": 0.0, "completion": {"role": "model", "parts": [{"text": BAD}]}},
+                    {"score": 1.0, "completion": {"role": "model", "parts": [{"text": GOOD}]}},
+                ],
+            }
+        ],
+        PAIR,
+    ),
+    ("ms_swift", [{"messages": [user(), says(GOOD)], "rejected_response": BAD}], PAIR),
+    (
+        "nemo_rl",
+        [
+            {
+                "context": [user()],
+                "completions": [
+                    {"rank": 0, "completion": [says(GOOD)]},
+                    {"rank": 1, "completion": [says(BAD)]},
+                ],
+            }
+        ],
+        PAIR,
+    ),
+    (
+        "conversation_chosen_rejected",
+        [
+            {
+                "conversations": [sharegpt("human", ASK)],
+                "chosen": sharegpt("gpt", GOOD),
+                "rejected": sharegpt("gpt", BAD),
+            }
+        ],
+        PAIR,
+    ),
+    ("conversation_chosen_rejected", [{"messages": [user()], "chosen": says(GOOD), "rejected": says(BAD)}], PAIR),
+    ("instruction_chosen_rejected", [{"instruction": ASK, "input": "", "chosen": GOOD, "rejected": BAD}], PAIR),
+    ("stack_exchange", [{"question": ASK, "response_j": GOOD, "response_k": BAD}], PAIR),
+]
+HH = [{"chosen": f"\n\nHuman: {ASK}\n\nAssistant: {GOOD}", "rejected": f"\n\nHuman: {ASK}\n\nAssistant: {BAD}"}]
+NAMED: list[Case] = [
+    ("hh", HH, PAIR),
+    ("hh", [{"chosen": [user(), says(GOOD)], "rejected": [user(), says(BAD)]}], PAIR),
+    (
+        "pku_saferlhf_safety",
+        [{"prompt": ASK, "response_0": GOOD, "response_1": BAD, "better_response_id": 1, "safer_response_id": 0}],
+        PAIR,
+    ),
+    ("webgpt_flat", [{"question": ASK, "answer_0": BAD, "answer_1": GOOD, "score_0": -1, "score_1": 1}], PAIR),
+]
+
+
+def read(tmp_path: Path, rows: list[Mapping[str, Any]], **options: Any) -> tuple[PairFile, list[Record]]:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    file = PairFile(path, ReadingOptions(**options))
+    found = list(file.read())
+    assert [str(row.odd) for row in found if row.odd] == []
+    return file, [record for row in found for record in row.records]
+
+
+def told(record: Record) -> tuple[str, str, float | None]:
+    assert isinstance(record, LabeledPair)
+    if record.p_first is None or record.p_first >= 0.5:
+        return record.first, record.second, record.p_first
+    return record.second, record.first, 1.0 - record.p_first
+
+
+def same(found: list[tuple[str, str, float | None]], wanted: list[tuple[str, str, float | None]]) -> bool:
+    """Equal up to rounding; a tie or an unlabeled pair may stand in either order."""
+
+    def plain(items: list[tuple[str, str, float | None]]) -> list[tuple[object, ...]]:
+        return [
+            (*(sorted((a, b)) if p in (None, 0.5) else (a, b)), None if p is None else round(p, 9)) for a, b, p in items
+        ]
+
+    return plain(found) == plain(wanted)
+
+
+@pytest.mark.parametrize(("name", "rows", "wanted"), CASES, ids=[f"{i}-{case[0]}" for i, case in enumerate(CASES)])
+def test_auto_finds_the_layout_and_reads_it(tmp_path: Path, name: str, rows: list[Any], wanted: list[Any]) -> None:
+    file, records = read(tmp_path, rows)
+    assert file.layout.name == name
+    assert same([told(record) for record in records], wanted)
+    if name != "tldr_comparisons":
+        assert {record.turns or record.prompt.strip() for record in records} <= {
+            ASK,
+            f"Human: {ASK}\n\nAssistant:",
+            WITH_SYSTEM,
+        }
+    named, again = read(tmp_path, rows, format=name)
+    assert (named.layout, again) == (file.layout, records)
+    assert sum(record.weight for record in records) == pytest.approx(len({record.prompt for record in records}))
+
+
+@pytest.mark.parametrize(("name", "rows", "wanted"), NAMED, ids=[case[0] for case in NAMED])
+def test_layouts_that_are_named(tmp_path: Path, name: str, rows: list[Any], wanted: list[Any]) -> None:
+    _, records = read(tmp_path, rows, format=name)
+    assert same([told(record) for record in records], wanted)
+
+
+def test_every_layout_has_a_case() -> None:
+    alone = {"messages", "prompt_completion", "alpaca_sft", "prompts"}
+    assert {name for name, _, _ in CASES} | {name for name, _, _ in NAMED} | alone == set(layout_names())
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("messages", {"messages": [user(), says(GOOD)]}),
+        ("messages", {"conversations": [sharegpt("human", ASK), sharegpt("gpt", GOOD)]}),
+        ("prompt_completion", {"prompt": ASK, "completion": GOOD}),
+        ("alpaca_sft", {"instruction": ASK, "input": "", "output": GOOD}),
+    ],
+)
+def test_demonstrations(tmp_path: Path, name: str, row: dict[str, Any]) -> None:
+    file, records = read(tmp_path, [row])
+    assert file.layout.name == name
+    assert records == [SingleResponse(prompt=ASK, response=GOOD, is_instruction=True)]
+
+
+def test_prompts_alone(tmp_path: Path) -> None:
+    file, records = read(tmp_path, [{"prompt": ASK}])
+    assert file.layout.name == "prompts" and records == [BarePrompt(prompt=ASK, is_instruction=True)]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": [system(), user()], "chosen": [says(GOOD)], "rejected": [says(BAD)]},
+        {"system": BRIEF, "prompt": ASK, "chosen": GOOD, "rejected": BAD},
+        {"system": BRIEF, "prompt": ASK, "chosen": [user(), says(GOOD)], "rejected": [user(), says(BAD)]},
+        {"chosen": [system(), user(), says(GOOD)], "rejected": [system(), user(), says(BAD)]},
+        {"system": BRIEF, "question": ASK, "chosen": GOOD, "rejected": BAD},
+        {"system_prompt": BRIEF, "instruction": ASK, "generations": [GOOD, BAD], "ratings": [2, 1]},
+        {
+            "conversations": [sharegpt("system", BRIEF), sharegpt("human", ASK)],
+            "chosen": says(GOOD),
+            "rejected": says(BAD),
+        },
+        {"messages": [system(), user(), says(GOOD)], "rejected_response": BAD},
+        {
+            "input": {"messages": [system(), user()]},
+            "preferred_output": [says(GOOD)],
+            "non_preferred_output": [says(BAD)],
+        },
+        {"system": BRIEF, "instruction": ASK, "chosen": GOOD, "rejected": BAD},
+    ],
+)
+def test_system_texts_belong_to_the_prompt(tmp_path: Path, row: dict[str, Any]) -> None:
+    _, (record,) = read(tmp_path, [row])
+    assert record.turns == WITH_SYSTEM
+    assert record.prompt == f"\n\nSystem: {BRIEF}\n\nHuman: {ASK}\n\nAssistant:"
+    prompt = record.as_prompt("dialogue", continues_dialogue=True)
+    assert prompt.turns == WITH_SYSTEM and prompt.has_own_turns
+    assert record.as_prompt("summarization", continues_dialogue=False).text == f"{BRIEF}\n\n{ASK}"
+
+
+def test_inputs_and_history_belong_to_the_prompt(tmp_path: Path) -> None:
+    row = {"instruction": "Translate.", "input": "Le pain.", "chosen": GOOD, "rejected": BAD}
+    _, (record,) = read(tmp_path, [row])
+    assert record.prompt == "Translate.\nLe pain."
+    _, (record,) = read(tmp_path, [row | {"history": [["Hi", "Hello!"]]}])
+    assert record.prompt == "\n\nHuman: Hi\n\nAssistant: Hello!\n\nHuman: Translate.\nLe pain.\n\nAssistant:"
+
+
+def test_tool_turns_and_parts_are_kept(tmp_path: Path) -> None:
+    parts = {"role": "user", "content": [{"type": "text", "text": "Which "}, {"type": "text", "text": "river?"}]}
+    calls = {"role": "assistant", "content": None, "tool_calls": [{"name": "map", "arguments": "{}"}]}
+    rows = [{"prompt": [parts, calls, {"role": "tool", "content": "Seine"}], "chosen": GOOD, "rejected": BAD}]
+    _, (record,) = read(tmp_path, rows)
+    assert [(turn.role, turn.text) for turn in record.turns] == [
+        ("user", "Which river?"),
+        ("assistant", '[{"name": "map", "arguments": "{}"}]'),
+        ("tool", "Seine"),
+    ]
+    image = {"role": "user", "content": [{"type": "image_url", "image_url": {}}]}
+    with pytest.raises(DataError, match="a part that is no text"):
+        read(tmp_path, [{"prompt": [image], "chosen": GOOD, "rejected": BAD}])
+
+
+def test_a_quoted_turn_mark_is_text(tmp_path: Path) -> None:
+    quoted = "What is wrong in this log?\n\nHuman: a\n\nAssistant: b"
+    for prompt in (quoted, [user(quoted)]):
+        _, (record,) = read(tmp_path, [{"prompt": prompt, "chosen": GOOD, "rejected": BAD}])
+        prompt = record.as_prompt("dialogue", continues_dialogue=True)
+        assert prompt.turns == (Turn("user", quoted),)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "chosen"),
+    [
+        (f"Human: {ASK}\n\nAssistant:", f" {GOOD}"),
+        (f"\n\nHuman: {ASK}\n\nAssistant: ", GOOD),
+        (f"\n\nHuman: {ASK}\n\nAssistant:", f" {GOOD}"),
+    ],
+)
+def test_transcripts_are_the_same_however_they_are_trimmed(tmp_path: Path, prompt: str, chosen: str) -> None:
+    _, (record,) = read(tmp_path, [{"prompt": prompt, "chosen": chosen, "rejected": BAD}])
+    assert record.prompt == f"\n\nHuman: {ASK}\n\nAssistant:" and told(record)[0] == GOOD
+
+
+def test_leading_white_space_of_a_response_is_part_of_it(tmp_path: Path) -> None:
+    rows = [{"prompt": "def f(x):\n", "chosen": "    return 2 * x\n", "rejected": "    return x\n"}]
+    _, (record,) = read(tmp_path, rows)
+    assert told(record)[:2] == ("    return 2 * x\n", "    return x\n")
+
+
+def test_numbers_are_texts(tmp_path: Path) -> None:
+    _, (record,) = read(tmp_path, [{"prompt": "6 * 7?", "first": 42, "second": 41, "p_first": 1}])
+    assert told(record) == ("42", "41", 1.0)

@@ -1,0 +1,292 @@
+"""The reading language: layouts of a user's own, options, refusals, signs of a wrong reading, ``format=auto``."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlaif.data.formats.base import LabeledPair
+from rlaif.data.formats.labels import pairs_of
+from rlaif.data.formats.language import folded
+from rlaif.data.formats.pair_files import PairFile, ReadingOptions
+from rlaif.data.formats.paths import ABSENT, PathError, path_of
+from rlaif.data.sources.files import FilesSource
+from rlaif.errors import ConfigError, DataError
+from rlaif.tasks.base import Dialogue, Summarization
+
+ASK, GOOD, BAD = "Which river runs through Paris?", "The Seine.", "The Thames does, I think."
+
+
+def write(path: Path, rows: list[Mapping[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def read(tmp_path: Path, rows: list[Mapping[str, Any]], **options: Any) -> list[LabeledPair]:
+    file = PairFile(write(tmp_path / "rows.jsonl", rows), ReadingOptions(**options))
+    pairs = [record for row in file.read() for record in row.records]
+    assert all(isinstance(pair, LabeledPair) for pair in pairs)
+    return pairs  # type: ignore[return-value]
+
+
+def own_layout(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("a", 1),
+        ("b.c", [{"d": 2}, {"d": 3}]),
+        ("b.c[1].d", 3),
+        ("b.c[-2].d", 2),
+        ("b.c[*].d", [2, 3]),
+        ("b.c[7].d", ABSENT),
+        ("none|a", 1),
+        ("(none)", ABSENT),
+        ("with.dot", 4),
+    ],
+)
+def test_paths_lead_to_values(path: str, value: object) -> None:
+    assert path_of(path).value({"a": 1, "b": {"c": [{"d": 2}, {"d": 3}]}, "with.dot": 4}) == value
+
+
+@pytest.mark.parametrize("path", ["", "[0].a", "a[x]", "a[", "."])
+def test_what_is_no_path(path: str) -> None:
+    with pytest.raises(PathError):
+        path_of(path)
+
+
+def test_a_layout_of_ones_own_needs_no_python(tmp_path: Path) -> None:
+    layout = own_layout(
+        tmp_path,
+        """
+prompt: {template: "Title: {meta.title}\\n\\n{meta.text}"}
+responses: {each: drafts, text: body, source: by}
+label: {scores: {style: 1, facts: 2}}
+where: {meta.language: [en, EN-GB]}
+""",
+    )
+    row = {
+        "meta": {"title": "T", "text": "Long.", "language": "En"},
+        "drafts": [
+            {"body": GOOD, "by": "ann", "style": 1, "facts": "3"},
+            {"body": BAD, "by": "bob", "style": 5, "facts": 1},
+        ],
+    }
+    other = {**row, "meta": {**row["meta"], "language": "fr"}}
+    file = PairFile(write(tmp_path / "rows.jsonl", [row, other]), ReadingOptions(format=layout))
+    kept, left = file.read()
+    (pair,) = kept.records
+    assert isinstance(pair, LabeledPair)
+    assert (pair.prompt, pair.first, pair.second, pair.p_first) == ("Title: T\n\nLong.", GOOD, BAD, 0.5)
+    assert (pair.first_source, pair.second_source) == ("ann", "bob")
+    assert str(left.odd) == "other meta.language ('fr')"
+
+
+def test_every_mistake_in_a_layout_is_told(tmp_path: Path) -> None:
+    layout = own_layout(
+        tmp_path,
+        "promt: question\nresponses: [a, 'b[']\nlabel: {words: [[A, 2]], at: winner}\npairing: some\n",
+    )
+    with pytest.raises(ConfigError) as caught:
+        ReadingOptions(format=layout)
+    text = str(caught.value)
+    assert "promt: unknown key" in text and "'b[' is no path" in text
+    assert "A: 2 must be between 0 and 1" in text and "pairing: 'some'" in text
+    with pytest.raises(ConfigError, match=r"mine\.yaml, line 2: cannot be read as YAML"):
+        ReadingOptions(format=own_layout(tmp_path, "a: b\n]"))
+    with pytest.raises(
+        ConfigError, match=r"data\.format=chosen_reject: no layout has this name \(did you mean chosen_"
+    ):
+        ReadingOptions(format="chosen_reject")
+    with pytest.raises(ConfigError, match="there is no such file"):
+        ReadingOptions(format="absent.yaml")
+
+
+@pytest.mark.parametrize(
+    ("preference", "cells"),
+    [
+        ("p_first", {0: 0.0, 0.25: 0.25, "1": 1.0}),
+        ("p_second", {0: 1.0, "0.25": 0.75}),
+        ("index0", {0: 1.0, 1: 0.0, "1.0": 0.0}),
+        ("index1", {1: 1.0, 2: 0.0, 1.25: 0.75, 1.5: 0.5, 0: 0.5}),
+        ("words", {"First": 1.0, "second ": 0.0, "tie": 0.5, "": None}),
+        ([["A>B", 1], ["B>A", 0], ["skip", None]], {"a>b": 1.0, " B>A": 0.0, "skip": None}),
+        ({"left": 1, "right": 0, 7: 0.5}, {"left": 1.0, "RIGHT": 0.0, 7.0: 0.5}),
+    ],
+)
+def test_encodings_of_a_preference(tmp_path: Path, preference: Any, cells: dict[Any, float]) -> None:
+    rows = [{"q": f"{ASK} {n}", "first": GOOD, "second": BAD, "v": cell} for n, cell in enumerate(cells)]
+    found = read(tmp_path, rows, preference=preference, columns={"prompt": "q", "preference": "v"})
+    assert [pair.p_first for pair in found] == list(cells.values())
+
+
+@pytest.mark.parametrize(
+    ("preference", "cell"),
+    [
+        ("p_first", 1.5), ("p_first", True), ("p_first", "x"), ("p_first", 10**400), ("p_second", -0.1),
+        ("index0", 2), ("index0", 0.5), ("index1", 3), ("index1", 0.5), ("words", "1"), ([["left", 1]], "right"),
+    ],
+)  # fmt: skip
+def test_a_value_without_meaning_is_never_guessed(tmp_path: Path, preference: Any, cell: object) -> None:
+    rows = [{"prompt": ASK, "first": GOOD, "second": BAD, "p_first": cell}]
+    path = write(tmp_path / "rows.jsonl", rows)
+    (row,) = PairFile(path, ReadingOptions(format="table", preference=preference)).read()
+    assert row.odd is not None and "p_first" in str(row.odd)
+
+
+@pytest.mark.parametrize("preference", ["first", [["a", 2]], [["a"]], {"a": None, "b": "x"}, [], {}])
+def test_encodings_that_do_not_exist(preference: Any) -> None:
+    with pytest.raises(ConfigError, match=r"data\.preference"):
+        ReadingOptions(format="table", preference=preference)
+
+
+def test_a_layout_that_says_its_labels_takes_no_encoding() -> None:
+    with pytest.raises(ConfigError, match=r"data\.preference: only for a layout with one column"):
+        ReadingOptions(format="chosen_rejected", preference="index0")
+
+
+def test_columns_rename_for_every_layout(tmp_path: Path) -> None:
+    rows = [{"Frage": ASK, "gut": GOOD, "schlecht": BAD}]
+    columns = {"prompt": "Frage", "chosen": "gut", "rejected": "schlecht"}
+    (pair,) = read(tmp_path, rows, columns=columns)
+    assert pair.prompt == ASK and {pair.first, pair.second} == {GOOD, BAD}
+
+
+SCORED = {"instruction": ASK, "generations": ["w", "x", "y", "z"], "ratings": [1, 4, 2, 4]}
+
+
+@pytest.mark.parametrize(
+    ("pairing", "wanted"),
+    [
+        ("all", {("w", "x", 0.0), ("w", "y", 0.0), ("w", "z", 0.0), ("x", "y", 1.0), ("x", "z", 0.5), ("y", "z", 0.0)}),
+        ("best_worst", {("x", "w", 1.0)}),
+        ("adjacent", {("x", "z", 0.5), ("z", "y", 1.0), ("y", "w", 1.0)}),
+    ],
+)
+def test_pairs_of_k_responses_weigh_one_together(tmp_path: Path, pairing: str, wanted: set[Any]) -> None:
+    pairs = read(tmp_path, [SCORED], pairing=pairing)
+    assert {(pair.first, pair.second, pair.p_first) for pair in pairs} == wanted
+    assert sum(pair.weight for pair in pairs) == pytest.approx(1.0)
+    assert len(pairs_of(4, pairing, [1, 4, 2, 4])) == len(wanted)
+
+
+def test_scores_give_soft_labels_by_a_temperature(tmp_path: Path) -> None:
+    (pair,) = read(tmp_path, [SCORED], pairing="best_worst", score_temperature=2.0)
+    assert pair.p_first == pytest.approx(1.0 / (1.0 + math.exp(-(4 - 1) / 2.0)))
+    with pytest.raises(ConfigError, match=r"data\.score_temperature=0"):
+        ReadingOptions(score_temperature=0)
+
+
+def test_values_compare_without_case_and_by_number() -> None:
+    assert folded(" Tie ") == "tie" and folded("1.0") == folded(1) == "1" and folded(True) == "true"
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"chosen": "\n\nHuman: a\n\nAssistant: b\n\nHuman: c", "rejected": "\n\nHuman: a\n\nAssistant: d"},
+         "human turn"),
+        ({"prompt": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Well,"}],
+          "chosen": GOOD, "rejected": BAD}, "prompt ends with an assistant turn"),
+        ({"prompt": "Other?", "chosen": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": GOOD}],
+          "rejected": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": BAD}]},
+         "prompt not in the conversation"),
+        ({"prompt": ASK, "chosen": [{"role": "wizard", "content": GOOD}], "rejected": BAD}, "unknown role"),
+        ({"prompt": ASK, "first": GOOD, "second": BAD, "winner": "7"}, "'7' is none of"),
+        ({"a": 1}, "no layout reads its first rows, which have the columns 'a'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_right_is_refused_with_its_reason(tmp_path: Path, row: dict[str, Any], reason: str) -> None:
+    with pytest.raises(DataError, match=reason) as caught:
+        read(tmp_path, [row])
+    assert "data.format=" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sign", "rows", "options"),
+    [
+        ("role_in_response", {"prompt": ASK, "chosen": f"Assistant: {GOOD}", "rejected": f"Assistant: {BAD}"}, {}),
+        ("prompt_in_response", {"prompt": ASK, "chosen": f"{ASK} {GOOD}", "rejected": f"{ASK} {BAD}"}, {}),
+        ("serialized_list", {"prompt": ASK, "chosen": "[{'role': 'assistant'}]", "rejected": "['b']"}, {}),
+        ("zero_one", {"prompt": ASK, "first": GOOD, "second": BAD, "better": 0}, {"columns": {"preference": "better"}}),
+        ("unread_label", {"prompt": ASK, "first": GOOD, "second": BAD, "score_first": 3}, {}),
+        ("unread_context", {"prompt": ASK, "first": GOOD, "second": BAD, "p_first": 1, "context": "Geography."}, {}),
+    ],
+)
+def test_signs_of_a_wrong_reading_stop_the_run(
+    tmp_path: Path, sign: str, rows: dict[str, Any], options: dict[str, Any]
+) -> None:
+    table = [{**rows, "prompt": f"{rows['prompt']} {n}" if sign != "prompt_in_response" else ASK} for n in range(5)]
+    with pytest.raises(DataError, match=rf"{sign}: .*data\.accept=\[{sign}\]"):
+        read(tmp_path, table, **options)
+    assert len(read(tmp_path, table, accept=[sign], **options)) == 5
+    rare = table[:1] + [{"prompt": f"{ASK} {n}", **_plain(rows)} for n in range(5, 15)]
+    if sign in ("role_in_response", "prompt_in_response", "serialized_list"):
+        assert len(read(tmp_path, rare, **options)) == 11
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, str]:
+    return {"chosen": GOOD, "rejected": BAD} if "chosen" in row else {"first": GOOD, "second": BAD}
+
+
+def test_a_sign_that_does_not_exist() -> None:
+    with pytest.raises(ConfigError, match=r"data\.accept=\[roles\]: unknown; there are role_in_response"):
+        ReadingOptions(accept=["roles"])
+
+
+def test_two_readings_that_differ_are_an_error_that_names_both(tmp_path: Path) -> None:
+    row = {"prompt": ASK, "chosen": GOOD, "rejected": BAD, "first": BAD, "second": GOOD, "p_first": 1.0}
+    with pytest.raises(DataError, match=r"can be read as \w+ and as \w+, with other results: .*p_first"):
+        read(tmp_path, [row])
+    assert len(read(tmp_path, [row], format="table")) == 1
+
+
+def test_what_was_read_is_shown(tmp_path: Path) -> None:
+    file = PairFile(
+        write(tmp_path / "rows.jsonl", [{"prompt": ASK, "chosen": GOOD, "rejected": BAD}] * 5), ReadingOptions()
+    )
+    assert len(file.shown) == 4 and file.shown[0].startswith("read as chosen_rejected")
+    assert file.shown[1] == f"prompt …'{ASK}' | preferred '{GOOD}' | other '{BAD}' | p 1"
+
+
+def test_all_may_be_held_out_and_held_out_rows_may_stand_in_a_file_of_their_own(tmp_path: Path) -> None:
+    rows = [{"prompt": f"{ASK} {n}", "chosen": GOOD, "rejected": BAD} for n in range(8)]
+    path = str(write(tmp_path / "train.jsonl", rows))
+    data = FilesSource(path, eval_fraction=1.0).load(Summarization())
+    assert (len(data.preferences), len(data.eval_preferences), len(data.demonstrations)) == (0, 8, 0)
+    held_out = str(write(tmp_path / "test.jsonl", [*rows[:2], {"prompt": "New?", "chosen": GOOD, "rejected": BAD}]))
+    data = FilesSource(path, eval_path=held_out).load(Summarization())
+    assert (len(data.preferences), len(data.eval_preferences)) == (6, 3)
+    assert not {item.comparison.prompt.id for item in data.preferences} & {prompt.id for prompt in data.eval_prompts}
+
+
+def test_prompts_and_unlabeled_pairs_are_data(tmp_path: Path) -> None:
+    prompts = write(tmp_path / "prompts.jsonl", [{"prompt": f"{ASK} {n}"} for n in range(3)])
+    data = FilesSource(str(prompts), eval_fraction=0.0, pairs="policy").load(Dialogue())
+    assert len(data.label_prompts) == 3 and not data.preferences
+    pairs = write(tmp_path / "pairs.jsonl", [{"prompt": f"{ASK} {n}", "first": GOOD, "second": BAD} for n in range(3)])
+    data = FilesSource(str(pairs), eval_fraction=0.0).load(Dialogue())
+    assert [item.missing for item in data.preferences] == ["no label in the data"] * 3 and not data.demonstrations
+
+
+def test_a_long_dialogue_with_a_system_turn_keeps_it(tmp_path: Path) -> None:
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "one two three"},
+        {"role": "assistant", "content": "four"},
+        {"role": "user", "content": "five"},
+    ]
+    path = write(tmp_path / "rows.jsonl", [{"prompt": messages, "chosen": GOOD, "rejected": BAD}])
+    data = FilesSource(str(path), eval_fraction=0.0, max_prompt_tokens=6).load(Dialogue())
+    (prompt,) = data.label_prompts
+    assert [(turn.role, turn.text) for turn in prompt.turns] == [("system", "Be brief."), ("user", "five")]
+    assert prompt.text == "\n\nSystem: Be brief.\n\nHuman: five\n\nAssistant:"
