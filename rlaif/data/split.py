@@ -76,7 +76,7 @@ class PairOptions:
         return content_id(confidences, *(f"{name}={getattr(self, name)}" for name in names))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ReadRecord:
     """A record with its prompt as the run has it."""
 

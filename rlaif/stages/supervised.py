@@ -36,8 +36,13 @@ def batch_problems(group: str, batching: Batching, count: int, what: str) -> Ite
         what: The examples in words.
     """
     fraction = batching.validation_fraction
-    if batching.batch_size > count * (1 - fraction):
-        yield (
-            f"{group}.batch_size={batching.batch_size}: there are only {count:,} {what}, {fraction:.0%} of them for"
-            " validation; take at most what is left, or give more data"
-        )
+    left = int(count * (1 - fraction))
+    if batching.batch_size <= left:
+        return
+    share = f"{fraction:.0%} of them for validation"
+    told = f"{group}.batch_size={batching.batch_size}: there are only {count:,} {what}, {share}"
+    if left:
+        yield f"{told}; type {group}.batch_size={left} or less, or give more data"
+    else:
+        skip = ", or leave the step out with sft=skip (and a model that follows instructions)" if group == "sft" else ""
+        yield f"{told}; give data with {what}{skip}"

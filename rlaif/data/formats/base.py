@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from rlaif.types import Prompt, Turn, content_id, turns_in
 
 UNLABELED = "no label in the data"
 """Reason of a missing label whose row has no preference."""
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 class OddRowError(Exception):
@@ -48,7 +50,7 @@ class UnlabeledRowError(OddRowError):
     """A row whose responses have no label that a pair could be made from."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
     """What every record of a file has: the prompt."""
 
@@ -79,7 +81,7 @@ class Record:
         return Prompt(task=task, text=text, turns=turns if turns and turns != turns_in(text) else ())
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LabeledPair(Record):
     """Two responses to one prompt."""
 
@@ -95,14 +97,14 @@ class LabeledPair(Record):
     second_source: str = "dataset"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SingleResponse(Record):
     """A prompt with one response: a demonstration."""
 
     response: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BarePrompt(Record):
     """A prompt without a response."""
 
@@ -166,7 +168,7 @@ def check_unicode(*texts: str) -> None:
         OddRowError: A text is not Unicode.
     """
     for text in texts:
-        if any("\ud800" <= character <= "\udfff" for character in text):
+        if _HALF_CHARACTER.search(text):
             raise OddRowError("broken Unicode")
 
 
