@@ -100,10 +100,18 @@ def iterate_preferences(path: str | Path) -> Iterator[Preference]:
     Raises:
         DataError: The file is no such table.
     """
+    number = 0
     with open_table(path, PREFERENCE_SCHEMA) as table:
         for batch in batches_of(table, path):
             for row in batch.to_pylist():
-                yield _preference(row)
+                number += 1
+                try:
+                    label = _preference(row)
+                except (TypeError, ValueError) as error:
+                    raise DataError(
+                        f"{path}, row {number}: is no label ({error}); give a table that rlaif wrote"
+                    ) from error
+                yield label
 
 
 def write_samples(path: str | Path, samples: Sequence[tuple[Prompt, Sequence[Completion]]]) -> None:
@@ -229,7 +237,7 @@ def _preference_row(preference: Preference) -> dict[str, Any]:
             side: completion.text,
             f"{side}_token_ids": completion.token_ids,
             f"{side}_finished": completion.finished,
-            f"{side}_source": completion.source,
+            f"{side}_source": as_unicode(completion.source),
         }
     return row | {
         "comparison_id": comparison.id,

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 from rlaif.data.base import SkippedRows, TaskData
+from rlaif.data.files.rows import Row
 from rlaif.data.formats.base import UNLABELED, LabeledPair, OddRowError, OtherTaskError, check_choices, check_pair
-from rlaif.data.formats.table_files import Row
 from rlaif.data.held_out import conversation_start, is_held_out
 from rlaif.data.repeated import PairKey, VoteTable
 from rlaif.errors import ConfigError, DataError

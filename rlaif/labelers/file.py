@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rlaif.data.files.paths import Typed
 from rlaif.data.formats.pair_files import PairFile
 from rlaif.data.label_sets.label_table import LabelTable, ReadSummary
 from rlaif.data.repeated import PairKey
@@ -35,8 +35,9 @@ class FileLabeler:
     the mean of their labels. A dialogue of one turn is found under its bare instruction too.
 
     Args:
-        path: JSON lines, a JSON list, CSV (``.jsonl .json .csv``, each also ``.gz``) or Parquet; the label tables that
-            this package writes are read as they are.
+        path: A file of any kind, a folder of shards, one of ``save_to_disk``, a pattern, or a list of them, see
+            :class:`~rlaif.data.files.table_files.TableFiles`; the label tables that this package writes are read as
+            they are.
         source: Who gave the labels, e.g. ``human``; stored with each of them.
         format: ``table``: named columns; or ``hh``, ``chosen_rejected``, ``alpaca_eval``, ``tldr_comparisons``,
             ``distilabel``. See :mod:`rlaif.data.formats`.
@@ -45,6 +46,7 @@ class FileLabeler:
         preference: How the preference of ``table`` is encoded, see :func:`~rlaif.data.formats.encodings.decoder`.
         confidences: Only rows with one of these confidences; empty takes all. Paper 1 evaluates on TL;DR rows of
             confidence 1, 2, 8 and 9.
+        encoding: Of texts without a byte order mark, e.g. ``cp1252``.
         prompt: Accepted from a composed configuration and not used.
         engine: Likewise.
 
@@ -57,19 +59,22 @@ class FileLabeler:
 
     def __init__(
         self,
-        path: Runtime[str | Path],
+        path: Runtime[Typed],
         *,
         source: str,
         format: str = "table",
         columns: Mapping[str, str] | None = None,
         preference: str | Mapping[str, float] = "p_first",
         confidences: Sequence[float] = (),
+        encoding: str = "utf-8",
         prompt: PairwisePrompt | None = None,
         engine: Engine | None = None,
     ) -> None:
         if not source:
             raise ConfigError('labeler.source="": say who gave the labels, e.g. labeler.source=human')
-        self.file = PairFile(path, group="labeler", format=format, columns=columns, preference=preference)
+        self.file = PairFile(
+            path, group="labeler", format=format, columns=columns, preference=preference, encoding=encoding
+        )
         if confidences and not self.file.format.has_confidence:
             raise ConfigError(f"labeler.confidences={list(confidences)}: format {format} has no confidences")
         self.confidences = tuple(float(confidence) for confidence in confidences)

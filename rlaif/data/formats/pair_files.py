@@ -10,9 +10,11 @@ from typing import cast
 
 from rlaif import registry
 from rlaif.artifacts.fingerprints import code_digest
+from rlaif.data.files.paths import Typed
+from rlaif.data.files.rows import Row
+from rlaif.data.files.table_files import TableFiles
 from rlaif.data.formats.base import COLUMNS, LabeledPair, Layout, OddRowError, check_choices, check_pair
 from rlaif.data.formats.encodings import decoder
-from rlaif.data.formats.table_files import Row, TableFile
 from rlaif.errors import ConfigError, DataError
 from rlaif.types import content_id
 
@@ -50,12 +52,13 @@ class PairFile:
     """Rows of a file with the function that reads one.
 
     Args:
-        path: JSON lines, a JSON list, CSV or Parquet.
+        path: What :class:`~rlaif.data.files.table_files.TableFiles` reads: a file, folder or pattern, or several.
         group: The config group that the options belong to, for messages: ``data``, ``labeler``.
         format: One of :func:`layout_names`.
         columns: Names of the columns of ``format=table`` that differ from :data:`~rlaif.data.formats.base.COLUMNS`.
         preference: How the column ``preference`` of ``format=table`` is encoded, see
             :func:`~rlaif.data.formats.encodings.decoder`.
+        encoding: Of texts without a byte order mark.
 
     Raises:
         ConfigError: All options that have no such value.
@@ -63,12 +66,13 @@ class PairFile:
 
     def __init__(
         self,
-        path: str | Path,
+        path: Typed,
         *,
         group: str,
         format: str,
         columns: Mapping[str, str] | None = None,
         preference: str | Mapping[str, float] = "p_first",
+        encoding: str = "utf-8",
     ) -> None:
         check_choices(group, format=(format, layout_names()))
         self.group = group
@@ -79,11 +83,11 @@ class PairFile:
         self._check_table_options(columns)
         if self.format.with_columns is not None:
             self.format = self.format.with_columns(self.columns, decoder(self.preference, f"{group}.preference"))
-        self.table = TableFile(Path(path).expanduser(), option=f"{group}.path", expected=self._expected)
+        self.table = TableFiles(path, f"{group}.path", self._expected, encoding)
 
     @property
-    def path(self) -> Path:
-        """Path of the file."""
+    def path(self) -> Typed:
+        """The path as typed."""
         return self.table.path
 
     @property
@@ -135,9 +139,8 @@ class PairFile:
             return
         nearest = min(self.format.keys, key=lambda keys: sum(key not in values for key in keys))
         absent = [key for key in nearest if key not in values]
-        number = int(row.place.rpartition(":")[2])
-        raise self.table.bad_line(
-            number,
+        raise self.table.bad_row(
+            row,
             f"lacks the key {', '.join(map(repr, absent))}; it has {', '.join(map(repr, values)) or 'none'}"
             f"{self._hint(absent, values)}",
         )
@@ -173,7 +176,7 @@ def guess_format(path: Path) -> str | None:
     Raises:
         DataError: The file cannot be read.
     """
-    values = next(TableFile(path).rows()).values
+    values = next(TableFiles(path).rows()).values
     names = fitting_layouts(values)
     return next((name for name in names if _reads(name, values)), names[0] if names else None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -11,16 +11,17 @@ from rlaif.data.base import TaskData
 from rlaif.data.formats.pair_files import PairFile
 from rlaif.data.split import PairOptions, PairReader
 from rlaif.errors import ConfigError
+from rlaif.runtime import Runtime
 from rlaif.tasks.base import Task
 from rlaif.types import content_id
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FilesSource(PairOptions):
-    """``data=files``: JSON lines, a JSON list, CSV or Parquet."""
+    """``data=files``: files of any kind, see :class:`~rlaif.data.files.table_files.TableFiles`."""
 
-    path: str = field(kw_only=False)
-    """The file."""
+    path: Runtime[str | Sequence[str]] = field(kw_only=False)
+    """A file, a folder of shards, one of ``save_to_disk``, a pattern, or a list of them."""
     format: str = "hh"
     """``hh``: two whole transcripts under ``chosen`` and ``rejected``; ``table``: a prompt, two responses and a
     preference in named columns; ``chosen_rejected``: TRL's preference format; ``alpaca_eval``, ``tldr_comparisons``,
@@ -32,6 +33,8 @@ class FilesSource(PairOptions):
     """Encoding of the preference of ``table``, see :func:`~rlaif.data.formats.encodings.decoder`."""
     source: str = "human"
     """Source of the labels, e.g. ``human``."""
+    encoding: str = "utf-8"
+    """Of texts without a byte order mark, e.g. ``cp1252``."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -44,7 +47,14 @@ class FilesSource(PairOptions):
     @cached_property
     def file(self) -> PairFile:
         """The file with the function that reads a row."""
-        return PairFile(self.path, group="data", format=self.format, columns=self.columns, preference=self.preference)
+        return PairFile(
+            self.path,
+            group="data",
+            format=self.format,
+            columns=self.columns,
+            preference=self.preference,
+            encoding=self.encoding,
+        )
 
     @cached_property
     def identity(self) -> str:

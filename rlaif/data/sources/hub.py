@@ -11,9 +11,9 @@ from itertools import islice
 from typing import Literal
 
 from rlaif.data.base import TaskData
+from rlaif.data.files.rows import Row
 from rlaif.data.formats.base import LabeledPair, check_choices
 from rlaif.data.formats.hh import parse_hh
-from rlaif.data.formats.table_files import Row
 from rlaif.data.formats.tldr import parse_tldr
 from rlaif.data.split import PairOptions, PairReader
 from rlaif.errors import DataError
