@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rlaif.artifacts import atomic_file
+from rlaif.data.table_types import other_types
 from rlaif.errors import DataError
 from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt, Turn, as_unicode
 
@@ -107,7 +108,8 @@ def iterate_preferences(path: str | Path) -> Iterator[Preference]:
                 number += 1
                 try:
                     label = _preference(row)
-                except (TypeError, ValueError) as error:
+                    _ = label.comparison.id  # of texts alone
+                except (TypeError, ValueError, AttributeError) as error:
                     raise DataError(
                         f"{path}, row {number}: is no label ({error}); give a table that rlaif wrote"
                     ) from error
@@ -151,7 +153,7 @@ def open_table(path: str | Path, schema: pa.Schema) -> pq.ParquetFile:
     """
     try:
         table = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(
             f"{path}: is not a readable Parquet file ({error}); give a table that rlaif wrote whole"
             " (a run makes its own again when the folder around it is moved away)"
@@ -161,6 +163,8 @@ def open_table(path: str | Path, schema: pa.Schema) -> pq.ParquetFile:
         raise DataError(
             f"{path}: the columns {', '.join(absent)} are missing; expected a table written by this version of rlaif"
         )
+    if wrong := other_types(table.schema_arrow, schema):
+        raise DataError(f"{path}: {'; '.join(wrong)}: is no table of labels or samples that rlaif wrote")
     return table
 
 
@@ -180,8 +184,9 @@ def batches_of(
     rows = table.iter_batches(ROWS_AT_ONCE, columns=columns)
     while True:
         try:
-            batch = next(rows, None)
-        except (pa.ArrowException, OSError) as error:
+            if (batch := next(rows, None)) is not None:
+                batch.validate(full=True)
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise DataError(f"{path}: the table is damaged ({error}); get it again") from error
         if batch is None:
             return

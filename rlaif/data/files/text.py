@@ -18,6 +18,8 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 """Byte order marks; that of UTF-32 begins as that of UTF-16 does."""
+OF_NO_FILE = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape", "utf-7"})
+"""What Python calls text encodings too, and is never that of a file."""
 NUM_SHOWN = 20
 
 
@@ -28,9 +30,10 @@ def check_encoding(option: str, encoding: object) -> None:
         ConfigError: Python knows no text encoding of that name.
     """
     try:
-        known = isinstance(encoding, str) and codecs.lookup(encoding)._is_text_encoding
+        found = codecs.lookup(encoding) if isinstance(encoding, str) else None
     except (LookupError, ValueError):
-        known = False
+        found = None
+    known = found is not None and found._is_text_encoding and found.name.replace("_", "-") not in OF_NO_FILE
     if not known:
         raise ConfigError(f"{option}={encoding}: is no encoding of texts; there are utf-8, utf-16, cp1252, latin-1, …")
 
