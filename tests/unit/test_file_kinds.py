@@ -253,3 +253,19 @@ def test_rows_come_before_the_file_is_read_to_its_end(tmp_path: Path) -> None:
         assert len([next(rows) for _ in range(5000)]) == 5000
         with pytest.raises(DataError, match="line "):
             list(rows)
+
+
+@pytest.mark.parametrize("name", ["one_group.parquet", "stream.arrow"])
+def test_a_table_of_one_row_group_is_not_held_in_memory(tmp_path: Path, name: str) -> None:
+    random = np.random.default_rng(0)
+    table, path = pa.table({"prompt": [random.bytes(500).hex() for _ in range(10_000)]}), tmp_path / name
+    if name.endswith(".arrow"):
+        with pa.ipc.new_stream(path, table.schema) as writer:
+            writer.write_table(table, max_chunksize=1000)
+    else:
+        pq.write_table(table, path, row_group_size=10_000, use_dictionary=False)
+    before, size = pa.total_allocated_bytes(), table.nbytes
+    rows = TableFiles(path).rows()
+    assert len(str(next(rows).values["prompt"])) == 1000
+    assert pa.total_allocated_bytes() - before < size / 3
+    assert sum(1 for _ in rows) == 9_999

@@ -41,7 +41,7 @@ def arrow_rows(kind: ArrowKind, stream: Stream, file: DataFile, *, is_plain: boo
     """
     number = 0
     try:
-        with _source(stream, file, is_plain) as source:
+        with _source(kind, stream, file, is_plain) as source:
             for batch in _batches(kind, source):
                 _check_columns(batch.schema, file)
                 batch.validate(full=True)  # a wrong offset would end the process
@@ -57,9 +57,9 @@ def arrow_rows(kind: ArrowKind, stream: Stream, file: DataFile, *, is_plain: boo
 
 
 @contextmanager
-def _source(stream: Stream, file: DataFile, is_plain: bool) -> Iterator[pa.NativeFile]:
+def _source(kind: ArrowKind, stream: Stream, file: DataFile, is_plain: bool) -> Iterator[pa.NativeFile]:
     if is_plain:
-        with pa.OSFile(str(file.path)) as source:
+        with pa.memory_map(str(file.path)) if kind == "Arrow" else pa.OSFile(str(file.path)) as source:
             yield source
         return
     with tempfile.TemporaryFile() as unpacked:
@@ -70,7 +70,8 @@ def _source(stream: Stream, file: DataFile, is_plain: bool) -> Iterator[pa.Nativ
 
 def _batches(kind: ArrowKind, source: pa.NativeFile) -> Iterator[pa.RecordBatch]:
     if kind == "Parquet":
-        with pq.ParquetFile(source, buffer_size=BUFFER_BYTES) as table:
+        # Otherwise a row group, which may be the whole table, is read at once.
+        with pq.ParquetFile(source, buffer_size=BUFFER_BYTES, pre_buffer=False) as table:
             yield from table.iter_batches(ROWS_AT_ONCE)
         return
     if kind == "Arrow":
