@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import json
+import io
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 from rlaif.cli.messages import report_error
 from rlaif.cli.pipes import ignore_closed_pipes
+from rlaif.cli.reading import add_reading, read_labels
 from rlaif.cli.threads import let_waiting_threads_sleep
-from rlaif.data.formats.layouts import layout_names
-from rlaif.data.formats.pair_files import PairFile, ReadingOptions, layout_guess
-from rlaif.data.formats.table_files import TableFile
+from rlaif.cli.writing import writing
+from rlaif.data.formats.layouts import AUTO, layout_names
+from rlaif.data.formats.pair_files import layout_guess
 from rlaif.data.label_sets.cards import Card
 from rlaif.data.label_sets.data_set import SplitOptions, check_replaceable, write_label_set
 from rlaif.data.label_sets.exports import ExportCounts, ExportOptions, export_rows, write_rows
-from rlaif.data.label_sets.label_table import LabelTable, preferences_of
+from rlaif.data.label_sets.label_table import preferences_of
 from rlaif.data.label_sets.mixing import mix_labels
 from rlaif.data.label_sets.show import find_tables, label_lines, summary_lines
 from rlaif.data.preferences_io import (
@@ -31,7 +31,7 @@ from rlaif.data.preferences_io import (
     open_table,
     write_preferences,
 )
-from rlaif.errors import ConfigError, DataError, RlaifError, StoreError
+from rlaif.errors import ConfigError, DataError, RlaifError
 from rlaif.tasks.base import get_task
 from rlaif.types import Preference
 
@@ -46,6 +46,8 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
     """
     let_waiting_threads_sleep()
     ignore_closed_pipes()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # texts may hold half characters
     arguments = _parser().parse_args(words)
     try:
         arguments.run(arguments)
@@ -72,11 +74,11 @@ def show(arguments: argparse.Namespace) -> None:
 
 def summary(arguments: argparse.Namespace) -> None:
     """Print what a label table, or a file in another format, holds."""
-    if arguments.format is None:
-        for table in _tables(arguments.path, reads_formats=True):
-            print("\n".join([f"{table}", *summary_lines(iterate_preferences(table))]))
+    if _is_other_file(arguments):
+        print("\n".join(read_labels(arguments, arguments.path).reading.lines()))
         return
-    print("\n".join(_read(arguments, arguments.path).reading.lines()))
+    for table in _tables(arguments.path):
+        print("\n".join([f"{table}", *summary_lines(iterate_preferences(table))]))
 
 
 def export(arguments: argparse.Namespace) -> None:
@@ -93,21 +95,67 @@ def export(arguments: argparse.Namespace) -> None:
     )
     counts = ExportCounts()
     labels = (label for table in tables for label in iterate_preferences(table))
-    with _writing(arguments.out, tables):
-        write_rows(arguments.out, export_rows(labels, options, counts))
-    print(f"{counts.written:,} labels written to {arguments.out}")
-    _print_counts("left out", counts.left_out)
+    with writing(arguments.out, tables):
+        write_rows(arguments.out, export_rows(labels, options, counts), options.endings)
+    print("\n".join([f"{counts.written:,} labels written to {arguments.out}", *counts.lines()]))
 
 
 def import_labels(arguments: argparse.Namespace) -> None:
     """Read labels in another format and write them as a label table."""
+    reading, labels = _imported(arguments)
+    with writing(arguments.out, [arguments.path]):
+        write_preferences(arguments.out, labels)
+    print("\n".join([*reading, f"written to {arguments.out}"]))
+
+
+def convert(arguments: argparse.Namespace) -> None:
+    """Write labels of any format in another one; of a label table as Parquet nothing is lost."""
+    reading: list[str] = []
+    if _is_other_file(arguments):
+        tables = [arguments.path]
+        labels: Iterable[Preference]
+        reading, labels = _imported(arguments)
+    else:
+        tables = _tables(arguments.path)
+        labels = (label for table in tables for label in iterate_preferences(table))
+        reading = [line for table in tables for line in _unknown_columns(table)]
+    with writing(arguments.out, tables):
+        told = _write_as(arguments, labels)
+    print("\n".join([*reading, *told]))
+
+
+def _imported(arguments: argparse.Namespace) -> tuple[list[str], list[Preference]]:
+    """The account of a file in another format, and its labels."""
     if not arguments.source:
         raise ConfigError("--source: say who gave the labels, e.g. --source human")
-    table = _read(arguments, arguments.path)
-    labels = preferences_of(table, get_task(arguments.task), arguments.source)
-    with _writing(arguments.out, [arguments.path]):
-        write_preferences(arguments.out, labels)
-    print("\n".join([*table.reading.lines(), f"written to {arguments.out}"]))
+    task = get_task(arguments.task)
+    table = read_labels(arguments, arguments.path)
+    return table.reading.lines(), preferences_of(table, task, arguments.source)
+
+
+def _unknown_columns(table: Path) -> list[str]:
+    with open_table(table, PREFERENCE_SCHEMA) as opened:
+        names = [name for name in opened.schema_arrow.names if name not in PREFERENCE_SCHEMA.names]
+    return [f"left out: the column {name!r}, which is no field of a label" for name in names]
+
+
+def _write_as(arguments: argparse.Namespace, labels: Iterable[Preference]) -> list[str]:
+    """Write labels in the format of ``--to``, and tell what became of them."""
+    out, counts = arguments.out, ExportCounts()
+    if arguments.to != "parquet":
+        options = ExportOptions(format=arguments.to, conversational=arguments.conversational)
+        write_rows(out, export_rows(labels, options, counts), options.endings)
+    elif out.suffix != ".parquet":
+        raise ConfigError(f"{out}: the name must end with .parquet")
+    else:
+        write_preferences(out, _counted(labels, counts))
+    return [f"{counts.written:,} labels written to {out}", *counts.lines()]
+
+
+def _counted(labels: Iterable[Preference], counts: ExportCounts) -> Iterator[Preference]:
+    for label in labels:
+        counts.written += 1
+        yield label
 
 
 def mix(arguments: argparse.Namespace) -> None:
@@ -122,39 +170,41 @@ def mix(arguments: argparse.Namespace) -> None:
         for path, weight in zip(arguments.tables, weights, strict=True)
     ]
     labels, num_repeated = mix_labels(parts)
-    with _writing(arguments.out, [path for path in arguments.tables if path.is_file()]):
+    with writing(arguments.out, [path for path in arguments.tables if path.is_file()]):
         write_preferences(arguments.out, labels)
     print(f"{len(labels):,} labels written to {arguments.out}, {num_repeated:,} left out: same source and pair")
     print("\n".join(summary_lines(labels)))
 
 
-def _tables(path: Path, *, reads_formats: bool = False) -> list[Path]:
+def _is_other_file(arguments: argparse.Namespace) -> bool:
+    """True where rows of a layout are read: ``--format`` says so, or the path is a file and no label table."""
+    path: Path = arguments.path
+    if arguments.format is None and path.is_file() and not is_label_table(path):
+        arguments.format = AUTO
+    return arguments.format is not None
+
+
+def _tables(path: Path) -> list[Path]:
     """The label tables of a path; for a file in another format the error names the options to add."""
     tables = find_tables(path)
     try:
         open_table(tables[0], PREFERENCE_SCHEMA).close()
     except DataError as error:
         if path.is_file():
-            _refuse_other_format(path, error, reads_formats)
+            _refuse_other_format(path, error)
         raise
     return tables
 
 
-def _refuse_other_format(path: Path, error: DataError, reads_formats: bool) -> None:
+def _refuse_other_format(path: Path, error: DataError) -> None:
     try:
         guess = layout_guess(path)
-    except DataError:
-        if TableFile(path).kind == "parquet":
-            return  # a damaged table
-        guess = None
-    hint = f" (its first row reads as {guess})" if guess else ""
-    todo = f"there are {', '.join(layout_names())}{hint}"
-    if reads_formats:
-        raise ConfigError(
-            f"--format: {path} is no label table, so --format must say how its rows read; {todo}"
-        ) from error
+    except DataError as unreadable:
+        raise DataError(str(unreadable).removeprefix("path=")) from unreadable
     command = f"{COMMAND} import {path} LABELS.parquet --format {guess or 'FORMAT'} --source WHO"
-    raise ConfigError(f"{path}: is no label table; make one with {command}; of formats {todo}") from error
+    raise ConfigError(
+        f"{path}: is no label table; make one with {command}; formats are {', '.join(layout_names())}"
+    ) from error
 
 
 def _export_dataset(arguments: argparse.Namespace, tables: Sequence[Path]) -> None:
@@ -167,52 +217,12 @@ def _export_dataset(arguments: argparse.Namespace, tables: Sequence[Path]) -> No
         card = replace(card, scorecard=Card.figures(arguments.scorecard))
     options = SplitOptions(validation=arguments.validation, test=arguments.test)
     check_replaceable(arguments.out, tables[0])
-    with _writing(arguments.out, tables):
+    with writing(arguments.out, tables):
         counts = write_label_set(tables[0], arguments.out, card, options=options, with_evidence=arguments.evidence)
     rows = ", ".join(f"{count:,} {split}" for split, count in counts.rows.items())
     print(f"{counts.num_rows:,} rows written to {arguments.out}: {rows}")
     _print_counts("left out", Counter({"same source and pair": counts.num_repeated}))
     _print_counts("kept without a label", counts.missing)
-
-
-@contextmanager
-def _writing(out: Path, read: Sequence[Path]) -> Iterator[None]:
-    """Refuse to replace labels, and report under this command's option why OUT cannot be written."""
-    if out.is_file() and any(out.samefile(path) for path in read):
-        raise ConfigError(f"{out}: is what is read; give OUT another name")
-    if is_label_table(out):
-        raise ConfigError(f"{out}: is a label table already, which stays as it is; give OUT another name")
-    try:
-        yield
-    except (StoreError, OSError) as error:
-        cause = error.__cause__ if isinstance(error, StoreError) else error
-        reason = cause.strerror if isinstance(cause, OSError) else error
-        raise ConfigError(f"{out}: cannot be written ({reason}); give OUT another place") from error
-
-
-def _read(arguments: argparse.Namespace, path: Path) -> LabelTable:
-    file = PairFile(
-        path,
-        ReadingOptions(
-            group="labeler",
-            format=arguments.format,
-            columns=dict(item.split("=", 1) for item in arguments.columns),
-            preference=_preference(arguments.preference),
-        ),
-    )
-    return LabelTable(file, confidences=arguments.confidences, keep_pairs=True)
-
-
-def _preference(text: str | None) -> str | dict[str, float] | None:
-    if text is None or not text.startswith(("{", "[")):
-        return text
-    try:
-        words: dict[str, float] = json.loads(text)
-    except ValueError as error:
-        raise ConfigError(
-            f'--preference={text}: is not JSON ({error}); write e.g. {{"left": 1, "right": 0}}'
-        ) from error
-    return words
 
 
 def _print_counts(what: str, counts: Counter[str]) -> None:
@@ -236,13 +246,13 @@ def _parser() -> argparse.ArgumentParser:
     summed = commands.add_parser("summary", help="counts, reasons, mean")
     summed.set_defaults(run=summary)
     summed.add_argument("path", type=Path, help=f"{where}; with --format any file of labels")
-    _add_reading(summed, required=False)
+    add_reading(summed, reads_tables=True)
 
     exported = commands.add_parser("export", help="labels for other tools, or a data set with a card")
     exported.set_defaults(run=export)
     exported.add_argument("path", type=Path, help=where)
     exported.add_argument("out", type=Path, help="file (.jsonl, .json, .parquet); a directory for --format dataset")
-    exported.add_argument("--format", required=True, choices=["trl", "distilabel", "alpaca_eval", "dataset"])
+    exported.add_argument("--format", required=True, choices=["trl", "distilabel", "alpaca_eval", "openai", "dataset"])
     exported.add_argument("--min-margin", type=float, default=0.0, help="least |2p - 1|, 0 to 1 (default: 0)")
     exported.add_argument("--conversational", action="store_true", help="trl: lists of messages instead of texts")
     exported.add_argument("--margin", action="store_true", help="trl: a column margin, which TRL's loss subtracts")
@@ -257,7 +267,18 @@ def _parser() -> argparse.ArgumentParser:
     imported.add_argument("out", type=Path, help="label table to write (.parquet)")
     imported.add_argument("--source", required=True, help="who gave the labels, e.g. human")
     imported.add_argument("--task", default="dialogue", help="what the texts are (default: dialogue)")
-    _add_reading(imported, required=True)
+    add_reading(imported, reads_tables=False)
+
+    converted = commands.add_parser("convert", help="labels of any format in another one")
+    converted.set_defaults(run=convert)
+    converted.add_argument("path", type=Path, help=f"{where}; with --format any file of labels")
+    converted.add_argument("out", type=Path, help="file (.parquet, .jsonl, .json)")
+    formats = ["parquet", "trl", "alpaca_eval", "distilabel", "openai"]
+    converted.add_argument("--to", required=True, choices=formats, help="parquet: a label table, without loss")
+    converted.add_argument("--conversational", action="store_true", help="trl: lists of messages instead of texts")
+    converted.add_argument("--source", default="", help="with --format: who gave the labels, e.g. human")
+    converted.add_argument("--task", default="dialogue", help="with --format: what the texts are (default: dialogue)")
+    add_reading(converted, reads_tables=True)
 
     mixed = commands.add_parser("mix", help="several label tables as one, each with a weight")
     mixed.set_defaults(run=mix)
@@ -265,15 +286,6 @@ def _parser() -> argparse.ArgumentParser:
     mixed.add_argument("tables", type=Path, nargs="+", help=where)
     mixed.add_argument("--weights", type=float, nargs="+", help="one per table, at least 0 (default: 1)")
     return parser
-
-
-def _add_reading(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    parser.add_argument("--format", required=required, help="layout of the rows: a name, a YAML file, or auto")
-    parser.add_argument(
-        "--columns", nargs="+", default=[], metavar="NAME=COLUMN", help="of the file, for names that the layout reads"
-    )
-    parser.add_argument("--preference", default=None, help="encoding of the preference column, or words as JSON")
-    parser.add_argument("--confidences", type=float, nargs="+", default=[], help="only rows with one of these")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rlaif.artifacts import atomic_file
+from rlaif.data.table_types import other_types
 from rlaif.errors import DataError
 from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt, Turn, as_unicode
 
@@ -100,10 +101,19 @@ def iterate_preferences(path: str | Path) -> Iterator[Preference]:
     Raises:
         DataError: The file is no such table.
     """
+    number = 0
     with open_table(path, PREFERENCE_SCHEMA) as table:
         for batch in batches_of(table, path):
             for row in batch.to_pylist():
-                yield _preference(row)
+                number += 1
+                try:
+                    label = _preference(row)
+                    _ = label.comparison.id  # of texts alone
+                except (TypeError, ValueError, AttributeError) as error:
+                    raise DataError(
+                        f"{path}, row {number}: is no label ({error}); give a table that rlaif wrote"
+                    ) from error
+                yield label
 
 
 def write_samples(path: str | Path, samples: Sequence[tuple[Prompt, Sequence[Completion]]]) -> None:
@@ -143,7 +153,7 @@ def open_table(path: str | Path, schema: pa.Schema) -> pq.ParquetFile:
     """
     try:
         table = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(
             f"{path}: is not a readable Parquet file ({error}); give a table that rlaif wrote whole"
             " (a run makes its own again when the folder around it is moved away)"
@@ -153,6 +163,8 @@ def open_table(path: str | Path, schema: pa.Schema) -> pq.ParquetFile:
         raise DataError(
             f"{path}: the columns {', '.join(absent)} are missing; expected a table written by this version of rlaif"
         )
+    if wrong := other_types(table.schema_arrow, schema):
+        raise DataError(f"{path}: {'; '.join(wrong)}: is no table of labels or samples that rlaif wrote")
     return table
 
 
@@ -172,8 +184,9 @@ def batches_of(
     rows = table.iter_batches(ROWS_AT_ONCE, columns=columns)
     while True:
         try:
-            batch = next(rows, None)
-        except (pa.ArrowException, OSError) as error:
+            if (batch := next(rows, None)) is not None:
+                batch.validate(full=True)
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise DataError(f"{path}: the table is damaged ({error}); get it again") from error
         if batch is None:
             return
@@ -229,7 +242,7 @@ def _preference_row(preference: Preference) -> dict[str, Any]:
             side: completion.text,
             f"{side}_token_ids": completion.token_ids,
             f"{side}_finished": completion.finished,
-            f"{side}_source": completion.source,
+            f"{side}_source": as_unicode(completion.source),
         }
     return row | {
         "comparison_id": comparison.id,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rlaif.data.files.paths import Typed
 from rlaif.data.formats.language import Pairing
 from rlaif.data.formats.layouts import AUTO
 from rlaif.data.formats.pair_files import PairFile, ReadingOptions
@@ -37,8 +37,9 @@ class FileLabeler:
     the mean of their labels. A dialogue of one turn is found under its bare instruction too.
 
     Args:
-        path: JSON lines, a JSON list, CSV (``.jsonl .json .csv``, each also ``.gz``) or Parquet; the label tables that
-            this package writes are read as they are.
+        path: A file of any kind, a folder of shards, one of ``save_to_disk``, a pattern, or a list of them, see
+            :class:`~rlaif.data.files.table_files.TableFiles`; the label tables that this package writes are read as
+            they are.
         source: Who gave the labels, e.g. ``human``; stored with each of them.
         format: Name of a layout, path of a layout's YAML, or ``auto``: the layout that reads the first rows.
         columns: Names of columns that differ from those that the layout reads: {layout's name: the file's}.
@@ -48,6 +49,7 @@ class FileLabeler:
         pairing: Pairs of k > 2 responses: ``all``, ``best_worst``, ``adjacent``; None takes the layout's.
         score_temperature: Scores give the soft label sigmoid(difference / temperature); None: the higher one wins.
         accept: Signs of a wrong reading that are accepted.
+        encoding: Of texts without a byte order mark, e.g. ``cp1252``.
         confidences: Only rows with one of these confidences; empty takes all. Paper 1 evaluates on TL;DR rows of
             confidence 1, 2, 8 and 9.
         prompt: Accepted from a composed configuration and not used.
@@ -62,7 +64,7 @@ class FileLabeler:
 
     def __init__(
         self,
-        path: Runtime[str | Path],
+        path: Runtime[Typed],
         *,
         source: str,
         format: str = AUTO,
@@ -73,6 +75,7 @@ class FileLabeler:
         score_temperature: float | None = None,
         accept: Sequence[str] = (),
         confidences: Sequence[float] = (),
+        encoding: str = "utf-8",
         prompt: PairwisePrompt | None = None,
         engine: Engine | None = None,
     ) -> None:
@@ -87,6 +90,7 @@ class FileLabeler:
             pairing=pairing,
             score_temperature=score_temperature,
             accept=accept,
+            encoding=encoding,
         )
         self.file = PairFile(path, reading)
         if confidences and reading.named is not None and not reading.named.has_confidence:

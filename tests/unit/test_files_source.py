@@ -140,16 +140,19 @@ def test_files_that_cannot_be_read_say_where_and_what_to_do(tmp_path):
     whole = gzip.compress(many)
     files = {
         "absent.jsonl": (None, r"data\.path=.*absent\.jsonl: there is no such file"),
-        "empty.jsonl": (b"", r"the file is empty; expected one JSON object per line with chosen, rejected"),
+        "empty.jsonl": (b"", r"the file is empty; expected rows with chosen, rejected"),
         "cut.jsonl.gz": (whole[: len(whole) // 2], r"cut\.jsonl\.gz, line \d{3,}: the gzip file ends here"),
         "damaged.jsonl.gz": (whole[:400] + bytes(200) + whole[600:], r"damaged\.jsonl\.gz, line \d+: the gzip"),
         "text.jsonl": (good + b"hello\n", r"text\.jsonl, line 2: is not JSON \(Expecting value at column 1\)"),
         "list.jsonl": (good + b"[1]\n", r"list\.jsonl, line 2: is \[1\], no JSON object"),
-        "latin.jsonl": (good + b'{"chosen": "\xe5"}\n', r"latin\.jsonl, line 2: is not UTF-8 \(byte 13\)"),
-        "key.jsonl": (good + b'\n{"chosen": "a"}\n', r"line 3: lacks the key 'rejected'; it has 'chosen'"),
+        "latin.jsonl": (
+            good + b'{"chosen": "\xe5"}\n',
+            r"latin\.jsonl, line 2: is not UTF-8 \(byte 0xe5 after '\{\"chosen\": \"'\)",
+        ),
+        "key.jsonl": (good + b'\n{"chosen": "a"}\n', r"key\.jsonl:3: lacks the key 'rejected'; it has 'chosen'"),
         "other.jsonl": (
             b'{"prompt": "a", "first": "b", "second": "c", "p_first": 1}\n',
-            r"line 1: lacks the key 'chosen', 'rejected'; .* \(data\.format=auto or table would fit\)",
+            r"other\.jsonl:1: lacks the key 'chosen', 'rejected'; .* \(data\.format=auto or table would fit\)",
         ),
         "number.jsonl": (b'{"chosen": 3, "rejected": "a"}\n', r"no prompt: 1"),
     }
@@ -158,7 +161,7 @@ def test_files_that_cannot_be_read_say_where_and_what_to_do(tmp_path):
             (tmp_path / name).write_bytes(content)
         with pytest.raises(DataError, match=message):
             FilesSource(str(tmp_path / name), format="hh").load(TASK)
-    with pytest.raises(DataError, match="is a directory; give one file"):
+    with pytest.raises(DataError, match="holds several tables"):
         FilesSource(str(tmp_path)).load(TASK)
 
 

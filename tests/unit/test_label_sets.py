@@ -403,10 +403,9 @@ def test_summary_of_tables_and_of_files(table: Path, tmp_path: Path, capsys: Any
         ("a.json", {"instruction": "Q", "output_1": "x", "output_2": "y", "preference": 1}, "alpaca_eval"),
         ("a.csv", {"prompt": "Q", "first": "x", "second": "y", "p_first": "1"}, "table"),
         ("a.parquet", {"post": "Q", "a": "x"}, None),
-        ("a.jsonl", "no row", None),
     ],
 )
-def test_a_file_in_another_format_is_told_how_to_be_read(
+def test_a_file_in_another_format_is_read_by_the_layout_that_fits(
     name: str, first_row: Any, guess: str | None, tmp_path: Path, capsys: Any
 ) -> None:
     path = tmp_path / name
@@ -417,14 +416,13 @@ def test_a_file_in_another_format_is_told_how_to_be_read(
     else:
         text = json.dumps([first_row] if path.suffix == ".json" else first_row)
         path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
-    assert run("summary", path) == 2
-    printed = capsys.readouterr().err
-    assert (
-        "--format must say how its rows read; there are alpaca_eval, chosen_rejected, distilabel, hh, table" in printed
-    )
-    assert "delete" not in printed
-    told = printed.partition("its first row reads as ")[2].partition(")")[0]
-    assert told == (guess or "")
+    code = run("summary", path)
+    printed = capsys.readouterr()
+    if guess is None:
+        assert code == 2 and "no layout reads its first rows, which have the columns 'post', 'a'" in printed.err
+        assert "delete" not in printed.err
+    else:
+        assert code == 0 and f"read as {guess}" in printed.out and "| preferred '" in printed.out
     assert run("show", path) == 2
     command = f"rlaif-labels import {path} LABELS.parquet --format {told or 'FORMAT'} --source WHO"
     assert command in capsys.readouterr().err
@@ -443,7 +441,18 @@ def test_a_damaged_table_is_not_told_to_be_deleted(tmp_path: Path, capsys: Any) 
     for path in (tmp_path, tmp_path / "labels.parquet"):
         assert run("summary", path) == 2
         printed = capsys.readouterr().err
-        assert "labels.parquet: is not a readable Parquet file" in printed and "delete" not in printed
+        assert "labels.parquet: " in printed and ("is not a readable Parquet" in printed or "is not a whole" in printed)
+        assert "delete" not in printed
+
+
+def test_a_file_that_is_no_table_is_told_as_what_it_is(tmp_path: Path, capsys: Any) -> None:
+    files = {"a.jsonl": ('"no row"', ", line 1: is '\"no row\"', not JSON")}
+    files["b.parquet"] = ("version https://git-lfs.github.com/spec/v1\nsize 7\n", ": is a pointer of git-LFS")
+    for name, (content, message) in files.items():
+        (tmp_path / name).write_text(content)
+        for words in (("summary", tmp_path / name), ("export", tmp_path / name, "out.json", "--format", "trl")):
+            assert run(*words) == 2
+            assert f"rlaif-labels: {tmp_path / name}{message}" in capsys.readouterr().err
 
 
 def test_export_mix_and_errors_name_the_option(table: Path, tmp_path: Path, capsys: Any) -> None:

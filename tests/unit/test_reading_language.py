@@ -132,7 +132,7 @@ def test_encodings_of_a_preference(tmp_path: Path, preference: Any, cells: dict[
 @pytest.mark.parametrize(
     ("preference", "cell"),
     [
-        ("p_first", 1.5), ("p_first", True), ("p_first", "x"), ("p_first", 10**400), ("p_second", -0.1),
+        ("p_first", 1.5), ("p_first", True), ("p_first", "x"), ("p_first", 1e308), ("p_second", -0.1),
         ("index0", 2), ("index0", 0.5), ("index1", 3), ("index1", 0.5), ("words", "1"), ([["left", 1]], "right"),
     ],
 )  # fmt: skip

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from rlaif.data.files.rows import Row
 from rlaif.data.formats.base import BarePrompt, LabeledPair, OtherTaskError, Record, SingleResponse
 from rlaif.data.formats.language import Layout
 from rlaif.data.formats.layouts import candidates
 from rlaif.data.formats.rows import LayoutReader
-from rlaif.data.formats.table_files import Row
 
 NUM_ROWS = 100
 """Rows that are tried."""

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any
 
 from rlaif.artifacts.fingerprints import code_digest
+from rlaif.data.files.paths import Typed
+from rlaif.data.files.rows import Row
+from rlaif.data.files.table_files import TableFiles
 from rlaif.data.formats import auto
 from rlaif.data.formats.base import LabeledPair, ReadRow, Record, SingleResponse
 from rlaif.data.formats.encodings import label_of_encoding
@@ -18,7 +20,6 @@ from rlaif.data.formats.language import PAIRINGS, Layout, Pairing
 from rlaif.data.formats.layouts import AUTO, candidates, layout_identity, layout_named
 from rlaif.data.formats.rows import LayoutReader
 from rlaif.data.formats.suspicions import NUM_ROWS, SIGNS, SignCounter, sign_messages
-from rlaif.data.formats.table_files import Row, TableFile
 from rlaif.errors import ConfigError, DataError
 from rlaif.types import content_id
 
@@ -50,6 +51,8 @@ class ReadingOptions:
     """Pairs of k > 2 responses: ``all``, ``best_worst``, ``adjacent``; None takes the layout's."""
     score_temperature: float | None = None
     """Scores give the soft label sigmoid(difference / temperature); None: the higher one wins."""
+    encoding: str = "utf-8"
+    """Of texts without a byte order mark, e.g. ``cp1252``."""
     accept: Sequence[str] = ()
     """Signs of a wrong reading that are accepted, see :data:`~rlaif.data.formats.suspicions.SIGNS`."""
 
@@ -132,16 +135,16 @@ class PairFile:
     """Records of a file.
 
     Args:
-        path: A file, several, or a folder, see :class:`~rlaif.data.formats.table_files.TableFile`.
+        path: A file, a folder, a pattern or several, see :class:`~rlaif.data.files.table_files.TableFiles`.
         options: How its rows are read.
 
     Raises:
         ConfigError: All options that have no such value.
     """
 
-    def __init__(self, path: str | Path, options: ReadingOptions) -> None:
+    def __init__(self, path: Typed, options: ReadingOptions) -> None:
         self.options = options
-        self.table = TableFile(Path(path).expanduser(), option=f"{options.group}.path", expected=self._expected)
+        self.table = TableFiles(path, f"{options.group}.path", self._expected, options.encoding)
 
     @property
     def group(self) -> str:
@@ -235,10 +238,9 @@ class PairFile:
 
     def _lacking(self, row: Row) -> DataError:
         absent = auto.lacking(self.layout, row)
-        number = int(row.place.rpartition(":")[2])
         has = ", ".join(map(repr, row.values)) or "none"
-        return self.table.bad_line(
-            number, f"lacks the key {', '.join(map(repr, absent))}; it has {has}{self._hint(absent, row)}"
+        return self.table.bad_row(
+            row, f"lacks the key {', '.join(map(repr, absent))}; it has {has}{self._hint(absent, row)}"
         )
 
     def _hint(self, absent: Sequence[str], row: Row) -> str:
@@ -281,13 +283,13 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
-def layout_guess(path: Path) -> str | None:
+def layout_guess(path: Typed) -> str | None:
     """Name of the layout that reads a file's first rows; None where there is none, or several differ.
 
     Raises:
         DataError: The file cannot be read.
     """
     try:
-        return auto.layout_of(list(islice(TableFile(path).rows(), auto.NUM_ROWS))).name
+        return auto.layout_of(list(islice(TableFiles(path).rows(), auto.NUM_ROWS))).name
     except auto.NoLayoutError:
         return None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
+from rlaif.data.files.rows import Row
 from rlaif.data.formats.base import (
     BarePrompt,
     LabeledPair,
@@ -27,7 +28,6 @@ from rlaif.data.formats.labels import PairLabels, number_at, pairs_of
 from rlaif.data.formats.language import ROW, Layout, PromptText, folded
 from rlaif.data.formats.messages import messages_in, text_of
 from rlaif.data.formats.paths import ABSENT, ValuePath, as_list, path_of
-from rlaif.data.formats.table_files import Row
 from rlaif.data.formats.trees import tree_rows
 
 DRAWN_ORDER = ("order", "ranks")

@@ -35,6 +35,8 @@ class ReadSummary:
     """Rows that repeat an earlier pair with the same label: merged."""
     contradicting: int = 0
     """Rows that repeat an earlier pair with another label: the pair gets the mean."""
+    shown: tuple[str, ...] = ()
+    """The layout and the first three pairs in words."""
 
     @property
     def num_skipped(self) -> int:
@@ -52,7 +54,7 @@ class ReadSummary:
             " counts)"
         )
         lines.append(f"{self.num_pairs:,} pairs, {self.num_labels:,} with a label{mean}")
-        return lines
+        return [*lines, *self.shown]
 
 
 class LabelTable:
@@ -103,6 +105,7 @@ class LabelTable:
             examples=tuple(shown),
             repeated=self.table.repeated[REPEATED],
             contradicting=self.table.repeated[CONTRADICTING],
+            shown=tuple(file.shown),
         )
         if not votes:
             raise DataError(

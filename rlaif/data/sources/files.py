@@ -15,6 +15,7 @@ from rlaif.data.formats.layouts import AUTO
 from rlaif.data.formats.pair_files import PairFile, ReadingOptions
 from rlaif.data.split import PairOptions, RecordReader
 from rlaif.errors import ConfigError
+from rlaif.runtime import Runtime
 from rlaif.tasks.base import Task
 from rlaif.types import content_id
 
@@ -25,10 +26,10 @@ log = logging.getLogger(__name__)
 class FilesSource(PairOptions):
     """``data=files``: files of any kind and layout."""
 
-    path: str = field(kw_only=False)
-    """The file."""
-    eval_path: str | None = None
-    """A file of held-out rows, read like ``path``; ``eval_fraction`` is then without effect."""
+    path: Runtime[str | Sequence[str]] = field(kw_only=False)
+    """A file, a folder of shards, one of ``save_to_disk``, a pattern, or a list of them."""
+    eval_path: Runtime[str | Sequence[str] | None] = None
+    """The same of held-out rows; ``eval_fraction`` is then without effect."""
     format: str = AUTO
     """Name of a layout (``rlaif/data/format`` of the configuration), the path of a layout's YAML, or ``auto``."""
     columns: Mapping[str, str] | None = None
@@ -45,6 +46,8 @@ class FilesSource(PairOptions):
     """Signs of a wrong reading that are accepted."""
     source: str = "human"
     """Source of the labels, e.g. ``human``."""
+    encoding: str = "utf-8"
+    """Of texts without a byte order mark, e.g. ``cp1252``."""
 
     def __post_init__(self) -> None:
         problems: list[str] = []
@@ -72,6 +75,7 @@ class FilesSource(PairOptions):
             pairing=self.pairing,
             score_temperature=self.score_temperature,
             accept=self.accept,
+            encoding=self.encoding,
         )
 
     @cached_property

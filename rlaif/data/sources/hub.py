@@ -11,10 +11,10 @@ from itertools import islice
 from typing import Literal
 
 from rlaif.data.base import TaskData
+from rlaif.data.files.rows import Row
 from rlaif.data.formats.base import check_choices
 from rlaif.data.formats.layouts import layout_named
 from rlaif.data.formats.rows import LayoutReader
-from rlaif.data.formats.table_files import Row
 from rlaif.data.split import PairOptions, RecordReader
 from rlaif.errors import DataError
 from rlaif.tasks.base import Task
