@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import pyarrow as pa
 
@@ -134,7 +134,7 @@ def _member(file: DataFile, raw: IO[bytes], stack: ExitStack) -> Stream:
     try:
         archive = stack.enter_context(zipfile.ZipFile(raw))
         name = _chosen(file, archive.namelist())
-        return Stream(cast(IO[bytes], stack.enter_context(archive.open(name))), "zip")
+        return Stream(stack.enter_context(archive.open(name)), "zip")
     except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
         raise file.error(
             f"is a zip archive that is not whole ({error}): it was not copied or downloaded whole; get it again"

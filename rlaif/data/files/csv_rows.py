@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from itertools import chain
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from rlaif.data.files.rows import DataFile, Row
 
@@ -22,7 +22,7 @@ class Separator(NamedTuple):
     """How the fields of a line are told apart."""
 
     mark: str
-    quoting: int = csv.QUOTE_MINIMAL
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL
 
 
 def csv_rows(lines: Iterator[str], file: DataFile) -> Iterator[Row]:
