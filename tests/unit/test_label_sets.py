@@ -398,7 +398,7 @@ def test_summary_of_tables_and_of_files(table: Path, tmp_path: Path, capsys: Any
         (
             "a.jsonl",
             {"chosen": messages(prompt_of(f"{HI} Hello.")), "rejected": messages(prompt_of(f"{HI} No."))},
-            "chosen_rejected",
+            "hh",
         ),
         ("a.json", {"instruction": "Q", "output_1": "x", "output_2": "y", "preference": 1}, "alpaca_eval"),
         ("a.csv", {"prompt": "Q", "first": "x", "second": "y", "p_first": "1"}, "table"),
@@ -424,7 +424,7 @@ def test_a_file_in_another_format_is_read_by_the_layout_that_fits(
     else:
         assert code == 0 and f"read as {guess}" in printed.out and "| preferred '" in printed.out
     assert run("show", path) == 2
-    command = f"rlaif-labels import {path} LABELS.parquet --format {told or 'FORMAT'} --source WHO"
+    command = f"rlaif-labels import {path} LABELS.parquet --format {guess or 'FORMAT'} --source WHO"
     assert command in capsys.readouterr().err
 
 

@@ -49,7 +49,7 @@ CASES: list[Case] = [
     ("chosen_rejected", [{"prompt": ASK, "chosen": GOOD, "rejected": BAD}], PAIR),
     ("chosen_rejected", [{"prompt": [user()], "chosen": [says(GOOD)], "rejected": [says(BAD)]}], PAIR),
     ("chosen_rejected", [{"prompt": [user()], "chosen": says(GOOD), "rejected": says(BAD)}], PAIR),
-    ("chosen_rejected", [{"prompt": None, "chosen": [user(), says(GOOD)], "rejected": [user(), says(BAD)]}], PAIR),
+    ("hh", [{"prompt": None, "chosen": [user(), says(GOOD)], "rejected": [user(), says(BAD)]}], PAIR),
     ("chosen_rejected", [{"prompt": ASK, "chosen": [user(), says(GOOD)], "rejected": [user(), says(BAD)]}], PAIR),
     ("chosen_rejected", [{"prompt": ASK, "chosen": GOOD, "rejected": BAD, "p_chosen": 0.75}], [(GOOD, BAD, 0.75)]),
     (

@@ -89,7 +89,7 @@ def _unread(having: Sequence[Layout], best: Sequence[Fit]) -> bool:
 def _most_specific(fits: list[Fit]) -> list[Fit]:
     """Those whose required columns are not contained in those of another, the most demanding first."""
     kept = [fit for fit in fits if not any(_contains(other.layout, fit.layout) for other in fits if other is not fit)]
-    return sorted(kept or fits, key=lambda fit: (-len(fit.layout.required), fit.layout.name))
+    return sorted(kept or fits, key=lambda fit: (-len(fit.layout.required), -len(fit.layout.absent), fit.layout.name))
 
 
 def _contains(layout: Layout, other: Layout) -> bool:

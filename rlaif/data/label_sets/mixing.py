@@ -17,7 +17,7 @@ from rlaif.runtime import Runtime
 from rlaif.tasks.base import Task
 from rlaif.types import ASSISTANT_TURN, HUMAN_TURN, Preference, Prompt, content_id
 
-_READING = ("format", "columns", "preference", "where", "pairing", "score_temperature", "accept")
+_READING = ("format", "columns", "preference", "where", "pairing", "score_temperature", "encoding", "accept")
 _KEYS = ("path", "source", "weight", *_READING, "confidences")
 _NEEDED = ("path", "source")
 
