@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rlaif.evaluation.alignment import (
     alignment_figures,
     calibration_figures,
+    chance_figures,
     label_figures,
     p_first_from_scores,
     reliability_diagram,
@@ -59,6 +60,7 @@ class LabelerEvaluator(Evaluator):
             return Findings(tuple(figures))
         rows = (comparisons, p_first, votes, judge.name)
         figures += alignment_figures(*rows, confidence=self.confidence, processes=self.processes)
+        figures += chance_figures(*rows, confidence=self.confidence, processes=self.processes)
         figures += calibration_figures(*rows, confidence=self.confidence, processes=self.processes)
         return Findings(tuple(figures), (reliability_diagram(*rows, processes=self.processes),))
 
@@ -81,6 +83,7 @@ class RewardModelEvaluator(Evaluator):
         rows = (comparisons, p_first_from_scores(first, second), label_votes(held_out), judge)
         name, group = "reward_model/accuracy", "reward_model"
         figures = alignment_figures(*rows, name=name, confidence=self.confidence, processes=self.processes)
+        figures += chance_figures(*rows, name=name, confidence=self.confidence, processes=self.processes)
         figures += calibration_figures(*rows, group=group, confidence=self.confidence, processes=self.processes)
         diagram = reliability_diagram(*rows, title="Reward model", processes=self.processes)
         return Findings(tuple(figures), (diagram,))
