@@ -23,6 +23,7 @@ from rlaif.data.label_sets.exports import ExportCounts, ExportOptions, export_ro
 from rlaif.data.label_sets.label_table import LabelTable, preferences_of
 from rlaif.data.label_sets.mixing import mix_labels
 from rlaif.data.label_sets.show import find_tables, label_lines, summary_lines
+from rlaif.data.label_sets.win_rates import rows_of_file, rows_of_table, win_rate_lines
 from rlaif.data.preferences_io import (
     PREFERENCE_SCHEMA,
     is_label_table,
@@ -70,12 +71,15 @@ def show(arguments: argparse.Namespace) -> None:
 
 
 def summary(arguments: argparse.Namespace) -> None:
-    """Print what a label table, or a file in another format, holds."""
+    """Print what a label table, or a file in another format, holds; with ``--by`` the win rates of its responses."""
+    by = arguments.by
     if arguments.format is None:
         for table in _tables(arguments.path, reads_formats=True):
-            print("\n".join([f"{table}", *summary_lines(iterate_preferences(table))]))
+            rates = win_rate_lines(rows_of_table(iterate_preferences(table), by), by) if by else []
+            print("\n".join([f"{table}", *summary_lines(iterate_preferences(table)), *rates]))
         return
-    print("\n".join(_read(arguments, arguments.path).reading.lines()))
+    rates = win_rate_lines(rows_of_file(_pair_file(arguments, arguments.path), by), by) if by else []
+    print("\n".join([*_read(arguments, arguments.path).reading.lines(), *rates]))
 
 
 def export(arguments: argparse.Namespace) -> None:
@@ -189,15 +193,18 @@ def _writing(out: Path, read: Sequence[Path]) -> Iterator[None]:
         raise ConfigError(f"{out}: cannot be written ({reason}); give OUT another place") from error
 
 
-def _read(arguments: argparse.Namespace, path: Path) -> LabelTable:
-    file = PairFile(
+def _pair_file(arguments: argparse.Namespace, path: Path) -> PairFile:
+    return PairFile(
         path,
         group="labeler",
         format=arguments.format,
         columns=dict(item.split("=", 1) for item in arguments.columns),
         preference=_preference(arguments.preference),
     )
-    return LabelTable(file, confidences=arguments.confidences, keep_pairs=True)
+
+
+def _read(arguments: argparse.Namespace, path: Path) -> LabelTable:
+    return LabelTable(_pair_file(arguments, path), confidences=arguments.confidences, keep_pairs=True)
 
 
 def _preference(text: str) -> str | dict[str, float]:
@@ -233,6 +240,7 @@ def _parser() -> argparse.ArgumentParser:
     summed = commands.add_parser("summary", help="counts, reasons, mean")
     summed.set_defaults(run=summary)
     summed.add_argument("path", type=Path, help=f"{where}; with --format any file of labels")
+    summed.add_argument("--by", metavar="COLUMN", help="win rates of the responses for each value of a column")
     _add_reading(summed, required=False)
 
     exported = commands.add_parser("export", help="labels for other tools, or a data set with a card")

@@ -13,6 +13,7 @@ from rlaif.evaluation.alignment import (
     p_first_from_scores,
     reliability_diagram,
 )
+from rlaif.evaluation.detection import detection_figures
 from rlaif.evaluation.harmless import harmless_figures
 from rlaif.evaluation.judges import HarmJudge, Judge
 from rlaif.evaluation.records import Findings
@@ -144,6 +145,7 @@ class ScorecardEvaluator(Evaluator):
         votes: Votes,
         judge: str,
         again: Sequence[Preference] | None = None,
+        harm: HarmJudge | None = None,
     ) -> Findings:
         """Evaluate labels against people.
 
@@ -152,7 +154,9 @@ class ScorecardEvaluator(Evaluator):
             votes: People's verdicts on the same pairs.
             judge: Name of the people, in words.
             again: The same pairs labeled with another seed, for a labeler that draws; None compares its two orders.
+            harm: People's verdicts on single responses, where the task measures harm.
         """
         figures = scorecard_figures(labels, votes, judge, again=again, confidence=self.confidence)
+        figures += [] if harm is None else detection_figures(labels, harm, confidence=self.confidence)
         comparisons, p_first = [label.comparison for label in labels], [label.p_first for label in labels]
         return Findings(tuple(figures), (reliability_diagram(comparisons, p_first, votes, judge),))

@@ -7,7 +7,7 @@ from itertools import combinations, pairwise
 
 import torch
 
-from rlaif.evaluation import orders
+from rlaif.evaluation import detection, orders
 from rlaif.evaluation.alignment import (
     alignment_figures,
     calibration_figures,
@@ -104,6 +104,7 @@ FIGURES = (
         order=20,
     ),
     *orders.FIGURES,
+    *detection.FIGURES,
 )
 
 

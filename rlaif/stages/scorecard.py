@@ -16,7 +16,7 @@ from rlaif.evaluation.cost import cost_figures
 from rlaif.evaluation.evaluators import ScorecardEvaluator
 from rlaif.evaluation.files import read_diagrams, read_figures, write_diagrams, write_figures
 from rlaif.evaluation.formats import format_interval, format_value
-from rlaif.evaluation.judges import AnnotatorJudge, Judge, PeopleJudge
+from rlaif.evaluation.judges import AnnotatorJudge, HarmJudge, Judge, PeopleJudge
 from rlaif.evaluation.records import LabelSamples, PFirstHistogram, ReliabilityDiagram
 from rlaif.evaluation.scorecard import alignment_in_words, confident_mistakes, held_out_pairs, scorecard_verdict
 from rlaif.labelers.base import Labeler, Recorded, Reseeded
@@ -145,8 +145,9 @@ class ScorecardStage(Stage):
         (labels,) = asking.label(self.labeler, [pairs], work)
         cost = asking.cost
         judge = self._judge(data, judged)
+        harm = judge if self.task.measures_harm and isinstance(judge, HarmJudge) else None
         findings = ScorecardEvaluator(confidence=self.confidence).evaluate(
-            labels, judge.votes(pairs), judge.name, self._again(pairs, work)
+            labels, judge.votes(pairs), judge.name, self._again(pairs, work), harm
         )
         write_preferences(work.directory / LABELS, labels)
         write_figures(work.directory, findings.figures)
