@@ -168,7 +168,7 @@ class FileLabeler:
         for order in orders:
             turned = key.turned if order == "given" else not key.turned
             seen = [verdict for verdict in verdicts.given if verdict.turned == turned]
-            absent = Judgment(order=order, prompt="", missing=self._absent(key, NOT_IN_ORDER))
+            absent = Judgment(order=order, prompt="", missing=self._absent(key, NOT_IN_ORDER), unreadable=True)
             judgments += [_judgment(verdict, order) for verdict in seen] or [absent]
         label = combine_orders(comparison, tuple(judgments), self.debias, self._author, self.source)
         return replace(label, confidence=verdicts.confidence, weight=verdicts.weight)
@@ -216,8 +216,16 @@ def _key(comparison: Comparison) -> PairKey:
 
 
 def _judgment(verdict: Verdict, order: Order) -> Judgment:
+    """A recorded verdict; a null is an answer without one, which asking again would not change."""
     missing = NULL_IN_FILE if verdict.p_slot1 is None else None
-    return Judgment(order=order, prompt="", reply=verdict.text, p_slot1=verdict.p_slot1, missing=missing)
+    return Judgment(
+        order=order,
+        prompt="",
+        reply=verdict.text,
+        p_slot1=verdict.p_slot1,
+        missing=missing,
+        unreadable=missing is not None,
+    )
 
 
 def _check_orders(rows: str, debias: str, verdict: str | None, flag: str | None, names: str | None) -> None:
