@@ -45,23 +45,23 @@ class FileLabeler:
     Several verdicts in one order count by their mean.
 
     Args:
-        path: JSON lines, a JSON list, CSV (``.jsonl .json .csv``, each also ``.gz``), Parquet, or a log of inspect_ai as
-            JSON; the label tables that this package writes are read as they are.
+        path: JSON lines, a JSON list, CSV (``.jsonl .json .csv``, each also ``.gz``), Parquet, or a log of inspect_ai
+            as JSON; the label tables that this package writes are read as they are.
         source: Who gave the labels, e.g. ``human``; stored with each of them.
         format: ``table``: named columns; or ``hh``, ``chosen_rejected``, ``alpaca_eval``, ``tldr_comparisons``,
             ``distilabel``. See :mod:`rlaif.data.formats`.
         columns: Names of the columns of ``table`` that differ from ``prompt``, ``first``, ``second``, ``preference``
-            (by default ``p_first``), ``confidence`` and ``weight``. With ``rows=orders`` also ``preference_swapped``: the
-            verdict in the swapped order, in the same row; or ``swapped``: true where the judge saw this row's responses
-            swapped. Without either, every row has the responses as the judge saw them.
+            (by default ``p_first``), ``confidence`` and ``weight``. With ``rows=orders`` also ``preference_swapped``:
+            the verdict in the swapped order, in the same row; or ``swapped``: true where the judge saw this row's
+            responses swapped. Without either, every row has the responses as the judge saw them.
         preference: How the preference of ``table`` is encoded, see :func:`~rlaif.data.formats.encodings.decoder`.
         confidences: Only rows with one of these confidences; empty takes all. Paper 1 evaluates on TL;DR rows of
             confidence 1, 2, 8 and 9.
         rows: What several rows of one pair are: ``raters`` or ``orders``.
         debias: For ``orders``: ``probability``, ``logit`` or ``none``, as of
             :class:`~rlaif.labelers.pairwise.PairwiseLabeler`.
-        swapped_names: What a verdict in the swapped order names: the ``slot`` that the judge saw, or the ``response`` by
-            its place in the row. Needed with ``columns.preference_swapped`` and ``columns.swapped``.
+        swapped_names: What a verdict in the swapped order names: the ``slot`` that the judge saw, or the ``response``
+            by its place in the row. Needed with ``columns.preference_swapped`` and ``columns.swapped``.
         where: Only rows with these values: a column to its value, or to a list of values.
         key: The column that names a pair, for rows without texts.
         pairs: The file that holds the texts under the same ``key``; read only with it.
@@ -174,9 +174,7 @@ class FileLabeler:
         return replace(label, confidence=verdicts.confidence, weight=verdicts.weight)
 
     def _missing(self, comparison: Comparison, reason: str) -> Preference:
-        return Preference(
-            comparison=comparison, p_first=None, missing=reason, labeler=self._author, source=self.source
-        )
+        return Preference(comparison=comparison, p_first=None, missing=reason, labeler=self._author, source=self.source)
 
     def _absent(self, key: PairKey, reason: str) -> str:
         """Why the file gives nothing: a row that cannot be used, else the reason given."""

@@ -13,6 +13,7 @@ from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from rlaif.modules.checkpointing import AtomicCheckpointIO, PeriodicCheckpoint, resume_checkpoint
 from rlaif.modules.notices import quiet_lightning
 
+
 def build_trainer(
     trainer_factory: Callable[..., Trainer],
     *,

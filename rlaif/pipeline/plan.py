@@ -163,7 +163,9 @@ class Plan:
         return Input(step=source.name, stage=source.entry.stage, path=self.path(source))
 
     def _training(self, step: Step, directory: Path, display: StageDisplay) -> LightningTraining:
-        from rlaif.pipeline.training import LightningTraining  # Lightning: seconds, and only a step that trains needs it
+        from rlaif.pipeline.training import (
+            LightningTraining,
+        )  # Lightning: seconds, and only a step that trains needs it
 
         quiet_transformers()
         cfg = self.cfg

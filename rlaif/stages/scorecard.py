@@ -49,11 +49,11 @@ class ScorecardStage(Stage):
         task: Which task's pairs.
         labeler: The labeler that is measured.
         num_pairs: Pairs that it is asked about; None takes all.
-        measured_on: Pairs that people judged: ``held_out`` from training; ``all``, for a labeler that learned from none;
-            or those of all that the labeler's file holds, ``recorded``: its judge was never asked about the others.
         num_raters: Simulated annotators per comparison.
         confidence: Coverage of every interval, in (0, 1).
         batch_size: Comparisons per batch.
+        measured_on: Which pairs that people judged: ``held_out`` from training; ``all``, for a labeler that learned
+            from none; or those of all that the labeler's file holds, ``recorded``: its judge was asked about no others.
         min_alignment: The run stops below this alignment, in (0, 1]; None stops never.
         limits: Where figures fail their checks, by name of a :class:`CheckLimits` field; None takes the defaults.
         asking: Where answers of models are kept, what they cost, when to stop.

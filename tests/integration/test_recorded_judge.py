@@ -41,7 +41,9 @@ def write_files(folder: Path) -> None:
             pairs.append({"id": name, "subset": subset, **texts, "label": label})
             winners = {"winner_as_given": given, "winner_when_swapped": swapped}
             verdicts.append({"id": name, "judge": "Owl", "strategy": "plain", **winners})
-            verdicts.append({"id": name, "judge": "Crow", "strategy": "plain", "winner_as_given": 1} | {"winner_when_swapped": 1})
+            verdicts.append(
+                {"id": name, "judge": "Crow", "strategy": "plain", "winner_as_given": 1} | {"winner_when_swapped": 1}
+            )
     pairs.append({**pairs[0], "id": "never asked", "prompt": "Nobody was asked this."})
     published = [{"subset": subset, "judge": "Owl", "strategy": "plain", **counts} for subset, counts in COUNTS.items()]
     for name, rows_of in (("pairs", pairs), ("verdicts", verdicts), ("published", published)):
@@ -53,12 +55,20 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both subsets of one judge in one process; the model that no step needs does not exist."""
     home = tmp_path_factory.mktemp("recorded")
     write_files(home)
-    command = [Path(sys.executable).parent / "rlaif-run", "-m", "--config-dir", BENCHMARKS / "conf", "experiment=llmbar"]
+    command = [
+        Path(sys.executable).parent / "rlaif-run",
+        "-m",
+        "--config-dir",
+        BENCHMARKS / "conf",
+        "experiment=llmbar",
+    ]
     command += ["data.path=pairs.parquet", "labeler.path=verdicts.parquet", "model=hub", "model.name=no/such-model"]
     command += ["+labeler.where.judge=Owl", "+labeler.where.strategy=plain", "+labeler.where.subset=rivers,birds"]
     command += ["hydra.sweep.dir=sweep", "store.dir=store"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONIOENCODING": "utf-8", "COLUMNS": "100"}
-    ran = subprocess.run(list(map(str, command)), cwd=home, env=environment, capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        list(map(str, command)), cwd=home, env=environment, capture_output=True, text=True, check=False
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "κ" in ran.stdout, "the table of the sweep shows kappa"
     return home / "sweep"

@@ -134,7 +134,10 @@ def test_an_order_that_cannot_be_read_is_left_out_and_counted(tmp_path: Path) ->
         ({"rows": "pairs"}, "labeler.rows=pairs: allowed are raters, orders"),
         ({"rows": "orders", "debias": "mean"}, "labeler.debias=mean: allowed are probability, logit, none"),
         ({"debias": "logit"}, "labeler.debias=logit: only with labeler.rows=orders"),
-        ({"columns": {"preference_swapped": "b"}}, "labeler.columns.preference_swapped=b: only with labeler.rows=orders"),
+        (
+            {"columns": {"preference_swapped": "b"}},
+            "labeler.columns.preference_swapped=b: only with labeler.rows=orders",
+        ),
         ({"rows": "orders", "columns": {"preference_swapped": "b"}}, "labeler.swapped_names=slot"),
         ({"rows": "orders", "columns": {"swapped": "b"}}, "say what a verdict in the swapped order names"),
         ({"rows": "orders", "swapped_names": "slot"}, "name labeler.columns.preference_swapped or"),
@@ -187,7 +190,9 @@ def test_chosen_rows(tmp_path: Path) -> None:
 def test_a_file_holds_the_pairs_that_its_judge_was_asked_about(tmp_path: Path) -> None:
     rows = [row("Elbe", "Oder", None), row("Main", "Isar", 7)]
     for labeler in (orders(tmp_path, rows), FileLabeler(tmp_path / "v.jsonl", source="gpt")):
-        asked = [labeler.holds(item) for item in (pair(), pair("Oder", "Elbe"), pair("Main", "Isar"), pair("Po", "Ems"))]
+        asked = [
+            labeler.holds(item) for item in (pair(), pair("Oder", "Elbe"), pair("Main", "Isar"), pair("Po", "Ems"))
+        ]
         assert asked == [True, True, True, False]
 
 

@@ -19,7 +19,7 @@ OWN = ("sample", "epoch", "judge", "target", "completion", "value", "answer")
 
 
 def is_inspect_log(file: TableFile) -> bool:
-    """True for a log of inspect_ai, by its content: one JSON object with ``eval`` and ``samples``, or an ``.eval`` file.
+    """True for an ``.eval`` file, and for one JSON object that names its ``eval``, as a log of inspect_ai does.
 
     A file that cannot be opened is none: its reader says why.
     """

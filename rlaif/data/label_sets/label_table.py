@@ -53,8 +53,11 @@ class ReadSummary:
         lines += [f"left out: {count:,} × {reason}" for reason, count in self.skipped.items()]
         lines += list(self.examples)
         if self.num_verdicts is not None:
-            return [*lines, f"{self.num_pairs:,} pairs, {self.num_labels:,} of them with a verdict in each order, "
-                    f"{self.num_verdicts:,} verdicts"]
+            return [
+                *lines,
+                f"{self.num_pairs:,} pairs, {self.num_labels:,} of them with a verdict in each order, "
+                f"{self.num_verdicts:,} verdicts",
+            ]
         lines.append(
             f"{self.repeated:,} rows repeat a pair with the same label, {self.contradicting:,} with another (the mean"
             " counts)"

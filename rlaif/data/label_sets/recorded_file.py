@@ -140,7 +140,9 @@ class RecordedFile(PairFile):
                 )
             name = _name(row.values[needed[0]])
             if any(found.get(name, row.values)[column] != row.values[column] for column in needed[1:]):
-                raise DataError(f"{self._pairs.name}, {row.place}: {needed[0]}={name} names two pairs; correct one of them")
+                raise DataError(
+                    f"{self._pairs.name}, {row.place}: {needed[0]}={name} names two pairs; correct one of them"
+                )
             found[name] = row.values
         return found
 

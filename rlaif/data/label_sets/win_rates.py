@@ -89,12 +89,16 @@ def win_rate_lines(rows: Iterable[Labeled], column: str, confidence: float = 0.9
         prompts[row.group].append(row.prompt)
     rates = {group: clustered_rate(values[group], prompts[group], confidence) for group in values}
     width = max(map(len, {*values, *unlabeled}), default=0)
-    heading = f"win rate of the second response by {column}, of the first in brackets; {confidence:.0%} interval by prompt"
+    heading = (
+        f"win rate of the second response by {column}, of the first in brackets; {confidence:.0%} interval by prompt"
+    )
     lines = [heading]
     for group in sorted(rates, key=lambda group: (-(rates[group].value or 0.0), group)):
         missing = f", {unlabeled[group]:,} without a label" if unlabeled[group] else ""
         lines.append(f"{group:<{width}}  {_in_words(rates[group])}, {len(values[group]):,} labels{missing}")
-    return lines + [f"{group:<{width}}  {unlabeled[group]:,} without a label" for group in unlabeled if group not in rates]
+    return lines + [
+        f"{group:<{width}}  {unlabeled[group]:,} without a label" for group in unlabeled if group not in rates
+    ]
 
 
 def _in_words(rate: Estimate) -> str:
