@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from rlaif.cli.messages import report_error
 from rlaif.cli.pipes import ignore_closed_pipes
-from rlaif.cli.reading import add_reading, read_labels
+from rlaif.cli.reading import add_reading, pair_file, read_labels
 from rlaif.cli.threads import let_waiting_threads_sleep
 from rlaif.cli.writing import writing
 from rlaif.data.formats.layouts import AUTO, layout_names
@@ -24,6 +24,7 @@ from rlaif.data.label_sets.exports import ExportCounts, ExportOptions, export_ro
 from rlaif.data.label_sets.label_table import preferences_of
 from rlaif.data.label_sets.mixing import mix_labels
 from rlaif.data.label_sets.show import find_tables, label_lines, summary_lines
+from rlaif.data.label_sets.win_rates import rows_of_file, rows_of_table, win_rate_lines
 from rlaif.data.preferences_io import (
     PREFERENCE_SCHEMA,
     is_label_table,
@@ -73,12 +74,15 @@ def show(arguments: argparse.Namespace) -> None:
 
 
 def summary(arguments: argparse.Namespace) -> None:
-    """Print what a label table, or a file in another format, holds."""
+    """Print what a label table, or a file in another format, holds; with ``--by`` the win rates of its responses."""
+    by = arguments.by
     if _is_other_file(arguments):
-        print("\n".join(read_labels(arguments, arguments.path).reading.lines()))
+        rates = win_rate_lines(rows_of_file(pair_file(arguments, arguments.path), by), by) if by else []
+        print("\n".join([*read_labels(arguments, arguments.path).reading.lines(), *rates]))
         return
     for table in _tables(arguments.path):
-        print("\n".join([f"{table}", *summary_lines(iterate_preferences(table))]))
+        rates = win_rate_lines(rows_of_table(iterate_preferences(table), by), by) if by else []
+        print("\n".join([f"{table}", *summary_lines(iterate_preferences(table)), *rates]))
 
 
 def export(arguments: argparse.Namespace) -> None:
@@ -246,6 +250,7 @@ def _parser() -> argparse.ArgumentParser:
     summed = commands.add_parser("summary", help="counts, reasons, mean")
     summed.set_defaults(run=summary)
     summed.add_argument("path", type=Path, help=f"{where}; with --format any file of labels")
+    summed.add_argument("--by", metavar="COLUMN", help="win rates of the responses for each value of a column")
     add_reading(summed, reads_tables=True)
 
     exported = commands.add_parser("export", help="labels for other tools, or a data set with a card")

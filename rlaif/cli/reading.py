@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,19 +43,34 @@ def read_labels(arguments: argparse.Namespace, path: Path) -> LabelTable:
         ConfigError: An option has no such value.
         DataError: The file cannot be read.
     """
-    try:
-        file = PairFile(
-            path,
-            ReadingOptions(
-                group="labeler",
-                format=arguments.format,
-                columns=_columns(arguments.columns),
-                preference=_preference(arguments.preference),
-                accept=arguments.accept,
-                encoding=arguments.encoding,
-            ),
-        )
+    with _as_this_command():
+        file = pair_file(arguments, path)
         return LabelTable(file, confidences=arguments.confidences, keep_pairs=True)
+
+
+def pair_file(arguments: argparse.Namespace, path: Path) -> PairFile:
+    """A file of labels, to be read as the options say.
+
+    Raises:
+        ConfigError: An option has no such value.
+    """
+    with _as_this_command():
+        options = ReadingOptions(
+            group="labeler",
+            format=arguments.format,
+            columns=_columns(arguments.columns),
+            preference=_preference(arguments.preference),
+            accept=arguments.accept,
+            encoding=arguments.encoding,
+        )
+        return PairFile(path, options)
+
+
+@contextmanager
+def _as_this_command() -> Iterator[None]:
+    """Errors name the options of this command."""
+    try:
+        yield
     except ConfigError as error:
         raise ConfigError([_as_typed(problem) for problem in error.problems]) from error
     except DataError as error:

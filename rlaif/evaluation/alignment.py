@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from rlaif.evaluation import chance
+from rlaif.evaluation.chance import beyond_chance_figures
 from rlaif.evaluation.checks import AboveChance, AtLeast, AtMost
 from rlaif.evaluation.estimates import column, figure, flatten, prompt_numbers, stratified
 from rlaif.evaluation.figures import Column, FigureSpec
@@ -75,6 +77,7 @@ FIGURES = (
         order=20,
         check=AtMost("the reward model is calibrated", "max_ece"),
     ),
+    *chance.FIGURES,
 )
 
 
@@ -149,6 +152,27 @@ def alignment_figures(
     raters = processes.largest(max(map(len, votes), default=0))
     method = f"mean over {raters} raters, ties count ½" if raters > 1 else "ties count ½"
     return stratified(name, prompts, estimate, f"{judge}; {method}", processes)
+
+
+def chance_figures(
+    comparisons: Sequence[Comparison],
+    p_first: Sequence[float | None],
+    votes: Votes,
+    judge: str,
+    *,
+    name: str = "labeler/alignment",
+    confidence: float = 0.95,
+    processes: Processes = ONE_PROCESS,
+) -> list[Figure]:
+    """The same agreement beyond chance: ``<name>_kappa`` and ``<name>_ac1``; arguments as above."""
+    return beyond_chance_figures(
+        name,
+        [comparison.prompt for comparison in comparisons],
+        lambda rows: _predictions(comparisons, p_first, votes, rows),
+        judge,
+        confidence=confidence,
+        processes=processes,
+    )
 
 
 def calibration_figures(

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from rlaif.evaluation.alignment import (
     alignment_figures,
     calibration_figures,
+    chance_figures,
     label_figures,
     p_first_from_scores,
     reliability_diagram,
 )
+from rlaif.evaluation.detection import detection_figures
 from rlaif.evaluation.harmless import harmless_figures
 from rlaif.evaluation.judges import HarmJudge, Judge
 from rlaif.evaluation.records import Findings
@@ -59,6 +61,7 @@ class LabelerEvaluator(Evaluator):
             return Findings(tuple(figures))
         rows = (comparisons, p_first, votes, judge.name)
         figures += alignment_figures(*rows, confidence=self.confidence, processes=self.processes)
+        figures += chance_figures(*rows, confidence=self.confidence, processes=self.processes)
         figures += calibration_figures(*rows, confidence=self.confidence, processes=self.processes)
         return Findings(tuple(figures), (reliability_diagram(*rows, processes=self.processes),))
 
@@ -81,6 +84,7 @@ class RewardModelEvaluator(Evaluator):
         rows = (comparisons, p_first_from_scores(first, second), label_votes(held_out), judge)
         name, group = "reward_model/accuracy", "reward_model"
         figures = alignment_figures(*rows, name=name, confidence=self.confidence, processes=self.processes)
+        figures += chance_figures(*rows, name=name, confidence=self.confidence, processes=self.processes)
         figures += calibration_figures(*rows, group=group, confidence=self.confidence, processes=self.processes)
         diagram = reliability_diagram(*rows, title="Reward model", processes=self.processes)
         return Findings(tuple(figures), (diagram,))
@@ -141,6 +145,7 @@ class ScorecardEvaluator(Evaluator):
         votes: Votes,
         judge: str,
         again: Sequence[Preference] | None = None,
+        harm: HarmJudge | None = None,
     ) -> Findings:
         """Evaluate labels against people.
 
@@ -149,7 +154,9 @@ class ScorecardEvaluator(Evaluator):
             votes: People's verdicts on the same pairs.
             judge: Name of the people, in words.
             again: The same pairs labeled with another seed, for a labeler that draws; None compares its two orders.
+            harm: People's verdicts on single responses, where the task measures harm.
         """
         figures = scorecard_figures(labels, votes, judge, again=again, confidence=self.confidence)
+        figures += [] if harm is None else detection_figures(labels, harm, confidence=self.confidence)
         comparisons, p_first = [label.comparison for label in labels], [label.p_first for label in labels]
         return Findings(tuple(figures), (reliability_diagram(comparisons, p_first, votes, judge),))

@@ -7,19 +7,22 @@ from itertools import combinations, pairwise
 
 import torch
 
+from rlaif.evaluation import detection, orders
 from rlaif.evaluation.alignment import (
     alignment_figures,
     calibration_figures,
+    chance_figures,
     label_figures,
     position_estimate,
 )
+from rlaif.evaluation.chance import beyond_chance
 from rlaif.evaluation.estimates import column, figure
 from rlaif.evaluation.figures import Column, FigureSpec, RatePlot
 from rlaif.evaluation.formats import format_interval, format_value, judged_by
 from rlaif.evaluation.votes import Votes
 from rlaif.functional.agreement import agreement_scores, alignment
 from rlaif.functional.length_bias import rate_at_equal_preference
-from rlaif.functional.statistics import Estimate, clustered_rate, clustered_slope
+from rlaif.functional.statistics import clustered_rate, clustered_slope
 from rlaif.labelers.people import labeler_in_words
 from rlaif.labeling.missing import missing_by_reason
 from rlaif.types import Figure, Preference, content_id
@@ -100,6 +103,8 @@ FIGURES = (
         explanation="Share of people's verdicts for the longer text.",
         order=20,
     ),
+    *orders.FIGURES,
+    *detection.FIGURES,
 )
 
 
@@ -137,6 +142,8 @@ def scorecard_figures(
     comparisons, p_first = [label.comparison for label in labels], [label.p_first for label in labels]
     return [
         *alignment_figures(comparisons, p_first, votes, judge, confidence=confidence),
+        *chance_figures(comparisons, p_first, votes, judge, confidence=confidence),
+        *orders.order_figures(labels, votes, judge, confidence=confidence),
         *_by_confidence(labels, votes, judge, confidence),
         *label_figures(labels, confidence=confidence),
         *_missing_reasons(labels, confidence),
@@ -270,23 +277,30 @@ def _consistency(labels: Sequence[Preference], again: Sequence[Preference] | Non
     """Equal verdicts of two seeds where the labeler draws, else of its two orders."""
     if not labels:
         return []
-    name = labeler_in_words(labels[0])
+    name = "labeler/self_consistency"
     if again is None:
-        slot = position_estimate(labels, confidence).same_slot
-        same, low, high = (None if end is None else 1.0 - end for end in (slot.value, slot.high, slot.low))
-        turned = Estimate(same, low, high, slot.n, slot.note)
-        return figure("labeler/self_consistency", turned, f"{name}; verdicts of the two orders, ties count ½")
-    both = [(one, two) for one, two in zip(labels, again, strict=True) if None not in (one.p_first, two.p_first)]
-    first, second = (torch.tensor([pair[i].p_first for pair in both], dtype=torch.float64) for i in (0, 1))
-    equal = alignment(first, second, [one.comparison.prompt.id for one, _ in both], confidence)
-    return figure("labeler/self_consistency", equal, f"{name}; verdicts of two seeds, ties count ½")
+        pairs = [(label, *label.p_first_by_order) for label in labels]
+        note = f"{labeler_in_words(labels[0])}; verdicts of the two orders"
+    else:
+        pairs = [(one, one.p_first, two.p_first) for one, two in zip(labels, again, strict=True)]
+        note = f"{labeler_in_words(labels[0])}; verdicts of two seeds"
+    both = [(label, one, two) for label, one, two in pairs if one is not None and two is not None]
+    first, second = [one for _, one, _ in both], [two for _, _, two in both]
+    prompts = [label.comparison.prompt.id for label, _, _ in both]
+    equal = alignment(column(first), column(second), prompts, confidence)
+    return [
+        *figure(name, equal, f"{note}, ties count ½"),
+        *beyond_chance(name, first, second, prompts, note, confidence),
+    ]
 
 
 def _people(labels: Sequence[Preference], votes: Votes, judge: str, confidence: float) -> list[Figure]:
     """Agreement of two people on a pair: an approximate ceiling of a labeler's alignment."""
-    scores, clusters = [], []
-    for label, row in zip(labels, votes, strict=True):
-        for one, two in combinations(row, 2):
-            scores.append(0.5 if 0.5 in (one, two) else float((one > 0.5) == (two > 0.5)))
-            clusters.append(label.comparison.prompt.id)
-    return figure("people/agreement", clustered_rate(scores, clusters, confidence), f"{judge}; ties count ½")
+    rows = [(one, two, label) for label, row in zip(labels, votes, strict=True) for one, two in combinations(row, 2)]
+    ones, others = [one for one, _, _ in rows], [two for _, two, _ in rows]
+    prompts = [label.comparison.prompt.id for _, _, label in rows]
+    name, equal = "people/agreement", alignment(column(ones), column(others), prompts, confidence)
+    return [
+        *figure(name, equal, f"{judge}; ties count ½"),
+        *beyond_chance(name, ones, others, prompts, judge, confidence),
+    ]

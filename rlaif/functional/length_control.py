@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import expit
 
-from rlaif.functional.statistics import Clusters, Estimate, Values, checked_rows, cluster_index, undefined
+from rlaif.functional.statistics import (
+    ROUNDING,
+    Clusters,
+    Estimate,
+    Values,
+    checked_rows,
+    cluster_index,
+    undefined,
+    varies,
+)
 
 
 def length_controlled_win_rate(
@@ -76,14 +85,15 @@ def logistic_rate_at_one(
     The interval is cluster-robust (sandwich, with G/(G-1) · (N-1)/(N-2) and t of G - 1 degrees of freedom) on
     the log-odds, and mapped through σ.
     """
-    x = checked_rows("ratio", ratio) - 1.0
+    ratios = checked_rows("ratio", ratio)
     y = checked_rows("outcome", outcome, low=0.0, high=1.0)
-    if x.size != y.size:
-        raise ValueError(f"length control: {x.size} ratios for {y.size} outcomes")
-    index, num_clusters = cluster_index(clusters, x.size)
-    reason = _no_solution(x, y)
+    if ratios.size != y.size:
+        raise ValueError(f"length control: {ratios.size} ratios for {y.size} outcomes")
+    index, num_clusters = cluster_index(clusters, ratios.size)
+    reason = _no_solution(ratios, y)
     if reason:
         return undefined(num_clusters, reason)
+    x = ratios - 1.0
     scale = float(x.std())
     design = np.column_stack([np.ones_like(x), x / scale])
     weights = _fit(design, y)
@@ -102,16 +112,17 @@ def logistic_rate_at_one(
     return Estimate(value, float(expit(weights[0] - half)), float(expit(weights[0] + half)), num_clusters)
 
 
-def _no_solution(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
+def _no_solution(ratios: NDArray[np.float64], y: NDArray[np.float64]) -> str:
     """Why the maximum-likelihood fit does not exist (Albert & Anderson 1984), or an empty string."""
-    if not x.size:
+    if not ratios.size:
         return "no rows"
-    wins, losses = x[y > 0], x[y < 1]
+    wins, losses = ratios[y > 0], ratios[y < 1]
     if not wins.size or not losses.size:
         return "one side has every win: the regression has no solution"
-    if np.ptp(x) == 0:
+    if not varies(ratios):
         return "every length ratio is the same: the slope is undetermined"
-    if wins.max() <= losses.min() or losses.max() <= wins.min():
+    rounding = ROUNDING * float(np.abs(ratios).max())
+    if wins.max() <= losses.min() + rounding or losses.max() <= wins.min() + rounding:
         return "the length ratio separates wins from losses: the regression has no solution"
     return ""
 

@@ -59,6 +59,19 @@ def checked_rows(name: str, values: Values, *, low: float = -math.inf, high: flo
     return vector
 
 
+ROUNDING = 1e-9
+"""Relative difference below which two numbers of a column are the same number, computed in two ways."""
+
+
+def varies(values: NDArray[np.float64]) -> bool:
+    """False where all values are equal up to rounding, or there are none: a spread of rounding errors says nothing.
+
+    >>> varies(np.array([0.1 + 0.2, 0.3])), varies(np.array([1e-30, 2e-30]))
+    (False, True)
+    """
+    return bool(values.size) and bool(np.ptp(values) > ROUNDING * np.abs(values).max())
+
+
 def cluster_index(clusters: Clusters, num_rows: int) -> tuple[NDArray[np.intp], int]:
     """Number the clusters 0, 1, ... and count them; every row is its own cluster when None.
 
@@ -125,7 +138,7 @@ def clustered_rate(values: Values, clusters: Clusters = None, confidence: float 
     rate = float(x.mean())
     residuals = np.bincount(index, x - rate)
     variance = float(residuals @ residuals) / x.size**2
-    return _wilson_estimate(rate, variance, num_clusters, x.size, confidence)
+    return wilson_estimate(rate, variance, num_clusters, x.size, confidence)
 
 
 def paired_difference(
@@ -153,7 +166,7 @@ def clustered_slope(x: Values, y: Values, clusters: Clusters = None, confidence:
     The variance is G/(G-1) times the sandwich of Liang & Zeger (1986), and t has G - 1 degrees of freedom.
 
     Args:
-        x: N numbers without NaN; where all are equal the slope is undefined.
+        x: N numbers without NaN; where all are equal up to rounding the slope is undefined.
         y: N numbers without NaN.
         clusters: Label of each row's cluster (its prompt); None makes every row independent.
         confidence: Coverage of the interval.
@@ -165,7 +178,7 @@ def clustered_slope(x: Values, y: Values, clusters: Clusters = None, confidence:
     if a.size != b.size:
         raise ValueError(f"clustered_slope: {a.size} rows against {b.size}")
     _, num_clusters = cluster_index(clusters, a.size)
-    if not a.size or np.ptp(a) == 0:
+    if not varies(a):
         return undefined(num_clusters, "every x is the same: the slope is undetermined")
     centred = a - a.mean()
     spread = float(centred @ centred) / a.size
@@ -194,14 +207,22 @@ def distinct_rate(texts: Sequence[Hashable], clusters: Clusters = None, confiden
         only_here[cluster] += count == rows[text]
     rate = len(rows) / len(texts)
     if num_clusters < 2:
-        return _wilson_estimate(rate, 0.0, num_clusters, len(texts), confidence)
+        return wilson_estimate(rate, 0.0, num_clusters, len(texts), confidence)
     without = (len(rows) - only_here) / (len(texts) - np.bincount(index))
     variance = (num_clusters - 1) / num_clusters * float(((without - without.mean()) ** 2).sum())
-    return _wilson_estimate(rate, variance, num_clusters, len(texts), confidence)
+    return wilson_estimate(rate, variance, num_clusters, len(texts), confidence)
 
 
-def _wilson_estimate(rate: float, variance: float, num_clusters: int, num_rows: int, confidence: float) -> Estimate:
-    """Wilson's score interval at the effective sample size that the variance of the rate implies."""
+def wilson_estimate(rate: float, variance: float, num_clusters: int, num_rows: int, confidence: float) -> Estimate:
+    """Wilson's score interval at the effective sample size that the variance of the rate implies.
+
+    Args:
+        rate: In [0, 1].
+        variance: Of the rate, clustered, without the factor G/(G-1); 0 where the rate is 0 or 1.
+        num_clusters: G.
+        num_rows: N.
+        confidence: Coverage of the interval.
+    """
     if num_clusters < 2:
         return Estimate(rate, None, None, num_clusters, "one cluster has no interval")
     binomial = rate * (1.0 - rate)

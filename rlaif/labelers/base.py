@@ -48,6 +48,15 @@ class Rater(Protocol):
 
 
 @runtime_checkable
+class Recorded(Protocol):
+    """A labeler whose labels exist already: it asks no model, and was asked about some pairs only."""
+
+    def holds(self, comparison: Comparison) -> bool:
+        """True where there is a record of the pair, also one without a label."""
+        ...
+
+
+@runtime_checkable
 class PlansAhead(Protocol):
     """A labeler whose prompts hold more than one pair of the plan (other pairs' rationales, rankings)."""
 

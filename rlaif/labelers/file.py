@@ -1,27 +1,34 @@
-"""Labels that already exist in a file."""
+"""Labels that already exist in a file: people's, or the recorded verdicts of a judge."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from rlaif.data.files.paths import Typed
 from rlaif.data.formats.language import Pairing
 from rlaif.data.formats.layouts import AUTO
-from rlaif.data.formats.pair_files import PairFile, ReadingOptions
+from rlaif.data.formats.pair_files import ReadingOptions
 from rlaif.data.label_sets.label_table import LabelTable, ReadSummary
+from rlaif.data.label_sets.order_table import Names, OrderTable, SwappedOrder, Verdict
+from rlaif.data.label_sets.recorded_file import RecordedFile
 from rlaif.data.repeated import PairKey
 from rlaif.engines.base import Engine
 from rlaif.errors import ConfigError
+from rlaif.functional.labels import DEBIAS_METHODS, Debias
+from rlaif.labelers.pairwise import combine_orders
 from rlaif.runtime import Runtime
-from rlaif.types import Comparison, Preference, content_id
+from rlaif.types import Comparison, Judgment, Order, Preference, content_id
 
 if TYPE_CHECKING:
     from rlaif.labelers.pairwise import PairwisePrompt
 
+Rows = Literal["raters", "orders"]
 NOT_IN_FILE = "not in file"
+NOT_IN_ORDER = "not in file in this order"
 NULL_IN_FILE = "null in file"
 UNUSABLE_IN_FILE = "unusable label in file"
 
@@ -33,8 +40,12 @@ class FileLabeler:
 
     A pair that is in the file with its responses swapped gets the inverted label; one that is not in
     the file is missing ("not in file"), as is one whose label is null there, or cannot be used ("unusable label in
-    file", with what is wrong). A pair in several rows gets
-    the mean of their labels. A dialogue of one turn is found under its bare instruction too.
+    file", with what is wrong). A dialogue of one turn is found under its bare instruction too.
+
+    Several rows of one pair are labels of several people, whose mean counts (``rows=raters``), or verdicts of one
+    judge that saw the pair in both orders (``rows=orders``). Those become the judgments of one label, combined by
+    ``debias`` as a model's are: its position bias is measured, and one order without a verdict makes the label missing.
+    Several verdicts in one order count by their mean.
 
     Args:
         path: A file of any kind, a folder of shards, one of ``save_to_disk``, a pattern, or a list of them, see
@@ -52,6 +63,13 @@ class FileLabeler:
         encoding: Of texts without a byte order mark, e.g. ``cp1252``.
         confidences: Only rows with one of these confidences; empty takes all. Paper 1 evaluates on TL;DR rows of
             confidence 1, 2, 8 and 9.
+        rows: What several rows of one pair are: ``raters`` or ``orders``.
+        debias: For ``orders``: ``probability``, ``logit`` or ``none``, as of
+            :class:`~rlaif.labelers.pairwise.PairwiseLabeler`.
+        swapped_names: What a verdict in the swapped order names: the ``slot`` that the judge saw, or the ``response``
+            by its place in the row. Needed with ``columns.preference_swapped`` and ``columns.swapped``.
+        key: The column that names a pair, for rows without texts.
+        pairs: The file that holds the texts under the same ``key``; read only with it.
         prompt: Accepted from a composed configuration and not used.
         engine: Likewise.
 
@@ -76,11 +94,19 @@ class FileLabeler:
         accept: Sequence[str] = (),
         confidences: Sequence[float] = (),
         encoding: str = "utf-8",
+        rows: Rows = "raters",
+        debias: Debias = "probability",
+        swapped_names: Names | None = None,
+        key: str | None = None,
+        pairs: Runtime[Typed | None] = None,
         prompt: PairwisePrompt | None = None,
         engine: Engine | None = None,
     ) -> None:
         if not source:
             raise ConfigError('labeler.source="": say who gave the labels, e.g. labeler.source=human')
+        columns = dict(columns or {})
+        verdict, flag = columns.pop("preference_swapped", None), columns.pop("swapped", None)
+        _check_orders(rows, debias, verdict, flag, swapped_names)
         reading = ReadingOptions(
             group="labeler",
             format=format,
@@ -92,23 +118,27 @@ class FileLabeler:
             accept=accept,
             encoding=encoding,
         )
-        self.file = PairFile(path, reading)
+        self.file = RecordedFile(path, reading, key=key, pairs=pairs)
         if confidences and reading.named is not None and not reading.named.has_confidence:
             raise ConfigError(f"labeler.confidences={list(confidences)}: format {format} has no confidences")
         self.confidences = tuple(float(confidence) for confidence in confidences)
         self.source = source
+        self.rows: Rows = rows
+        self.debias: Debias = debias
+        self.swapped = SwappedOrder(verdict=verdict, flag=flag, names=swapped_names or "slot")
         self.prompt = prompt
         self.engine = engine
 
     @cached_property
     def identity(self) -> str:
         """Content hash of everything that a label depends on besides the pair."""
-        return content_id("FileLabeler", self.file.identity, self.source, str(self.confidences))
+        how = (self.rows, self.debias, repr(self.swapped)) if self.rows == "orders" else ()
+        return content_id("FileLabeler", self.file.identity, self.source, str(self.confidences), *how)
 
     @property
     def reading(self) -> ReadSummary:
         """Counts over the file's rows; reads the file at the first call."""
-        return self._labels.reading
+        return self._table.reading
 
     def check(self) -> None:
         """Read the file, so that what is wrong with it is told before a run starts.
@@ -118,34 +148,127 @@ class FileLabeler:
         """
         _ = self.reading
 
+    def holds(self, comparison: Comparison) -> bool:
+        """True where the file has a row of the pair, also one without a label: its judge was asked about it."""
+        key = _key(comparison)
+        known = self._orders.verdicts if self.rows == "orders" else self._labels.table.votes
+        return key.id in known or key.id in self._table.unusable
+
     def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
         """Look every comparison up; what is not in the file is missing."""
-        return [self._label(comparison) for comparison in comparisons]
+        find = self._from_orders if self.rows == "orders" else self._from_raters
+        return [find(comparison, _key(comparison)) for comparison in comparisons]
 
-    def _label(self, comparison: Comparison) -> Preference:
-        key = PairKey.of(comparison.prompt.text, comparison.first.text, comparison.second.text)
+    def _from_raters(self, comparison: Comparison, key: PairKey) -> Preference:
         votes = self._labels.table.find(key)
-        p_first = None if votes is None else votes.p_first(key.turned)
-        reason = NULL_IN_FILE
         if votes is None:
-            odd = self._labels.unusable.get(key.id)
-            reason = NOT_IN_FILE if odd is None else f"{UNUSABLE_IN_FILE}: {odd}"
-        return Preference(
-            comparison=comparison,
+            return self._missing(comparison, self._absent(key, NOT_IN_FILE))
+        p_first = votes.p_first(key.turned)
+        return replace(
+            self._missing(comparison, NULL_IN_FILE),
             p_first=p_first,
-            missing=reason if p_first is None else None,
-            labeler=f"{self.name}:{self.identity}",
-            source=self.source,
-            confidence=None if votes is None else votes.confidence,
-            weight=1.0 if votes is None else votes.weight,
+            missing=NULL_IN_FILE if p_first is None else None,
+            confidence=votes.confidence,
+            weight=votes.weight,
         )
+
+    def _from_orders(self, comparison: Comparison, key: PairKey) -> Preference:
+        verdicts = self._orders.find(key)
+        if verdicts is None:
+            return self._missing(comparison, self._absent(key, NOT_IN_FILE))
+        judgments: list[Judgment] = []
+        orders: tuple[Order, ...] = get_args(Order)
+        for order in orders:
+            turned = key.turned if order == "given" else not key.turned
+            seen = [verdict for verdict in verdicts.given if verdict.turned == turned]
+            absent = Judgment(order=order, prompt="", missing=self._absent(key, NOT_IN_ORDER), unreadable=True)
+            judgments += [_judgment(verdict, order) for verdict in seen] or [absent]
+        label = combine_orders(comparison, tuple(judgments), self.debias, self._author, self.source)
+        return replace(label, confidence=verdicts.confidence, weight=verdicts.weight)
+
+    def _missing(self, comparison: Comparison, reason: str) -> Preference:
+        return Preference(comparison=comparison, p_first=None, missing=reason, labeler=self._author, source=self.source)
+
+    def _absent(self, key: PairKey, reason: str) -> str:
+        """Why the file gives nothing: a row that cannot be used, else the reason given."""
+        odd = self._table.unusable.get(key.id)
+        return reason if odd is None else f"{UNUSABLE_IN_FILE}: {odd}"
+
+    @property
+    def _author(self) -> str:
+        return f"{self.name}:{self.identity}"
+
+    @property
+    def _table(self) -> LabelTable | OrderTable:
+        return self._orders if self.rows == "orders" else self._labels
 
     @cached_property
     def _labels(self) -> LabelTable:
         table = LabelTable(self.file, confidences=self.confidences)
-        for line in table.reading.lines():
-            log.info("%s: %s", self.file.name, line)
-        if table.reading.skipped:
-            counts = table.reading.lines()[: 1 + len(table.reading.skipped)]
-            log.warning("%s: %s; the first: %s", self.file.name, "; ".join(counts), table.reading.examples[0])
+        self._tell(table.reading)
         return table
+
+    @cached_property
+    def _orders(self) -> OrderTable:
+        table = OrderTable(self.file, self.swapped, confidences=self.confidences)
+        self._tell(table.reading)
+        return table
+
+    def _tell(self, reading: ReadSummary) -> None:
+        for line in reading.lines():
+            log.info("%s: %s", self.file.name, line)
+        if reading.skipped:
+            counts = reading.lines()[: 1 + len(reading.skipped)]
+            log.warning("%s: %s; the first: %s", self.file.name, "; ".join(counts), reading.examples[0])
+
+
+def _key(comparison: Comparison) -> PairKey:
+    return PairKey.of(comparison.prompt.text, comparison.first.text, comparison.second.text)
+
+
+def _judgment(verdict: Verdict, order: Order) -> Judgment:
+    """A recorded verdict; a null is an answer without one, which asking again would not change."""
+    missing = NULL_IN_FILE if verdict.p_slot1 is None else None
+    return Judgment(
+        order=order,
+        prompt="",
+        reply=verdict.text,
+        p_slot1=verdict.p_slot1,
+        missing=missing,
+        unreadable=missing is not None,
+    )
+
+
+def _check_orders(rows: str, debias: str, verdict: str | None, flag: str | None, names: str | None) -> None:
+    """Refuse options of the two orders that contradict one another.
+
+    Raises:
+        ConfigError: With every problem.
+    """
+    choices = {"rows": (rows, get_args(Rows)), "debias": (debias, DEBIAS_METHODS)}
+    choices |= {"swapped_names": (names, get_args(Names))} if names is not None else {}
+    problems = [
+        f"labeler.{option}={value}: allowed are {', '.join(allowed)}"
+        for option, (value, allowed) in choices.items()
+        if value not in allowed
+    ]
+    columns = {"preference_swapped": verdict, "swapped": flag}
+    given = {f"labeler.columns.{name}={column}": column for name, column in columns.items() if column is not None}
+    if rows != "orders":
+        only = [*given, *([f"labeler.debias={debias}"] if debias != "probability" else [])]
+        only += [f"labeler.swapped_names={names}"] if names is not None else []
+        problems += [f"{option}: only with labeler.rows=orders, one judge's verdicts in two orders" for option in only]
+    elif len(given) == 2:
+        problems.append(f"{' '.join(given)}: one of them says what was swapped; leave the other out")
+    elif given and names is None:
+        problems.append(
+            f"{next(iter(given))}: say what a verdict in the swapped order names: labeler.swapped_names=slot (1 is the "
+            "response that the judge saw first) or response (1 is the row's first response)"
+        )
+    elif names is not None and not given:
+        problems.append(
+            f"labeler.swapped_names={names}: without a column of the swapped order every row has its responses as the "
+            "judge saw them; name labeler.columns.preference_swapped or labeler.columns.swapped"
+        )
+    if problems:
+        raise ConfigError(problems)

@@ -128,7 +128,7 @@ class PairwiseLabeler:
         author = f"{self.name}:{self.identity}"
         per_label = 2 * self.judgments_per_order
         return [
-            _combine(comparison, tuple(islice(judgments, per_label)), self.debias, author, self.source)
+            combine_orders(comparison, tuple(islice(judgments, per_label)), self.debias, author, self.source)
             for comparison in comparisons
         ]
 
@@ -271,10 +271,18 @@ def _probability_of_slot1(logprobs: tuple[float, ...], asks_for_worse: bool) -> 
     return None if torch.isnan(better) else float(better)
 
 
-def _combine(
+def combine_orders(
     comparison: Comparison, judgments: tuple[Judgment, ...], method: Debias, author: str, source: str
 ) -> Preference:
-    """The label of both orders; missing when an order has no verdict at all."""
+    """The label of both orders; missing when an order has no verdict at all.
+
+    Args:
+        comparison: The pair.
+        judgments: Of both orders, at least one of each.
+        method: How the two orders become one label.
+        author: ``labeler`` of the label.
+        source: Who judged.
+    """
     label = Preference(comparison=comparison, p_first=None, missing="not combined yet", judgments=judgments)
     given, swapped = label.p_first_by_order
     if given is None or swapped is None:

@@ -14,6 +14,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from rlaif.functional.agreement import PositionBiasEstimate, agreement_scores, position_bias
+from rlaif.functional.chance import ChanceCorrected, chance_corrected
 from rlaif.functional.labels import preference_sign
 from rlaif.functional.length_control import length_controlled_win_rate
 from rlaif.functional.statistics import Estimate, clustered_mean, clustered_rate, distinct_rate, paired_difference
@@ -139,6 +140,22 @@ class LabelerAlignment(Rate):
     def update(self, p_first_B: Tensor, human_p_first_B: Tensor, prompt_index_B: Tensor) -> None:  # type: ignore[override]
         """Add soft labels and human labels of the same comparisons."""
         self.keep(prompt_index_B, agreement_scores(p_first_B, human_p_first_B))
+
+
+class AgreementBeyondChance(ClusteredRows):
+    """Cohen's kappa and Gwet's AC1 of two sides' preferences, over first, second and tie."""
+
+    def __init__(self, *, confidence: float = 0.95, sync_on_compute: bool = True) -> None:
+        super().__init__(2, confidence=confidence, sync_on_compute=sync_on_compute)
+
+    def update(self, p_first_a_B: Tensor, p_first_b_B: Tensor, prompt_index_B: Tensor) -> None:
+        """Add soft or hard P(first) of both sides on the same comparisons."""
+        self.keep(prompt_index_B, preference_sign(p_first_a_B), preference_sign(p_first_b_B))
+
+    def compute(self) -> ChanceCorrected:
+        """Both coefficients with their intervals."""
+        (a_N, b_N), prompts_N = self.columns()
+        return chance_corrected(a_N, b_N, prompts_N, self.confidence)
 
 
 class PairwiseAccuracy(Rate):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,26 +11,7 @@ import torch
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 
 from rlaif.modules.checkpointing import AtomicCheckpointIO, PeriodicCheckpoint, resume_checkpoint
-
-_NOISE = (
-    ".*does not have many workers.*",
-    ".*is smaller than the logging interval.*",
-    ".*GPU available but not used.*",
-    ".*in eval mode at the start of training.*",
-    ".*The `srun` command is available on your system.*",
-    ".*across ranks is zero.*",
-    ".*Checkpoint directory .* exists and is not empty.*",
-    ".*distributed.nn.functional.all_gather is deprecated.*",  # Lightning's own call
-    ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
-)
-
-
-def quiet_lightning() -> None:
-    """Keep Lightning's notices about itself off the terminal; its warnings and errors stay."""
-    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in _NOISE:
-        warnings.filterwarnings("ignore", message=message)
+from rlaif.modules.notices import quiet_lightning
 
 
 def build_trainer(

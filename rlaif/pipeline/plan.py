@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -15,14 +15,17 @@ from omegaconf import DictConfig, OmegaConf
 from rlaif.artifacts import Store
 from rlaif.config.entries import parse_entries
 from rlaif.functional.seeds import derive_seed
+from rlaif.modules.notices import quiet_transformers
 from rlaif.pipeline.compose import Composer, construct
 from rlaif.pipeline.devices import num_processes
 from rlaif.pipeline.graph import Elsewhere, Step, bind
 from rlaif.pipeline.identity import directory_digest, step_fingerprint
 from rlaif.pipeline.stage import Input, Stage, Told, Work
-from rlaif.pipeline.training import LightningTraining
 from rlaif.reporting.terminal import StageDisplay
 from rlaif.tasks.base import use_task
+
+if TYPE_CHECKING:
+    from rlaif.pipeline.training import LightningTraining
 
 
 @dataclass(kw_only=True)
@@ -67,6 +70,11 @@ class Plan:
     def early(self) -> Iterator[Step]:
         """Steps that leave data in memory and read nothing: their results are made before anything is checked."""
         return (step for step in self.steps if not step.stage.stored and not step.stage.reads() and step.stage.leaves())
+
+    @cached_property
+    def needs_models(self) -> bool:
+        """False where no step trains or asks a model: verdicts that were recorded before are measured."""
+        return any(step.stage.needs_models for step in self.steps)
 
     def seed(self, step: Step) -> int:
         """The run's seed for a step that has its stage's name, another for each further step of that stage."""
@@ -137,6 +145,7 @@ class Plan:
             rank=int(os.environ.get("RANK", "0")),
             world_size=int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1,
             num_processes=num_processes(self.cfg),
+            needs_models=self.needs_models,
             told=self.progress.told,
             seconds=self.progress.seconds,
             result=self.memory.get(step.name),
@@ -154,6 +163,11 @@ class Plan:
         return Input(step=source.name, stage=source.entry.stage, path=self.path(source))
 
     def _training(self, step: Step, directory: Path, display: StageDisplay) -> LightningTraining:
+        from rlaif.pipeline.training import (
+            LightningTraining,
+        )  # Lightning: seconds, and only a step that trains needs it
+
+        quiet_transformers()
         cfg = self.cfg
         return LightningTraining(
             directory=directory,

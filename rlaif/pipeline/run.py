@@ -12,12 +12,11 @@ from pathlib import Path
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from transformers.utils.logging import disable_progress_bar
 
 from rlaif.artifacts import atomic_write, link
 from rlaif.config.run_directory import CONFIG, Job, claim
 from rlaif.errors import ConfigError
-from rlaif.modules.trainer import quiet_lightning
+from rlaif.modules.notices import quiet_lightning, quiet_transformers
 from rlaif.pipeline.graph import Step
 from rlaif.pipeline.pages import show_page
 from rlaif.pipeline.plan import Plan
@@ -41,7 +40,7 @@ def run(cfg: DictConfig) -> float | None:
         ConfigError: The configuration cannot work.
         GateStopped: A limit stopped the run; starting it again goes on.
     """
-    prepare_process()
+    quiet_lightning()
     directory = Path(HydraConfig.get().runtime.output_dir)
     config_yaml = OmegaConf.to_yaml(cfg, resolve=True)
     job = Job(directory=directory, config_yaml=config_yaml, store=Path(cfg.store.dir).absolute())
@@ -51,6 +50,8 @@ def run(cfg: DictConfig) -> float | None:
     display.header(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]), _short(directory))
     problems: list[str] = []
     plan = Plan(cfg, directory, problems)
+    if plan.needs_models:
+        make_deterministic()
     load_early(plan, display)
     check(plan, problems)
     for notice in (notice for step in plan.steps for notice in step.stage.notices(plan.work(step))):
@@ -61,11 +62,9 @@ def run(cfg: DictConfig) -> float | None:
     return Run(plan, display).all_steps()
 
 
-def prepare_process() -> None:
-    """Make torch deterministic, and keep the libraries' notices off the terminal."""
+def make_deterministic() -> None:
+    """Make torch compute the same bits each time; it loads its compiler's settings for that, which takes a second."""
     torch.use_deterministic_algorithms(True, warn_only=True)
-    quiet_lightning()
-    disable_progress_bar()  # transformers' own, on stderr, between our lines
 
 
 def load_early(plan: Plan, display: RunDisplay) -> None:
@@ -182,6 +181,7 @@ class Run:
         plan = self.plan
 
         def build(directory: Path) -> None:
+            quiet_transformers()
             work = plan.work(step, directory, line)
             parts = stage.parts
             is_shared = stage.trains or (parts is not None and parts.wanted(work))

@@ -105,6 +105,8 @@ class Work:
     """Processes that will share the step, as the trainer is configured."""
     is_finished: bool = False
     """True when the store already has this step's result."""
+    needs_models: bool = True
+    """False where no step of the run needs a model, so that no tokenizer limits what its data hold."""
     stand_ins: Mapping[str, str] = field(default_factory=dict)
     """For an estimate: steps that an option names and that have not run, to the substitute model of each."""
     told: Mapping[str, Told] = field(default_factory=dict)
@@ -232,6 +234,11 @@ class Stage:
     """What to type where no later step needs the stage's result; empty gives general advice."""
     trains: ClassVar[bool] = False
     """True for stages under a Lightning trainer, which may run on several devices."""
+
+    @property
+    def needs_models(self) -> bool:
+        """False for a stage that neither trains nor asks a model."""
+        return True
 
     @property
     def parts(self) -> Parts | None:

@@ -73,10 +73,12 @@ def _end_with(parent: int) -> None:
 
 def _build_step(cfg: DictConfig, name: str, directory: Path, display: StageDisplay) -> None:
     """Build one step, or this process's part of it."""
+    from rlaif.modules.notices import quiet_lightning
     from rlaif.pipeline.plan import Plan  # torch and Lightning, behind the watch on the parent
-    from rlaif.pipeline.run import load_early, prepare_process
+    from rlaif.pipeline.run import load_early, make_deterministic
 
-    prepare_process()
+    quiet_lightning()
+    make_deterministic()
     plan = Plan(cfg, directory)
     load_early(plan, RunDisplay(Console(quiet=True)))
     step = plan.step(name)

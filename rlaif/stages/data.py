@@ -15,7 +15,8 @@ class DataStage(Stage):
     Args:
         source: Where the data come from; config group ``data``.
         task: Which task's data.
-        model: Its tokenizer counts the tokens of prompts and responses.
+        model: Its tokenizer counts the tokens of prompts and responses. In a run that needs no model, no text is too
+            long.
     """
 
     stored = False
@@ -30,8 +31,15 @@ class DataStage(Stage):
         own_pairs = {"pairs"} if self.source.pairs == "dataset" else set()
         return frozenset(DATA_KINDS) - {"pairs"} | own_pairs
 
+    @property
+    def needs_models(self) -> bool:
+        """Data need a tokenizer only for what other steps do with them."""
+        return False
+
     def load(self, work: Work) -> TaskData:
         """Read or draw everything."""
+        if not work.needs_models:
+            return self.source.load(self.task, lambda text: 0)
         counts = PromptTokenizer(load_tokenizer(self.model))
         return self.source.load(self.task, lambda text: len(counts.data_ids(text)))
 

@@ -132,3 +132,17 @@ def test_harmless_rate_at_the_reference_length(rng: np.random.Generator) -> None
 def test_nan_is_refused() -> None:
     with pytest.raises(ValueError, match="preference: 1 of 2 are NaN"):
         length_controlled_win_rate([float("nan"), 1.0], [1, 2], [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("ratio", "reason"),
+    [
+        ([0.1 + 0.2, 0.3, 0.1 + 0.2, 0.3], "every length ratio is the same"),
+        ([1.0 + 1e-13, 1.0, 1.0 + 1e-13, 1.0], "every length ratio is the same"),
+        ([0.1 + 0.2, 0.5, 0.3, 0.2], "separates wins from losses"),
+    ],
+)
+def test_ratios_that_differ_by_rounding_are_the_same(ratio: list[float], reason: str) -> None:
+    """Without a tolerance the slope on such a spread is some 1e12, and the rate at ratio 1 arbitrary."""
+    estimate = logistic_rate_at_one(ratio, [0.0, 1.0, 1.0, 0.0])
+    assert estimate.value is None and reason in estimate.note

@@ -178,3 +178,14 @@ def test_slope_and_its_interval_are_those_of_statsmodels() -> None:
 def test_a_slope_needs_two_different_x() -> None:
     assert clustered_slope([1.0, 1.0], [0.0, 1.0]).value is None
     assert clustered_slope([], []).value is None
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-12, 1e12])
+def test_a_spread_of_rounding_errors_is_none(scale: float) -> None:
+    """Unanimous votes of ten judges, summed in two orders, differ in their last bit."""
+    x = scale * np.array([0.1 * 3 + 0.6, 0.9, 0.3 + 0.3 + 0.3])
+    assert len(set(x.tolist())) > 1
+    assert clustered_slope(x, [0.0, 1.0, 1.0]).value is None
+    spread = clustered_slope(scale * np.array([0.8, 0.9, 0.7]), [0.0, 1.0, 1.0])
+    assert spread.low is not None and spread.value is not None and spread.high is not None
+    assert spread.low <= spread.value <= spread.high

@@ -29,6 +29,8 @@ class OddRowError(Exception):
         self.reason = reason
         self.pair: tuple[str, str, str] | None = None
         """Prompt and both responses, where they could be read and the rest of the row is odd."""
+        self.p_first: float | None = None
+        """The label, where it could be read and the pair is odd."""
         super().__init__(f"{reason} ({detail})" if detail else reason)
 
 
@@ -117,6 +119,8 @@ class ReadRow(NamedTuple):
     records: tuple[Record, ...]
     odd: OddRowError | None = None
     """Why there are no records."""
+    values: Mapping[str, object] = {}
+    """The row itself; of a group its first one."""
 
 
 def record_of(turns: tuple[Turn, ...]) -> Mapping[str, object]:
@@ -158,7 +162,9 @@ def check_pair(pair: LabeledPair) -> None:
     """
     check_unicode(pair.prompt, pair.first, pair.second)
     if pair.first.strip() == pair.second.strip():
-        raise OddRowError("equal responses")
+        odd = OddRowError("equal responses")
+        odd.p_first = pair.p_first
+        raise odd
 
 
 def check_unicode(*texts: str) -> None:

@@ -63,9 +63,9 @@ class LayoutReader:
                 for part in [values] if self.layout.tree is None else tree_rows(self.layout.tree, values):
                     records = self._records(Row(row.place, part))
                     if records is not None:
-                        yield ReadRow(row.place, tuple(records))
+                        yield ReadRow(row.place, tuple(records), values=row.values)
             except OddRowError as odd:
-                yield ReadRow(row.place, (), odd)
+                yield ReadRow(row.place, (), odd, row.values)
         for group in self._groups.values():
             yield self._grouped(group)
 
@@ -130,9 +130,9 @@ class LayoutReader:
             if len(group) < 2:
                 raise OddRowError("only one response to its prompt")
             candidates = [candidate for _, _, candidate in group]
-            return ReadRow(row.place, tuple(self._pairs(row.values, prompt, candidates, [])))
+            return ReadRow(row.place, tuple(self._pairs(row.values, prompt, candidates, [])), values=row.values)
         except OddRowError as odd:
-            return ReadRow(row.place, (), odd)
+            return ReadRow(row.place, (), odd, row.values)
 
     def _candidates(self, values: Mapping[str, Any]) -> tuple[list[Candidate], list[Candidate]]:
         """Responses of one side and of the other; of a list all on the one side."""

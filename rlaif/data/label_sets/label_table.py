@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from rlaif.data.formats.base import UNLABELED, LabeledPair, OddRowError, ReadRow
+from rlaif.data.formats.base import UNLABELED, LabeledPair, OddRowError, OtherTaskError, ReadRow
 from rlaif.data.formats.pair_files import PairFile
 from rlaif.data.repeated import CONTRADICTING, REPEATED, PairKey, VoteTable
 from rlaif.errors import DataError
@@ -25,8 +26,9 @@ class ReadSummary:
     """Different pairs, either order counting as the same."""
     num_labels: int
     """Pairs with a label."""
-    mean_p_first: float | None
-    """Over the pairs with a label, each in the order of its first row; None without any."""
+    mean_p_first: float | None = None
+    """Over the pairs with a label, each in the order of its first row; None without any, and for verdicts in two
+    orders."""
     skipped: dict[str, int] = field(default_factory=dict)
     """Rows that were left out, by reason, the most frequent first."""
     examples: tuple[str, ...] = ()
@@ -35,6 +37,8 @@ class ReadSummary:
     """Rows that repeat an earlier pair with the same label: merged."""
     contradicting: int = 0
     """Rows that repeat an earlier pair with another label: the pair gets the mean."""
+    num_verdicts: int | None = None
+    """Verdicts of one judge in two orders; None where the rows of a pair are labels of several people."""
     shown: tuple[str, ...] = ()
     """The layout and the first three pairs in words."""
 
@@ -49,12 +53,85 @@ class ReadSummary:
         lines = [f"{self.num_rows:,} rows read, {self.num_skipped:,} left out"]
         lines += [f"left out: {count:,} × {reason}" for reason, count in self.skipped.items()]
         lines += list(self.examples)
+        if self.num_verdicts is not None:
+            return [
+                *lines,
+                f"{self.num_pairs:,} pairs, {self.num_labels:,} of them with a verdict in each order, "
+                f"{self.num_verdicts:,} verdicts",
+            ]
         lines.append(
             f"{self.repeated:,} rows repeat a pair with the same label, {self.contradicting:,} with another (the mean"
             " counts)"
         )
         lines.append(f"{self.num_pairs:,} pairs, {self.num_labels:,} with a label{mean}")
         return [*lines, *self.shown]
+
+
+class ReadRows:
+    """The rows of a file that can be used, and an account of the others.
+
+    Args:
+        file: The rows.
+        confidences: Only rows with one of these confidences; empty takes all.
+
+    Raises:
+        DataError: While they are read: the file cannot be read.
+    """
+
+    def __init__(self, file: PairFile, confidences: Sequence[float] = ()) -> None:
+        self.file = file
+        self.confidences = confidences
+        self.num_rows = 0
+        self.unusable: dict[str, str] = {}
+        """By :attr:`PairKey.id`, what is wrong with the first row of a pair whose label cannot be used."""
+        self._skipped: Counter[str] = Counter()
+        self._shown: list[str] = []
+
+    def __iter__(self) -> Iterator[tuple[ReadRow, LabeledPair]]:
+        for row in self.file.read():
+            if isinstance(row.odd, OtherTaskError):
+                continue  # a row that ``where`` leaves out is none of those that were asked for
+            self.num_rows += 1
+            try:
+                pairs = list(_pairs_in(row, self.confidences))
+            except OddRowError as odd:
+                self.leave_out(row, odd)
+                continue
+            for pair in pairs:
+                yield row, pair
+
+    def leave_out(self, row: ReadRow, odd: OddRowError) -> None:
+        """Count a row that cannot be used."""
+        self._skipped[odd.reason] += 1
+        if odd.pair is not None:
+            self.unusable.setdefault(PairKey.of(*odd.pair).id, str(odd))
+        if len(self._shown) < NUM_SHOWN:
+            self._shown.append(f"{row.place}: {odd}")
+
+    def check_any(self, num_pairs: int) -> None:
+        """Refuse a file of which nothing can be used.
+
+        Raises:
+            DataError: No row gave a pair.
+        """
+        if not num_pairs:
+            raise DataError(
+                f"{self.file.name}: not one of {self.num_rows:,} rows can be used ({'; '.join(self._shown)}); is"
+                f" {self.file.group}.format={self.file.layout.name} right?"
+            )
+
+    def summary(self, *, num_pairs: int, num_labels: int, **counts: Any) -> ReadSummary:
+        """The account, with further counts of :class:`ReadSummary`."""
+        skipped, examples = dict(self._skipped.most_common()), tuple(self._shown)
+        return ReadSummary(
+            num_rows=self.num_rows,
+            num_pairs=num_pairs,
+            num_labels=num_labels,
+            skipped=skipped,
+            examples=examples,
+            shown=tuple(self.file.shown),
+            **counts,
+        )
 
 
 class LabelTable:
@@ -76,42 +153,22 @@ class LabelTable:
         self.table = VoteTable()
         self.pairs: list[LabeledPair] = []
         """One per pair, as its first row gives it."""
-        self.unusable: dict[str, str] = {}
+        rows = ReadRows(file, confidences)
+        for _, pair in rows:
+            if self.table.add(pair) and keep_pairs:
+                self.pairs.append(pair)
+        self.unusable = rows.unusable
         """By :attr:`PairKey.id`, what is wrong with the first row of a pair whose label cannot be used."""
-        skipped: Counter[str] = Counter()
-        shown: list[str] = []
-        num_rows = 0
-        for num_rows, row in enumerate(file.read(), 1):  # noqa: B007
-            try:
-                pairs = list(_pairs_in(row, confidences))
-            except OddRowError as odd:
-                skipped[odd.reason] += 1
-                if odd.pair is not None:
-                    self.unusable.setdefault(PairKey.of(*odd.pair).id, str(odd))
-                if len(shown) < NUM_SHOWN:
-                    shown.append(f"{row.place}: {odd}")
-                continue
-            for pair in pairs:
-                if self.table.add(pair) and keep_pairs:
-                    self.pairs.append(pair)
         votes = self.table.votes.values()
         labels = [p_first for vote in votes if (p_first := vote.p_first(vote.turned)) is not None]
-        self.reading = ReadSummary(
-            num_rows=num_rows,
+        self.reading = rows.summary(
             num_pairs=len(votes),
             num_labels=len(labels),
             mean_p_first=sum(labels) / len(labels) if labels else None,
-            skipped=dict(skipped.most_common()),
-            examples=tuple(shown),
             repeated=self.table.repeated[REPEATED],
             contradicting=self.table.repeated[CONTRADICTING],
-            shown=tuple(file.shown),
         )
-        if not votes:
-            raise DataError(
-                f"{file.name}: not one of {num_rows:,} rows can be used ({'; '.join(shown)}); is"
-                f" {file.group}.format={file.layout.name} right?"
-            )
+        rows.check_any(len(votes))
 
 
 def _pairs_in(row: ReadRow, confidences: Sequence[float]) -> Iterator[LabeledPair]:
