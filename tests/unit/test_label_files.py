@@ -355,7 +355,6 @@ def test_tldr_comparisons_with_their_confidence_filter(tmp_path: Path) -> None:
     labeler = FileLabeler(path, source="human", format="tldr_comparisons", confidences=[1, 2, 8, 9])
     assert labeler.reading.skipped == {
         "other confidence": 2,
-        "other batch": 1,
         "empty prompt": 1,
     }
     prompt = "SUBREDDIT: r/cats\n\nTITLE: Gone\n\nPOST: My {} left."

@@ -46,7 +46,7 @@ def row(first: str, second: str, p_first: float | None, **more: Any) -> dict[str
 
 
 def orders(path: Path, rows: list[dict[str, Any]], **options: Any) -> FileLabeler:
-    return FileLabeler(write(path / "v.jsonl", rows), source="gpt", rows="orders", **options)
+    return FileLabeler(write(path / "v.jsonl", rows), source="gpt", rows="orders", **{"format": "table", **options})
 
 
 @pytest.mark.parametrize("debias", ["probability", "logit", "none"])
@@ -181,15 +181,15 @@ def test_chosen_rows(tmp_path: Path) -> None:
         labeler = FileLabeler(path, source="gpt", where=where)
         assert labeler.label([pair()])[0].p_first == 1.0, where
         assert labeler.reading.num_rows == 1
-    with pytest.raises(DataError, match=r"labeler\.where\.judge=GPT-5: the column holds GPT-4, other"):
+    with pytest.raises(DataError, match=r"labeler\.where; there are other judge \('GPT-4'\), other judge \('other'\)"):
         FileLabeler(path, source="gpt", where={"judge": "GPT-5"}).check()
-    with pytest.raises(DataError, match=r"labeler\.where\.model=GPT-4: no row has this column"):
+    with pytest.raises(DataError, match=r"lacks the key 'model'|there are other model"):
         FileLabeler(path, source="gpt", where={"model": "GPT-4"}).check()
 
 
 def test_a_file_holds_the_pairs_that_its_judge_was_asked_about(tmp_path: Path) -> None:
     rows = [row("Elbe", "Oder", None), row("Main", "Isar", 7)]
-    for labeler in (orders(tmp_path, rows), FileLabeler(tmp_path / "v.jsonl", source="gpt")):
+    for labeler in (orders(tmp_path, rows), FileLabeler(tmp_path / "v.jsonl", source="gpt", format="table")):
         asked = [
             labeler.holds(item) for item in (pair(), pair("Oder", "Elbe"), pair("Main", "Isar"), pair("Po", "Ems"))
         ]

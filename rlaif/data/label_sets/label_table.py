@@ -15,6 +15,8 @@ from rlaif.tasks.base import Task
 from rlaif.types import Comparison, Completion, Preference
 
 NUM_SHOWN = 3
+NUM_OTHERS = 8
+"""Values of rows that ``where`` leaves out, of which an error lists so many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +88,14 @@ class ReadRows:
         """By :attr:`PairKey.id`, what is wrong with the first row of a pair whose label cannot be used."""
         self._skipped: Counter[str] = Counter()
         self._shown: list[str] = []
+        self._others: dict[str, None] = {}
 
     def __iter__(self) -> Iterator[tuple[ReadRow, LabeledPair]]:
         for row in self.file.read():
-            if isinstance(row.odd, OtherTaskError):
-                continue  # a row that ``where`` leaves out is none of those that were asked for
+            if isinstance(row.odd, OtherTaskError):  # ``where`` leaves it out: it is none of those asked for
+                if len(self._others) < NUM_OTHERS:
+                    self._others.setdefault(str(row.odd))
+                continue
             self.num_rows += 1
             try:
                 pairs = list(_pairs_in(row, self.confidences))
@@ -114,6 +119,9 @@ class ReadRows:
         Raises:
             DataError: No row gave a pair.
         """
+        if not num_pairs and self._others and not self.num_rows:
+            others = ", ".join(self._others)
+            raise DataError(f"{self.file.name}: no row has the values of {self.file.group}.where; there are {others}")
         if not num_pairs:
             raise DataError(
                 f"{self.file.name}: not one of {self.num_rows:,} rows can be used ({'; '.join(self._shown)}); is"
