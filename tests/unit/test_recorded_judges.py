@@ -99,6 +99,9 @@ def test_an_order_without_a_verdict_makes_the_label_missing(
     """As of a model, also where ``debias=none`` would not need the other order."""
     (label,) = orders(tmp_path, rows, debias=debias).label([pair()])
     assert (label.p_first, label.missing) == (None, reason)
+    assert all(item.unreadable == (item.missing is not None) for item in label.judgments), (
+        "asking again changes nothing"
+    )
 
 
 @pytest.mark.parametrize(
