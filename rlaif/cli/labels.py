@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from rlaif.cli.messages import report_error
 from rlaif.cli.pipes import ignore_closed_pipes
-from rlaif.cli.reading import add_reading, read_labels
+from rlaif.cli.reading import add_reading, as_typed, read_labels
 from rlaif.cli.threads import let_waiting_threads_sleep
 from rlaif.cli.writing import writing
 from rlaif.data.formats.pair_files import guess_format, layout_names
@@ -189,7 +189,7 @@ def _refuse_other_format(path: Path, error: DataError, reads_formats: bool) -> N
     try:
         guess = guess_format(path)
     except DataError as unreadable:
-        raise DataError(str(unreadable).removeprefix("path=")) from unreadable
+        raise DataError(as_typed(str(unreadable))) from unreadable
     hint = f" (its first row reads as {guess})" if guess else ""
     todo = f"there are {', '.join(layout_names())}{hint}"
     if reads_formats:

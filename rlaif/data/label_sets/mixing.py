@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from rlaif.data.files.paths import Typed
 from rlaif.data.formats.pair_files import PairFile
 from rlaif.data.held_out import conversation_start
 from rlaif.data.label_sets.label_table import LabelTable, preferences_of
@@ -16,7 +17,7 @@ from rlaif.runtime import Runtime
 from rlaif.tasks.base import Task
 from rlaif.types import ASSISTANT_TURN, HUMAN_TURN, Preference, Prompt, content_id
 
-_KEYS = ("path", "source", "weight", "format", "columns", "preference", "confidences")
+_KEYS = ("path", "source", "weight", "format", "columns", "preference", "confidences", "encoding")
 _NEEDED = ("path", "source")
 
 
@@ -157,6 +158,7 @@ class MixFile:
         columns: Names of the columns of ``table``.
         preference: Encoding of the preference of ``table``.
         confidences: Only rows with one of these; empty takes all.
+        encoding: Of texts without a byte order mark.
 
     Raises:
         ConfigError: An option is out of range.
@@ -166,13 +168,14 @@ class MixFile:
         self,
         name: str,
         *,
-        path: str,
+        path: Typed,
         source: str,
         weight: float = 1.0,
         format: str = "table",
         columns: Mapping[str, str] | None = None,
         preference: str | Mapping[str, float] = "p_first",
         confidences: Sequence[float] = (),
+        encoding: str = "utf-8",
     ) -> None:
         group = f"label.mix.{name}"
         if not source:
@@ -182,7 +185,9 @@ class MixFile:
         self.source = source
         self.weight = float(weight)
         self.confidences = tuple(float(confidence) for confidence in confidences)
-        self.file = PairFile(path, group=group, format=format, columns=columns, preference=preference)
+        self.file = PairFile(
+            path, group=group, format=format, columns=columns, preference=preference, encoding=encoding
+        )
 
     @property
     def identity(self) -> str:
