@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from rlaif.cli.messages import report_error
 from rlaif.cli.pipes import ignore_closed_pipes
-from rlaif.cli.reading import add_reading, pair_file, read_labels
+from rlaif.cli.reading import add_reading, as_typed, pair_file, read_labels
 from rlaif.cli.threads import let_waiting_threads_sleep
 from rlaif.cli.writing import writing
 from rlaif.data.formats.layouts import AUTO, layout_names
@@ -204,7 +204,7 @@ def _refuse_other_format(path: Path, error: DataError) -> None:
     try:
         guess = layout_guess(path)
     except DataError as unreadable:
-        raise DataError(str(unreadable).removeprefix("path=")) from unreadable
+        raise DataError(as_typed(str(unreadable))) from unreadable
     command = f"{COMMAND} import {path} LABELS.parquet --format {guess or 'FORMAT'} --source WHO"
     raise ConfigError(
         f"{path}: is no label table; make one with {command}; formats are {', '.join(layout_names())}"

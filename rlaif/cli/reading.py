@@ -15,8 +15,8 @@ from rlaif.data.formats.pair_files import PairFile, ReadingOptions
 from rlaif.data.label_sets.label_table import LabelTable
 from rlaif.errors import ConfigError, DataError
 
-_PATH = re.compile(r"\blabeler\.path=")
-_OPTION = re.compile(r"\blabeler\.(format|columns|preference|confidences|encoding|accept)\b")
+_PATH = re.compile(r"(^|\n)(labeler\.)?path=")
+_OPTION = re.compile(r"\blabeler\.(format|columns|preference|confidences|encoding|accept)\b|\b(encoding)(?==)")
 
 
 def add_reading(parser: argparse.ArgumentParser, *, reads_tables: bool) -> None:
@@ -72,14 +72,14 @@ def _as_this_command() -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        raise ConfigError([_as_typed(problem) for problem in error.problems]) from error
+        raise ConfigError([as_typed(problem) for problem in error.problems]) from error
     except DataError as error:
-        raise DataError(_as_typed(str(error))) from error
+        raise DataError(as_typed(str(error))) from error
 
 
-def _as_typed(text: str) -> str:
+def as_typed(text: str) -> str:
     """The command's own options instead of those of a configuration."""
-    return _OPTION.sub(r"--\1", _PATH.sub("", text))
+    return _OPTION.sub(r"--\1\2", _PATH.sub(r"\1", text))
 
 
 def _columns(items: Sequence[str]) -> dict[str, str]:

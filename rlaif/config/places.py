@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import tempfile
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from rlaif import registry
 from rlaif.config.values import component_nodes
@@ -31,7 +32,7 @@ def place_problems(cfg: DictConfig) -> list[str]:
     for path, node in component_nodes(cfg):
         target = OmegaConf.select(node, "_target_")
         values = {str(key): OmegaConf.select(node, str(key), throw_on_missing=False) for key in node}
-        if isinstance(file := values.get("path"), str) and not str(target).endswith("HubSource"):
+        for file in _paths(values.get("path")) if not str(target).endswith("HubSource") else ():
             problems += _input_problems(f"{path}.path", file)
         if isinstance(folder := values.get("templates"), str):
             problems += _input_problems(f"{path}.templates", folder)
@@ -45,8 +46,16 @@ def place_problems(cfg: DictConfig) -> list[str]:
     return problems
 
 
+def _paths(value: object) -> list[str]:
+    """The paths of an option that takes one or a list."""
+    items = list(value) if isinstance(value, ListConfig) else [value]
+    return [item for item in items if isinstance(item, str)]
+
+
 def _input_problems(option: str, value: str) -> list[str]:
     path = Path(value).expanduser()
+    if any(parent.is_file() for parent in path.parents) or (glob.has_magic(value) and glob.glob(str(path))):
+        return []  # a part of a file, a pattern of files: the reader tells what is wrong with them
     if path.exists():
         return [] if os.access(path, os.R_OK) else [f"{option}={value}: cannot be read; check its permissions"]
     parent = path.parent

@@ -119,7 +119,11 @@ def test_missing_values_and_paths(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text("")
     wrong = check(["data=files", "data.path=row.jsonl"])
     assert wrong == ["data.path=row.jsonl: no such file; did you mean rows.jsonl?"]
-    assert check(["data=files", "data.path=rows.jsonl"]) == []
+    for path in ("rows.jsonl", "[rows.jsonl]", "*.jsonl", "rows.jsonl/train"):
+        assert check(["data=files", f"data.path={path}"]) == []
+    assert check(["data=files", "data.path=[rows.jsonl,a.csv,*.parquet]"]) == [
+        f"data.path={path}: no such file; {tmp_path} holds no such file" for path in ("a.csv", "*.parquet")
+    ]
 
 
 def test_run_directory_that_is_a_file(tmp_path: Path) -> None:

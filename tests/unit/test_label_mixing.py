@@ -70,6 +70,14 @@ def test_both_sources_count_by_their_weights(tmp_path: Path) -> None:
     }
 
 
+def test_several_files_in_another_encoding(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.csv").write_bytes(f"prompt,first,second,p_first\n{name}é?,x,y,1\n".encode("cp1252"))
+    paths = [str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]
+    labels, _ = mixed(1.0, people={"path": paths, "source": "human", "encoding": "cp1252"})
+    assert [item.comparison.prompt.text for item in labels[2:]] == [turns("aé?"), turns("bé?")]
+
+
 def test_held_out_prompts_are_left_out_however_long_they_are(tmp_path: Path) -> None:
     path = votes(tmp_path / "votes.jsonl", turns("One"), turns("One", "Two"), turns("Zero", "Three"), turns("Four"))
     # The evaluation has "One", and a conversation that was cut to its last turn, "Three".

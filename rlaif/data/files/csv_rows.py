@@ -62,6 +62,7 @@ def _under_heading(records: Iterator[tuple[int, list[str]]], file: DataFile) -> 
     for number, fields in records:
         if len(fields) != len(heading):
             told = f"has {len(fields)} columns, the heading has {len(heading)} ({_shown(heading)})"
+            told += "; a text that holds commas stands in quotes" if len(heading) == 1 else ""
             raise file.bad_line(number, told)
         yield Row(file.place(number), dict(zip(heading, fields, strict=True)))
     if number is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -77,9 +78,10 @@ class TableFiles:
         """
         digests = [_digest(file) for file in self.files]
         parts = [file.part for file in self.files]
-        if len(digests) == 1 and not any(parts) and self.encoding == "utf-8":
+        encoding = codecs.lookup(self.encoding).name
+        if len(digests) == 1 and not any(parts) and encoding == "utf-8":
             return digests[0]
-        return hashlib.sha256(repr((digests, parts, self.encoding)).encode()).hexdigest()
+        return hashlib.sha256(repr((digests, parts, encoding)).encode()).hexdigest()
 
     def rows(self) -> Iterator[Row]:
         """The rows in order; blank lines are none.

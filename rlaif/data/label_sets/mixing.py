@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rlaif.data.files.paths import Typed
 from rlaif.data.formats.pair_files import PairFile, ReadingOptions
 from rlaif.data.held_out import conversation_start
 from rlaif.data.label_sets.label_table import LabelTable, preferences_of
@@ -166,7 +167,7 @@ class MixFile:
         self,
         name: str,
         *,
-        path: str,
+        path: Typed,
         source: str,
         weight: float = 1.0,
         confidences: Sequence[float] = (),
