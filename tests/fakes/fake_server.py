@@ -7,7 +7,7 @@ import math
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from hashlib import sha256
-from typing import Any
+from typing import Any, Self
 
 import httpx2
 import pytest
@@ -43,7 +43,7 @@ class FakeServer:
         response = self.answer(body)
         return httpx2.Response(response.status_code, headers=response.headers, stream=_Wire(response.content))
 
-    def listen(self, monkeypatch: pytest.MonkeyPatch) -> FakeServer:
+    def listen(self, monkeypatch: pytest.MonkeyPatch) -> Self:
         """Have every client that is made from now on ask this server."""
         transport = httpx2.MockTransport(self.handle)
         monkeypatch.setattr("rlaif.engines.openai.calls.Client", partial(Client, transport=transport))

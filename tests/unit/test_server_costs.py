@@ -164,7 +164,7 @@ class Longest(FakeServer):
         return ok(said(text, read=read, written=written, logprobs={"top_logprobs": [top]}))
 
 
-def labelers(asked: Engine, rationale_tokens: int) -> dict[str, Labeler]:
+def labelers(asked: Engine, rationale_tokens: int) -> dict[str, Any]:
     prompts = JudgePrompts()
     return {
         "pairwise": PairwiseLabeler(prompts, asked),
@@ -206,8 +206,7 @@ def test_no_bill_is_higher_than_at_most_and_it_is_the_ledgers(
         patch.setattr(
             "rlaif.engines.openai.requests.load_prompt_tokenizer", lambda name, template, _: load_once(name, template)
         )
-        server = Longest().listen(patch)  # type: ignore[assignment]
-        assert isinstance(server, Longest)
+        server = Longest().listen(patch)
         asked: OpenAIEngine = engine(**options)
         found = estimate_labels(
             labelers(asked, rationale_tokens)[name],

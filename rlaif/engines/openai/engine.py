@@ -235,7 +235,7 @@ class OpenAIEngine(CountedQuestions):
             num_prompt_tokens=usage.num_prompt_tokens,
             billing=usage.billing,
             num_counted_tokens=usage.num_reply_tokens,
-            missing=failed and failed.reason,
+            missing=None if failed is None else failed.reason,
             is_final=failed is not None and not failed.of_server,
         )
 
