@@ -190,6 +190,20 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Billing:
+    """What a server bills for an answer besides its own tokens; no part of the answer, and not kept with it."""
+
+    num_reused_prompt_tokens: int = 0
+    """Of the answer's own tokens read, those that the server had read before and bills at a lower price."""
+    num_wasted_prompt_tokens: int = 0
+    """Tokens read for replies that were of no use and asked again."""
+    num_wasted_reply_tokens: int = 0
+    """Tokens written in them."""
+    num_retries: int = 0
+    """Attempts that failed and were made again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
     """Text that an engine wrote after one prompt."""
 
@@ -202,6 +216,16 @@ class Generation:
     """Tokens written, by the count of a server that does not return their ids."""
     missing: str | None = None
     """Reason why nothing was obtained; None when ``text`` counts."""
+    is_final: bool = False
+    """With ``missing``: True where this prompt was refused, is too long or got an answer of no use: asking again would
+    give the same. False where the server failed."""
+    billing: Billing = field(default_factory=Billing, compare=False)
+    """What was billed besides this answer's own tokens."""
+
+    @property
+    def failed(self) -> bool:
+        """True where nothing was obtained and asking again may help."""
+        return self.missing is not None and not self.is_final
 
     @property
     def num_reply_tokens(self) -> int:
@@ -223,6 +247,16 @@ class OptionScores:
     """Tokens written, as a server counts them over all requests (votes)."""
     missing: str | None = None
     """Reason why nothing was obtained; None when ``logprobs`` counts."""
+    is_final: bool = False
+    """With ``missing``: True where this prompt was refused, is too long or got an answer of no use: asking again would
+    give the same. False where the server failed."""
+    billing: Billing = field(default_factory=Billing, compare=False)
+    """What was billed besides this answer's own tokens."""
+
+    @property
+    def failed(self) -> bool:
+        """True where nothing was obtained and asking again may help."""
+        return self.missing is not None and not self.is_final
 
     @property
     def num_reply_tokens(self) -> int:
@@ -252,7 +286,7 @@ class Judgment:
     num_prompt_tokens: int = 0
     """Tokens read in this order, over both steps of a chain of thought."""
     num_reply_tokens: int = 0
-    """Tokens written in this order: the rationale, and one for the scored verdict."""
+    """Tokens written in this order: the rationale, and the verdict as a server bills it, or one of a local model."""
     judge: str = ""
     """The member of a panel that judged; empty where there is one judge."""
     options: tuple[str, ...] = ()

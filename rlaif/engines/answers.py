@@ -16,9 +16,12 @@ ANSWER_FORMAT = 3
 """Increased when the bytes of an answer, or the meaning of a key, change."""
 KEY_BYTES = 20
 
-_SCORES, _GENERATION = 1, 2
+_SCORES, _GENERATION, _FINAL_SCORES, _FINAL_GENERATION = 1, 2, 3, 4
 _SCORES_HEAD = struct.Struct("<BIIH")
 _GENERATION_HEAD = struct.Struct("<BBIII")
+_FINAL_HEAD = struct.Struct("<BII")
+REFUSALS = ("refused", "prompt too long")
+"""Beginnings of the reasons of prompts that a server refused: facts about a prompt, until the server changes."""
 
 
 def score_key(identity: str, rendered: bytes, options: Sequence[str]) -> bytes:
@@ -48,6 +51,24 @@ def generate_key(identity: str, rendered: bytes, sampling: Sampling) -> bytes:
     return _key(b"generate", identity, rendered, drawn)
 
 
+def final_key(key: bytes) -> bytes:
+    """The key of a question's final failure. An answer has the question's own key, and goes first.
+
+    Args:
+        key: From :func:`score_key` or :func:`generate_key`.
+    """
+    return hashlib.sha256(b"final" + key).digest()[:KEY_BYTES]
+
+
+def is_refusal(reason: str | None) -> bool:
+    """True for the reason of a prompt that a server refused or found too long.
+
+    >>> is_refusal("refused: content filter"), is_refusal("http 500"), is_refusal(None)
+    (True, False, False)
+    """
+    return reason is not None and reason.startswith(REFUSALS)
+
+
 def _key(kind: bytes, identity: str, rendered: bytes, asked: Sequence[str]) -> bytes:
     digest = hashlib.sha256()
     parts = [kind, str(ANSWER_FORMAT).encode(), identity.encode(), rendered]
@@ -60,9 +81,12 @@ def pack(answer: Answer) -> bytes:
     """An answer as bytes: log-probabilities as doubles, token ids as four bytes each, text compressed.
 
     Args:
-        answer: Not a missing one: a failure is no answer.
+        answer: Given, or missing for good; a failure that may pass is no answer.
     """
-    assert answer.missing is None, "a failure is no answer"
+    assert not answer.failed, "a failure is no answer"
+    if answer.missing is not None:
+        kind = _FINAL_SCORES if isinstance(answer, OptionScores) else _FINAL_GENERATION
+        return _FINAL_HEAD.pack(kind, answer.num_prompt_tokens, answer.num_counted_tokens) + answer.missing.encode()
     if isinstance(answer, OptionScores):
         assert answer.logprobs is not None
         head = _SCORES_HEAD.pack(_SCORES, answer.num_prompt_tokens, answer.num_counted_tokens, len(answer.bounded))
@@ -81,6 +105,8 @@ def unpack(data: bytes) -> Answer:
         ValueError: These bytes are no answer.
     """
     try:
+        if data[0] in (_FINAL_SCORES, _FINAL_GENERATION):
+            return _unpack_final(data)
         if data[0] == _SCORES:
             _, num_prompt_tokens, num_counted_tokens, num_bounded = _SCORES_HEAD.unpack_from(data)
             start = _SCORES_HEAD.size
@@ -103,3 +129,23 @@ def unpack(data: bytes) -> Answer:
         )
     except (IndexError, struct.error, zlib.error) as error:
         raise ValueError(f"not an answer ({error})") from error
+
+
+def _unpack_final(data: bytes) -> Answer:
+    kind, num_prompt_tokens, num_counted_tokens = _FINAL_HEAD.unpack_from(data)
+    reason = data[_FINAL_HEAD.size :].decode()
+    if kind == _FINAL_SCORES:
+        return OptionScores(
+            logprobs=None,
+            missing=reason,
+            is_final=True,
+            num_prompt_tokens=num_prompt_tokens,
+            num_counted_tokens=num_counted_tokens,
+        )
+    return Generation(
+        missing=reason,
+        is_final=True,
+        finished=False,
+        num_prompt_tokens=num_prompt_tokens,
+        num_counted_tokens=num_counted_tokens,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt
 
@@ -47,6 +47,15 @@ class Engine(Protocol):
 Answer = OptionScores | Generation
 
 
+class TrialFailure(NamedTuple):
+    """Why a server does not answer a request of this form."""
+
+    problem: str
+    """The option, what came, and what to type."""
+    may_pass: bool
+    """True where asking again may help (a busy server)."""
+
+
 @runtime_checkable
 class AnswersOneByOne(Protocol):
     """An engine that hands over every answer of a call as soon as it has it (a server's), so that a run that is
@@ -72,6 +81,41 @@ class ReadsRepeatedly(Protocol):
 
     def num_reads(self, options: Sequence[str]) -> int:
         """Number of reads of a prompt in one call of ``score`` on it, at least 1."""
+        ...
+
+
+@runtime_checkable
+class CountsTokens(Protocol):
+    """An engine whose questions and answers can be counted before they are asked, so that an estimate is true."""
+
+    def num_read_tokens(self, prompt: StructuredPrompt, options: Sequence[str] | None = None) -> int:
+        """Tokens read for one prompt: over all reads of one call of ``score``, or, without options, of ``generate``."""
+        ...
+
+    def num_written_tokens(self, options: Sequence[str], reply_tokens: int | None = None) -> int:
+        """Tokens written in one call of ``score`` on one prompt: as many as the options allow.
+
+        Args:
+            options: The answers that are scored.
+            reply_tokens: Expected tokens of a reply, cut at what the options allow; None takes the longest.
+        """
+        ...
+
+
+@runtime_checkable
+class AsksOnTrial(Protocol):
+    """An engine whose server can refuse the form of a request, which one request shows before a run."""
+
+    def trial(self, prompt: StructuredPrompt, asked: Sequence[str] | Sampling) -> tuple[Answer, TrialFailure | None]:
+        """Ask one request of the form that will be asked.
+
+        Args:
+            prompt: A short prompt.
+            asked: Options to score, or the sampling of a continuation.
+
+        Returns:
+            The answer, whose tokens were paid for, and why the server would answer no other prompt either.
+        """
         ...
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
 from rlaif.engines.answer_cache import AnswerCache
-from rlaif.engines.answers import generate_key, pack, score_key, unpack
+from rlaif.engines.answers import final_key, generate_key, is_refusal, pack, score_key, unpack
 from rlaif.engines.base import Answer, AnswersOneByOne, Engine
 from rlaif.engines.delegating import DelegatingEngine
 from rlaif.engines.spending import RUN_BYTES, Ledger, Spending
@@ -24,7 +24,8 @@ class CachedEngine(DelegatingEngine):
     A question is what determines its answer: the engine's identity, what it reads (``Engine.rendered``: token ids of
     a local model), and the options or the whole sampling, its seed included. Who asks, for which pair and in which run
     is no part of it. Equal questions of one call are asked once; what is not known is asked in one call, in order, and
-    kept before this returns. A failure (``missing``) is no answer and is never kept.
+    kept before this returns. A failure is no answer and is never kept, unless it is final: a prompt that the server
+    refuses, or to which its answer is of no use, is not asked again.
 
     An engine that is :class:`rlaif.engines.base.AnswersOneByOne` has each answer kept as it arrives; of any other, the
     answers of the call in flight are lost when the process is killed.
@@ -33,12 +34,21 @@ class CachedEngine(DelegatingEngine):
         engine: The engine that is asked.
         cache: Where answers are kept; None keeps none (and still asks equal questions of one call once).
         ledger: Counts what was asked and what was known; None counts nothing.
+        ask_refused_again: Ask for prompts that the server refused, or found too long, before.
     """
 
-    def __init__(self, engine: Engine, cache: AnswerCache | None = None, *, ledger: Ledger | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        cache: AnswerCache | None = None,
+        *,
+        ledger: Ledger | None = None,
+        ask_refused_again: bool = False,
+    ) -> None:
         super().__init__(engine)
         self.cache = cache
         self.ledger = ledger
+        self.ask_refused_again = ask_refused_again
 
     def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
         """As :meth:`rlaif.engines.base.Engine.score`."""
@@ -76,13 +86,17 @@ class CachedEngine(DelegatingEngine):
         if self.cache is None:
             return {}, set()
         found = self.cache.get(list(dict.fromkeys(keys)))
+        final = {final_key(key): key for key in keys if key not in found}
+        found |= {final[key]: data for key, data in self.cache.get(list(final)).items()}
         try:
             answers = {key: unpack(data[RUN_BYTES:]) for key, data in found.items()}
         except ValueError as error:
             raise StoreError(
                 f"label cache: holds {error}; delete the answer cache in the store, or set label.cache=none"
             ) from error
-        return answers, {key for key, data in found.items() if data[:RUN_BYTES] == self._stamp}
+        if self.ask_refused_again:
+            answers = {key: answer for key, answer in answers.items() if not is_refusal(answer.missing)}
+        return answers, {key for key, data in found.items() if key in answers and data[:RUN_BYTES] == self._stamp}
 
     @property
     def _stamp(self) -> bytes:
@@ -105,14 +119,20 @@ class CachedEngine(DelegatingEngine):
         """Questions and tokens of answers; one that failed counts with the tokens that its engine reports."""
         return Spending(
             num_questions=len(answers),
-            num_prompt_tokens=sum(answer.num_prompt_tokens for answer in answers),
-            num_reply_tokens=sum(answer.num_reply_tokens for answer in answers),
+            num_prompt_tokens=sum(item.num_prompt_tokens + item.billing.num_wasted_prompt_tokens for item in answers),
+            num_reused_prompt_tokens=sum(answer.billing.num_reused_prompt_tokens for answer in answers),
+            num_reply_tokens=sum(item.num_reply_tokens + item.billing.num_wasted_reply_tokens for item in answers),
+            num_retried=sum(answer.billing.num_retries for answer in answers),
         )
 
     def keep(self, answers: dict[bytes, Answer]) -> None:
-        """Put answers into the cache, failures left out."""
+        """Put answers into the cache, failures that may pass left out."""
         if self.cache is not None:
-            given = {key: self._stamp + pack(answer) for key, answer in answers.items() if answer.missing is None}
+            given = {
+                key if answer.missing is None else final_key(key): self._stamp + pack(answer)
+                for key, answer in answers.items()
+                if not answer.failed
+            }
             self.cache.put(given)
 
 

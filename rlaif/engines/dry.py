@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
-from rlaif.engines.base import Engine, ReadsRepeatedly
+from rlaif.engines.base import CountsTokens, Engine, ReadsRepeatedly
 from rlaif.engines.delegating import DelegatingEngine
 from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt, content_id
 
@@ -38,11 +39,14 @@ class DryEngine(DelegatingEngine):
         logprobs = (-math.log(len(options)),) * len(options)
         num_reads = self.engine.num_reads(options) if isinstance(self.engine, ReadsRepeatedly) else 1
         self.num_requests += num_reads * len(prompts)
+        num_written = num_reads
+        if isinstance(self.engine, CountsTokens):
+            num_written = self.engine.num_written_tokens(options, self.reply_tokens)
         return [
             OptionScores(
                 logprobs=logprobs,
-                num_prompt_tokens=num_reads * self.num_tokens(prompt.text),
-                num_counted_tokens=num_reads,
+                num_prompt_tokens=self._num_read(prompt, options, num_reads),
+                num_counted_tokens=num_written,
             )
             for prompt in prompts
         ]
@@ -56,16 +60,25 @@ class DryEngine(DelegatingEngine):
         self.num_requests += len(prompts)
         limit = sampling.max_new_tokens
         length = limit if self.reply_tokens is None else min(self.reply_tokens, limit)
-        text = _FILLER * max(1, round(length / self._per_word()))
+        # The longest reply is no shorter in the next question, where a token may begin with a space of its own.
+        num_words = max(1, math.ceil(length / self._per_word())) + (self.reply_tokens is None)
+        text = _FILLER * num_words
         token_ids = tuple(range(length))
         return [
             Generation(
                 text=text + _mark(prompt, sampling),
                 token_ids=token_ids,
-                num_prompt_tokens=self.num_tokens(prompt.text),
+                num_prompt_tokens=self._num_read(prompt),
             )
             for prompt in prompts
         ]
+
+    def _num_read(self, prompt: StructuredPrompt, options: Sequence[str] | None = None, num_reads: int = 1) -> int:
+        """Tokens of a prompt without the marks of placeholders, over all its reads."""
+        if not isinstance(self.engine, CountsTokens):
+            return num_reads * self.num_tokens(prompt.text)
+        segments = tuple(replace(segment, text=_MARK.sub("", segment.text)) for segment in prompt.segments)
+        return self.engine.num_read_tokens(replace(prompt, segments=segments), options)
 
     def _per_word(self) -> float:
         if self._tokens_per_word is None:

@@ -24,8 +24,12 @@ class Spending:
     """Questions that an engine was asked, failed ones included."""
     num_prompt_tokens: int = 0
     """Tokens that it read, also for answers that are of no use (a server bills its refusals)."""
+    num_reused_prompt_tokens: int = 0
+    """Of these, what the server had read before (its prefix cache) and may bill at a lower price."""
     num_reply_tokens: int = 0
     """Tokens that it wrote; one for a scored verdict where it gives no count."""
+    num_retried: int = 0
+    """Requests that failed and were made again; their tokens count where the server tells them."""
     num_cached: int = 0
     """Questions that the answer cache knew before they were asked here, each once: they cost nothing."""
     num_cached_prompt_tokens: int = 0

@@ -256,9 +256,9 @@ def _read(case: Case, prompt: StructuredPrompt, scores: OptionScores) -> Judgmen
         option_logprobs=scores.logprobs,
         p_slot1=p_slot1,
         missing=missing,
-        unreadable=missing is not None and scores.missing is None,
+        unreadable=missing is not None and not scores.failed,
         num_prompt_tokens=scores.num_prompt_tokens,
-        num_reply_tokens=1 if missing is None else 0,
+        num_reply_tokens=scores.num_reply_tokens,
         options=OPTIONS,
         asks_for_worse=prompt.asks_for_worse,
     )

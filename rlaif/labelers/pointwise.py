@@ -242,8 +242,8 @@ def _read(prompt: StructuredPrompt, scores: OptionScores, options: tuple[str, ..
         prompt=prompt.text,
         option_logprobs=scores.logprobs,
         missing=missing,
-        unreadable=missing is not None and scores.missing is None,
+        unreadable=missing is not None and not scores.failed,
         num_prompt_tokens=scores.num_prompt_tokens,
-        num_reply_tokens=1 if missing is None else 0,
+        num_reply_tokens=scores.num_reply_tokens,
         options=options,
     )

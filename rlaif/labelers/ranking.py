@@ -212,9 +212,9 @@ def _read(
         option_logprobs=scores.logprobs,
         p_slot1=p_first if p_first is None or stands_earlier else 1.0 - p_first,
         missing=missing,
-        unreadable=missing is not None and scores.missing is None,
+        unreadable=missing is not None and not scores.failed,
         num_prompt_tokens=scores.num_prompt_tokens,
-        num_reply_tokens=0 if scores.logprobs is None else 1,
+        num_reply_tokens=scores.num_reply_tokens,
         options=options,
     )
 

@@ -70,7 +70,7 @@ class Rationales:
             prompt=prompt.text,
             reply=reply,
             missing=missing,
-            unreadable=missing is not None and generation.missing is None,
+            unreadable=missing is not None and not generation.failed,
             num_prompt_tokens=generation.num_prompt_tokens,
             num_reply_tokens=generation.num_reply_tokens,
         )

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from rlaif.engines.answer_cache import AnswerPlace
-from rlaif.engines.spending import Ledger
-from rlaif.errors import ConfigError, RlaifError
+from rlaif.engines.spending import Ledger, Spending
 from rlaif.labelers.base import Labeler, PlansAhead, Rater
 from rlaif.labeling.cost import Budget, LabelCost, Prices, cost_figures
 from rlaif.labeling.label_run import check_options, label_batch
 from rlaif.labeling.missing import MissingLimit, missing_by_reason
+from rlaif.labeling.naming import LABELER, named_as
 from rlaif.labeling.shards import failed_without_answer
 from rlaif.labeling.wrapping import wrap_engines
 from rlaif.ranges import Share
@@ -27,8 +25,6 @@ from rlaif.types import Comparison, Completion, Preference, Prompt, Rating
 L = TypeVar("L")
 
 COUNTED = "counted"
-_LABELER = "labeler"
-_OPTION_OF_LABELER = re.compile(r"\blabeler\.(?=[a-z_])")
 _GO_ON = (
     "They failed without an answer, so nothing is measured: start again to ask for them, answers that came are kept "
     "where label.cache says."
@@ -59,6 +55,7 @@ class Asking:
         max_missing_rate: Share of a plan, in [0, 1], that may be missing.
         rank: Which process this is of those that share the ledger, from 0.
         option: The option of the labeler, for messages (``evaluation.judge``).
+        ask_refused_again: Ask for prompts that a server refused, or found too long, before.
 
     Raises:
         ConfigError: An option is out of range.
@@ -74,7 +71,8 @@ class Asking:
         batch_size: int = 64,
         max_missing_rate: float = 0.2,
         rank: int = 0,
-        option: str = _LABELER,
+        option: str = LABELER,
+        ask_refused_again: bool = False,
     ) -> None:
         check_options(batch_size, max_missing_rate)
         self.prices = prices or Prices()
@@ -85,6 +83,7 @@ class Asking:
         self.batch_size = batch_size
         self.limit = MissingLimit(max_missing_rate)
         self.option = option
+        self.ask_refused_again = ask_refused_again
         self.cache = answers.open()
         counted = None if directory is None else answers.at(directory / COUNTED).open()
         self.ledger = Ledger(directory, rank=rank, counted=counted)
@@ -97,7 +96,7 @@ class Asking:
         Raises:
             PluginError: It keeps a model that it does not declare.
         """
-        return wrap_engines(labeler, cache=self.cache, ledger=self.ledger)
+        return wrap_engines(labeler, cache=self.cache, ledger=self.ledger, ask_refused_again=self.ask_refused_again)
 
     def check_budget(self) -> None:
         """Stop where the budget is spent.
@@ -220,6 +219,8 @@ class AskingSettings:
     """When to stop."""
     max_missing_rate: Share = 0.2
     """Share of a plan's labels that may be missing, in [0, 1]."""
+    ask_refused_again: bool = False
+    """Ask for prompts that a server refused, or found too long, before."""
 
     def __post_init__(self) -> None:
         self.budget.check_prices(self.prices)
@@ -230,8 +231,9 @@ class AskingSettings:
         *,
         batch_size: int = 64,
         rank: int = 0,
-        option: str = _LABELER,
+        option: str = LABELER,
         keeps_answers_apart: bool = False,
+        before: Spending | None = None,
     ) -> Asking:
         """Ask for one step.
 
@@ -241,9 +243,10 @@ class AskingSettings:
             rank: Number of this process among those that share the ledger, from 0.
             option: The option that composes the labeler, for messages.
             keeps_answers_apart: Keep answers in ``directory`` and read none from elsewhere.
+            before: What was spent for this step before it began (:class:`rlaif.labeling.first_request.FirstRequests`).
         """
         answers = self.answers.at(directory) if keeps_answers_apart and directory is not None else self.answers
-        return Asking(
+        asking = Asking(
             directory,
             answers=answers,
             prices=self.prices,
@@ -252,7 +255,11 @@ class AskingSettings:
             max_missing_rate=self.max_missing_rate,
             rank=rank,
             option=option,
+            ask_refused_again=self.ask_refused_again,
         )
+        if before is not None and before.num_questions:
+            asking.ledger.add(before)
+        return asking
 
 
 class AskedLabeler:
@@ -324,33 +331,3 @@ class AskedRater:
         with named_as(self._asking.option):
             self._asking.check_budget()
             return self.rater.rate(prompts, completions)
-
-
-@contextmanager
-def named_as(option: str) -> Iterator[None]:
-    """Let errors name a labeler's options as the user types them, where it is not composed under ``labeler``.
-
-    Args:
-        option: Where it is composed, e.g. ``evaluation.judge``.
-
-    Raises:
-        RlaifError: The error of the block, of the same type.
-
-    >>> with named_as("evaluation.judge"):
-    ...     raise ConfigError("labeler.debias=x: must be one of probability, logit, none")
-    Traceback (most recent call last):
-    rlaif.errors.ConfigError: evaluation.judge.debias=x: must be one of probability, logit, none
-    """
-    try:
-        yield
-    except RlaifError as error:
-        if option == _LABELER:
-            raise
-        if isinstance(error, ConfigError):
-            raise ConfigError([_named(problem, option) for problem in error.problems]) from error
-        raise type(error)(_named(str(error), option)) from error
-
-
-def _named(message: str, option: str) -> str:
-    renamed = _OPTION_OF_LABELER.sub(f"{option}.", message)
-    return renamed if option in renamed else f"{option}: {renamed}"

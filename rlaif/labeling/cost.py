@@ -21,6 +21,8 @@ class Prices:
 
     usd_per_million_input_tokens: float | None = None
     """A server's price of a million tokens read; None where that is not known or nothing."""
+    usd_per_million_cached_input_tokens: float | None = None
+    """Price of a million tokens read that the server had read before (its prefix cache); None takes the price above."""
     usd_per_million_output_tokens: float | None = None
     usd_per_hour: float | None = None
     """Price of an hour of a labeling process: a rented machine, or one of its GPUs where several label."""
@@ -45,7 +47,10 @@ class Prices:
         """
         if not self.are_known:
             return None
-        tokens = spending.num_prompt_tokens * (self.usd_per_million_input_tokens or 0.0)
+        read = self.usd_per_million_input_tokens or 0.0
+        cached = self.usd_per_million_cached_input_tokens
+        reused = spending.num_reused_prompt_tokens
+        tokens = (spending.num_prompt_tokens - reused) * read + reused * (read if cached is None else cached)
         tokens += spending.num_reply_tokens * (self.usd_per_million_output_tokens or 0.0)
         return tokens / 1e6 + spending.seconds / HOUR_S * (self.usd_per_hour or 0.0)
 
@@ -150,6 +155,7 @@ def in_words(spending: Spending, usd: float | None) -> str:
         f"{spending.num_questions:,} questions, {spending.num_prompt_tokens:,} tokens read, "
         f"{spending.num_reply_tokens:,} written, {spending.seconds / HOUR_S:.2f} hours"
     )
+    words += f", {spending.num_retried:,} failed requests made again" if spending.num_retried else ""
     return words if usd is None else f"{words}, {usd:.4f} USD"
 
 
@@ -175,7 +181,9 @@ def cost_figures(ledger: Ledger, prices: Prices, num_labels: int) -> dict[str, f
     return {
         "num_labels": num_labels,
         "num_questions": asked,
+        "num_retried": total.num_retried,
         "num_prompt_tokens": total.num_prompt_tokens,
+        "num_reused_prompt_tokens": total.num_reused_prompt_tokens,
         "num_reply_tokens": total.num_reply_tokens,
         "num_cached": known,
         "num_cached_prompt_tokens": total.num_cached_prompt_tokens,
@@ -193,6 +201,7 @@ def _as_if_asked(spent: Spending, seconds: float) -> Spending:
     """Tokens with those of cached answers, and the time that all would have taken."""
     return Spending(
         num_prompt_tokens=spent.num_prompt_tokens + spent.num_cached_prompt_tokens,
+        num_reused_prompt_tokens=spent.num_reused_prompt_tokens,
         num_reply_tokens=spent.num_reply_tokens + spent.num_cached_reply_tokens,
         seconds=seconds,
     )

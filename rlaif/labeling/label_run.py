@@ -11,7 +11,14 @@ from rlaif.errors import ConfigError, GateStopped, PluginError
 from rlaif.labelers.base import Labeler
 from rlaif.labeling.missing import MissingLimit
 from rlaif.labeling.plan import LabelPlan
-from rlaif.labeling.shards import BatchOutcome, failed_without_answer, read_outcome, read_shard, write_shard
+from rlaif.labeling.shards import (
+    BatchOutcome,
+    failed_without_answer,
+    read_outcome,
+    read_shard,
+    was_refused,
+    write_shard,
+)
 from rlaif.labeling.team import Team
 from rlaif.types import Comparison, Preference
 
@@ -71,8 +78,8 @@ def label_comparisons(
     for bit, as one that was not killed. Equal comparisons are judged once.
 
     A comparison that failed without an answer (``Judgment.unreadable`` is False) is missing in this
-    attempt and asked again at the next start; an answer that could not be read is an outcome, and
-    stays missing.
+    attempt and asked again at the next start; an answer that could not be read, or a prompt that the server
+    refused, is an outcome, and stays missing.
 
     Args:
         labeler: Judges.
@@ -107,6 +114,7 @@ def label_part(
     max_missing_rate: float,
     progress: Progress | None = None,
     before_asking: Callable[[], None] | None = None,
+    ask_refused_again: bool = False,
 ) -> None:
     """Judge the batches of a plan that fall to this process; see :func:`label_comparisons`.
 
@@ -114,7 +122,7 @@ def label_part(
     """
     plan_id, limit = plan.id(labeler.identity), MissingLimit(max_missing_rate)
     missing: Counter[str] = Counter()
-    num_judged = num_done = 0
+    num_judged = num_done = num_failed = 0
     for number in range(plan.num_batches):
         num_done = min((number + 1) * plan.batch_size, plan.num_distinct)
         if not team.takes(number):
@@ -122,13 +130,14 @@ def label_part(
         if team.size > 1 and team.stopped_because() is not None:
             return
         path = _shard(team.directory, number)
-        outcome = _finish_batch(labeler, plan.batch(number), plan_id, path, before_asking)
+        outcome = _finish_batch(labeler, plan.batch(number), plan_id, path, before_asking, ask_refused_again)
+        num_failed += outcome.num_failed
         missing.update(outcome.missing)
         num_judged += outcome.num_labels
         if progress is not None:
             progress(num_done, plan.num_distinct)
         if not limit.allows(team.add_missing(sum(outcome.missing.values())), plan.num_distinct):
-            raise limit.error(missing, num_judged, plan.num_distinct, _go_on(team.directory))
+            raise limit.error(missing, num_judged, plan.num_distinct, _go_on(team.directory, num_failed))
 
 
 def finished_run(labeler_identity: str, plan: LabelPlan, directory: Path, max_missing_rate: float) -> LabelRun:
@@ -143,13 +152,15 @@ def finished_run(labeler_identity: str, plan: LabelPlan, directory: Path, max_mi
         raise GateStopped(reason)
     plan_id = plan.id(labeler_identity)
     missing: Counter[str] = Counter()
+    num_failed = 0
     for number in range(plan.num_batches):
         outcome = read_outcome(_shard(directory, number), plan_id)
         assert outcome is not None, "every batch is finished"
         missing.update(outcome.missing)
+        num_failed += outcome.num_failed
     limit = MissingLimit(max_missing_rate)
     if not limit.allows(missing.total(), plan.num_distinct):
-        raise limit.error(missing, plan.num_distinct, plan.num_distinct, _go_on(directory))
+        raise limit.error(missing, plan.num_distinct, plan.num_distinct, _go_on(directory, num_failed))
     return LabelRun(plan, plan_id, directory, missing)
 
 
@@ -193,24 +204,39 @@ def _finish_batch(
     plan_id: str,
     path: Path,
     before_asking: Callable[[], None] | None,
+    ask_refused_again: bool,
 ) -> BatchOutcome:
     """Judge a batch: as kept, with those asked (again) that have no outcome yet."""
     outcome = read_outcome(path, plan_id)
-    if outcome is not None and not outcome.num_failed:
+    if outcome is not None and not outcome.num_failed and not ask_refused_again:
         return outcome
-    if before_asking is not None:
-        before_asking()
     kept = read_shard(path, plan_id, batch)
     if kept is None:
+        _before(before_asking)
         return write_shard(path, plan_id, label_batch(labeler, batch))
-    again = [position for position, label in enumerate(kept) if failed_without_answer(label)]
+    again = [
+        position
+        for position, label in enumerate(kept)
+        if failed_without_answer(label) or (ask_refused_again and was_refused(label))
+    ]
+    if outcome is not None and not again:
+        return outcome
+    _before(before_asking)
     for position, label in zip(again, label_batch(labeler, [batch[position] for position in again]), strict=True):
         kept[position] = label
     return write_shard(path, plan_id, kept)
 
 
-def _go_on(directory: Path) -> str:
-    return (
-        f"Finished batches are kept in {directory}: start again to go on from there, comparisons that failed without "
-        "an answer are asked again."
-    )
+def _before(asking: Callable[[], None] | None) -> None:
+    if asking is not None:
+        asking()
+
+
+def _go_on(directory: Path, num_failed: int) -> str:
+    kept = f"Finished batches are kept in {directory}"
+    if not num_failed:
+        return (
+            f"{kept}, and nothing is left to ask about the missing ones: their prompts were refused, or the answers "
+            "hold no verdict. Starting again asks for none of them; label.ask_refused_again=true asks for the refused."
+        )
+    return f"{kept}: start again to go on from there, comparisons that failed without an answer are asked again."

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from rlaif.engines.openai.hints import hint
 from rlaif.errors import ConfigError, GateStopped
 from rlaif.types import Preference
 
@@ -47,7 +48,8 @@ class MissingLimit:
         count = sum(missing.values())
         return GateStopped(
             f"{self.option}={self.max_rate:g}: {count} of {num_judged} judged comparisons are missing, {num_planned} "
-            f"are planned ({reasons_in_words(missing)}). {to_do} Mend the cause, or raise {self.option} to accept it."
+            f"are planned ({reasons_in_words(missing)}). {to_do} Mend the cause{_hints(missing)}, or raise "
+            f"{self.option} to accept it."
         )
 
 
@@ -61,6 +63,13 @@ def missing_by_reason(preferences: Iterable[Preference]) -> dict[str, int]:
 def most_frequent_first(reasons: Mapping[str, int]) -> dict[str, int]:
     """Counts by reason in a fixed order."""
     return dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _hints(missing: Mapping[str, int]) -> str:
+    """What to type against the most frequent reasons, in brackets."""
+    hints = [hint(reason) for reasons in most_frequent_first(missing) for reason in reasons.split("; ")]
+    told = list(dict.fromkeys(filter(None, hints)))[:_REASONS_SHOWN]
+    return f" ({'; '.join(told)})" if told else ""
 
 
 def reasons_in_words(missing: Mapping[str, int]) -> str:

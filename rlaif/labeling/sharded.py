@@ -58,6 +58,7 @@ class ShardedLabeling:
                 max_missing_rate=self.asking.limit.max_rate,
                 progress=display.progress(self.plan.num_distinct, unit="pairs"),
                 before_asking=self.asking.check_budget,
+                ask_refused_again=self.asking.ask_refused_again,
             )
         except GateStopped as stopped:
             if self.team.size == 1:

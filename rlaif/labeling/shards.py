@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rlaif.artifacts import atomic_write
 from rlaif.artifacts.store import store_error
+from rlaif.engines.answers import is_refusal
 from rlaif.errors import StoreError
 from rlaif.labeling.label_json import preference_from_json, preference_to_json
 from rlaif.types import Comparison, Preference
@@ -45,6 +46,11 @@ def failed_without_answer(preference: Preference) -> bool:
     """
     failed = any(judgment.missing is not None and not judgment.unreadable for judgment in preference.judgments)
     return failed or (preference.missing is not None and not preference.judgments)
+
+
+def was_refused(preference: Preference) -> bool:
+    """True when a server refused one of the prompts, or found it too long."""
+    return any(is_refusal(judgment.missing) for judgment in preference.judgments)
 
 
 def write_shard(path: Path, plan: str, preferences: Sequence[Preference]) -> BatchOutcome:

@@ -13,7 +13,9 @@ from rlaif.labelers.models import replace_engines
 L = TypeVar("L")
 
 
-def wrap_engines(labeler: L, *, cache: AnswerCache | None = None, ledger: Ledger | None = None) -> L:
+def wrap_engines(
+    labeler: L, *, cache: AnswerCache | None = None, ledger: Ledger | None = None, ask_refused_again: bool = False
+) -> L:
     """Make a labeler ask through :class:`rlaif.engines.cached.CachedEngine`.
 
     An engine that is wrapped already is left as it is, and one that several members share stays shared. No identity
@@ -23,6 +25,7 @@ def wrap_engines(labeler: L, *, cache: AnswerCache | None = None, ledger: Ledger
         labeler: Anything that labels or rates; see :func:`rlaif.labelers.models.replace_engines`.
         cache: Where answers are kept; None keeps none.
         ledger: Counts what was asked; None counts nothing.
+        ask_refused_again: As in :class:`rlaif.engines.cached.CachedEngine`.
 
     Returns:
         The same labeler.
@@ -40,6 +43,8 @@ def wrap_engines(labeler: L, *, cache: AnswerCache | None = None, ledger: Ledger
     """
 
     def wrap(engine: Engine) -> Engine:
-        return engine if isinstance(engine, CachedEngine) else CachedEngine(engine, cache, ledger=ledger)
+        if isinstance(engine, CachedEngine):
+            return engine
+        return CachedEngine(engine, cache, ledger=ledger, ask_refused_again=ask_refused_again)
 
     return replace_engines(labeler, wrap)

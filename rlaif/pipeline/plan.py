@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rlaif.artifacts import Store
 from rlaif.config.entries import parse_entries
+from rlaif.engines.spending import Spending
 from rlaif.functional.seeds import derive_seed
 from rlaif.modules.notices import quiet_transformers
 from rlaif.pipeline.compose import Composer, construct
@@ -36,6 +37,8 @@ class Progress:
     """Report of each finished step."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Seconds that each stored step took in this run; 0 for one that was reused."""
+    tried: dict[str, Spending] = field(default_factory=dict)
+    """What the first requests for each step cost."""
 
 
 class Plan:
@@ -148,6 +151,7 @@ class Plan:
             needs_models=self.needs_models,
             told=self.progress.told,
             seconds=self.progress.seconds,
+            tried=self.progress.tried.get(step.name),
             result=self.memory.get(step.name),
             display=display,
             make_training=None

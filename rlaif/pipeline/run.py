@@ -15,7 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from rlaif.artifacts import atomic_write, link
 from rlaif.config.run_directory import CONFIG, Job, claim
+from rlaif.engines.spending import Spending
 from rlaif.errors import ConfigError
+from rlaif.labeling.first_request import FirstRequests
 from rlaif.modules.notices import quiet_lightning, quiet_transformers
 from rlaif.pipeline.graph import Step
 from rlaif.pipeline.pages import show_page
@@ -59,6 +61,7 @@ def run(cfg: DictConfig) -> float | None:
     if cfg.estimate:
         estimate(plan, display)
         return None
+    send_first_requests(plan)
     return Run(plan, display).all_steps()
 
 
@@ -99,6 +102,22 @@ def check(plan: Plan, problems: Sequence[str] = ()) -> None:
     for step in plan.steps:
         if step.stage.stored:
             plan.fingerprint(step)  # a component whose identity fails must not stop the run after SFT
+
+
+def send_first_requests(plan: Plan) -> None:
+    """Ask each server one request of each form that steps which are not finished will ask.
+
+    Raises:
+        ConfigError: A server refuses such requests.
+        GateStopped: A server cannot be reached.
+    """
+    requests = FirstRequests()
+    for step in plan.steps:
+        if not step.stage.stored or plan.path(step) is not None:
+            continue
+        for asks in plan.stage_to_check(step).asks(plan.work(step)):
+            if (spent := requests.send(asks)).num_questions:
+                plan.progress.tried[step.name] = plan.progress.tried.get(step.name, Spending()) + spent
 
 
 def estimate(plan: Plan, display: RunDisplay) -> None:

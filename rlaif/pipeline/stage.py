@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from rlaif.data.base import TaskData
+    from rlaif.engines.spending import Spending
     from rlaif.evaluation.checks import Check
     from rlaif.evaluation.records import Section, Table
     from rlaif.labeling.cost import Prices
     from rlaif.labeling.estimate import LabelEstimate
+    from rlaif.labeling.first_request import WillAsk
     from rlaif.reporting.terminal import StageDisplay
     from rlaif.types import Figure
 
@@ -113,6 +115,8 @@ class Work:
     """Reports of the earlier steps, by name."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Seconds that each step before took in this run; 0 for one that was reused."""
+    tried: Spending | None = None
+    """What first requests for this step cost, before anything was trained; None where nothing was asked."""
     result: Any = None
     """For a stage that is not stored: what its ``load`` made."""
     display: StageDisplay | None = None
@@ -263,6 +267,10 @@ class Stage:
 
     def notices(self, work: Work) -> Iterator[str]:
         """Notices for the user before anything is spent: one line each."""
+        yield from ()
+
+    def asks(self, work: Work) -> Iterator[WillAsk]:
+        """What the step will ask of models, as far as it is known before anything is spent."""
         yield from ()
 
     def load(self, work: Work) -> Any:

@@ -25,6 +25,7 @@ from rlaif.evaluation.votes import Votes, pair
 from rlaif.labelers.base import Labeler
 from rlaif.labelers.people import PEOPLE
 from rlaif.labeling.asking import AskingSettings
+from rlaif.labeling.first_request import WillAsk
 from rlaif.labeling.results import COST, read_labels
 from rlaif.labeling.trial import example_pairs, trial_problems
 from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
@@ -130,6 +131,19 @@ class EvaluationStage(Stage):
         for problem in trial_problems(self.judge, example_pairs(work.data("held_out"))):
             yield problem.replace("labeler.", "evaluation.judge.", 1) if problem.startswith("labeler.") else problem
 
+    def asks(self, work: Work) -> Iterator[WillAsk]:
+        """The judge, on the responses where they are drawn already."""
+        if self.judge is None:
+            return
+        drawn = work.ready("policy_responses") and work.ready("baseline_responses") and not self.against
+        yield WillAsk(
+            labeler=self.judge,
+            examples=example_pairs(work.data("held_out")),
+            answers=self.asking.answers,
+            pairs=LabelJudge.to_ask(pair(*self._responses(work))) if drawn else None,
+            option="evaluation.judge",
+        )
+
     def build(self, work: Work) -> None:
         """Compute all figures."""
         responses = self._responses(work)
@@ -220,7 +234,9 @@ class EvaluationStage(Stage):
         if self.judge is None:
             write_preferences(work.directory / JUDGED, [])
             return None
-        asking = self.asking.begin(work.directory / ASKED, batch_size=self.batch_size, option="evaluation.judge")
+        asking = self.asking.begin(
+            work.directory / ASKED, batch_size=self.batch_size, option="evaluation.judge", before=work.tried
+        )
         labels = [asking.judge(self.judge, work, plan).label(LabelJudge.to_ask(plan)) for plan in (pairs, *further)]
         write_preferences(work.directory / JUDGED, labels[0])
         cost = asking.cost_figures()

@@ -14,6 +14,7 @@ from rlaif.labelers.people import labeler_in_words
 from rlaif.labeling.asking import AskingSettings
 from rlaif.labeling.cost import Prices
 from rlaif.labeling.estimate import LabelEstimate, estimate_labels, stand_in_pairs
+from rlaif.labeling.first_request import WillAsk
 from rlaif.labeling.learning import depends_on_people
 from rlaif.labeling.results import LABELS, LabelSetWriter, check_missing, labels_in_words, write_labels
 from rlaif.labeling.sharded import ShardedLabeling, team_of_processes
@@ -90,6 +91,12 @@ class LabelStage(Stage):
         if work.has("held_out"):
             yield from trial_problems(self.labeler, example_pairs(work.data("held_out")))
 
+    def asks(self, work: Work) -> Iterator[WillAsk]:
+        """The labeler, on the pairs where they are known already."""
+        pairs = pairs_of(work) if work.ready("pairs") else None
+        examples = example_pairs(work.data("held_out")) if work.has("held_out") else (pairs or [])[:2]
+        yield WillAsk(labeler=self.labeler, examples=examples, answers=self.asking.answers, pairs=pairs)
+
     @property
     def parts(self) -> Parts:
         """Processes label every n-th batch each, where models are asked."""
@@ -112,7 +119,7 @@ class LabelStage(Stage):
             raise ConfigError("label: there is no pair to label; every prompt's two samples are identical")
         people = bound_people(self.labeler, work)
         team = team_of_processes(work.directory / BATCHES)
-        asking = self.asking.begin(team.directory, batch_size=self.batch_size, rank=team.rank)
+        asking = self.asking.begin(team.directory, batch_size=self.batch_size, rank=team.rank, before=work.tried)
         return ShardedLabeling(self.labeler, comparisons, asking, people, team)
 
     def _write(self, work: Work, labeling: ShardedLabeling) -> None:

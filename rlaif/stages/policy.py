@@ -12,6 +12,7 @@ from rlaif.evaluation.records import Curves
 from rlaif.labelers.base import Rater
 from rlaif.labelers.models import engines_of
 from rlaif.labeling.asking import Asking, AskingSettings
+from rlaif.labeling.first_request import WillAsk
 from rlaif.labeling.learning import depends_on_people
 from rlaif.labeling.results import COST
 from rlaif.labeling.trial import example_pairs, trial_problems
@@ -101,6 +102,11 @@ class PolicyStage(Stage):
                 f" devices, {work.num_processes}"
             )
 
+    def asks(self, work: Work) -> Iterator[WillAsk]:
+        """The reward's labeler, on responses that are still to be drawn."""
+        examples = example_pairs(work.data("prompts"))
+        yield WillAsk(labeler=self.reward, examples=examples, answers=self.asking.answers)
+
     def notices(self, work: Work) -> Iterator[str]:
         """Sampling options that differ from those of the labeled pairs."""
         own = self.settings.sampling
@@ -115,7 +121,7 @@ class PolicyStage(Stage):
         """Train, and write a Hugging Face folder."""
         tokenizer = load_tokenizer(str(work.path("policy")))
         # Answers of other runs, made in batches of other responses, could differ in the last digit.
-        asking = self.asking.begin(work.directory / SCORES, rank=work.rank, keeps_answers_apart=True)
+        asking = self.asking.begin(work.directory / SCORES, rank=work.rank, keeps_answers_apart=True, before=work.tried)
         module = self.settings.module(
             load_causal_lm(self._spec(work, "policy")),
             reference=load_causal_lm(self._spec(work, "reference")),

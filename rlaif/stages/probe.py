@@ -30,6 +30,7 @@ from rlaif.evaluation.scorecard import held_out_pairs
 from rlaif.labelers.base import Labeler
 from rlaif.labelers.people import num_raters_used
 from rlaif.labeling.asking import AskingSettings
+from rlaif.labeling.first_request import WillAsk
 from rlaif.labeling.learning import depends_on_people
 from rlaif.labeling.results import LABELS
 from rlaif.labeling.trial import example_pairs, trial_problems
@@ -135,6 +136,11 @@ class ProbeStage(Stage):
                 "data.eval_fraction or data.num_eval_preferences, or take other data"
             )
         yield from trial_problems(self.labeler, example_pairs(work.data("held_out")))
+
+    def asks(self, work: Work) -> Iterator[WillAsk]:
+        """The labeler, on texts that are still to be written."""
+        examples = example_pairs(work.data("held_out"))
+        yield WillAsk(labeler=self.labeler, examples=examples, answers=self.asking.answers)
 
     def _targets(self, work: Work) -> list[Target]:
         data = work.data("held_out")

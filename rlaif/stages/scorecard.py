@@ -24,6 +24,7 @@ from rlaif.labelers.models import declared, parts_of
 from rlaif.labelers.people import labeler_in_words, num_raters_used
 from rlaif.labeling.asking import AskingSettings
 from rlaif.labeling.cost import LabelCost
+from rlaif.labeling.first_request import WillAsk
 from rlaif.labeling.learning import depends_on_people
 from rlaif.labeling.results import LABELS
 from rlaif.labeling.trial import example_pairs, trial_problems
@@ -131,6 +132,12 @@ class ScorecardStage(Stage):
             return labels
         return [label for label in labels if self.labeler.holds(label.comparison)]
 
+    def asks(self, work: Work) -> Iterator[WillAsk]:
+        """The labeler, on the held-out pairs."""
+        data = work.data("held_out")
+        pairs = [label.comparison for label in held_out_pairs(self._judged(data), self.num_pairs)]
+        yield WillAsk(labeler=self.labeler, examples=example_pairs(data), answers=self.asking.answers, pairs=pairs)
+
     def _measures_people(self, data: TaskData) -> bool:
         """True where people label: there is no other source to compare them with."""
         return data.annotators is None and num_raters_used(self.labeler) > 0
@@ -141,7 +148,7 @@ class ScorecardStage(Stage):
         judged = self._judged(data)
         pairs = [label.comparison for label in held_out_pairs(judged, self.num_pairs)]
         bound_people(self.labeler, work)
-        asking = self.asking.begin(None, batch_size=self.batch_size)
+        asking = self.asking.begin(None, batch_size=self.batch_size, before=work.tried)
         (labels,) = asking.label(self.labeler, [pairs], work)
         cost = asking.cost
         judge = self._judge(data, judged)

@@ -24,7 +24,10 @@ NEEDED = {
     "labeler=reward_model": ["labeler.model=${oc.env:PWD}"],
     "labeler/prompt=none": ["labeler=human"],
     "labeler/engine=none": ["labeler=human"],
-    "labeler/engine=openai": ["labeler.engine.model=some-model"],
+    **{
+        f"labeler/engine={server}": ["labeler.engine.model=some-model"]
+        for server in ("openai", "vllm", "sglang", "llamacpp", "ollama")
+    },
 }
 """What an option leaves to the person, or goes together with."""
 

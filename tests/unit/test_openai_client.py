@@ -461,4 +461,5 @@ def test_the_log_names_each_kind_of_failure_once(caplog: pytest.LogCaptureFixtur
             await outcome(asked)
 
     run(scenario())
-    assert [record.getMessage() for record in caplog.records] == [f"{URL}: http 400 (unknown field top_k)"]
+    told = f"{URL}: http 400 (unknown field top_k): labeler.engine.omit=[top_k]"
+    assert [record.getMessage() for record in caplog.records] == [told]

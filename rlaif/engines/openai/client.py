@@ -76,6 +76,8 @@ class Client:
         self.breaker = CircuitBreaker(connection.url, connection.break_after)
         self.retried: Counter[str] = Counter()
         """Attempts that failed and were made again, by reason."""
+        self.last: RequestFailed | None = None
+        """The newest request without an answer."""
         self._slots = asyncio.Semaphore(connection.max_concurrency)
         self._http = httpx2.AsyncClient(
             transport=transport,
@@ -88,7 +90,16 @@ class Client:
         self._backoff = wait_random_exponential(multiplier=connection.first_backoff_s, max=connection.max_backoff_s)
         self._seen: set[str] = set()
 
-    async def post(self, path: str, body: Body, read: Callable[[object], T], *, num_tokens: int = 0) -> T:
+    async def post(
+        self,
+        path: str,
+        body: Body,
+        read: Callable[[object], T],
+        *,
+        num_tokens: int = 0,
+        other: Body | None = None,
+        on_retry: Callable[[], None] = lambda: None,
+    ) -> T:
         """Ask until there is an answer or no use in asking.
 
         Args:
@@ -96,6 +107,9 @@ class Client:
             body: Sent as JSON.
             read: Turns the answer's JSON into what is wanted; raises :class:`RequestFailed` where it cannot.
             num_tokens: Estimated tokens of question and answer, for ``tokens_per_minute``.
+            other: The same request with another prompt. Where the server refuses a request in words that do not say
+                why, this one is asked: if it is answered, the prompt was refused.
+            on_retry: Called before each further attempt.
 
         Raises:
             RequestFailed: There is no answer; with the reason of the last attempt, or ``circuit open``.
@@ -104,16 +118,34 @@ class Client:
         async with self._slots:
             self.breaker.check()
             try:
-                answer = await self._with_retries(path, body, read, num_tokens)
+                answer = await self._with_retries(path, body, read, num_tokens, on_retry)
             except RequestFailed as failure:
+                failure.url = self.connection.url
+                if other is not None and failure.may_be_of_prompt and await self._is_answered(path, other, read):
+                    failure = failure.of_this_prompt
+                self.last = failure
                 self._report(failure)
                 self.breaker.failed(failure)
-                raise
+                raise failure from None
             self.breaker.answered()
             return answer
 
-    async def _with_retries(self, path: str, body: Body, read: Callable[[object], T], num_tokens: int) -> T:
+    async def _is_answered(self, path: str, body: Body, read: Callable[[object], object]) -> bool:
+        """True where the server answers a request, of whatever use its answer is."""
+        try:
+            await self._with_retries(path, body, read, 0, lambda: None)
+        except RequestFailed as failure:
+            return not failure.of_server
+        return True
+
+    async def _with_retries(
+        self, path: str, body: Body, read: Callable[[object], T], num_tokens: int, on_retry: Callable[[], None]
+    ) -> T:
         last: RequestFailed | None = None
+
+        def count(state: RetryCallState) -> None:
+            self.retried[_failure(state).reason] += 1
+            on_retry()
 
         async def attempt() -> T:
             nonlocal last
@@ -130,7 +162,7 @@ class Client:
             stop=stop_after_attempt(self.connection.max_retries + 1),
             retry=retry_if_exception(self._may_help),
             wait=self._wait_s,
-            before_sleep=self._count,
+            before_sleep=count,
             sleep=self.breaker.sleep,
             reraise=True,
         )
@@ -181,12 +213,9 @@ class Client:
             return failure.retry_after_s + random.uniform(0.0, self.connection.first_backoff_s)
         return self._backoff(state)
 
-    def _count(self, state: RetryCallState) -> None:
-        self.retried[_failure(state).reason] += 1
-
     def _report(self, failure: RequestFailed) -> None:
         """The first failure of each kind goes to the log."""
-        if failure.reason not in self._seen and failure.of_server:
+        if failure.reason not in self._seen and (failure.of_server or failure.detail):
             self._seen.add(failure.reason)
             log.warning("%s: %s", self.connection.url, failure.in_words)
 

@@ -2,50 +2,42 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, TypeVar
 
-from rlaif.engines.base import Answer
-from rlaif.engines.openai.client import Body, Client, Connection
-from rlaif.engines.openai.failures import CIRCUIT_OPEN, RequestFailed
-from rlaif.engines.openai.loop import LoopThread
-from rlaif.engines.openai.options import TokenLimitKey, check_options
-from rlaif.engines.openai.replies import Alternative, Reply, echoed_tokens, next_tokens, read_reply, told_usage
+from rlaif.engines.base import Answer, TrialFailure
+from rlaif.engines.openai.calls import Calls
+from rlaif.engines.openai.client import Body, Connection
+from rlaif.engines.openai.counting import CountedQuestions
+from rlaif.engines.openai.failures import RequestFailed
+from rlaif.engines.openai.inside import failure_inside
+from rlaif.engines.openai.options import ChoiceField, TokenLimitKey, check_options
+from rlaif.engines.openai.replies import Alternative, Reply, echoed_tokens, next_tokens, read_reply
 from rlaif.engines.openai.requests import Api, Prompt, RequestForm
 from rlaif.engines.openai.scores import (
     OptionEstimate,
     Target,
     echoed_option,
     match_options,
-    num_beginnings,
     reported,
     walk_options,
 )
+from rlaif.engines.openai.trial import try_request
+from rlaif.engines.openai.usage import Usage, UsageReader
 from rlaif.engines.openai.votes import read_vote, vote_logprobs
 from rlaif.runtime import Runtime
 from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt, content_id
 
 Scoring = Literal["top_logprobs", "echo", "votes"]
-AnswerT = TypeVar("AnswerT", OptionScores, Generation)
 Found = TypeVar("Found")
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class _Usage:
-    """Tokens that the server counted for one prompt, over all its requests."""
-
-    num_prompt_tokens: int = 0
-    num_reply_tokens: int = 0
-
-
-class OpenAIEngine:
+class OpenAIEngine(CountedQuestions):
     """A language model behind an OpenAI-compatible server. Group ``rlaif.engines``, name ``openai``.
 
     Prompts are sent as text, in which the server may read a special token written out in a candidate
@@ -73,6 +65,12 @@ class OpenAIEngine:
         supports_top_k: False for servers that refuse ``top_k`` (OpenAI's own); a sampling's top-k is then left out,
             with a warning.
         token_limit_key: What the server calls the limit of new tokens.
+        omit: Fields that no request has, for models that refuse them: ``temperature``, ``seed``, ``stop``,
+            ``max_tokens``, ``logprobs``, ``top_p``, ``top_k``.
+        guided_choice: With ``scoring=votes``: the server lets the model write an option and nothing else.
+        choice_field: The field in which the server takes the allowed answers; None where it takes none.
+        names_tokens_by_id: With ``tokenizer``: have vLLM name tokens by their ids, as two may print alike.
+        template_arguments: Arguments of the chat template, e.g. ``{"enable_thinking": False}``.
         max_concurrency: Requests on their way at once.
         requests_per_minute: Limit on requests, spaced evenly; None is none.
         tokens_per_minute: Limit on prompt and reply tokens, estimated before each request; None is none.
@@ -110,6 +108,11 @@ class OpenAIEngine:
         extra: dict[str, Any] | None = None,
         supports_top_k: bool = True,
         token_limit_key: TokenLimitKey = "max_tokens",
+        omit: Sequence[str] = (),
+        guided_choice: bool = False,
+        choice_field: ChoiceField | None = None,
+        names_tokens_by_id: bool = False,
+        template_arguments: dict[str, Any] | None = None,
         max_concurrency: Runtime[int] = 8,
         requests_per_minute: Runtime[float | None] = None,
         tokens_per_minute: Runtime[float | None] = None,
@@ -133,6 +136,10 @@ class OpenAIEngine:
             supports_top_k=supports_top_k,
             token_limit_key=token_limit_key,
             extra={} if extra is None else dict(extra),
+            omit=omit,
+            choice_field=choice_field if guided_choice else None,
+            names_tokens_by_id=names_tokens_by_id,
+            template_arguments=template_arguments,
         )
         self.scoring = scoring
         self.num_votes = num_votes
@@ -158,8 +165,8 @@ class OpenAIEngine:
         )
         self.requests_per_minute = requests_per_minute
         self.on_answer: Callable[[int, Answer], None] | None = None
-        self._client: Client | None = None
-        self._loop: LoopThread | None = None
+        self._calls = Calls(self.connection)
+        self._usage = UsageReader(self.num_tokens)
 
     @property
     def identity(self) -> str:
@@ -179,16 +186,6 @@ class OpenAIEngine:
         """Tokens by the tokenizer where one is given, else one for every four bytes."""
         return self.asking.num_tokens(text)
 
-    def num_reads(self, options: Sequence[str]) -> int:
-        """As :meth:`rlaif.engines.base.ReadsRepeatedly.num_reads`: once per vote or echoed option; for the likeliest
-        tokens of a chat once, else once per beginning of an option, see
-        :func:`rlaif.engines.openai.scores.num_beginnings`."""
-        if self.scoring == "votes":
-            return self.num_votes
-        if self.scoring == "echo":
-            return len(options)
-        return 1 if self.asking.api == "chat" else num_beginnings(self.asking.targets(options))
-
     def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
         """As :meth:`rlaif.engines.base.Engine.score`; see :mod:`rlaif.engines.openai.scores` for what is bounded.
 
@@ -198,7 +195,7 @@ class OpenAIEngine:
             GateStopped: ``break_after`` requests in a row failed; answers that came before went to ``on_answer``.
             ConfigError: The key is not in the environment.
         """
-        return self._all([partial(self._score, prompt, options) for prompt in prompts])
+        return self._calls.run([partial(self._score, prompt, options) for prompt in prompts], self.on_answer)
 
     def generate(self, prompts: Sequence[StructuredPrompt], sampling: Sampling) -> list[Generation]:
         """As :meth:`rlaif.engines.base.Engine.generate`; whether a seed fixes an answer depends on the server.
@@ -211,61 +208,38 @@ class OpenAIEngine:
         """
         if sampling.top_k > 0 and not self.asking.supports_top_k:
             log.warning("labeler.engine.supports_top_k=false: sampling goes without top_k=%d", sampling.top_k)
-        return self._all([partial(self._generate, prompt, sampling) for prompt in prompts])
+        return self._calls.run([partial(self._generate, prompt, sampling) for prompt in prompts], self.on_answer)
+
+    def trial(self, prompt: StructuredPrompt, asked: Sequence[str] | Sampling) -> tuple[Answer, TrialFailure | None]:
+        """As :meth:`rlaif.engines.base.AsksOnTrial.trial`."""
+        return try_request(self, prompt, asked)
 
     @property
     def retried(self) -> dict[str, int]:
         """Attempts that failed and were made again, by reason."""
-        return {} if self._client is None else dict(self._client.retried)
-
-    def _all(self, questions: Sequence[Callable[[], Awaitable[AnswerT]]]) -> list[AnswerT]:
-        if not questions:
-            return []
-        if self._loop is None:
-            self._loop = LoopThread()
-        return self._loop.run(self._ask_all(questions))
-
-    async def _ask_all(self, questions: Sequence[Callable[[], Awaitable[AnswerT]]]) -> list[AnswerT]:
-        if self._client is None:
-            self._client = Client(self.connection)
-        self.connection.key()
-        self._client.breaker.stop_if_open()
-
-        async def hand_over(position: int, question: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
-            answer = await question()
-            was_asked = answer.missing != CIRCUIT_OPEN or answer.num_prompt_tokens > 0
-            if self.on_answer is not None and was_asked:
-                self.on_answer(position, answer)
-            return answer
-
-        tasks = [asyncio.create_task(hand_over(*numbered)) for numbered in enumerate(questions)]
-        try:
-            answers = await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-        self._client.breaker.stop_if_open()
-        return answers
+        return self._calls.retried
 
     async def _score(self, structured: StructuredPrompt, options: Sequence[str]) -> OptionScores:
-        usage = _Usage()
+        usage = Usage()
         score = {"top_logprobs": self._score_top, "echo": self._score_echo, "votes": self._score_votes}[self.scoring]
         logprobs: tuple[float, ...] | None = None
         bounded: tuple[int, ...] = ()
-        missing = None
+        failed: RequestFailed | None = None
         try:
             logprobs, bounded = reported(await score(self.asking.prompt(structured), options, usage))
         except RequestFailed as failure:
-            missing = failure.reason
+            failed = failure
         return OptionScores(
             logprobs=logprobs,
             bounded=bounded,
             num_prompt_tokens=usage.num_prompt_tokens,
+            billing=usage.billing,
             num_counted_tokens=usage.num_reply_tokens,
-            missing=missing,
+            missing=None if failed is None else failed.reason,
+            is_final=failed is not None and not failed.of_server,
         )
 
-    async def _score_top(self, prompt: Prompt, options: Sequence[str], usage: _Usage) -> list[OptionEstimate]:
+    async def _score_top(self, prompt: Prompt, options: Sequence[str], usage: Usage) -> list[OptionEstimate]:
         async def ask(read: Target) -> list[Alternative]:
             question = self.asking.question(prompt, read) | self.asking.for_top_logprobs()
             return await self._post(question, 1, _likeliest, usage)
@@ -279,7 +253,7 @@ class OpenAIEngine:
             raise RequestFailed(reason, of_server=False)
         return estimates
 
-    async def _score_echo(self, prompt: Prompt, options: Sequence[str], usage: _Usage) -> list[OptionEstimate]:
+    async def _score_echo(self, prompt: Prompt, options: Sequence[str], usage: Usage) -> list[OptionEstimate]:
         async def ask(option: Target) -> OptionEstimate:
             question = self.asking.question(prompt, option) | self.asking.for_echo()
             alone = prompt if isinstance(prompt, str) else tuple(prompt)
@@ -287,11 +261,11 @@ class OpenAIEngine:
 
         return [await ask(option) for option in self.asking.targets(options)]
 
-    async def _score_votes(self, prompt: Prompt, options: Sequence[str], usage: _Usage) -> list[OptionEstimate]:
+    async def _score_votes(self, prompt: Prompt, options: Sequence[str], usage: Usage) -> list[OptionEstimate]:
         votes = []
         for index in range(self.num_votes):
             sampling = self.asking.for_vote(prompt, self.vote_temperature, self.vote_seed, index)
-            question = self.asking.question(prompt) | sampling
+            question = self.asking.question(prompt) | sampling | self.asking.for_choice(options)
             reply = await self._post(question, self.max_vote_tokens, lambda reply: reply, usage)
             votes.append(None if reply.refused else read_vote(reply.text, options))
         logprobs = vote_logprobs(votes, options)
@@ -300,14 +274,16 @@ class OpenAIEngine:
         return [OptionEstimate(logprob) for logprob in logprobs]
 
     async def _generate(self, structured: StructuredPrompt, sampling: Sampling) -> Generation:
-        prompt, usage = self.asking.prompt(structured), _Usage()
+        prompt, usage = self.asking.prompt(structured), Usage()
         question = self.asking.question(prompt) | self.asking.for_sampling(prompt, sampling)
         try:
             reply = await self._post(question, sampling.max_new_tokens, _written, usage)
         except RequestFailed as failure:
             return Generation(
                 missing=failure.reason,
+                is_final=not failure.of_server,
                 finished=False,
+                billing=usage.billing,
                 num_prompt_tokens=usage.num_prompt_tokens,
                 num_counted_tokens=usage.num_reply_tokens,
             )
@@ -316,27 +292,41 @@ class OpenAIEngine:
             text = text.split(stop)[0]
         return Generation(
             text=text,
-            finished=reply.finish_reason != "length",
+            finished=reply.finish_reason != "length" or text != reply.text,
+            billing=usage.billing,
             num_prompt_tokens=usage.num_prompt_tokens,
             num_counted_tokens=usage.num_reply_tokens,
         )
 
-    async def _post(self, question: Body, max_tokens: int, read: Callable[[Reply], Found], usage: _Usage) -> Found:
+    async def _post(self, question: Body, max_tokens: int, read: Callable[[Reply], Found], usage: Usage) -> Found:
         """One request; its tokens count even where its answer is of no use."""
+        num_sent = self.asking.num_sent(question)
 
         def count_and_read(payload: object) -> Found:
-            num_read, num_written = told_usage(payload)
-            usage.num_prompt_tokens += num_read
-            usage.num_reply_tokens += num_written
-            return read(read_reply(payload, model=self.asking.model, accept_model=self.accept_model))
+            told = self._usage.read(payload, num_sent)
+            try:
+                if failure := failure_inside(payload):
+                    raise failure
+                found = read(read_reply(payload, model=self.asking.model, accept_model=self.accept_model))
+            except RequestFailed as failure:
+                (usage.waste if failure.retryable else usage.take)(told)
+                raise
+            usage.take(told)
+            return found
 
-        assert self._client is not None
-        body, num_tokens = self.asking.body(question, max_tokens), self.asking.num_read(question) + max_tokens
-        return await self._client.post(self.asking.path, body, count_and_read, num_tokens=num_tokens)
+        body = self.asking.body(question, max_tokens)
+        return await self._calls.client.post(
+            self.asking.path,
+            body,
+            count_and_read,
+            num_tokens=self.asking.num_read(question) + max_tokens,
+            other=self.asking.with_other_prompt(body),
+            on_retry=usage.retry,
+        )
 
     def __getstate__(self) -> dict[str, object]:
         """Options only: a copy in another process opens its own connections."""
-        return self.__dict__ | {"on_answer": None, "_client": None, "_loop": None}
+        return self.__dict__ | {"on_answer": None}
 
 
 def _written(reply: Reply) -> Reply:

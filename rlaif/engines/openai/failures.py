@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from rlaif.engines.openai.hints import hint, names_an_option
+from rlaif.engines.openai.provider_words import about, provider_words
+
 CIRCUIT_OPEN = "circuit open"
 NO_LOGPROBS = "no log-probs in the reply"
-_KEY_HINT = "labeler.engine.key_env must name the environment variable that holds a key of this server"
-_HINTS = {
-    "http 401": _KEY_HINT,
-    "http 403": _KEY_HINT,
-    NO_LOGPROBS: "labeler.engine.scoring=votes does without them",
-}
+TOO_LONG = "prompt too long"
+FILTERED = "refused: content filter"
 _RETRIED_STATUSES = frozenset({408, 409, 425, 429})
+_OF_EVERY_PROMPT = frozenset({401, 402, 404, 405, 408, 409, 425, 429})
+"""HTTP statuses that say nothing about one prompt."""
 _MAX_DETAIL = 300
 LEAST_SECRET = 8
 """Characters of the shortest key that is taken for a secret."""
@@ -27,12 +28,13 @@ class RequestFailed(Exception):
         reason: Short and stable, so that failures can be counted by it: ``http 429``, ``timeout``, ``connection cut``,
             ``cannot connect``, ``invalid json``, ``wrong shape: …``, ``nan log-prob``, ``infinite log-prob``,
             ``positive log-prob``, ``no log-probs in the reply``, ``wrong model m``, ``reply of more than N bytes``,
-            ``circuit open``.
+            ``error 429 in a reply``, ``circuit open``; of one prompt: ``prompt too long``, ``refused: …``.
         detail: What the server said about it, without the key; for the log only.
         retryable: True where asking again may help.
         retry_after_s: Seconds that the server asks to wait; None where it does not say.
         of_server: False where the server works and this one prompt has no answer (a refusal): the circuit breaker
-            does not count it.
+            does not count it, and asking again would give the same.
+        may_be_of_prompt: True where the provider's words do not tell whether it refuses this prompt or every one.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class RequestFailed(Exception):
         retryable: bool = False,
         retry_after_s: float | None = None,
         of_server: bool = True,
+        may_be_of_prompt: bool = False,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -50,6 +53,9 @@ class RequestFailed(Exception):
         self.retryable = retryable
         self.retry_after_s = retry_after_s
         self.of_server = of_server
+        self.may_be_of_prompt = may_be_of_prompt
+        self.url = ""
+        """Base url that was asked, for the hint."""
 
     @property
     def in_words(self) -> str:
@@ -59,22 +65,60 @@ class RequestFailed(Exception):
         ('http 500', 'wrong shape: tokens (a b)')
         """
         detail = f" ({self.detail})" if self.detail else ""
-        hint = f": {_HINTS[self.reason]}" if self.reason in _HINTS else ""
-        return f"{self.reason}{detail}{hint}"
+        to_do = hint(self.reason, self.detail, self.url)
+        return f"{self.reason}{detail}{': ' if to_do else ''}{to_do}"
+
+    @property
+    def may_pass(self) -> bool:
+        """True where another attempt may be answered, by a server that can be reached."""
+        return self.retryable and self.reason != "cannot connect"
+
+    @property
+    def of_this_prompt(self) -> RequestFailed:
+        """The same failure once the server is known to answer another prompt of the same form."""
+        return RequestFailed(f"refused: {self.reason}", detail=self.detail, of_server=False)
 
 
-def status_failure(status: int, headers: Mapping[str, str], detail: str) -> RequestFailed:
-    """The failure that an HTTP status other than 200 means.
+def status_failure(status: int, headers: Mapping[str, str], body: str) -> RequestFailed:
+    """The failure that an HTTP status other than 200 means, with the provider's words.
+
+    A prompt that is refused or too long is known by the words (providers send 400, 403, 413, 422, 429 or 500 with
+    them), or by 413 alone.
 
     >>> failure = status_failure(429, {"retry-after": "7"}, "slow down")
     >>> failure.reason, failure.retryable, failure.retry_after_s
     ('http 429', True, 7.0)
+    >>> failure = status_failure(400, {}, '{"error": {"message": "maximum context length is 4096 tokens"}}')
+    >>> failure.reason, failure.of_server
+    ('prompt too long', False)
     """
+    return told_failure(status, f"http {status}", provider_words(body), _seconds(headers.get("retry-after", "")))
+
+
+def told_failure(status: int, reason: str, words: str, retry_after_s: float | None = None) -> RequestFailed:
+    """The failure that a status and a provider's words mean.
+
+    Args:
+        status: Of HTTP, or the same number told inside a reply.
+        reason: What to call it where it is no prompt's failure.
+        words: The provider's.
+        retry_after_s: Seconds that the server asks to wait.
+    """
+    meant = "unknown" if status in _OF_EVERY_PROMPT - {429} else about(words)
+    names_option = names_an_option(words)
+    if meant == "too long" or (status == 413 and meant == "unknown"):
+        return RequestFailed(TOO_LONG, detail=words, of_server=False)
+    if meant == "filtered" and not names_option and status != 429:
+        return RequestFailed(FILTERED, detail=words, of_server=False)
     return RequestFailed(
-        f"http {status}",
-        detail=detail,
-        retryable=status in _RETRIED_STATUSES or status >= 500,
-        retry_after_s=_seconds(headers.get("retry-after", "")),
+        reason,
+        detail=words,
+        retryable=meant != "account" and (status in _RETRIED_STATUSES or status >= 500),
+        retry_after_s=retry_after_s,
+        may_be_of_prompt=meant == "unknown"
+        and not names_option
+        and 400 <= status < 500
+        and status not in _OF_EVERY_PROMPT,
     )
 
 

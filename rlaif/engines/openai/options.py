@@ -5,21 +5,29 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from rlaif.errors import ConfigError, EngineError
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from rlaif.tokenization import PromptTokenizer
 
 TokenLimitKey = Literal["max_tokens", "max_completion_tokens"]
+ChoiceField = Literal["guided_choice", "structured_outputs", "regex", "grammar"]
+
+MAY_BE_OMITTED = ("temperature", "seed", "stop", "max_tokens", "logprobs", "top_p", "top_k")
+"""Fields of a request that the option ``omit`` may name."""
 
 _CHOICES = {
     "api": ("completions", "chat"),
     "chat_template": ("none", "model"),
     "scoring": ("top_logprobs", "echo", "votes"),
     "token_limit_key": ("max_tokens", "max_completion_tokens"),
+    "choice_field": (None, "guided_choice", "structured_outputs", "regex", "grammar"),
 }
 _AT_LEAST = {
     "top_logprobs": 1,
@@ -58,8 +66,10 @@ def check_options(options: Mapping[str, Any]) -> None:
         raise ConfigError(problems)
 
 
-def load_prompt_tokenizer(name: str, chat_template: str) -> PromptTokenizer:
-    """Read the tokenizer of the served model.
+def load_prompt_tokenizer(
+    name: str, chat_template: str, template_arguments: Mapping[str, Any] | None = None
+) -> PromptTokenizer:
+    """Read the tokenizer of the served model; a folder needs no more than the tokenizer's own files.
 
     Raises:
         ConfigError: The name leads nowhere.
@@ -69,9 +79,32 @@ def load_prompt_tokenizer(name: str, chat_template: str) -> PromptTokenizer:
     from rlaif.tokenization import PromptTokenizer
 
     try:
-        return PromptTokenizer(load_tokenizer(ModelSpec(name)), chat_template=chat_template)
+        read = _read_folder(Path(name)) if _holds_tokenizer_only(Path(name)) else load_tokenizer(ModelSpec(name))
+        return PromptTokenizer(read, chat_template=chat_template, template_arguments=template_arguments)
     except (ConfigError, EngineError) as error:
         raise type(error)(str(error).replace("model.name=", "labeler.engine.tokenizer=")) from error
+
+
+def _holds_tokenizer_only(folder: Path) -> bool:
+    files = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")
+    return not (folder / "config.json").is_file() and any((folder / file).is_file() for file in files)
+
+
+def _read_folder(folder: Path) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    known = (folder / "tokenizer_config.json").is_file()
+    try:
+        if known and "tokenizer_class" in json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")):
+            read: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder))
+        else:
+            read = PreTrainedTokenizerFast.from_pretrained(str(folder))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        raise EngineError(
+            f"model.name={folder}: its tokenizer cannot be read ({type(error).__name__}: {error}); save it there with "
+            "tokenizer.save_pretrained of transformers"
+        ) from error
+    return read
 
 
 def _problems(options: Mapping[str, Any]) -> Iterator[str]:
@@ -80,7 +113,7 @@ def _problems(options: Mapping[str, Any]) -> Iterator[str]:
     yield from _url_problems(options["url"])
     for name, allowed in _CHOICES.items():
         if options[name] not in allowed:
-            yield f"{name}={options[name]}: allowed are {', '.join(allowed)}"
+            yield f"{name}={options[name]}: allowed are {', '.join(filter(None, allowed))}"
     for name, least in _AT_LEAST.items():
         if options[name] < least:
             yield f"{name}={options[name]}: must be at least {least}"
@@ -92,6 +125,24 @@ def _problems(options: Mapping[str, Any]) -> Iterator[str]:
     if options["key_env"] is not None and not KEY_ENV.fullmatch(options["key_env"]):
         yield "key_env: must be the name of an environment variable, in capitals, never the key itself"
     yield from _extra_problems(options["extra"] or {})
+    yield from _omit_problems(options)
+
+
+def _omit_problems(options: Mapping[str, Any]) -> Iterator[str]:
+    for name in options["omit"]:
+        if name not in MAY_BE_OMITTED:
+            yield f"omit=[{name}]: may name {', '.join(MAY_BE_OMITTED)}"
+    if "logprobs" in options["omit"] and options["scoring"] != "votes":
+        yield (
+            f"omit=[logprobs]: scoring={options['scoring']} reads them; labeler.engine.scoring=votes does without them"
+        )
+    if options["guided_choice"] and options["scoring"] != "votes":
+        yield "guided_choice=true: is for votes, whose text it limits; take labeler.engine.scoring=votes, or false"
+    if options["guided_choice"] and options["choice_field"] is None:
+        yield (
+            "guided_choice=true: needs labeler.engine.choice_field, the field in which this server takes the allowed "
+            "answers; labeler/engine=vllm, sglang and llamacpp set it"
+        )
 
 
 def _url_problems(url: str) -> Iterator[str]:
@@ -114,6 +165,11 @@ def _combination_problems(options: Mapping[str, Any]) -> Iterator[str]:
         yield "tokenizer: a chat takes no token ids; take labeler.engine.api=completions with chat_template=model"
     if options["chat_template"] == "model" and options["tokenizer"] is None:
         yield "chat_template=model: needs labeler.engine.tokenizer"
+    if options["template_arguments"] and not chat and options["chat_template"] != "model":
+        yield (
+            "template_arguments: no chat template is used; take labeler.engine.api=chat, or chat_template=model with "
+            "labeler.engine.tokenizer"
+        )
 
 
 def _extra_problems(extra: Mapping[str, Any]) -> Iterator[str]:

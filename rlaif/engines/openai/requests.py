@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from rlaif.engines.openai.client import Body
-from rlaif.engines.openai.options import load_prompt_tokenizer
+from rlaif.engines.openai.options import ChoiceField, load_prompt_tokenizer
 from rlaif.engines.openai.scores import Target, terminated
 from rlaif.functional.seeds import derive_seed
 from rlaif.types import Sampling, StructuredPrompt, as_unicode
@@ -40,6 +41,10 @@ class RequestForm:
         supports_top_k: bool,
         token_limit_key: str,
         extra: dict[str, Any],
+        omit: Sequence[str] = (),
+        choice_field: ChoiceField | None = None,
+        names_tokens_by_id: bool = False,
+        template_arguments: dict[str, Any] | None = None,
     ) -> None:
         self.model = model
         self.api = api
@@ -50,13 +55,20 @@ class RequestForm:
         self.supports_top_k = supports_top_k
         self.token_limit_key = token_limit_key
         self.extra = extra
+        self.omit = tuple(omit)
+        self.choice_field = choice_field
+        self.names_tokens_by_id = names_tokens_by_id and tokenizer is not None
+        self.template_arguments = dict(template_arguments or {})
 
     @property
     def identity(self) -> tuple[str, ...]:
         """Everything that changes a request besides the prompt, the tokenizer by its content."""
         tokenizer = self.prompts.tokenizer.backend_tokenizer.to_str() if self.tokenizer is not None else ""
         options = (self.api, self.system, self.chat_template, self.supports_top_k)
-        return self.model, repr(options), json.dumps(self.extra, sort_keys=True), tokenizer
+        further = (sorted(self.omit), self.choice_field, self.template_arguments)
+        # Options at their defaults leave the identity, and so the cached answers, of earlier versions as they were.
+        own = (json.dumps(further, sort_keys=True),) if any(further) else ()
+        return self.model, repr(options), json.dumps(self.extra, sort_keys=True), tokenizer, *own
 
     @property
     def path(self) -> str:
@@ -67,7 +79,7 @@ class RequestForm:
     def prompts(self) -> PromptTokenizer:
         """The served model's tokenizer, read once."""
         assert self.tokenizer is not None
-        return load_prompt_tokenizer(self.tokenizer, self.chat_template)
+        return load_prompt_tokenizer(self.tokenizer, self.chat_template, self.template_arguments)
 
     def prompt(self, prompt: StructuredPrompt) -> Prompt:
         """The prompt as it is sent; a lone surrogate, which UTF-8 cannot encode, becomes a question mark."""
@@ -88,8 +100,27 @@ class RequestForm:
         return {"messages": [*system, {"role": "user", "content": prompt}]}
 
     def body(self, question: Body, max_tokens: int) -> Body:
-        """The whole request."""
-        return {"model": self.model, **question, self.token_limit_key: max_tokens, **self.extra}
+        """The whole request, without the fields that the option ``omit`` names."""
+        body = {"model": self.model, **question, self.token_limit_key: max_tokens}
+        left_out = {*self.omit}
+        left_out |= {self.token_limit_key} if "max_tokens" in left_out else set()
+        left_out |= {"top_logprobs"} if "logprobs" in left_out else set()
+        return {name: value for name, value in body.items() if name not in left_out} | self._always() | self.extra
+
+    def _always(self) -> Body:
+        """Fields of every request that the options add."""
+        always: Body = {}
+        if self.template_arguments and self.api == "chat":
+            always["chat_template_kwargs"] = self.template_arguments
+        if self.names_tokens_by_id:
+            always["return_tokens_as_token_ids"] = True
+        return always
+
+    def with_other_prompt(self, body: Body) -> Body:
+        """A request with a short prompt of ours in place of its own."""
+        short = "Answer with the number 1."
+        other = self.prompts.trusted_ids(short) if self.tokenizer is not None else short
+        return body | {name: value for name, value in self.question(other).items() if name in body}
 
     def for_top_logprobs(self) -> Body:
         """Fields that ask for the likeliest next tokens."""
@@ -104,6 +135,17 @@ class RequestForm:
     def for_vote(self, prompt: Prompt, temperature: float, *seeds: int) -> Body:
         """Fields of one sampled answer."""
         return {"temperature": temperature, "seed": _seed("vote", *seeds, prompt=prompt)}
+
+    def for_choice(self, options: Sequence[str]) -> Body:
+        """The field that allows these answers alone, as the server takes it; none where no field is chosen."""
+        fields: dict[str | None, Body] = {
+            None: {},
+            "guided_choice": {"guided_choice": list(options)},
+            "structured_outputs": {"structured_outputs": {"choice": list(options)}},
+            "regex": {"regex": "|".join(map(re.escape, options))},
+            "grammar": {"grammar": "root ::= " + " | ".join(map(json.dumps, options))},
+        }
+        return fields[self.choice_field]
 
     def for_sampling(self, prompt: Prompt, sampling: Sampling) -> Body:
         """Fields of a continuation, its seed drawn from the sampling's and the prompt."""
@@ -134,6 +176,23 @@ class RequestForm:
         if self.tokenizer is not None:
             return len(self.prompts.data_ids(text))
         return math.ceil(len(text.encode("utf-8", "replace")) / _BYTES_PER_TOKEN)
+
+    def num_prompt_tokens(self, prompt: StructuredPrompt) -> int:
+        """Tokens of a prompt as it is sent, estimated where no tokenizer is given."""
+        sent = self.prompt(prompt)
+        return len(sent) if isinstance(sent, list) else self.num_tokens(f"{self.system or ''}{sent}")
+
+    def num_target_tokens(self, target: Target) -> int:
+        """Tokens of an option."""
+        return self.num_tokens(target) if isinstance(target, str) else len(target)
+
+    def num_sent(self, question: Body) -> int:
+        """Tokens of a question's prompt, counted as :meth:`num_prompt_tokens` does."""
+        prompt = question.get("prompt")
+        if isinstance(prompt, list):
+            return len(prompt)
+        messages: Any = question.get("messages") or [{"content": prompt}]
+        return self.num_tokens("".join(str(message["content"]) for message in messages))
 
     def num_read(self, question: Body) -> int:
         """Tokens of a question, estimated where they are not sent."""

@@ -1,0 +1,110 @@
+"""What to type against a failed request, from its reason and the provider's words."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatchcase
+
+_KEY = "labeler.engine.key_env must name the environment variable that holds a key of this server"
+_VOTES = "labeler.engine.scoring=votes does without them"
+_BY_REASON = {
+    "http 401": _KEY,
+    "http 402": "the provider asks for payment",
+    "http 403": _KEY,
+    "no log-probs in the reply": _VOTES,
+    "no option among *": (
+        "labeler.engine.top_logprobs asks for more tokens, and labeler.engine.scoring=votes does without them"
+    ),
+    "none of * votes could be read": "labeler.engine.max_vote_tokens gives an answer more room",
+    "prompt too long": (
+        "serve the model with a longer context, then label.ask_refused_again=true asks for these prompts again"
+    ),
+    "refused: *": "label.ask_refused_again=true asks for these prompts again",
+    "reply of more than *": "labeler.engine.max_response_bytes reads longer replies",
+    "cannot connect": "start the server, or set labeler.engine.url",
+    "timeout": "labeler.engine.total_timeout_s and read_timeout_s wait longer",
+}
+_NOT_TAKEN = (
+    r"unsupported|unrecognized|unknown|not support\w*|not (?:allowed|permitted|available)|disabled|"
+    r"extra[ _](?:inputs|fields|forbidden)|only the default|strictly positive|greater than 0"
+)
+_NAMES = "temperature|seed|stop|top_p|top_k"
+_MODEL = "labeler.engine.model must be one of the names that GET /models at this url lists"
+_BY_WORDS: tuple[tuple[str, str], ...] = (
+    (
+        r"use ['\"`]?max_completion_tokens|unsupported parameter: ['\"`]?max_tokens",
+        "labeler.engine.token_limit_key=max_completion_tokens",
+    ),
+    (rf"(?:{_NOT_TAKEN})\W.{{0,60}}max_completion_tokens", "labeler.engine.token_limit_key=max_tokens"),
+    (r"mean to use v1/chat/completions|not support completions api", "labeler.engine.api=chat"),
+    (r"mean to use v1/completions|not support chat completions api|not a chat model", "labeler.engine.api=completions"),
+    (
+        r"chat[ _]?template",
+        "labeler.engine.api=completions sends the prompt without one; or give the server a chat template",
+    ),
+    (rf"(?:{_NOT_TAKEN})\W.{{0,60}}logprobs|logprobs?\W.{{0,60}}(?:{_NOT_TAKEN})", _VOTES),
+    (
+        rf"(?:{_NOT_TAKEN})\W.{{0,60}}\becho\b|\becho\b.{{0,60}}(?:{_NOT_TAKEN})|no echo is supported",
+        "labeler.engine.scoring=top_logprobs",
+    ),
+    (rf"(?:{_NOT_TAKEN})\W.{{0,80}}max_tokens", "labeler.engine.omit=[max_tokens]"),
+    (
+        r"model.{0,80}(?:not (?:found|exist)|unknown|invalid)|model_not_found|(?:no such|invalid|unknown) model",
+        _MODEL,
+    ),
+)
+_TOO_MANY = re.compile(
+    r"logprobs\D{0,80}(?:\d+\D{0,60})??(?:less than or equal to|<=|at most|max\w*(?: value)?(?: allowed)?(?: of| is|:)?"
+    r"|and|up to)\s*:?\s*(\d+)",
+    re.IGNORECASE,
+)
+_PARAMETER = re.compile(
+    rf"(?:{_NOT_TAKEN})\W.{{0,80}}?\b({_NAMES})\b|\b({_NAMES})\b.{{0,80}}?(?:{_NOT_TAKEN})", re.IGNORECASE
+)
+
+
+def hint(reason: str, words: str = "", url: str = "") -> str:
+    """The option to set against a failure, as it is typed; empty where none is known.
+
+    Args:
+        reason: Of the failure.
+        words: The provider's.
+        url: Base url that was asked.
+
+    >>> hint("http 400", "Unsupported value: 'temperature' does not support 0 with this model.")
+    'labeler.engine.omit=[temperature]'
+    >>> hint("http 400", "Invalid value for 'top_logprobs': must be less than or equal to 5.")
+    'labeler.engine.top_logprobs=5'
+    >>> hint("wrong model gpt-4o-2024-08-06")
+    "labeler.engine.accept_model='gpt-4o-2024-08-06', or a pattern such as 'gpt-*'"
+    """
+    if reason.startswith("wrong model "):
+        return _accept(reason.removeprefix("wrong model "))
+    if (found := _from_words(words)) and not reason.startswith(("refused", "prompt")):
+        return found
+    if "404" in reason or "405" in reason or reason == "invalid json":
+        typed = f"labeler.engine.url={url}/v1" if url and not url.endswith("/v1") else "labeler.engine.url"
+        return f"{typed}: the base url usually ends in /v1"
+    return next((told for pattern, told in _BY_REASON.items() if fnmatchcase(reason, pattern)), "")
+
+
+def names_an_option(words: str) -> bool:
+    """True where the provider's words say which option of the request it does not take."""
+    return bool(_from_words(words))
+
+
+def _from_words(words: str) -> str:
+    if limit := _TOO_MANY.search(words):
+        return f"labeler.engine.top_logprobs={limit.group(1)}"
+    for pattern, told in _BY_WORDS:
+        if re.search(pattern, words, re.IGNORECASE):
+            return told
+    named = _PARAMETER.search(words)
+    return f"labeler.engine.omit=[{(named.group(1) or named.group(2)).lower()}]" if named else ""
+
+
+def _accept(name: str) -> str:
+    if name == "(none)":
+        return "the reply names no model; labeler.engine.accept_model='*' takes any"
+    family = name.partition("-")[0]
+    return f"labeler.engine.accept_model={name!r}, or a pattern such as {family + '-*'!r}"

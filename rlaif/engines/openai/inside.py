@@ -1,0 +1,63 @@
+"""Failures told inside a reply of HTTP 200: a gateway's error, a half reply, another number of choices than one."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from rlaif.engines.openai.failures import RequestFailed, told_failure
+from rlaif.engines.openai.provider_words import provider_words
+
+_BROKEN_OFF = frozenset({"abort", "error", "cancelled", "canceled"})
+"""Finish reasons of a reply that the server did not write to its end."""
+_LASTING = re.compile(r"invalid|unsupported|not[ _]found|authentication|permission|unauthorized", re.IGNORECASE)
+_LIMITED = re.compile(r"rate[ _]?limit|too many requests", re.IGNORECASE)
+
+
+def failure_inside(payload: object) -> RequestFailed | None:
+    """The failure that a reply of HTTP 200 tells; None where it holds one whole choice.
+
+    The number in ``code`` (or ``status``, ``status_code``) counts as an HTTP status. Without one, an error counts as
+    the server's (500), unless its words say that asking again gives the same (400).
+
+    >>> failure = failure_inside({"error": {"message": "Provider is busy", "code": 503}})
+    >>> failure.reason, failure.detail, failure.retryable
+    ('error 503 in a reply', 'Provider is busy 503', True)
+    """
+    if not isinstance(payload, dict):
+        return RequestFailed("wrong shape: the reply", retryable=True)
+    choices = payload.get("choices")
+    if payload.get("error") or not isinstance(choices, list) or not choices:
+        return _error(payload) or RequestFailed("wrong shape: no choices", retryable=True)
+    if len(choices) != 1:
+        return RequestFailed(f"wrong shape: {len(choices)} choices", retryable=True)
+    choice = choices[0] if isinstance(choices[0], dict) else {}
+    if choice.get("error"):
+        return _error(choice)
+    if choice.get("finish_reason") in _BROKEN_OFF:
+        return RequestFailed(f"reply broken off: {choice['finish_reason']}", retryable=True)
+    return None
+
+
+def _error(payload: Mapping[str, Any]) -> RequestFailed | None:
+    error = payload.get("error") or payload.get("base_resp")
+    if not error and (payload.get("object") == "error" or any(payload.get(name) for name in ("detail", "message"))):
+        error = payload
+    if not error:
+        return None
+    words = provider_words(json.dumps(error))
+    status = _status(error, words)
+    return told_failure(status, f"error {status} in a reply", words)
+
+
+def _status(error: object, words: str) -> int:
+    if isinstance(error, dict):
+        for name in ("code", "status", "status_code", "http_code"):
+            value = str(error.get(name, ""))
+            if value.isdecimal() and 400 <= int(value) <= 599:
+                return int(value)
+    if _LIMITED.search(words):
+        return 429
+    return 400 if _LASTING.search(words) else 500
