@@ -16,7 +16,7 @@ ANSWER_FORMAT = 3
 """Increased when the bytes of an answer, or the meaning of a key, change."""
 KEY_BYTES = 20
 
-_SCORES, _GENERATION = 1, 2
+_SCORES, _GENERATION, _SHARES = 1, 2, 3
 _SCORES_HEAD = struct.Struct("<BIIH")
 _GENERATION_HEAD = struct.Struct("<BBIII")
 
@@ -65,7 +65,8 @@ def pack(answer: Answer) -> bytes:
     assert answer.missing is None, "a failure is no answer"
     if isinstance(answer, OptionScores):
         assert answer.logprobs is not None
-        head = _SCORES_HEAD.pack(_SCORES, answer.num_prompt_tokens, answer.num_counted_tokens, len(answer.bounded))
+        kind = _SHARES if answer.shares else _SCORES
+        head = _SCORES_HEAD.pack(kind, answer.num_prompt_tokens, answer.num_counted_tokens, len(answer.bounded))
         bounded = np.asarray(answer.bounded, dtype="<u2").tobytes()
         return head + bounded + np.asarray(answer.logprobs, dtype="<f8").tobytes()
     num_tokens = (answer.num_prompt_tokens, answer.num_counted_tokens, len(answer.token_ids))
@@ -81,14 +82,15 @@ def unpack(data: bytes) -> Answer:
         ValueError: These bytes are no answer.
     """
     try:
-        if data[0] == _SCORES:
-            _, num_prompt_tokens, num_counted_tokens, num_bounded = _SCORES_HEAD.unpack_from(data)
+        if data[0] in (_SCORES, _SHARES):
+            kind, num_prompt_tokens, num_counted_tokens, num_bounded = _SCORES_HEAD.unpack_from(data)
             start = _SCORES_HEAD.size
             bounded = np.frombuffer(data, dtype="<u2", count=num_bounded, offset=start)
             logprobs = np.frombuffer(data, dtype="<f8", offset=start + bounded.nbytes)
             return OptionScores(
                 logprobs=tuple(logprobs.tolist()),
                 bounded=tuple(bounded.tolist()),
+                shares=kind == _SHARES,
                 num_prompt_tokens=num_prompt_tokens,
                 num_counted_tokens=num_counted_tokens,
             )

@@ -15,6 +15,7 @@ from rlaif.engines.openai.client import Body, Client, Connection
 from rlaif.engines.openai.failures import CIRCUIT_OPEN, RequestFailed
 from rlaif.engines.openai.loop import LoopThread
 from rlaif.engines.openai.options import TokenLimitKey, check_options
+from rlaif.engines.openai.prompt_lengths import PromptLengths
 from rlaif.engines.openai.replies import Alternative, Reply, echoed_tokens, next_tokens, read_reply, told_usage
 from rlaif.engines.openai.requests import Api, Prompt, RequestForm
 from rlaif.engines.openai.scores import (
@@ -33,6 +34,7 @@ from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt, co
 Scoring = Literal["top_logprobs", "echo", "votes"]
 AnswerT = TypeVar("AnswerT", OptionScores, Generation)
 Found = TypeVar("Found")
+_READING = 2  # raised when replies are read differently: answers of an earlier reading are asked again
 
 log = logging.getLogger(__name__)
 
@@ -160,11 +162,12 @@ class OpenAIEngine:
         self.on_answer: Callable[[int, Answer], None] | None = None
         self._client: Client | None = None
         self._loop: LoopThread | None = None
+        self._lengths = PromptLengths()
 
     @property
     def identity(self) -> str:
         """Content hash of model name, revision and the options that change answers; not of the url or the key."""
-        scoring: tuple[object, ...] = (self.scoring,)
+        scoring: tuple[object, ...] = (self.scoring, _READING)
         if self.scoring == "top_logprobs":
             scoring += (self.asking.top_logprobs,)
         elif self.scoring == "votes":
@@ -198,7 +201,8 @@ class OpenAIEngine:
             GateStopped: ``break_after`` requests in a row failed; answers that came before went to ``on_answer``.
             ConfigError: The key is not in the environment.
         """
-        return self._all([partial(self._score, prompt, options) for prompt in prompts])
+        with self._lengths:
+            return self._all([partial(self._score, prompt, options) for prompt in prompts])
 
     def generate(self, prompts: Sequence[StructuredPrompt], sampling: Sampling) -> list[Generation]:
         """As :meth:`rlaif.engines.base.Engine.generate`; whether a seed fixes an answer depends on the server.
@@ -211,7 +215,8 @@ class OpenAIEngine:
         """
         if sampling.top_k > 0 and not self.asking.supports_top_k:
             log.warning("labeler.engine.supports_top_k=false: sampling goes without top_k=%d", sampling.top_k)
-        return self._all([partial(self._generate, prompt, sampling) for prompt in prompts])
+        with self._lengths:
+            return self._all([partial(self._generate, prompt, sampling) for prompt in prompts])
 
     @property
     def retried(self) -> dict[str, int]:
@@ -260,15 +265,18 @@ class OpenAIEngine:
         return OptionScores(
             logprobs=logprobs,
             bounded=bounded,
+            shares=self.scoring == "votes",
             num_prompt_tokens=usage.num_prompt_tokens,
             num_counted_tokens=usage.num_reply_tokens,
             missing=missing,
         )
 
     async def _score_top(self, prompt: Prompt, options: Sequence[str], usage: _Usage) -> list[OptionEstimate]:
+        likeliest = partial(next_tokens, num_asked=self.asking.top_logprobs, greedy=not self.asking.is_constrained)
+
         async def ask(read: Target) -> list[Alternative]:
             question = self.asking.question(prompt, read) | self.asking.for_top_logprobs()
-            return await self._post(question, 1, _likeliest, usage)
+            return await self._post(question, 1, lambda reply: likeliest(_given(reply).logprobs), usage)
 
         if self.asking.api == "chat":
             estimates = match_options(await ask(""), options)
@@ -328,6 +336,7 @@ class OpenAIEngine:
             num_read, num_written = told_usage(payload)
             usage.num_prompt_tokens += num_read
             usage.num_reply_tokens += num_written
+            self._lengths.compare(num_read, question)
             return read(read_reply(payload, model=self.asking.model, accept_model=self.accept_model))
 
         assert self._client is not None
@@ -344,10 +353,6 @@ def _written(reply: Reply) -> Reply:
     if not _given(reply).text.strip():
         raise RequestFailed("empty reply", of_server=False)
     return reply
-
-
-def _likeliest(reply: Reply) -> list[Alternative]:
-    return next_tokens(_given(reply).logprobs)
 
 
 def _given(reply: Reply) -> Reply:
