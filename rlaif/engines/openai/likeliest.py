@@ -21,6 +21,8 @@ TOLERANCE = 1e-3
 _SAME = 0.02
 """Difference of log-probs below which two are the same number: servers round to two digits and compute in half
 precision."""
+_FEW = 5
+"""As many tokens every server tells where it is asked for them (OpenAI's limit in completions)."""
 _NEVER = -9999.0
 """The OpenAI API's value for a token whose log-prob it leaves out."""
 _REMEDY = (
@@ -143,8 +145,8 @@ def _check_written(alternatives: Sequence[Alternative], token: str, own: float |
 
 
 def _check_length(num_told: int, num_asked: int, rest: float) -> None:
-    """Refuse a mapping that has lost tokens; one with half of them or less comes from a server that tells fewer."""
-    if num_told < num_asked < 2 * num_told and rest > TOLERANCE:
+    """Refuse a mapping that has lost tokens; with half of many or less it comes from a server that tells fewer."""
+    if num_told < num_asked and (num_asked <= _FEW or num_asked < 2 * num_told) and rest > TOLERANCE:
         told = f"{num_told} of {num_asked} tokens, {rest:.4g} of the probability unaccounted for"
         raise RequestFailed("likeliest tokens took one another's place", detail=f"{told}: {_REMEDY}")
 
