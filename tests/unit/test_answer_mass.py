@@ -21,7 +21,6 @@ from rlaif.errors import ConfigError
 from rlaif.evaluation.alignment import label_figures
 from rlaif.evaluation.catalogue import run_checks
 from rlaif.evaluation.checks import CheckLimits
-from rlaif.labelers.base import Labeler
 from rlaif.labelers.pairwise import ChainOfThoughtLabeler, PairwiseLabeler
 from rlaif.labelers.panel import PanelLabeler
 from rlaif.labelers.pointwise import BinaryLabeler, ChainOfThoughtScoreLabeler, ScoreLabeler
@@ -36,7 +35,8 @@ from rlaif.testing.tiny import make_tiny_model
 from rlaif.types import Preference, Segment, StructuredPrompt
 
 PAIRS = sample_comparisons()
-Make = Callable[..., Labeler]
+Make = Callable[..., Any]
+"""A labeler's constructor."""
 
 LABELERS: dict[Make, tuple[str, ...]] = {
     PairwiseLabeler: ("1", "2"),

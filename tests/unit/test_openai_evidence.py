@@ -138,7 +138,7 @@ class TestAnswerMass:
             return completion(tables | {"x": 1e-3 if "\n" in tables else 1.0 - mass})
 
         server.answer = answer
-        labeler = ScoreLabeler(JudgePrompts(), engine(), min_answer_mass=0.01)
+        labeler: Any = ScoreLabeler(JudgePrompts(), engine(), min_answer_mass=0.01)
         resources = RewardResources(
             task=get_task(pairs[0].prompt.task),
             inputs={},
