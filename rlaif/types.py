@@ -153,8 +153,7 @@ class Segment:
 
     text: str
     is_data: bool = False
-    """True for text that we did not write (context, candidates, rationale): it is tokenized
-    without special tokens and never scanned for placeholders."""
+    """True for text that we did not write: tokenized without special tokens and never scanned for placeholders."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,8 +162,7 @@ class StructuredPrompt:
 
     segments: tuple[Segment, ...]
     asks_for_worse: bool = False
-    """True when the expected answer names the *worse* candidate (base harmless preamble,
-    arXiv 2309.00267 Table 16): the labeler inverts the distribution."""
+    """True when the answer names the *worse* candidate (arXiv 2309.00267, Table 16): the labeler inverts it."""
     template_id: str = ""
     """Content hash of the templates and exemplars that made this prompt."""
 
@@ -240,8 +238,9 @@ class OptionScores:
     logprobs: tuple[float, ...] | None
     """Natural-log probability of each whole option string, in the order asked; None when missing."""
     bounded: tuple[int, ...] = ()
-    """Options whose probability is only known to lie in an interval (a server tells the likeliest tokens alone):
-    ``logprobs`` holds the interval's middle."""
+    """Options whose probability lies in an interval of which ``logprobs`` holds the middle."""
+    shares: bool = False
+    """True where ``logprobs`` are of shares of sampled answers: they add up to 1 whatever else the model would say."""
     num_prompt_tokens: int = 0
     num_counted_tokens: int = 0
     """Tokens written, as a server counts them over all requests (votes)."""
@@ -269,9 +268,8 @@ class Judgment:
     """The raw evidence of one inference: one order of the candidates, or one candidate alone."""
 
     order: View
-    """``given``: the first candidate stood in slot 1; ``swapped``: in slot 2; ``first``, ``second``: that
-    candidate was judged on its own, and there is no ``p_slot1``; ``verdict``: a panel member's label, whose
-    ``p_slot1`` is P(first)."""
+    """``given``: the first candidate stood in slot 1; ``swapped``: in slot 2; ``first``, ``second``: that one was
+    judged alone, and there is no ``p_slot1``; ``verdict``: a panel member's label, whose ``p_slot1`` is P(first)."""
     prompt: str
     """The final prompt, exactly as the engine read it."""
     reply: str = ""
@@ -293,6 +291,8 @@ class Judgment:
     """The answers that ``option_logprobs`` are of, in its order; empty in tables of an earlier version."""
     asks_for_worse: bool = False
     """True when the prompt asks which response is *worse*: ``p_slot1`` is then 1 - P(the answer names slot 1)."""
+    answer_mass: float | None = None
+    """Probability of all ``options`` together, at least; None where unknown: votes, tables of an earlier version."""
 
     @property
     def p_first(self) -> float | None:

@@ -34,6 +34,7 @@ _JUDGMENT = pa.struct(
         ("judge", pa.string()),
         ("options", pa.list_(pa.string())),
         ("asks_for_worse", pa.bool_()),
+        ("answer_mass", pa.float64()),
     ]
 )
 _TURNS = pa.list_(pa.struct([("role", pa.string()), ("text", pa.string())]))

@@ -16,7 +16,7 @@ ANSWER_FORMAT = 3
 """Increased when the bytes of an answer, or the meaning of a key, change."""
 KEY_BYTES = 20
 
-_SCORES, _GENERATION, _FINAL_SCORES, _FINAL_GENERATION = 1, 2, 3, 4
+_SCORES, _GENERATION, _FINAL_SCORES, _FINAL_GENERATION, _SHARES = 1, 2, 3, 4, 5
 _SCORES_HEAD = struct.Struct("<BIIH")
 _GENERATION_HEAD = struct.Struct("<BBIII")
 _FINAL_HEAD = struct.Struct("<BII")
@@ -89,7 +89,8 @@ def pack(answer: Answer) -> bytes:
         return _FINAL_HEAD.pack(kind, answer.num_prompt_tokens, answer.num_counted_tokens) + answer.missing.encode()
     if isinstance(answer, OptionScores):
         assert answer.logprobs is not None
-        head = _SCORES_HEAD.pack(_SCORES, answer.num_prompt_tokens, answer.num_counted_tokens, len(answer.bounded))
+        kind = _SHARES if answer.shares else _SCORES
+        head = _SCORES_HEAD.pack(kind, answer.num_prompt_tokens, answer.num_counted_tokens, len(answer.bounded))
         bounded = np.asarray(answer.bounded, dtype="<u2").tobytes()
         return head + bounded + np.asarray(answer.logprobs, dtype="<f8").tobytes()
     num_tokens = (answer.num_prompt_tokens, answer.num_counted_tokens, len(answer.token_ids))
@@ -107,14 +108,15 @@ def unpack(data: bytes) -> Answer:
     try:
         if data[0] in (_FINAL_SCORES, _FINAL_GENERATION):
             return _unpack_final(data)
-        if data[0] == _SCORES:
-            _, num_prompt_tokens, num_counted_tokens, num_bounded = _SCORES_HEAD.unpack_from(data)
+        if data[0] in (_SCORES, _SHARES):
+            kind, num_prompt_tokens, num_counted_tokens, num_bounded = _SCORES_HEAD.unpack_from(data)
             start = _SCORES_HEAD.size
             bounded = np.frombuffer(data, dtype="<u2", count=num_bounded, offset=start)
             logprobs = np.frombuffer(data, dtype="<f8", offset=start + bounded.nbytes)
             return OptionScores(
                 logprobs=tuple(logprobs.tolist()),
                 bounded=tuple(bounded.tolist()),
+                shares=kind == _SHARES,
                 num_prompt_tokens=num_prompt_tokens,
                 num_counted_tokens=num_counted_tokens,
             )

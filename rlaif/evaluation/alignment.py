@@ -49,6 +49,14 @@ FIGURES = (
         columns=(Column(table="scorecards", heading="missing", order=110, on_terminal=True),),
     ),
     FigureSpec(
+        name="labeler/answer_mass",
+        label="answer mass",
+        explanation="Probability of all answers together; the rest is on other words.",
+        order=35,
+        check=AtLeast("the labeler answers what it is asked", "min_answer_mass", order=-1),
+        columns=(Column(table="scorecards", heading="answer mass", order=115),),
+    ),
+    FigureSpec(
         name="labeler/ece",
         label="calibration error",
         explanation=_CALIBRATION,
@@ -90,7 +98,8 @@ def label_figures(
 ) -> list[Figure]:
     """Figures of a labeler that need no other judge.
 
-    ``labeler/missing_rate``: share of pairs without a label. ``labeler/position_bias``: share of pairs where both
+    ``labeler/missing_rate``: share of pairs without a label. ``labeler/answer_mass``: mean probability of all answers
+    together, over judgements, absent where none knows it. ``labeler/position_bias``: share of pairs where both
     orders name the same slot. ``labeler/prefers_longer``: share of labels for the longer text, among pairs of
     different length.
 
@@ -109,6 +118,7 @@ def label_figures(
     same_slot = position_estimate(labels, confidence, processes).same_slot
     return [
         *figure(f"{group}/missing_rate", missing.compute(), labeler),
+        *figure(f"{group}/answer_mass", _answer_mass(labels, confidence, processes), f"{labeler}; over judgements"),
         *figure(f"{group}/position_bias", same_slot, f"{labeler}; ties count ½"),
         *figure(
             f"{group}/prefers_longer",
@@ -247,6 +257,18 @@ def _predictions(
     prompts = [comparison.prompt for comparison in comparisons]
     items, observed, clusters = flatten(range(len(prompts)) if rows is None else rows, present, prompts)
     return torch.tensor([p_first[item] for item in items], dtype=torch.float64), observed, clusters
+
+
+def _answer_mass(labels: Sequence[Preference], confidence: float, processes: Processes) -> Estimate:
+    known = [
+        (judgment.answer_mass, label.comparison.prompt)
+        for label in labels
+        for judgment in label.judgments
+        if judgment.answer_mass is not None
+    ]
+    metric = Rate(confidence=confidence, sync_on_compute=processes.merge)
+    metric.update(column([mass for mass, _ in known]), prompt_numbers([prompt for _, prompt in known]))
+    return metric.compute()
 
 
 def _prefers_longer(labels: Sequence[Preference], confidence: float, processes: Processes) -> Estimate:

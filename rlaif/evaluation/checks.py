@@ -8,7 +8,9 @@ from typing import Literal, Protocol
 from rlaif.evaluation.formats import Unit, format_figure, format_value
 from rlaif.types import Figure
 
-LimitName = Literal["max_missing_rate", "max_position_bias", "min_alignment", "max_ece", "min_distinct_rate"]
+LimitName = Literal[
+    "max_missing_rate", "min_answer_mass", "max_position_bias", "min_alignment", "max_ece", "min_distinct_rate"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,8 @@ class CheckLimits:
 
     max_missing_rate: float = 0.05
     """Highest share of pairs without a label."""
+    min_answer_mass: float = 0.1
+    """Lowest mean probability of all answers together; below it the labeler mostly says something else."""
     max_position_bias: float = 0.4
     """Highest share of pairs where both orders name the same slot."""
     min_alignment: float = 0.6

@@ -18,7 +18,9 @@ import torch
 from rlaif.engines.base import Engine
 from rlaif.errors import ConfigError
 from rlaif.functional.labels import DEBIAS_METHODS, Debias, debias, invert, option_distribution
+from rlaif.labelers.answer_mass import answer_mass, check_minimum, reasons_of, why_too_low
 from rlaif.labelers.rationale import Rationales, after
+from rlaif.ranges import Share
 from rlaif.tasks.base import Task, get_task
 from rlaif.types import (
     Comparison,
@@ -92,6 +94,8 @@ class PairwiseLabeler:
             ``logit`` averages the log-odds, which recovers P exactly under an additive slot bias;
             ``none`` takes the given order alone and keeps the other as evidence (to show the bias): it asks as much.
             One order missing makes the label missing, whichever is chosen.
+        min_answer_mass: Least probability, in [0, 1], that "1" and "2" have together in a judgement; below it the
+            judgement is missing. 0 takes every judgement.
 
     Raises:
         ConfigError: An option is out of range.
@@ -100,11 +104,20 @@ class PairwiseLabeler:
     name = "pairwise"
     source = "ai"
 
-    def __init__(self, prompt: PairwisePrompt, engine: Engine, *, debias: Debias = "probability") -> None:
+    def __init__(
+        self,
+        prompt: PairwisePrompt,
+        engine: Engine,
+        *,
+        debias: Debias = "probability",
+        min_answer_mass: Share = 1e-6,
+    ) -> None:
         _check_choice("debias", debias, DEBIAS_METHODS)
+        check_minimum(min_answer_mass)
         self.prompt = prompt
         self.engine = engine
         self.debias: Debias = debias
+        self.min_answer_mass = float(min_answer_mass)
 
     @property
     def identity(self) -> str:
@@ -112,7 +125,7 @@ class PairwiseLabeler:
         return content_id(type(self).__qualname__, self.prompt.identity, self.engine.identity, *self._options())
 
     def _options(self) -> tuple[str, ...]:
-        return (f"debias={self.debias}",)
+        return f"debias={self.debias}", f"min_answer_mass={self.min_answer_mass!r}"
 
     def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
         """Judge every comparison in both orders.
@@ -142,7 +155,7 @@ class PairwiseLabeler:
 
     def _score(self, cases: Sequence[Case], prompts: Sequence[StructuredPrompt]) -> list[Judgment]:
         scores = self.engine.score(prompts, OPTIONS) if prompts else []
-        return [_read(*answered) for answered in zip(cases, prompts, scores, strict=True)]
+        return [_read(*answered, self.min_answer_mass) for answered in zip(cases, prompts, scores, strict=True)]
 
 
 class ChainOfThoughtLabeler(PairwiseLabeler):
@@ -155,6 +168,7 @@ class ChainOfThoughtLabeler(PairwiseLabeler):
         prompt: Builds the prompts of both steps.
         engine: The language model that reasons and judges.
         debias: As in :class:`PairwiseLabeler`.
+        min_answer_mass: Likewise.
         max_rationale_tokens: Limit of the first step, in tokens of the engine (the paper's is 512).
         rationale: ``own``, or for an ablation of what the rationale contributes: ``empty`` scores
             the second step with no rationale, ``other`` with one written for another pair
@@ -172,10 +186,11 @@ class ChainOfThoughtLabeler(PairwiseLabeler):
         engine: Engine,
         *,
         debias: Debias = "probability",
+        min_answer_mass: Share = 1e-6,
         max_rationale_tokens: int = 512,
         rationale: RationaleFrom = "own",
     ) -> None:
-        super().__init__(prompt, engine, debias=debias)
+        super().__init__(prompt, engine, debias=debias, min_answer_mass=min_answer_mass)
         _check_choice("rationale", rationale, get_args(RationaleFrom))
         self.rationales = Rationales(max_rationale_tokens)
         self.max_rationale_tokens = max_rationale_tokens
@@ -244,23 +259,24 @@ def _partners(plan: Mapping[str, Comparison]) -> dict[str, Comparison]:
     return partners
 
 
-def _read(case: Case, prompt: StructuredPrompt, scores: OptionScores) -> Judgment:
+def _read(case: Case, prompt: StructuredPrompt, scores: OptionScores, min_mass: float) -> Judgment:
     """One scored prompt as evidence; the probability is that of slot 1 being *better*."""
-    p_slot1, missing = None, scores.missing
+    p_slot1, missing, mass = None, scores.missing, answer_mass(scores)
     if scores.logprobs is not None and missing is None:
         p_slot1 = _probability_of_slot1(scores.logprobs, prompt.asks_for_worse)
-        missing = "no probability on any answer option" if p_slot1 is None else None
+        missing = "no probability on any answer option" if p_slot1 is None else why_too_low(mass, min_mass)
     return Judgment(
         order=case.order,
         prompt=prompt.text,
         option_logprobs=scores.logprobs,
-        p_slot1=p_slot1,
+        p_slot1=p_slot1 if missing is None else None,
         missing=missing,
         unreadable=missing is not None and not scores.failed,
         num_prompt_tokens=scores.num_prompt_tokens,
         num_reply_tokens=scores.num_reply_tokens,
         options=OPTIONS,
         asks_for_worse=prompt.asks_for_worse,
+        answer_mass=mass,
     )
 
 
@@ -286,8 +302,7 @@ def combine_orders(
     label = Preference(comparison=comparison, p_first=None, missing="not combined yet", judgments=judgments)
     given, swapped = label.p_first_by_order
     if given is None or swapped is None:
-        reasons = dict.fromkeys(judgment.missing for judgment in judgments if judgment.missing is not None)
-        return replace(label, missing="; ".join(reasons), labeler=author, source=source)
+        return replace(label, missing=reasons_of(judgments), labeler=author, source=source)
     given_B, swapped_B = (torch.tensor(p_first, dtype=torch.float64) for p_first in (given, swapped))
     p_first = float(debias(given_B, swapped_B, method))
     return replace(label, p_first=p_first, missing=None, labeler=author, source=source)

@@ -14,7 +14,10 @@ import torch
 
 from rlaif.engines.base import Engine
 from rlaif.functional.labels import option_distribution, probability_greater
+from rlaif.labelers.answer_mass import answer_mass, check_minimum, why_too_low
 from rlaif.labelers.rationale import Rationales, after
+from rlaif.ranges import Share
+from rlaif.reasons import kind_of
 from rlaif.tasks.base import Task, get_task
 from rlaif.types import (
     Comparison,
@@ -73,6 +76,12 @@ class PointwiseLabeler:
     Args:
         prompt: Builds the judge prompts.
         engine: The language model that judges.
+        min_answer_mass: Least probability, in [0, 1], that all answers have together in a judgement; below it the
+            judgement is missing. 0 takes every judgement. An answer may take several tokens ("7" and the closing
+            newline), so the default is lower than that of "1" against "2".
+
+    Raises:
+        ConfigError: An option is out of range.
     """
 
     name: ClassVar[str]
@@ -82,14 +91,17 @@ class PointwiseLabeler:
     lowest: ClassVar[float]
     highest: ClassVar[float]
 
-    def __init__(self, prompt: PointwisePrompt, engine: Engine) -> None:
+    def __init__(self, prompt: PointwisePrompt, engine: Engine, *, min_answer_mass: Share = 1e-9) -> None:
+        check_minimum(min_answer_mass)
         self.prompt = prompt
         self.engine = engine
+        self.min_answer_mass = float(min_answer_mass)
 
     @property
     def identity(self) -> str:
         """Content hash of everything that a label depends on besides the pair."""
-        return content_id(type(self).__qualname__, self.prompt.identity, self.engine.identity)
+        minimum = f"min_answer_mass={self.min_answer_mass!r}"
+        return content_id(type(self).__qualname__, self.prompt.identity, self.engine.identity, minimum)
 
     def rate(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Rating]:
         """Judge every response on its own.
@@ -124,7 +136,7 @@ class PointwiseLabeler:
 
     def _score(self, prompts: Sequence[StructuredPrompt]) -> list[Judgment]:
         scores = self.engine.score(prompts, self.options) if prompts else []
-        return [_read(*answered, self.options) for answered in zip(prompts, scores, strict=True)]
+        return [_read(*answered, self.options, self.min_answer_mass) for answered in zip(prompts, scores, strict=True)]
 
     def _rating(self, single: Single, judgment: Judgment, author: str) -> Rating:
         distribution, missing = None, judgment.missing
@@ -136,7 +148,7 @@ class PointwiseLabeler:
             prompt=single.prompt,
             completion=single.completion,
             distribution=distribution,
-            missing=missing,
+            missing=None if missing is None else kind_of(missing),
             lowest=self.lowest,
             highest=self.highest,
             judgments=(judgment,),
@@ -162,6 +174,7 @@ class ChainOfThoughtScoreLabeler(ScoreLabeler):
     Args:
         prompt: Builds the prompts of both steps.
         engine: The language model that reasons and judges.
+        min_answer_mass: As in :class:`PointwiseLabeler`.
         max_rationale_tokens: Limit of the first step, in tokens of the engine; a longer rationale is missing.
 
     Raises:
@@ -170,8 +183,15 @@ class ChainOfThoughtScoreLabeler(ScoreLabeler):
 
     name = "cot_scorer"
 
-    def __init__(self, prompt: PointwisePrompt, engine: Engine, *, max_rationale_tokens: int = 512) -> None:
-        super().__init__(prompt, engine)
+    def __init__(
+        self,
+        prompt: PointwisePrompt,
+        engine: Engine,
+        *,
+        min_answer_mass: Share = 1e-9,
+        max_rationale_tokens: int = 512,
+    ) -> None:
+        super().__init__(prompt, engine, min_answer_mass=min_answer_mass)
         self.rationales = Rationales(max_rationale_tokens)
         self.max_rationale_tokens = max_rationale_tokens
 
@@ -230,13 +250,13 @@ def seen_as(judgment: Judgment, view: View) -> Judgment:
     return replace(judgment, order=view)
 
 
-def _read(prompt: StructuredPrompt, scores: OptionScores, options: tuple[str, ...]) -> Judgment:
-    """One scored prompt as evidence; it is unreadable when no option has any probability."""
-    missing = scores.missing
+def _read(prompt: StructuredPrompt, scores: OptionScores, options: tuple[str, ...], min_mass: float) -> Judgment:
+    """One scored prompt as evidence; it is unreadable when the options have too little probability, or none."""
+    missing, mass = scores.missing, answer_mass(scores)
     if missing is None:
         assert scores.logprobs is not None
         has_any = not torch.isnan(option_distribution(torch.tensor(scores.logprobs, dtype=torch.float64))).any()
-        missing = None if has_any else "no probability on any answer option"
+        missing = why_too_low(mass, min_mass) if has_any else "no probability on any answer option"
     return Judgment(
         order="first",
         prompt=prompt.text,
@@ -246,4 +266,5 @@ def _read(prompt: StructuredPrompt, scores: OptionScores, options: tuple[str, ..
         num_prompt_tokens=scores.num_prompt_tokens,
         num_reply_tokens=scores.num_reply_tokens,
         options=options,
+        answer_mass=mass,
     )

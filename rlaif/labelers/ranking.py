@@ -14,6 +14,8 @@ from torch import Tensor
 from rlaif.engines.base import Engine
 from rlaif.errors import ConfigError
 from rlaif.functional.labels import option_distribution, pairs_from_rankings
+from rlaif.labelers.answer_mass import answer_mass, check_minimum, reasons_of, why_too_low
+from rlaif.ranges import Share
 from rlaif.tasks.base import Task, get_task
 from rlaif.types import Comparison, Judgment, OptionScores, Preference, Prompt, StructuredPrompt, content_id
 
@@ -64,6 +66,8 @@ class RankingLabeler:
         max_candidates: Most responses that are ranked at once, 2 to 5.
         orders: ``reversed`` shows one order and its reverse; ``all`` shows each candidate in each slot, and all that
             reversed (2k prompts for k candidates).
+        min_answer_mass: Least probability, in [0, 1], that all rankings have together in a judgement; below it the
+            judgement is missing. 0 takes every judgement. A ranking takes several tokens, so the default is low.
 
     Raises:
         ConfigError: An option is out of range.
@@ -73,7 +77,13 @@ class RankingLabeler:
     source = "ai"
 
     def __init__(
-        self, prompt: RankingPrompt, engine: Engine, *, max_candidates: int = 4, orders: Orders = "reversed"
+        self,
+        prompt: RankingPrompt,
+        engine: Engine,
+        *,
+        max_candidates: int = 4,
+        orders: Orders = "reversed",
+        min_answer_mass: Share = 1e-12,
     ) -> None:
         problems = []
         if not 2 <= max_candidates <= MOST_CANDIDATES:
@@ -82,17 +92,19 @@ class RankingLabeler:
             problems.append(f"labeler.orders={orders}: must be one of {', '.join(get_args(Orders))}")
         if problems:
             raise ConfigError(problems)
+        check_minimum(min_answer_mass)
         self.prompt = prompt
         self.engine = engine
         self.max_candidates = max_candidates
         self.orders: Orders = orders
+        self.min_answer_mass = float(min_answer_mass)
         self._slates: Mapping[str, Slate] = {}
         self._plan_id = content_id()
 
     @property
     def identity(self) -> str:
         """Content hash of everything that a label depends on besides the pair."""
-        options = (str(self.max_candidates), self.orders, self._plan_id)
+        options = (str(self.max_candidates), self.orders, repr(self.min_answer_mass), self._plan_id)
         return content_id("RankingLabeler", self.prompt.identity, self.engine.identity, *options)
 
     def for_plan(self, comparisons: Sequence[Comparison]) -> RankingLabeler:
@@ -168,18 +180,48 @@ class RankingLabeler:
     ) -> Preference:
         first, second = slate.responses.index(pair.first.trimmed), slate.responses.index(pair.second.trimmed)
         judgments = tuple(
-            _read(prompt, scores, answers(len(places)), places.index(first), places.index(second))
+            self._read(prompt, scores, answers(len(places)), places.index(first), places.index(second))
             for places, (prompt, scores) in zip(self._orders(slate), judged, strict=True)
         )
-        reasons = dict.fromkeys(judgment.missing for judgment in judgments if judgment.missing is not None)
+        missing = reasons_of(judgments)
         p_first = [judgment.p_first for judgment in judgments if judgment.p_first is not None]
         return Preference(
             comparison=pair,
-            p_first=None if reasons else sum(p_first) / len(p_first),
-            missing="; ".join(reasons) or None,
+            p_first=None if missing else sum(p_first) / len(p_first),
+            missing=missing,
             judgments=judgments,
             labeler=author,
             source=self.source,
+        )
+
+    def _read(
+        self,
+        prompt: StructuredPrompt,
+        scores: OptionScores,
+        options: tuple[str, ...],
+        first_slot: int,
+        second_slot: int,
+    ) -> Judgment:
+        """The judgement of one shown order on a pair; ``p_slot1`` is that of the candidate that is shown earlier."""
+        p_first, missing, mass = None, scores.missing, answer_mass(scores)
+        if scores.logprobs is not None and missing is None:
+            distribution_1R = option_distribution(torch.tensor([scores.logprobs], dtype=torch.float64))
+            p_first = _above(distribution_1R, first_slot, second_slot)
+            too_low = why_too_low(mass, self.min_answer_mass)
+            missing = "no probability on any ranking" if p_first is None else too_low
+        stands_earlier = first_slot <= second_slot
+        p_slot1 = p_first if p_first is None or stands_earlier else 1.0 - p_first
+        return Judgment(
+            order="given" if stands_earlier else "swapped",
+            prompt=prompt.text,
+            option_logprobs=scores.logprobs,
+            p_slot1=p_slot1 if missing is None else None,
+            missing=missing,
+            unreadable=missing is not None and not scores.failed,
+            num_prompt_tokens=scores.num_prompt_tokens,
+            num_reply_tokens=scores.num_reply_tokens,
+            options=options,
+            answer_mass=mass,
         )
 
 
@@ -194,29 +236,6 @@ def answers(num_candidates: int) -> tuple[str, ...]:
 
 def _alone(pair: Comparison) -> Slate:
     return Slate(pair.prompt, tuple(sorted((pair.first.trimmed, pair.second.trimmed))))
-
-
-def _read(
-    prompt: StructuredPrompt, scores: OptionScores, options: tuple[str, ...], first_slot: int, second_slot: int
-) -> Judgment:
-    """The judgement of one shown order on a pair; ``p_slot1`` is that of the candidate that is shown earlier."""
-    p_first, missing = None, scores.missing
-    if scores.logprobs is not None and missing is None:
-        distribution_1R = option_distribution(torch.tensor([scores.logprobs], dtype=torch.float64))
-        p_first = _above(distribution_1R, first_slot, second_slot)
-        missing = "no probability on any ranking" if p_first is None else None
-    stands_earlier = first_slot <= second_slot
-    return Judgment(
-        order="given" if stands_earlier else "swapped",
-        prompt=prompt.text,
-        option_logprobs=scores.logprobs,
-        p_slot1=p_first if p_first is None or stands_earlier else 1.0 - p_first,
-        missing=missing,
-        unreadable=missing is not None and not scores.failed,
-        num_prompt_tokens=scores.num_prompt_tokens,
-        num_reply_tokens=scores.num_reply_tokens,
-        options=options,
-    )
 
 
 def _above(distribution_1R: Tensor, first_slot: int, second_slot: int) -> float | None:

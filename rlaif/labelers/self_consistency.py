@@ -12,6 +12,7 @@ from rlaif.functional.labels import Debias
 from rlaif.functional.seeds import derive_seed
 from rlaif.labelers.pairwise import Case, PairwiseLabeler, PairwisePrompt
 from rlaif.labelers.rationale import Rationales, after
+from rlaif.ranges import Share
 from rlaif.types import Judgment, content_id
 
 
@@ -25,6 +26,7 @@ class SelfConsistencyLabeler(PairwiseLabeler):
         prompt: Builds the prompts of both steps.
         engine: The language model that reasons and judges.
         debias: As in :class:`PairwiseLabeler`.
+        min_answer_mass: Likewise, of each sample's verdict.
         num_samples: Rationales per order, at least 1 (the paper's are 4 and 16).
         temperature: Of the rationales, above 0 (the paper's are 0.3, 0.5, 0.7 and 1.0).
         top_k: Tokens that a draw chooses from; 0 for all of them (the paper's is 40).
@@ -43,13 +45,14 @@ class SelfConsistencyLabeler(PairwiseLabeler):
         engine: Engine,
         *,
         debias: Debias = "probability",
+        min_answer_mass: Share = 1e-6,
         num_samples: int = 4,
         temperature: float = 0.5,
         top_k: int = 40,
         max_rationale_tokens: int = 512,
         seed: int = 0,
     ) -> None:
-        super().__init__(prompt, engine, debias=debias)
+        super().__init__(prompt, engine, debias=debias, min_answer_mass=min_answer_mass)
         if num_samples < 1:
             raise ConfigError(f"labeler.num_samples={num_samples}: must be at least 1")
         if not temperature > 0:

@@ -10,6 +10,7 @@ import torch
 
 from rlaif.functional.labels import same_slot
 from rlaif.labeling.missing import most_frequent_first
+from rlaif.reasons import kind_of
 from rlaif.types import Preference
 
 
@@ -22,12 +23,14 @@ class LabelerSummary:
     missing: dict[str, int] = field(default_factory=dict)
     """Labels that were not obtained, by reason, the most frequent first."""
     failed_judgments: dict[str, int] = field(default_factory=dict)
-    """Judgements that got no answer, by reason; their labels may exist (a panel goes on without a member)."""
+    """Judgements that got no answer, by kind of reason; their labels may exist (a panel goes on without a member)."""
     num_both_orders: int = 0
     """Pairs with a verdict in both orders and two different texts: what ``same_slot_share`` rests on."""
     same_slot_share: float | None = None
     """Share of those in which the same slot won in both orders (arXiv 2309.00267, Table 4: position
     bias). A probability of exactly one half in an order counts ½. None without such pairs."""
+    answer_mass: float | None = None
+    """Mean probability of all answers together (:attr:`Judgment.answer_mass`); None where no judgement knows it."""
     num_prompt_tokens: int = 0
     """Tokens read by the model, over all judgments."""
     num_reply_tokens: int = 0
@@ -48,13 +51,16 @@ def summarize_labels(preferences: Iterable[Preference]) -> LabelerSummary:
     """Count missing labels, same-slot answers and tokens; labels are read one by one and not kept."""
     missing: Counter[str] = Counter()
     failed: Counter[str] = Counter()
-    n = num_both_orders = num_prompt_tokens = num_reply_tokens = 0
-    num_same_slot = 0.0
+    n = num_both_orders = num_prompt_tokens = num_reply_tokens = num_masses = 0
+    num_same_slot = sum_of_masses = 0.0
     for preference in preferences:
         n += 1
         if preference.missing is not None:
             missing[preference.missing] += 1
-        failed.update(item.missing for item in preference.judgments if item.missing and not item.unreadable)
+        failed.update(kind_of(item.missing) for item in preference.judgments if item.missing and not item.unreadable)
+        masses = [item.answer_mass for item in preference.judgments if item.answer_mass is not None]
+        num_masses += len(masses)
+        sum_of_masses += sum(masses)
         share = _same_slot(preference)
         if share is not None:
             num_both_orders += 1
@@ -67,6 +73,7 @@ def summarize_labels(preferences: Iterable[Preference]) -> LabelerSummary:
         failed_judgments=most_frequent_first(failed),
         num_both_orders=num_both_orders,
         same_slot_share=num_same_slot / num_both_orders if num_both_orders else None,
+        answer_mass=sum_of_masses / num_masses if num_masses else None,
         num_prompt_tokens=num_prompt_tokens,
         num_reply_tokens=num_reply_tokens,
     )

@@ -139,6 +139,8 @@ def _judgment(judgment: Judgment, number: str) -> Iterator[str]:
     if judgment.order not in ALONE:
         inverted = ' (the prompt asks for the worse response: p_slot1 is 1 - P("1"))' if judgment.asks_for_worse else ""
         yield f"p_slot1 {_number(judgment.p_slot1)}{inverted}, p_first {_number(judgment.p_first)}"
+    if judgment.answer_mass is not None:
+        yield f"all answers together {judgment.answer_mass:.3g}"
     if judgment.missing is not None:
         yield _missing(judgment).strip() + (" (the answer held no verdict)" if judgment.unreadable else "")
     if judgment.num_prompt_tokens or judgment.num_reply_tokens:

@@ -15,7 +15,8 @@ from rlaif.engines.openai.counting import CountedQuestions
 from rlaif.engines.openai.failures import RequestFailed
 from rlaif.engines.openai.inside import failure_inside
 from rlaif.engines.openai.options import ChoiceField, TokenLimitKey, check_options
-from rlaif.engines.openai.replies import Alternative, Reply, echoed_tokens, next_tokens, read_reply
+from rlaif.engines.openai.prompt_lengths import PromptLengths
+from rlaif.engines.openai.replies import Alternative, Reply, echoed_tokens, next_tokens, read_reply, told_usage
 from rlaif.engines.openai.requests import Api, Prompt, RequestForm
 from rlaif.engines.openai.scores import (
     OptionEstimate,
@@ -33,6 +34,7 @@ from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt, co
 
 Scoring = Literal["top_logprobs", "echo", "votes"]
 Found = TypeVar("Found")
+_READING = 2  # raised when replies are read differently: answers of an earlier reading are asked again
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +71,6 @@ class OpenAIEngine(CountedQuestions):
             ``max_tokens``, ``logprobs``, ``top_p``, ``top_k``.
         guided_choice: With ``scoring=votes``: the server lets the model write an option and nothing else.
         choice_field: The field in which the server takes the allowed answers; None where it takes none.
-        names_tokens_by_id: With ``tokenizer``: have vLLM name tokens by their ids, as two may print alike.
         template_arguments: Arguments of the chat template, e.g. ``{"enable_thinking": False}``.
         max_concurrency: Requests on their way at once.
         requests_per_minute: Limit on requests, spaced evenly; None is none.
@@ -111,7 +112,6 @@ class OpenAIEngine(CountedQuestions):
         omit: Sequence[str] = (),
         guided_choice: bool = False,
         choice_field: ChoiceField | None = None,
-        names_tokens_by_id: bool = False,
         template_arguments: dict[str, Any] | None = None,
         max_concurrency: Runtime[int] = 8,
         requests_per_minute: Runtime[float | None] = None,
@@ -138,7 +138,6 @@ class OpenAIEngine(CountedQuestions):
             extra={} if extra is None else dict(extra),
             omit=omit,
             choice_field=choice_field if guided_choice else None,
-            names_tokens_by_id=names_tokens_by_id,
             template_arguments=template_arguments,
         )
         self.scoring = scoring
@@ -167,11 +166,12 @@ class OpenAIEngine(CountedQuestions):
         self.on_answer: Callable[[int, Answer], None] | None = None
         self._calls = Calls(self.connection)
         self._usage = UsageReader(self.num_tokens)
+        self._lengths = PromptLengths()
 
     @property
     def identity(self) -> str:
         """Content hash of model name, revision and the options that change answers; not of the url or the key."""
-        scoring: tuple[object, ...] = (self.scoring,)
+        scoring: tuple[object, ...] = (self.scoring, _READING)
         if self.scoring == "top_logprobs":
             scoring += (self.asking.top_logprobs,)
         elif self.scoring == "votes":
@@ -195,7 +195,8 @@ class OpenAIEngine(CountedQuestions):
             GateStopped: ``break_after`` requests in a row failed; answers that came before went to ``on_answer``.
             ConfigError: The key is not in the environment.
         """
-        return self._calls.run([partial(self._score, prompt, options) for prompt in prompts], self.on_answer)
+        with self._lengths:
+            return self._calls.run([partial(self._score, prompt, options) for prompt in prompts], self.on_answer)
 
     def generate(self, prompts: Sequence[StructuredPrompt], sampling: Sampling) -> list[Generation]:
         """As :meth:`rlaif.engines.base.Engine.generate`; whether a seed fixes an answer depends on the server.
@@ -208,7 +209,8 @@ class OpenAIEngine(CountedQuestions):
         """
         if sampling.top_k > 0 and not self.asking.supports_top_k:
             log.warning("labeler.engine.supports_top_k=false: sampling goes without top_k=%d", sampling.top_k)
-        return self._calls.run([partial(self._generate, prompt, sampling) for prompt in prompts], self.on_answer)
+        with self._lengths:
+            return self._calls.run([partial(self._generate, prompt, sampling) for prompt in prompts], self.on_answer)
 
     def trial(self, prompt: StructuredPrompt, asked: Sequence[str] | Sampling) -> tuple[Answer, TrialFailure | None]:
         """As :meth:`rlaif.engines.base.AsksOnTrial.trial`."""
@@ -232,17 +234,20 @@ class OpenAIEngine(CountedQuestions):
         return OptionScores(
             logprobs=logprobs,
             bounded=bounded,
+            shares=self.scoring == "votes",
             num_prompt_tokens=usage.num_prompt_tokens,
             billing=usage.billing,
             num_counted_tokens=usage.num_reply_tokens,
             missing=None if failed is None else failed.reason,
-            is_final=failed is not None and not failed.of_server,
+            is_final=failed is not None and failed.is_final,
         )
 
     async def _score_top(self, prompt: Prompt, options: Sequence[str], usage: Usage) -> list[OptionEstimate]:
+        likeliest = partial(next_tokens, num_asked=self.asking.top_logprobs, greedy=not self.asking.is_constrained)
+
         async def ask(read: Target) -> list[Alternative]:
             question = self.asking.question(prompt, read) | self.asking.for_top_logprobs()
-            return await self._post(question, 1, _likeliest, usage)
+            return await self._post(question, 1, lambda reply: likeliest(_given(reply).logprobs), usage)
 
         if self.asking.api == "chat":
             estimates = match_options(await ask(""), options)
@@ -281,7 +286,7 @@ class OpenAIEngine(CountedQuestions):
         except RequestFailed as failure:
             return Generation(
                 missing=failure.reason,
-                is_final=not failure.of_server,
+                is_final=failure.is_final,
                 finished=False,
                 billing=usage.billing,
                 num_prompt_tokens=usage.num_prompt_tokens,
@@ -307,6 +312,7 @@ class OpenAIEngine(CountedQuestions):
             try:
                 if failure := failure_inside(payload):
                     raise failure
+                self._lengths.compare(told_usage(payload)[0], question)
                 found = read(read_reply(payload, model=self.asking.model, accept_model=self.accept_model))
             except RequestFailed as failure:
                 (usage.waste if failure.retryable else usage.take)(told)
@@ -334,10 +340,6 @@ def _written(reply: Reply) -> Reply:
     if not _given(reply).text.strip():
         raise RequestFailed("empty reply", of_server=False)
     return reply
-
-
-def _likeliest(reply: Reply) -> list[Alternative]:
-    return next_tokens(_given(reply).logprobs)
 
 
 def _given(reply: Reply) -> Reply:

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import Any
 
 from rlaif.engines.openai.failures import NO_LOGPROBS, RequestFailed
+from rlaif.engines.openai.finish import CONTENT_FILTER, REFUSAL, read_finish_reason
+from rlaif.engines.openai.likeliest import TOLERANCE, Alternative, next_tokens, read_logprob, read_table
+from rlaif.engines.openai.pieces import plain
 from rlaif.types import as_unicode
 
-_TOLERANCE = 1e-3
-"""Rounding of float32 log-probs, and of their sum as probabilities."""
-_NEVER = -9999.0
-"""The OpenAI API's value for a token whose log-prob it leaves out."""
+__all__ = ["Alternative", "Reply", "echoed_tokens", "next_tokens", "read_reply", "told_usage"]
+
 _MAX_NAME = 60
 _MOST_TOKENS = 10_000_000
 """No model reads or writes more in one request: a larger count is a mistake, and is ignored."""
-
-
-class Alternative(NamedTuple):
-    """One candidate for the next token."""
-
-    token: str
-    logprob: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +26,7 @@ class Reply:
 
     text: str
     finish_reason: str
+    """``stop``, ``length``, ``content_filter`` or ``refusal``, whatever the server calls it."""
     refused: bool
     """True when the reply is a content filter's or the model's own refusal."""
     logprobs: object
@@ -50,7 +44,7 @@ def read_reply(payload: object, *, model: str, accept_model: str | None) -> Repl
         accept_model: Shell pattern of the names that the reply may carry; None means ``model`` exactly.
 
     Raises:
-        RequestFailed: ``wrong model …``, or ``wrong shape: …``.
+        RequestFailed: ``wrong model …``, ``wrong shape: …``, or ``reply broken off: …``.
     """
     answer = _object(payload, "the reply")
     named = answer.get("model")
@@ -62,14 +56,12 @@ def read_reply(payload: object, *, model: str, accept_model: str | None) -> Repl
     if not isinstance(choices, list) or not choices:
         raise RequestFailed("wrong shape: no choices")
     choice = _object(choices[0], "a choice")
-    finish_reason = choice.get("finish_reason")
-    if not isinstance(finish_reason, str):
-        raise RequestFailed("wrong shape: no finish_reason")
+    finish_reason = read_finish_reason(choice.get("finish_reason"))
     text, refusal = choice.get("text"), None
     if "message" in choice:
         message = _object(choice["message"], "the message")
         text, refusal = message.get("content"), message.get("refusal")
-    refused = finish_reason == "content_filter" or bool(refusal)
+    refused = finish_reason in (CONTENT_FILTER, REFUSAL) or bool(refusal)
     if not isinstance(text, str) and not (text is None and "message" in choice):
         raise RequestFailed("wrong shape: no text")
     num_read, num_written = told_usage(payload)
@@ -87,31 +79,6 @@ def told_usage(payload: object) -> tuple[int, int]:
     """Tokens read and written, as the server counts them in any reply; 0 where it gives no valid number."""
     usage = payload.get("usage") if isinstance(payload, dict) else None
     return _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
-
-
-def next_tokens(logprobs: object) -> list[Alternative]:
-    """The likeliest first tokens of a reply, in either form in which servers send them.
-
-    Legacy completions: ``{"top_logprobs": [{token: logprob}]}``; chat, and some servers' completions:
-    ``{"content": [{"top_logprobs": [{"token": …, "logprob": …}]}]}``. Tokens without probability are left out.
-
-    Raises:
-        RequestFailed: There are none, or they are no log-probabilities.
-    """
-    if not isinstance(logprobs, dict):
-        raise RequestFailed(NO_LOGPROBS)
-    top = logprobs.get("top_logprobs")
-    content = logprobs.get("content")
-    if isinstance(content, list) and content:
-        top = [_object(content[0], "a token").get("top_logprobs")]
-    if not isinstance(top, list) or not top or not top[0]:
-        raise RequestFailed(NO_LOGPROBS)
-    alternatives = _alternatives(top[0])
-    if not alternatives:
-        raise RequestFailed(NO_LOGPROBS)
-    if math.fsum(math.exp(item.logprob) for item in alternatives) > 1.0 + _TOLERANCE:
-        raise RequestFailed("log-probs add up to more than 1")
-    return alternatives
 
 
 def echoed_tokens(logprobs: object, num_written: int) -> list[Alternative]:
@@ -135,7 +102,7 @@ def echoed_tokens(logprobs: object, num_written: int) -> list[Alternative]:
     if len(tokens) != len(values) or not all(isinstance(token, str) for token in tokens):
         raise RequestFailed("wrong shape: tokens")
     echoed = [
-        Alternative(token, 0.0 if value is None and index == 0 else _logprob(value))
+        Alternative(plain(token), 0.0 if value is None and index == 0 else read_logprob(value))
         for index, (token, value) in enumerate(zip(tokens, values, strict=True))
     ]
     top = logprobs.get("top_logprobs")
@@ -143,43 +110,9 @@ def echoed_tokens(logprobs: object, num_written: int) -> list[Alternative]:
         raise RequestFailed(NO_LOGPROBS)
     if num_written != 1:
         raise RequestFailed("echo without the token after it")
-    if any(item.logprob > echoed[-1].logprob + _TOLERANCE for item in _alternatives(top[-1])):
+    if any(item.logprob > echoed[-1].logprob + TOLERANCE for item in read_table(top[-1])):
         raise RequestFailed("echo pairs log-probs with other tokens")
     return echoed[:-1]
-
-
-def _alternatives(top: object) -> list[Alternative]:
-    if isinstance(top, dict):
-        pairs: list[tuple[object, object]] = list(top.items())
-    elif isinstance(top, list):
-        items = [_object(item, "a token") for item in top]
-        pairs = [(item.get("token"), item.get("logprob")) for item in items]
-    else:
-        raise RequestFailed("wrong shape: top_logprobs")
-    found = []
-    for token, value in pairs:
-        logprob = _logprob(value)
-        if not isinstance(token, str):
-            raise RequestFailed("wrong shape: a token")
-        if logprob > _NEVER:
-            found.append(Alternative(token, logprob))
-    return found
-
-
-def _logprob(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RequestFailed("wrong shape: a log-prob")
-    try:
-        logprob = float(value)
-    except OverflowError:  # a whole number of hundreds of digits
-        raise RequestFailed("infinite log-prob") from None
-    if math.isnan(logprob):
-        raise RequestFailed("nan log-prob")
-    if math.isinf(logprob):
-        raise RequestFailed("infinite log-prob")
-    if logprob > _TOLERANCE:
-        raise RequestFailed("positive log-prob")
-    return min(logprob, 0.0)
 
 
 def _object(value: object, what: str) -> Mapping[str, Any]:

@@ -22,6 +22,10 @@ Api = Literal["completions", "chat"]
 Prompt = str | list[int]
 """A prompt as it is sent: text, or token ids where the tokenizer is known."""
 
+_GUIDED = ("guided_choice", "guided_regex", "guided_json", "guided_grammar", "structured_outputs", "response_format")
+_FORBIDDING = ("regex", "ebnf", "json_schema", "grammar", "logit_bias", "allowed_token_ids", "bad_words", "min_tokens")
+CONSTRAINTS = frozenset((*_GUIDED, *_FORBIDDING))
+"""Fields of requests that let a server write another token than the likeliest."""
 _SEEDS = 2**31
 _BYTES_PER_TOKEN = 4
 
@@ -43,7 +47,6 @@ class RequestForm:
         extra: dict[str, Any],
         omit: Sequence[str] = (),
         choice_field: ChoiceField | None = None,
-        names_tokens_by_id: bool = False,
         template_arguments: dict[str, Any] | None = None,
     ) -> None:
         self.model = model
@@ -57,7 +60,6 @@ class RequestForm:
         self.extra = extra
         self.omit = tuple(omit)
         self.choice_field = choice_field
-        self.names_tokens_by_id = names_tokens_by_id and tokenizer is not None
         self.template_arguments = dict(template_arguments or {})
 
     @property
@@ -112,8 +114,6 @@ class RequestForm:
         always: Body = {}
         if self.template_arguments and self.api == "chat":
             always["chat_template_kwargs"] = self.template_arguments
-        if self.names_tokens_by_id:
-            always["return_tokens_as_token_ids"] = True
         return always
 
     def with_other_prompt(self, body: Body) -> Body:
@@ -125,12 +125,21 @@ class RequestForm:
     def for_top_logprobs(self) -> Body:
         """Fields that ask for the likeliest next tokens."""
         if self.api == "completions":
-            return {"temperature": 0.0, "logprobs": self.top_logprobs}
+            return {"temperature": 0.0, "logprobs": self.top_logprobs, **self._in_ids()}
         return {"temperature": 0.0, "logprobs": True, "top_logprobs": self.top_logprobs}
 
     def for_echo(self) -> Body:
         """Fields that ask for the log-probabilities of the prompt itself."""
-        return {"temperature": 0.0, "logprobs": 1, "echo": True}
+        return {"temperature": 0.0, "logprobs": 1, "echo": True, **self._in_ids()}
+
+    def _in_ids(self) -> Body:
+        """Ask vLLM to name tokens by their ids, which are never alike; llama.cpp and SGLang take no notice."""
+        return {} if self.tokenizer is None else {"return_tokens_as_token_ids": True}
+
+    @property
+    def is_constrained(self) -> bool:
+        """True where a field of ``extra`` may forbid the likeliest token."""
+        return not CONSTRAINTS.isdisjoint(self.extra)
 
     def for_vote(self, prompt: Prompt, temperature: float, *seeds: int) -> Body:
         """Fields of one sampled answer."""

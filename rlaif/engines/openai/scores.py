@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from rlaif.engines.openai.failures import RequestFailed
-from rlaif.engines.openai.replies import Alternative
+from rlaif.engines.openai.likeliest import Alternative
+from rlaif.engines.openai.pieces import TOKEN_ID
 
 LOWEST = 1e-12
 """Smallest probability of an option that is reported."""
@@ -22,8 +23,9 @@ AMBIGUOUS = 0.01
 _ROUNDING = 1e-9
 _HALF = math.log(2.0)
 _LOG_LOWEST = math.log(LOWEST)
-_TOKEN_ID = "token_id:"
 _WORD = re.compile(r" ?\w+|\s|[^\w\s]")
+_ANOTHER_TEXT = "echo of another text than was sent"
+_PART_OF_CHARACTER = re.compile(r"bytes:(?:\\x[0-9a-f]{2})+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,16 +150,22 @@ def echoed_option(echoed: Sequence[Alternative], prompt: Target, option: Target)
 
     Raises:
         RequestFailed: A token holds the end of the prompt and the beginning of the option, or the server echoed
-            another number of tokens than it was sent.
+            another text or another number of tokens than it was sent.
     """
-    if not isinstance(option, str):
+    names = [token for token, _ in echoed]
+    if isinstance(prompt, tuple) and isinstance(option, tuple):
         if len(echoed) != len(prompt) + len(option):
             raise RequestFailed("wrong shape: echoed tokens")
+        if names[0].startswith(TOKEN_ID) and names != [f"{TOKEN_ID}{token}" for token in prompt + option]:
+            raise RequestFailed(_ANOTHER_TEXT, of_server=False, may_pass=True)
         return OptionEstimate(math.fsum(item.logprob for item in echoed[len(prompt) :]))
+    assert isinstance(prompt, str) and isinstance(option, str)
     text, total = "", 0.0
     for token, logprob in reversed(echoed):
         text, total = token + text, total + logprob
         if text == option:
+            if not _letters("".join(names)).endswith(_letters(prompt + option)):
+                raise RequestFailed(_ANOTHER_TEXT, of_server=False, may_pass=True)
             return OptionEstimate(total)
         if not option.endswith(text):
             break
@@ -173,10 +181,17 @@ def reported(estimates: Sequence[OptionEstimate]) -> tuple[tuple[float, ...], tu
 def _longest(rest: Target, alternatives: Sequence[Alternative], decode: Callable[[int], str]) -> tuple[int, float]:
     """Length of the rest of an option that one token covers, and its log-prob; (0, 0.0) when no token fits."""
     if not isinstance(rest, str):
-        names = (f"{_TOKEN_ID}{rest[0]}", decode(rest[0]))
-        return next(((1, p) for token, p in alternatives if token in names), (0, 0.0))
+        # Where a server answers in ids, a token that prints like the option's own is another token.
+        in_ids = any(token.startswith(TOKEN_ID) for token, _ in alternatives)
+        name = f"{TOKEN_ID}{rest[0]}" if in_ids else decode(rest[0])
+        return next(((1, p) for token, p in alternatives if token == name), (0, 0.0))
     fitting = [(len(token), p) for token, p in alternatives if token and rest.startswith(token)]
     return max(fitting, default=(0, 0.0))
+
+
+def _letters(text: str) -> str:
+    """The letters and digits of ASCII: what every server echoes alike, whole characters or not."""
+    return "".join(filter(str.isalnum, _PART_OF_CHARACTER.sub("", text).encode("ascii", "ignore").decode()))
 
 
 def _log(probability: float) -> float:

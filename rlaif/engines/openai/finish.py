@@ -1,0 +1,49 @@
+"""Why a reply ended, in the words of the servers that speak OpenAI's protocol.
+
+The lists hold what is known to mean that a reply is whole, cut at a limit, or refused. Everything else (vLLM's and
+SGLang's ``abort``, OpenRouter's and Mistral's ``error``, DeepSeek's ``insufficient_system_resource``, a call of a tool
+that nobody offered) is half a reply at best, and a failure.
+"""
+
+from __future__ import annotations
+
+from rlaif.engines.openai.failures import RequestFailed
+from rlaif.types import as_unicode
+
+STOP, LENGTH, CONTENT_FILTER, REFUSAL = "stop", "length", "content_filter", "refusal"
+_MEANINGS = {
+    STOP: STOP,  # OpenAI, vLLM, SGLang, llama.cpp, Ollama, LM Studio
+    "eos": STOP,  # Together
+    "eos_token": STOP,  # Text Generation Inference
+    "stop_sequence": STOP,  # Text Generation Inference, gateways to Anthropic
+    "end_turn": STOP,  # gateways to Anthropic
+    "complete": STOP,  # gateways to Cohere
+    LENGTH: LENGTH,
+    "max_tokens": LENGTH,  # gateways to Anthropic, Cohere and Gemini
+    "model_length": LENGTH,  # Mistral
+    "model_context_window_exceeded": LENGTH,  # gateways to Anthropic
+    CONTENT_FILTER: CONTENT_FILTER,  # OpenAI, Azure, OpenRouter
+    "safety": CONTENT_FILTER,  # gateways to Gemini
+    REFUSAL: REFUSAL,  # gateways to Anthropic
+}
+_MAX_NAME = 40
+
+
+def read_finish_reason(value: object) -> str:
+    """``stop``, ``length``, ``content_filter`` or ``refusal``.
+
+    Args:
+        value: The reply's ``finish_reason``, in any case of letters.
+
+    Raises:
+        RequestFailed: It is none of those that are known to end a reply; asking again may help.
+
+    >>> read_finish_reason("STOP"), read_finish_reason("max_tokens")
+    ('stop', 'length')
+    """
+    if not isinstance(value, str):
+        raise RequestFailed("wrong shape: no finish_reason", retryable=True)
+    meaning = _MEANINGS.get(value.strip().lower())
+    if meaning is None:
+        raise RequestFailed(f"reply broken off: {as_unicode(value)[:_MAX_NAME]}", retryable=True)
+    return meaning
