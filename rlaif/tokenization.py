@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +34,19 @@ class PromptTokenizer:
         tokenizer: A fast Hugging Face tokenizer.
         chat_template: ``none`` joins the segments after the begin token, if the tokenizer uses one;
             ``model`` puts them into one user turn of the tokenizer's own chat template.
+        template_arguments: Arguments of that template, e.g. ``{"enable_thinking": False}``.
 
     Raises:
         EngineError: The tokenizer has no chat template, or one that does not keep the user's text as it is.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, chat_template: str = "none") -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        chat_template: str = "none",
+        template_arguments: Mapping[str, Any] | None = None,
+    ) -> None:
         self.tokenizer = tokenizer
         self._backends = {
             (is_data, opens): _backend(tokenizer, is_data=is_data, opens=opens)
@@ -47,7 +54,7 @@ class PromptTokenizer:
             for opens in (False, True)
         }
         self._opens = chat_template == "none"
-        self.before_ids, self.after_ids = _frame(tokenizer, chat_template)
+        self.before_ids, self.after_ids = _frame(tokenizer, chat_template, template_arguments or {})
 
     def trusted_ids(self, text: str) -> list[int]:
         """Ids of text that we wrote and that follows other text; special tokens in it count."""
@@ -177,11 +184,13 @@ def _spell_out_bytes(backend: dict[str, Any]) -> None:
     backend["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": steps}
 
 
-def _frame(tokenizer: PreTrainedTokenizerBase, chat_template: str) -> tuple[list[int], list[int]]:
+def _frame(
+    tokenizer: PreTrainedTokenizerBase, chat_template: str, arguments: Mapping[str, Any]
+) -> tuple[list[int], list[int]]:
     """Ids before and after the prompt, made once."""
     if chat_template == "model":
         option = "labeler.engine.chat_template=model"
-        before, after = chat_pieces(tokenizer, ["user"], option=option, add_generation_prompt=True)
+        before, after = chat_pieces(tokenizer, ["user"], option=option, add_generation_prompt=True, **arguments)
         return (
             list(tokenizer(before, add_special_tokens=False)["input_ids"]),
             list(tokenizer(after, add_special_tokens=False)["input_ids"]),
@@ -191,7 +200,12 @@ def _frame(tokenizer: PreTrainedTokenizerBase, chat_template: str) -> tuple[list
 
 
 def chat_pieces(
-    tokenizer: PreTrainedTokenizerBase, roles: Sequence[str], *, option: str, add_generation_prompt: bool = False
+    tokenizer: PreTrainedTokenizerBase,
+    roles: Sequence[str],
+    *,
+    option: str,
+    add_generation_prompt: bool = False,
+    **arguments: Any,
 ) -> list[str]:
     """The pieces of the tokenizer's chat template around the texts of these turns: one more than there are turns.
 
@@ -200,6 +214,7 @@ def chat_pieces(
         roles: ``user``, ``assistant`` or ``system`` for each turn.
         option: What the user typed to get here, for the errors.
         add_generation_prompt: Begin the assistant's next turn.
+        arguments: Further arguments of the template.
 
     Raises:
         EngineError: There is no template, it refuses these turns, or it does not keep their texts as they are.
@@ -212,6 +227,7 @@ def chat_pieces(
             add_generation_prompt=add_generation_prompt,
             tokenize=False,
             chat_template=_FIXED_DATE + tokenizer.get_chat_template(),
+            **arguments,
         )
     except TemplateError as error:
         raise EngineError(f"{option}: the template refuses the turns {', '.join(roles)}: {error}") from error

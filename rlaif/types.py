@@ -200,6 +200,8 @@ class Generation:
     num_prompt_tokens: int = 0
     num_counted_tokens: int = 0
     """Tokens written, by the count of a server that does not return their ids."""
+    reasoning: str = ""
+    """Reasoning that a server tells apart from the text; evidence only. Think blocks may stand in ``text``."""
     missing: str | None = None
     """Reason why nothing was obtained; None when ``text`` counts."""
 
@@ -221,6 +223,8 @@ class OptionScores:
     num_prompt_tokens: int = 0
     num_counted_tokens: int = 0
     """Tokens written, as a server counts them over all requests (votes)."""
+    reasoning: str = ""
+    """Reasoning before the votes; evidence only."""
     missing: str | None = None
     """Reason why nothing was obtained; None when ``logprobs`` counts."""
 
@@ -259,6 +263,8 @@ class Judgment:
     """The answers that ``option_logprobs`` are of, in its order; empty in tables of an earlier version."""
     asks_for_worse: bool = False
     """True when the prompt asks which response is *worse*: ``p_slot1`` is then 1 - P(the answer names slot 1)."""
+    reasoning: str = ""
+    """Think blocks and reasoning fields, which no verdict or prompt is made of; empty in earlier tables."""
 
     @property
     def p_first(self) -> float | None:

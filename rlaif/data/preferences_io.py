@@ -33,6 +33,7 @@ _JUDGMENT = pa.struct(
         ("judge", pa.string()),
         ("options", pa.list_(pa.string())),
         ("asks_for_worse", pa.bool_()),
+        ("reasoning", pa.string()),
     ]
 )
 _TURNS = pa.list_(pa.struct([("role", pa.string()), ("text", pa.string())]))

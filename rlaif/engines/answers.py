@@ -6,6 +6,7 @@ import hashlib
 import struct
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,9 +17,10 @@ ANSWER_FORMAT = 3
 """Increased when the bytes of an answer, or the meaning of a key, change."""
 KEY_BYTES = 20
 
-_SCORES, _GENERATION = 1, 2
+_SCORES, _GENERATION, _REASONED = 1, 2, 9
 _SCORES_HEAD = struct.Struct("<BIIH")
 _GENERATION_HEAD = struct.Struct("<BBIII")
+_REASONED_HEAD = struct.Struct("<BI")
 
 
 def score_key(identity: str, rendered: bytes, options: Sequence[str]) -> bytes:
@@ -59,10 +61,15 @@ def _key(kind: bytes, identity: str, rendered: bytes, asked: Sequence[str]) -> b
 def pack(answer: Answer) -> bytes:
     """An answer as bytes: log-probabilities as doubles, token ids as four bytes each, text compressed.
 
+    Reasoning, where there is some, stands in front.
+
     Args:
         answer: Not a missing one: a failure is no answer.
     """
     assert answer.missing is None, "a failure is no answer"
+    if answer.reasoning:
+        reasoning = zlib.compress(answer.reasoning.encode("utf-8", "surrogatepass"))
+        return _REASONED_HEAD.pack(_REASONED, len(reasoning)) + reasoning + pack(replace(answer, reasoning=""))
     if isinstance(answer, OptionScores):
         assert answer.logprobs is not None
         head = _SCORES_HEAD.pack(_SCORES, answer.num_prompt_tokens, answer.num_counted_tokens, len(answer.bounded))
@@ -81,6 +88,10 @@ def unpack(data: bytes) -> Answer:
         ValueError: These bytes are no answer.
     """
     try:
+        if data[0] == _REASONED:
+            end = _REASONED_HEAD.size + _REASONED_HEAD.unpack_from(data)[1]
+            reasoning = zlib.decompress(data[_REASONED_HEAD.size : end]).decode("utf-8", "surrogatepass")
+            return replace(unpack(data[end:]), reasoning=reasoning)
         if data[0] == _SCORES:
             _, num_prompt_tokens, num_counted_tokens, num_bounded = _SCORES_HEAD.unpack_from(data)
             start = _SCORES_HEAD.size

@@ -10,6 +10,7 @@ from torch import Tensor
 from rlaif.evaluation.checks import AboveChance, AtLeast, AtMost
 from rlaif.evaluation.estimates import column, figure, flatten, prompt_numbers, stratified
 from rlaif.evaluation.figures import Column, FigureSpec
+from rlaif.evaluation.rationales import DISTINCT_RATIONALES, rationale_figures
 from rlaif.evaluation.records import ReliabilityBin, ReliabilityDiagram
 from rlaif.evaluation.votes import Votes
 from rlaif.functional.agreement import PositionBiasEstimate
@@ -61,6 +62,7 @@ FIGURES = (
         order=50,
         columns=(Column(table="scorecards", heading="longer", order=50),),
     ),
+    DISTINCT_RATIONALES,
     FigureSpec(
         name="reward_model/accuracy",
         label="pairwise accuracy",
@@ -89,7 +91,7 @@ def label_figures(
 
     ``labeler/missing_rate``: share of pairs without a label. ``labeler/position_bias``: share of pairs where both
     orders name the same slot. ``labeler/prefers_longer``: share of labels for the longer text, among pairs of
-    different length.
+    different length. ``labeler/distinct_rationales``: of :func:`rlaif.evaluation.rationales.rationale_figures`.
 
     Args:
         labels: Labels in any order, missing ones included.
@@ -112,6 +114,7 @@ def label_figures(
             _prefers_longer(labels, confidence, processes),
             f"{labeler}; in characters, ties count ½, pairs of equal length left out",
         ),
+        *rationale_figures(labels, labeler, group=group, processes=processes),
     ]
 
 

@@ -18,7 +18,7 @@ import torch
 from rlaif.engines.base import Engine
 from rlaif.errors import ConfigError
 from rlaif.functional.labels import DEBIAS_METHODS, Debias, debias, invert, option_distribution
-from rlaif.labelers.rationale import Rationales, after
+from rlaif.labelers.rationale import Rationales, after, rationale_form
 from rlaif.tasks.base import Task, get_task
 from rlaif.types import (
     Comparison,
@@ -199,7 +199,8 @@ class ChainOfThoughtLabeler(PairwiseLabeler):
 
     def _options(self) -> tuple[str, ...]:
         limit = f"max_rationale_tokens={self.max_rationale_tokens}"
-        return (*super()._options(), limit, f"rationale={self.rationale}", self._plan_id)
+        form = rationale_form(self.engine)
+        return (*super()._options(), limit, f"rationale={self.rationale}", self._plan_id, *form)
 
     def _judge(self, cases: Sequence[Case]) -> list[Judgment]:
         rationales = self._rationales(cases)
@@ -258,7 +259,8 @@ def _read(case: Case, prompt: StructuredPrompt, scores: OptionScores) -> Judgmen
         missing=missing,
         unreadable=missing is not None and scores.missing is None,
         num_prompt_tokens=scores.num_prompt_tokens,
-        num_reply_tokens=1 if missing is None else 0,
+        num_reply_tokens=scores.num_reply_tokens,
+        reasoning=scores.reasoning,
         options=OPTIONS,
         asks_for_worse=prompt.asks_for_worse,
     )

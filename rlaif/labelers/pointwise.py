@@ -14,7 +14,7 @@ import torch
 
 from rlaif.engines.base import Engine
 from rlaif.functional.labels import option_distribution, probability_greater
-from rlaif.labelers.rationale import Rationales, after
+from rlaif.labelers.rationale import Rationales, after, rationale_form
 from rlaif.tasks.base import Task, get_task
 from rlaif.types import (
     Comparison,
@@ -178,7 +178,7 @@ class ChainOfThoughtScoreLabeler(ScoreLabeler):
     @property
     def identity(self) -> str:
         """Content hash of everything that a label depends on besides the pair."""
-        return content_id(super().identity, str(self.max_rationale_tokens))
+        return content_id(super().identity, str(self.max_rationale_tokens), *rationale_form(self.engine))
 
     def _judge(self, singles: Sequence[Single]) -> list[Judgment]:
         requests = [self.prompt.rating_rationale_request(*single.arguments) for single in singles]
@@ -244,6 +244,7 @@ def _read(prompt: StructuredPrompt, scores: OptionScores, options: tuple[str, ..
         missing=missing,
         unreadable=missing is not None and scores.missing is None,
         num_prompt_tokens=scores.num_prompt_tokens,
-        num_reply_tokens=1 if missing is None else 0,
+        num_reply_tokens=scores.num_reply_tokens,
+        reasoning=scores.reasoning,
         options=options,
     )

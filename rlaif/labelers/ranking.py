@@ -214,7 +214,8 @@ def _read(
         missing=missing,
         unreadable=missing is not None and scores.missing is None,
         num_prompt_tokens=scores.num_prompt_tokens,
-        num_reply_tokens=0 if scores.logprobs is None else 1,
+        num_reply_tokens=scores.num_reply_tokens,
+        reasoning=scores.reasoning,
         options=options,
     )
 

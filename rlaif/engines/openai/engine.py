@@ -6,14 +6,16 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, TypeVar
 
 from rlaif.engines.base import Answer
+from rlaif.engines.chat_templates import check_scorable, opened_reasoning
 from rlaif.engines.openai.client import Body, Client, Connection
 from rlaif.engines.openai.failures import CIRCUIT_OPEN, RequestFailed
 from rlaif.engines.openai.loop import LoopThread
+from rlaif.engines.openai.messages import FIRST_IS_REASONING
 from rlaif.engines.openai.options import TokenLimitKey, check_options
 from rlaif.engines.openai.replies import Alternative, Reply, echoed_tokens, next_tokens, read_reply, told_usage
 from rlaif.engines.openai.requests import Api, Prompt, RequestForm
@@ -26,7 +28,8 @@ from rlaif.engines.openai.scores import (
     reported,
     walk_options,
 )
-from rlaif.engines.openai.votes import read_vote, vote_logprobs
+from rlaif.engines.openai.votes import no_vote_reason, reasoning_of, vote_logprobs, vote_of
+from rlaif.engines.reasoning import has_reasoning
 from rlaif.runtime import Runtime
 from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt, content_id
 
@@ -39,10 +42,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Usage:
-    """Tokens that the server counted for one prompt, over all its requests."""
+    """Tokens that the server counted for one prompt, over all its requests, and what it thought."""
 
     num_prompt_tokens: int = 0
     num_reply_tokens: int = 0
+    reasoning: str = ""
 
 
 class OpenAIEngine:
@@ -168,8 +172,13 @@ class OpenAIEngine:
         if self.scoring == "top_logprobs":
             scoring += (self.asking.top_logprobs,)
         elif self.scoring == "votes":
-            scoring += (self.num_votes, self.vote_temperature, self.vote_seed, self.max_vote_tokens)
+            scoring += (self.num_votes, self.vote_temperature, self.vote_seed, self.max_vote_tokens, "last verdict")
         return content_id("openai", *self.asking.identity, self.revision or "", repr(scoring))
+
+    @property
+    def is_chat(self) -> bool:
+        """As :attr:`rlaif.engines.base.AnswersInMessages.is_chat`: over a chat API, or in the model's chat template."""
+        return self.asking.api == "chat" or self.asking.chat_template == "model"
 
     def rendered(self, prompt: StructuredPrompt) -> bytes:
         """The part of the request that holds the prompt, as JSON."""
@@ -196,8 +205,10 @@ class OpenAIEngine:
 
         Raises:
             GateStopped: ``break_after`` requests in a row failed; answers that came before went to ``on_answer``.
-            ConfigError: The key is not in the environment.
+            ConfigError: The key is not in the environment, or the chat template opens a think block.
         """
+        if self.asking.tokenizer is not None and self.scoring != "votes":
+            check_scorable(self.asking.prompts, {}, "labeler.engine.scoring=votes")
         return self._all([partial(self._score, prompt, options) for prompt in prompts])
 
     def generate(self, prompts: Sequence[StructuredPrompt], sampling: Sampling) -> list[Generation]:
@@ -249,7 +260,8 @@ class OpenAIEngine:
 
     async def _score(self, structured: StructuredPrompt, options: Sequence[str]) -> OptionScores:
         usage = _Usage()
-        score = {"top_logprobs": self._score_top, "echo": self._score_echo, "votes": self._score_votes}[self.scoring]
+        votes = partial(self._score_votes, structured)
+        score = {"top_logprobs": self._score_top, "echo": self._score_echo, "votes": votes}[self.scoring]
         logprobs: tuple[float, ...] | None = None
         bounded: tuple[int, ...] = ()
         missing = None
@@ -262,6 +274,7 @@ class OpenAIEngine:
             bounded=bounded,
             num_prompt_tokens=usage.num_prompt_tokens,
             num_counted_tokens=usage.num_reply_tokens,
+            reasoning=usage.reasoning,
             missing=missing,
         )
 
@@ -287,23 +300,26 @@ class OpenAIEngine:
 
         return [await ask(option) for option in self.asking.targets(options)]
 
-    async def _score_votes(self, prompt: Prompt, options: Sequence[str], usage: _Usage) -> list[OptionEstimate]:
+    async def _score_votes(
+        self, structured: StructuredPrompt, prompt: Prompt, options: Sequence[str], usage: _Usage
+    ) -> list[OptionEstimate]:
         votes = []
         for index in range(self.num_votes):
             sampling = self.asking.for_vote(prompt, self.vote_temperature, self.vote_seed, index)
             question = self.asking.question(prompt) | sampling
-            reply = await self._post(question, self.max_vote_tokens, lambda reply: reply, usage)
-            votes.append(None if reply.refused else read_vote(reply.text, options))
-        logprobs = vote_logprobs(votes, options)
+            reply = await self._post(question, self.max_vote_tokens, self._whole, usage)
+            votes.append(vote_of(reply, structured, options, self.max_vote_tokens))
+        usage.reasoning = reasoning_of(votes)
+        logprobs = vote_logprobs([vote.option for vote in votes], options)
         if logprobs is None:
-            raise RequestFailed(f"none of {self.num_votes} votes could be read", of_server=False)
+            raise RequestFailed(no_vote_reason(votes), of_server=False)
         return [OptionEstimate(logprob) for logprob in logprobs]
 
     async def _generate(self, structured: StructuredPrompt, sampling: Sampling) -> Generation:
         prompt, usage = self.asking.prompt(structured), _Usage()
         question = self.asking.question(prompt) | self.asking.for_sampling(prompt, sampling)
         try:
-            reply = await self._post(question, sampling.max_new_tokens, _written, usage)
+            reply = self._whole(await self._post(question, sampling.max_new_tokens, _written, usage))
         except RequestFailed as failure:
             return Generation(
                 missing=failure.reason,
@@ -316,10 +332,16 @@ class OpenAIEngine:
             text = text.split(stop)[0]
         return Generation(
             text=text,
+            reasoning=reply.reasoning,
             finished=reply.finish_reason != "length",
             num_prompt_tokens=usage.num_prompt_tokens,
             num_counted_tokens=usage.num_reply_tokens,
         )
+
+    def _whole(self, reply: Reply) -> Reply:
+        """A reply with the mark of the think block that its prompt left open, where the template is rendered here."""
+        opened = opened_reasoning(self.asking.prompts) if self.asking.tokenizer is not None else ""
+        return replace(reply, text=opened + reply.text)
 
     async def _post(self, question: Body, max_tokens: int, read: Callable[[Reply], Found], usage: _Usage) -> Found:
         """One request; its tokens count even where its answer is of no use."""
@@ -340,13 +362,15 @@ class OpenAIEngine:
 
 
 def _written(reply: Reply) -> Reply:
-    """A reply that holds text."""
-    if not _given(reply).text.strip():
+    """A reply that holds text, or the reasoning of one that was cut before it."""
+    if not _given(reply).text.strip() and not reply.reasoning:
         raise RequestFailed("empty reply", of_server=False)
     return reply
 
 
 def _likeliest(reply: Reply) -> list[Alternative]:
+    if _given(reply).reasoning or has_reasoning(reply.text):
+        raise RequestFailed(FIRST_IS_REASONING, of_server=False)
     return next_tokens(_given(reply).logprobs)
 
 

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from rlaif.engines.openai.failures import NO_LOGPROBS, RequestFailed
+from rlaif.engines.openai.messages import Message, read_message
 from rlaif.types import as_unicode
 
 _TOLERANCE = 1e-3
@@ -39,6 +40,8 @@ class Reply:
     """As sent; read by :func:`next_tokens` or :func:`echoed_tokens`."""
     num_prompt_tokens: int
     num_reply_tokens: int
+    reasoning: str = ""
+    """What the server tells of the model's reasoning, apart from the text."""
 
 
 def read_reply(payload: object, *, model: str, accept_model: str | None) -> Reply:
@@ -65,22 +68,27 @@ def read_reply(payload: object, *, model: str, accept_model: str | None) -> Repl
     finish_reason = choice.get("finish_reason")
     if not isinstance(finish_reason, str):
         raise RequestFailed("wrong shape: no finish_reason")
-    text, refusal = choice.get("text"), None
-    if "message" in choice:
-        message = _object(choice["message"], "the message")
-        text, refusal = message.get("content"), message.get("refusal")
-    refused = finish_reason == "content_filter" or bool(refusal)
-    if not isinstance(text, str) and not (text is None and "message" in choice):
-        raise RequestFailed("wrong shape: no text")
+    message = _message(choice)
     num_read, num_written = told_usage(payload)
     return Reply(
-        text=as_unicode(text or ""),
+        text=message.text or "",
+        reasoning=message.reasoning,
         finish_reason=finish_reason,
-        refused=refused,
+        refused=finish_reason == "content_filter" or bool(message.refusal),
         logprobs=choice.get("logprobs"),
         num_prompt_tokens=num_read,
         num_reply_tokens=num_written,
     )
+
+
+def _message(choice: Mapping[str, Any]) -> Message:
+    """The message of a chat, or the text of a completion."""
+    if "message" in choice:
+        return read_message(_object(choice["message"], "the message"))
+    text = choice.get("text")
+    if not isinstance(text, str):
+        raise RequestFailed("wrong shape: no text")
+    return Message(as_unicode(text))
 
 
 def told_usage(payload: object) -> tuple[int, int]:
