@@ -153,8 +153,7 @@ class Segment:
 
     text: str
     is_data: bool = False
-    """True for text that we did not write (context, candidates, rationale): it is tokenized
-    without special tokens and never scanned for placeholders."""
+    """True for text that we did not write: tokenized without special tokens and never scanned for placeholders."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,8 +162,7 @@ class StructuredPrompt:
 
     segments: tuple[Segment, ...]
     asks_for_worse: bool = False
-    """True when the expected answer names the *worse* candidate (base harmless preamble,
-    arXiv 2309.00267 Table 16): the labeler inverts the distribution."""
+    """True when the answer names the *worse* candidate (arXiv 2309.00267, Table 16): the labeler inverts it."""
     template_id: str = ""
     """Content hash of the templates and exemplars that made this prompt."""
 
@@ -218,8 +216,7 @@ class OptionScores:
     logprobs: tuple[float, ...] | None
     """Natural-log probability of each whole option string, in the order asked; None when missing."""
     bounded: tuple[int, ...] = ()
-    """Options whose probability is only known to lie in an interval (a server tells the likeliest tokens alone):
-    ``logprobs`` holds the interval's middle."""
+    """Options whose probability lies in an interval of which ``logprobs`` holds the middle."""
     num_prompt_tokens: int = 0
     num_counted_tokens: int = 0
     """Tokens written, as a server counts them over all requests (votes)."""
@@ -239,9 +236,8 @@ class Judgment:
     """The raw evidence of one inference: one order of the candidates, or one candidate alone."""
 
     order: View
-    """``given``: the first candidate stood in slot 1; ``swapped``: in slot 2; ``first``, ``second``: that
-    candidate was judged on its own, and there is no ``p_slot1``; ``verdict``: a panel member's label, whose
-    ``p_slot1`` is P(first)."""
+    """``given``: the first candidate stood in slot 1; ``swapped``: in slot 2; ``first``, ``second``: that one was
+    judged alone, and there is no ``p_slot1``; ``verdict``: a panel member's label, whose ``p_slot1`` is P(first)."""
     prompt: str
     """The final prompt, exactly as the engine read it."""
     reply: str = ""
@@ -251,8 +247,8 @@ class Judgment:
     """Probability that the candidate in slot 1 is *better* (already inverted where needed)."""
     missing: str | None = None
     unreadable: bool = False
-    """True when the model did answer and the answer holds no verdict: asking again would give the
-    same, so it stays missing. False with ``missing`` set: nothing was obtained, so it is asked again."""
+    """True when the model's answer holds no verdict: asking again would give the same. False with ``missing`` set:
+    nothing was obtained, so it is asked again."""
     num_prompt_tokens: int = 0
     """Tokens read in this order, over both steps of a chain of thought."""
     num_reply_tokens: int = 0
@@ -322,8 +318,7 @@ class Rating:
     prompt: Prompt
     completion: Completion
     distribution: tuple[float, ...] | None
-    """Probability of each step of the scale, worst first (1 to 10, or bad and good); sums to 1. None exactly when
-    ``missing`` is set."""
+    """Probability of each step of the scale, worst first, in all 1; None exactly when ``missing`` is set."""
     missing: str | None = None
     lowest: float = 1.0
     """Value of the scale's first step."""

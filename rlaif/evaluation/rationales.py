@@ -27,7 +27,7 @@ DISTINCT_RATIONALES = FigureSpec(
     order=55,
     check=AtLeast(
         "the rationales differ from pair to pair",
-        0.5,
+        0.8,
         order=1,
         advice="read some with `rlaif-labels show`: a heading line, a think mark or one word in place of a rationale "
         "means that the model was cut off or answers in another form",

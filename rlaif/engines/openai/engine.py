@@ -6,18 +6,25 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeVar
 
 from rlaif.engines.base import Answer
-from rlaif.engines.chat_templates import check_scorable, opened_reasoning
+from rlaif.engines.chat_templates import check_scorable
 from rlaif.engines.openai.client import Body, Client, Connection
 from rlaif.engines.openai.failures import CIRCUIT_OPEN, RequestFailed
 from rlaif.engines.openai.loop import LoopThread
-from rlaif.engines.openai.messages import FIRST_IS_REASONING
 from rlaif.engines.openai.options import TokenLimitKey, check_options
-from rlaif.engines.openai.replies import Alternative, Reply, echoed_tokens, next_tokens, read_reply, told_usage
+from rlaif.engines.openai.replies import (
+    Alternative,
+    Reply,
+    answering,
+    echoed_tokens,
+    next_tokens,
+    read_reply,
+    told_usage,
+)
 from rlaif.engines.openai.requests import Api, Prompt, RequestForm
 from rlaif.engines.openai.scores import (
     OptionEstimate,
@@ -29,7 +36,6 @@ from rlaif.engines.openai.scores import (
     walk_options,
 )
 from rlaif.engines.openai.votes import no_vote_reason, reasoning_of, vote_logprobs, vote_of
-from rlaif.engines.reasoning import has_reasoning
 from rlaif.runtime import Runtime
 from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt, content_id
 
@@ -63,6 +69,7 @@ class OpenAIEngine:
         system: System message of a chat.
         tokenizer: Hugging Face folder, or name, of the served model's tokenizer (``completions`` only).
         chat_template: With ``tokenizer``: ``model`` wraps the prompt in one user turn of its chat template.
+        chat_template_kwargs: Arguments of the chat template, e.g. ``{"enable_thinking": False}``.
         scoring: ``top_logprobs`` reads the likeliest next tokens; ``echo`` has the server score prompt and option;
             ``votes`` samples answers, for servers without log-probabilities.
         top_logprobs: Tokens to ask for; OpenAI allows 20 in a chat and 5 in completions.
@@ -73,7 +80,7 @@ class OpenAIEngine:
         key_env: Name of the environment variable that holds the key; None sends none.
         revision: Name of the weights, chosen by the user; part of ``identity``, as weights may change under one name.
         accept_model: Shell pattern of model names that a reply may carry; None takes ``model`` alone.
-        extra: Further fields of every request, e.g. ``{"chat_template_kwargs": …}``.
+        extra: Further fields of every request, e.g. ``{"min_p": 0.1}``.
         supports_top_k: False for servers that refuse ``top_k`` (OpenAI's own); a sampling's top-k is then left out,
             with a warning.
         token_limit_key: What the server calls the limit of new tokens.
@@ -102,6 +109,7 @@ class OpenAIEngine:
         system: str | None = None,
         tokenizer: str | None = None,
         chat_template: Literal["none", "model"] = "none",
+        chat_template_kwargs: dict[str, Any] | None = None,
         scoring: Scoring = "top_logprobs",
         top_logprobs: int = 20,
         num_votes: int = 8,
@@ -137,6 +145,7 @@ class OpenAIEngine:
             supports_top_k=supports_top_k,
             token_limit_key=token_limit_key,
             extra={} if extra is None else dict(extra),
+            chat_template_kwargs=chat_template_kwargs,
         )
         self.scoring = scoring
         self.num_votes = num_votes
@@ -208,7 +217,7 @@ class OpenAIEngine:
             ConfigError: The key is not in the environment, or the chat template opens a think block.
         """
         if self.asking.tokenizer is not None and self.scoring != "votes":
-            check_scorable(self.asking.prompts, {}, "labeler.engine.scoring=votes")
+            check_scorable(self.asking.prompts, self.asking.chat_template_kwargs, "labeler.engine.scoring=votes")
         return self._all([partial(self._score, prompt, options) for prompt in prompts])
 
     def generate(self, prompts: Sequence[StructuredPrompt], sampling: Sampling) -> list[Generation]:
@@ -307,7 +316,7 @@ class OpenAIEngine:
         for index in range(self.num_votes):
             sampling = self.asking.for_vote(prompt, self.vote_temperature, self.vote_seed, index)
             question = self.asking.question(prompt) | sampling
-            reply = await self._post(question, self.max_vote_tokens, self._whole, usage)
+            reply = await self._post(question, self.max_vote_tokens, lambda reply: reply, usage)
             votes.append(vote_of(reply, structured, options, self.max_vote_tokens))
         usage.reasoning = reasoning_of(votes)
         logprobs = vote_logprobs([vote.option for vote in votes], options)
@@ -319,7 +328,7 @@ class OpenAIEngine:
         prompt, usage = self.asking.prompt(structured), _Usage()
         question = self.asking.question(prompt) | self.asking.for_sampling(prompt, sampling)
         try:
-            reply = self._whole(await self._post(question, sampling.max_new_tokens, _written, usage))
+            reply = await self._post(question, sampling.max_new_tokens, _written, usage)
         except RequestFailed as failure:
             return Generation(
                 missing=failure.reason,
@@ -338,11 +347,6 @@ class OpenAIEngine:
             num_counted_tokens=usage.num_reply_tokens,
         )
 
-    def _whole(self, reply: Reply) -> Reply:
-        """A reply with the mark of the think block that its prompt left open, where the template is rendered here."""
-        opened = opened_reasoning(self.asking.prompts) if self.asking.tokenizer is not None else ""
-        return replace(reply, text=opened + reply.text)
-
     async def _post(self, question: Body, max_tokens: int, read: Callable[[Reply], Found], usage: _Usage) -> Found:
         """One request; its tokens count even where its answer is of no use."""
 
@@ -350,7 +354,8 @@ class OpenAIEngine:
             num_read, num_written = told_usage(payload)
             usage.num_prompt_tokens += num_read
             usage.num_reply_tokens += num_written
-            return read(read_reply(payload, model=self.asking.model, accept_model=self.accept_model))
+            names = {"model": self.asking.model, "accept_model": self.accept_model}
+            return read(read_reply(payload, **names, opened=self.asking.opened))
 
         assert self._client is not None
         body, num_tokens = self.asking.body(question, max_tokens), self.asking.num_read(question) + max_tokens
@@ -369,9 +374,7 @@ def _written(reply: Reply) -> Reply:
 
 
 def _likeliest(reply: Reply) -> list[Alternative]:
-    if _given(reply).reasoning or has_reasoning(reply.text):
-        raise RequestFailed(FIRST_IS_REASONING, of_server=False)
-    return next_tokens(_given(reply).logprobs)
+    return next_tokens(answering(_given(reply)).logprobs)
 
 
 def _given(reply: Reply) -> Reply:

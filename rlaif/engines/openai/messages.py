@@ -9,8 +9,6 @@ from rlaif.engines.openai.failures import RequestFailed
 from rlaif.engines.reasoning import joined
 from rlaif.types import as_unicode
 
-FIRST_IS_REASONING = "reasoning comes before the answer (labeler.engine.scoring=votes reads whole messages)"
-"""Reason of a prompt whose answer cannot be scored, as the first token belongs to a think block."""
 _TEXT_PARTS = ("text", "output_text")
 _REASONING_PARTS = ("thinking", "reasoning", "reasoning_content", "reasoning_text", "redacted_thinking", "thought")
 _REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")

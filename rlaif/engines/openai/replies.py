@@ -10,12 +10,15 @@ from typing import Any, NamedTuple
 
 from rlaif.engines.openai.failures import NO_LOGPROBS, RequestFailed
 from rlaif.engines.openai.messages import Message, read_message
+from rlaif.engines.reasoning import has_reasoning
 from rlaif.types import as_unicode
 
 _TOLERANCE = 1e-3
 """Rounding of float32 log-probs, and of their sum as probabilities."""
 _NEVER = -9999.0
 """The OpenAI API's value for a token whose log-prob it leaves out."""
+FIRST_IS_REASONING = "reasoning comes before the answer (labeler.engine.scoring=votes reads whole messages)"
+"""Reason of a prompt whose answer cannot be scored, as the first token belongs to a think block."""
 _MAX_NAME = 60
 _MOST_TOKENS = 10_000_000
 """No model reads or writes more in one request: a larger count is a mistake, and is ignored."""
@@ -44,13 +47,14 @@ class Reply:
     """What the server tells of the model's reasoning, apart from the text."""
 
 
-def read_reply(payload: object, *, model: str, accept_model: str | None) -> Reply:
+def read_reply(payload: object, *, model: str, accept_model: str | None, opened: str = "") -> Reply:
     """Check a reply of ``/completions`` or ``/chat/completions``.
 
     Args:
         payload: The reply's JSON.
         model: The model that was asked.
         accept_model: Shell pattern of the names that the reply may carry; None means ``model`` exactly.
+        opened: The mark of a think block that the prompt left open: the text begins inside of it.
 
     Raises:
         RequestFailed: ``wrong model …``, or ``wrong shape: …``.
@@ -71,7 +75,7 @@ def read_reply(payload: object, *, model: str, accept_model: str | None) -> Repl
     message = _message(choice)
     num_read, num_written = told_usage(payload)
     return Reply(
-        text=message.text or "",
+        text=opened + (message.text or ""),
         reasoning=message.reasoning,
         finish_reason=finish_reason,
         refused=finish_reason == "content_filter" or bool(message.refusal),
@@ -89,6 +93,17 @@ def _message(choice: Mapping[str, Any]) -> Message:
     if not isinstance(text, str):
         raise RequestFailed("wrong shape: no text")
     return Message(as_unicode(text))
+
+
+def answering(reply: Reply) -> Reply:
+    """A reply whose first token may be an answer option.
+
+    Raises:
+        RequestFailed: It begins with reasoning, in a think block or in a field of its own.
+    """
+    if reply.reasoning or has_reasoning(reply.text):
+        raise RequestFailed(FIRST_IS_REASONING, of_server=False)
+    return reply
 
 
 def told_usage(payload: object) -> tuple[int, int]:

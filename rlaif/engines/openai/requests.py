@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from rlaif.engines.chat_templates import opened_reasoning
 from rlaif.engines.openai.client import Body
 from rlaif.engines.openai.options import load_prompt_tokenizer
 from rlaif.engines.openai.scores import Target, terminated
@@ -40,6 +41,7 @@ class RequestForm:
         supports_top_k: bool,
         token_limit_key: str,
         extra: dict[str, Any],
+        chat_template_kwargs: dict[str, Any] | None = None,
     ) -> None:
         self.model = model
         self.api = api
@@ -49,14 +51,20 @@ class RequestForm:
         self.top_logprobs = top_logprobs
         self.supports_top_k = supports_top_k
         self.token_limit_key = token_limit_key
-        self.extra = extra
+        self.chat_template_kwargs = dict(chat_template_kwargs or {})
+        # A chat's template is the server's: it gets the arguments as a field of every request.
+        sent = {"chat_template_kwargs": self.chat_template_kwargs} if api == "chat" and chat_template_kwargs else {}
+        self.extra = extra | sent
 
     @property
     def identity(self) -> tuple[str, ...]:
         """Everything that changes a request besides the prompt, the tokenizer by its content."""
         tokenizer = self.prompts.tokenizer.backend_tokenizer.to_str() if self.tokenizer is not None else ""
         options = (self.api, self.system, self.chat_template, self.supports_top_k)
-        return self.model, repr(options), json.dumps(self.extra, sort_keys=True), tokenizer
+        rendered = self.chat_template_kwargs if self.api == "completions" else {}
+        # Without arguments the identity, and so the cached answers, are those of earlier versions.
+        own = (json.dumps(rendered, sort_keys=True),) if rendered else ()
+        return self.model, repr(options), json.dumps(self.extra, sort_keys=True), tokenizer, *own
 
     @property
     def path(self) -> str:
@@ -67,7 +75,12 @@ class RequestForm:
     def prompts(self) -> PromptTokenizer:
         """The served model's tokenizer, read once."""
         assert self.tokenizer is not None
-        return load_prompt_tokenizer(self.tokenizer, self.chat_template)
+        return load_prompt_tokenizer(self.tokenizer, self.chat_template, self.chat_template_kwargs)
+
+    @cached_property
+    def opened(self) -> str:
+        """The mark of the think block that every prompt leaves open, where the template is rendered here."""
+        return "" if self.tokenizer is None else opened_reasoning(self.prompts)
 
     def prompt(self, prompt: StructuredPrompt) -> Prompt:
         """The prompt as it is sent; a lone surrogate, which UTF-8 cannot encode, becomes a question mark."""
