@@ -110,7 +110,8 @@ def is_reasoning_mark(token: str) -> bool:
 
 def _split_blocks(text: str) -> Parted:
     text = _EMPTY.sub("", text)
-    outside, blocks, position = "", [], 0
+    outside, position = "", 0
+    blocks: list[str] = []
     while opened := _OPENS.search(text, position):
         outside += text[position : opened.start()]
         closed = _CLOSES[opened.lastgroup or ""].search(text, opened.end())
