@@ -212,6 +212,8 @@ class Generation:
     num_prompt_tokens: int = 0
     num_counted_tokens: int = 0
     """Tokens written, by the count of a server that does not return their ids."""
+    reasoning: str = ""
+    """Reasoning that a server tells apart from the text; evidence only. Think blocks may stand in ``text``."""
     missing: str | None = None
     """Reason why nothing was obtained; None when ``text`` counts."""
     is_final: bool = False
@@ -244,6 +246,8 @@ class OptionScores:
     num_prompt_tokens: int = 0
     num_counted_tokens: int = 0
     """Tokens written, as a server counts them over all requests (votes)."""
+    reasoning: str = ""
+    """Reasoning before the votes; evidence only."""
     missing: str | None = None
     """Reason why nothing was obtained; None when ``logprobs`` counts."""
     is_final: bool = False
@@ -279,8 +283,8 @@ class Judgment:
     """Probability that the candidate in slot 1 is *better* (already inverted where needed)."""
     missing: str | None = None
     unreadable: bool = False
-    """True when the model did answer and the answer holds no verdict: asking again would give the
-    same, so it stays missing. False with ``missing`` set: nothing was obtained, so it is asked again."""
+    """True when the model's answer holds no verdict: asking again would give the same. False with ``missing`` set:
+    nothing was obtained, so it is asked again."""
     num_prompt_tokens: int = 0
     """Tokens read in this order, over both steps of a chain of thought."""
     num_reply_tokens: int = 0
@@ -293,6 +297,8 @@ class Judgment:
     """True when the prompt asks which response is *worse*: ``p_slot1`` is then 1 - P(the answer names slot 1)."""
     answer_mass: float | None = None
     """Probability of all ``options`` together, at least; None where unknown: votes, tables of an earlier version."""
+    reasoning: str = ""
+    """Think blocks and reasoning fields, which no verdict or prompt is made of; empty in earlier tables."""
 
     @property
     def p_first(self) -> float | None:
@@ -350,8 +356,7 @@ class Rating:
     prompt: Prompt
     completion: Completion
     distribution: tuple[float, ...] | None
-    """Probability of each step of the scale, worst first (1 to 10, or bad and good); sums to 1. None exactly when
-    ``missing`` is set."""
+    """Probability of each step of the scale, worst first, in all 1; None exactly when ``missing`` is set."""
     missing: str | None = None
     lowest: float = 1.0
     """Value of the scale's first step."""

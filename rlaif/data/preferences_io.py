@@ -35,6 +35,7 @@ _JUDGMENT = pa.struct(
         ("options", pa.list_(pa.string())),
         ("asks_for_worse", pa.bool_()),
         ("answer_mass", pa.float64()),
+        ("reasoning", pa.string()),
     ]
 )
 _TURNS = pa.list_(pa.struct([("role", pa.string()), ("text", pa.string())]))

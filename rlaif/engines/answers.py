@@ -6,6 +6,7 @@ import hashlib
 import struct
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,10 +17,11 @@ ANSWER_FORMAT = 3
 """Increased when the bytes of an answer, or the meaning of a key, change."""
 KEY_BYTES = 20
 
-_SCORES, _GENERATION, _FINAL_SCORES, _FINAL_GENERATION, _SHARES = 1, 2, 3, 4, 5
+_SCORES, _GENERATION, _FINAL_SCORES, _FINAL_GENERATION, _SHARES, _REASONED = 1, 2, 3, 4, 5, 9
 _SCORES_HEAD = struct.Struct("<BIIH")
 _GENERATION_HEAD = struct.Struct("<BBIII")
 _FINAL_HEAD = struct.Struct("<BII")
+_REASONED_HEAD = struct.Struct("<BI")
 REFUSALS = ("refused", "prompt too long")
 """Beginnings of the reasons of prompts that a server refused: facts about a prompt, until the server changes."""
 
@@ -80,10 +82,15 @@ def _key(kind: bytes, identity: str, rendered: bytes, asked: Sequence[str]) -> b
 def pack(answer: Answer) -> bytes:
     """An answer as bytes: log-probabilities as doubles, token ids as four bytes each, text compressed.
 
+    Reasoning, where there is some, stands in front.
+
     Args:
         answer: Given, or missing for good; a failure that may pass is no answer.
     """
     assert not answer.failed, "a failure is no answer"
+    if answer.reasoning:
+        reasoning = zlib.compress(answer.reasoning.encode("utf-8", "surrogatepass"))
+        return _REASONED_HEAD.pack(_REASONED, len(reasoning)) + reasoning + pack(replace(answer, reasoning=""))
     if answer.missing is not None:
         kind = _FINAL_SCORES if isinstance(answer, OptionScores) else _FINAL_GENERATION
         return _FINAL_HEAD.pack(kind, answer.num_prompt_tokens, answer.num_counted_tokens) + answer.missing.encode()
@@ -106,6 +113,10 @@ def unpack(data: bytes) -> Answer:
         ValueError: These bytes are no answer.
     """
     try:
+        if data[0] == _REASONED:
+            end = _REASONED_HEAD.size + _REASONED_HEAD.unpack_from(data)[1]
+            reasoning = zlib.decompress(data[_REASONED_HEAD.size : end]).decode("utf-8", "surrogatepass")
+            return replace(unpack(data[end:]), reasoning=reasoning)
         if data[0] in (_FINAL_SCORES, _FINAL_GENERATION):
             return _unpack_final(data)
         if data[0] in (_SCORES, _SHARES):

@@ -120,6 +120,21 @@ class AsksOnTrial(Protocol):
 
 
 @runtime_checkable
+class AnswersInMessages(Protocol):
+    """An engine that may answer as a chat does, with one whole message, instead of continuing the prompt's text."""
+
+    @property
+    def is_chat(self) -> bool:
+        """True where an answer is a message: it ends where the model ends it, and newlines are part of it."""
+        ...
+
+
+def is_chat(engine: Engine) -> bool:
+    """True for an engine that says that it answers in messages; any other continues text."""
+    return isinstance(engine, AnswersInMessages) and engine.is_chat
+
+
+@runtime_checkable
 class RunsHere(Protocol):
     """An engine whose model runs in this process: asking it costs time alone, so that its speed can be measured."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rlaif.engines.base import Engine
+from rlaif.engines.base import Engine, is_chat
 from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt
 
 
@@ -22,6 +22,11 @@ class DelegatingEngine:
     def identity(self) -> str:
         """The inner engine's identity: a wrapper does not change an answer."""
         return self.engine.identity
+
+    @property
+    def is_chat(self) -> bool:
+        """As :attr:`rlaif.engines.base.AnswersInMessages.is_chat`."""
+        return is_chat(self.engine)
 
     def rendered(self, prompt: StructuredPrompt) -> bytes:
         """As :meth:`rlaif.engines.base.Engine.rendered`."""

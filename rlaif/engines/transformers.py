@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from rlaif.engines.chat_templates import (
+    OWN_ARGUMENTS,
+    check_arguments,
+    check_scorable,
+    message_text,
+    opened_reasoning,
+)
 from rlaif.errors import ConfigError, EngineError
 from rlaif.functional.seeds import derive_seed
 from rlaif.models.load import DTYPES, ModelSpec, load_causal_lm, load_tokenizer, model_identity
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
 
 DEFAULT_ROWS = {"cpu": 16, "cuda": 64}
 """Prompts read at once where ``batch_size`` is None, by kind of device."""
+_VOTES = "serve it and take labeler/engine=openai with labeler.engine.api=chat labeler.engine.scoring=votes"
 NOT_FINITE = "the model's log-probabilities are not finite"
 
 
@@ -61,7 +70,9 @@ class TransformersEngine:
         attn_implementation: ``sdpa`` or ``eager``.
         max_context: Longest prompt with its answer, in tokens; None means the model's own limit.
         revision: Branch, tag or commit on the hub.
-        chat_template: ``none`` continues the bare prompt; ``model`` wraps it in one user turn of the model's template.
+        chat_template: ``none`` continues the bare prompt; ``model`` wraps it in one user turn of the model's template,
+            whose answers are whole messages.
+        chat_template_kwargs: Arguments of that template, e.g. ``{"enable_thinking": False}``.
     """
 
     runs_here: Literal[True] = True
@@ -77,13 +88,16 @@ class TransformersEngine:
         max_context: int | None = None,
         revision: Runtime[str | None] = None,
         chat_template: Literal["none", "model"] = "none",
+        chat_template_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        _check_options(dtype, device, batch_size, attn_implementation, max_context, chat_template)
+        arguments = {} if chat_template_kwargs is None else dict(chat_template_kwargs)
+        _check_options(dtype, device, batch_size, attn_implementation, max_context, chat_template, arguments)
         self.spec = ModelSpec(model, dtype=dtype, attn_implementation=attn_implementation, revision=revision)
         self.device = device
         self.batch_size = batch_size
         self.max_context = max_context
         self.chat_template = chat_template
+        self.chat_template_kwargs = arguments
         self._loaded: _Loaded | None = None
         self._identity: str | None = None
         self._stops: dict[tuple[str, ...], StopStrings] = {}
@@ -93,8 +107,15 @@ class TransformersEngine:
         """Content hash of weights, tokenizer and of the options that change answers."""
         if self._identity is None:
             options = (self.spec.dtype, str(self.max_context), self.chat_template)
-            self._identity = content_id("transformers", model_identity(self.spec), *options)
+            # Without arguments the identity, and so the cached answers, are those of earlier versions.
+            arguments = (json.dumps(self.chat_template_kwargs, sort_keys=True),) if self.chat_template_kwargs else ()
+            self._identity = content_id("transformers", model_identity(self.spec), *options, *arguments)
         return self._identity
+
+    @property
+    def is_chat(self) -> bool:
+        """As :attr:`rlaif.engines.base.AnswersInMessages.is_chat`."""
+        return self.chat_template == "model"
 
     def load(self) -> _Loaded:
         """Read the model, once; called by the first question.
@@ -108,14 +129,15 @@ class TransformersEngine:
             from rlaif.inference.prefill import PrefixStore
             from rlaif.tokenization import PromptTokenizer
 
-            tokenizer = load_tokenizer(self.spec)
+            tokenizer, arguments = load_tokenizer(self.spec), self.chat_template_kwargs
+            check_arguments(tokenizer, arguments)
             model = self._placed_model()
             config = model.config.get_text_config(decoder=True)
             eos = model.generation_config.eos_token_id if model.generation_config else None
             eos_ids = {tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos] if eos is not None else [])}
             self._loaded = _Loaded(
                 model=model,
-                prompts=PromptTokenizer(tokenizer, chat_template=self.chat_template),
+                prompts=PromptTokenizer(tokenizer, chat_template=self.chat_template, template_arguments=arguments),
                 forward=forward_for(model),
                 store=PrefixStore(),
                 context=min(config.max_position_embeddings, self.max_context or config.max_position_embeddings),
@@ -154,11 +176,16 @@ class TransformersEngine:
         return len(self.load().prompts.data_ids(text))
 
     def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
-        """As :meth:`rlaif.engines.base.Engine.score`."""
+        """As :meth:`rlaif.engines.base.Engine.score`.
+
+        Raises:
+            ConfigError: The chat template opens a think block, in which no answer stands.
+        """
         from rlaif.inference.forward import evaluating
         from rlaif.inference.score import prefix_free, score_options
 
         loaded = self.load()
+        check_scorable(loaded.prompts, self.chat_template_kwargs, _VOTES)
         option_ids = [loaded.prompts.trusted_ids(option) for option in options]
         if not prefix_free(option_ids):
             option_ids = [loaded.prompts.trusted_ids(option + "\n") for option in options]
@@ -213,12 +240,19 @@ class TransformersEngine:
     ) -> Generation:
         if reply is None or not reply.finite:
             return Generation(missing=reason or NOT_FINITE, finished=False, num_prompt_tokens=num_prompt_tokens)
-        text = self.load().prompts.decode(reply.token_ids)
+        text = self._text(reply.token_ids)
         return Generation(
             text=text if stop is None else stop.cut(text),
             token_ids=reply.token_ids,
             finished=reply.finished,
             num_prompt_tokens=num_prompt_tokens,
+        )
+
+    def _text(self, token_ids: tuple[int, ...]) -> str:
+        """A reply's text; one that begins inside of a think block begins with its mark."""
+        prompts = self.load().prompts
+        return (
+            opened_reasoning(prompts) + message_text(prompts, token_ids) if self.is_chat else prompts.decode(token_ids)
         )
 
     def _stop_strings(self, strings: tuple[str, ...]) -> StopStrings | None:
@@ -245,6 +279,7 @@ def _check_options(
     attn_implementation: str,
     max_context: int | None,
     chat_template: str,
+    chat_template_kwargs: Mapping[str, Any],
 ) -> None:
     problems = []
     if dtype not in DTYPES:
@@ -259,6 +294,12 @@ def _check_options(
         problems.append(f"labeler.engine.max_context={max_context}: must be at least 2, or null for the model's limit")
     if chat_template not in ("none", "model"):
         problems.append(f"labeler.engine.chat_template={chat_template}: allowed are none, model")
+    problems += [
+        f"labeler.engine.chat_template_kwargs.{name}: is set by the engine itself"
+        for name in sorted(OWN_ARGUMENTS & chat_template_kwargs.keys())
+    ]
+    if chat_template_kwargs and chat_template != "model":
+        problems.append("labeler.engine.chat_template_kwargs: needs labeler.engine.chat_template=model")
     if problems:
         raise ConfigError(problems)
 

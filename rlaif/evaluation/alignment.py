@@ -12,6 +12,7 @@ from rlaif.evaluation.chance import beyond_chance_figures
 from rlaif.evaluation.checks import AboveChance, AtLeast, AtMost
 from rlaif.evaluation.estimates import column, figure, flatten, prompt_numbers, stratified
 from rlaif.evaluation.figures import Column, FigureSpec
+from rlaif.evaluation.rationales import DISTINCT_RATIONALES, rationale_figures
 from rlaif.evaluation.records import ReliabilityBin, ReliabilityDiagram
 from rlaif.evaluation.votes import Votes
 from rlaif.functional.agreement import PositionBiasEstimate
@@ -71,6 +72,7 @@ FIGURES = (
         order=50,
         columns=(Column(table="scorecards", heading="longer", order=50),),
     ),
+    DISTINCT_RATIONALES,
     FigureSpec(
         name="reward_model/accuracy",
         label="pairwise accuracy",
@@ -101,7 +103,7 @@ def label_figures(
     ``labeler/missing_rate``: share of pairs without a label. ``labeler/answer_mass``: mean probability of all answers
     together, over judgements, absent where none knows it. ``labeler/position_bias``: share of pairs where both
     orders name the same slot. ``labeler/prefers_longer``: share of labels for the longer text, among pairs of
-    different length.
+    different length. ``labeler/distinct_rationales``: of :func:`rlaif.evaluation.rationales.rationale_figures`.
 
     Args:
         labels: Labels in any order, missing ones included.
@@ -125,6 +127,7 @@ def label_figures(
             _prefers_longer(labels, confidence, processes),
             f"{labeler}; in characters, ties count ½, pairs of equal length left out",
         ),
+        *rationale_figures(labels, labeler, group=group, processes=processes),
     ]
 
 

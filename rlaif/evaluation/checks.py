@@ -81,12 +81,16 @@ class AtLeast:
     limit: LimitName | float
     """As in :class:`AtMost`."""
     order: int = 0
+    advice: str = ""
+    """What to look at where it fails."""
 
     def check(self, figure: Figure, unit: Unit, limits: CheckLimits) -> Check:
         """Compare the value with the limit."""
         limit = _value_of(self.limit, limits)
+        passed = figure.value >= limit
         detail = f"{format_figure(figure, unit)}; at least {format_value(limit, unit)} is wanted"
-        return Check(name=self.claim, passed=figure.value >= limit, detail=detail, figure=figure.name)
+        detail += "" if passed or not self.advice else f"; {self.advice}"
+        return Check(name=self.claim, passed=passed, detail=detail, figure=figure.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from rlaif.engines.base import Engine
 from rlaif.errors import ConfigError
 from rlaif.functional.labels import DEBIAS_METHODS, Debias, debias, invert, option_distribution
 from rlaif.labelers.answer_mass import answer_mass, check_minimum, reasons_of, why_too_low
-from rlaif.labelers.rationale import Rationales, after
+from rlaif.labelers.rationale import Rationales, after, rationale_form
 from rlaif.ranges import Share
 from rlaif.tasks.base import Task, get_task
 from rlaif.types import (
@@ -214,7 +214,8 @@ class ChainOfThoughtLabeler(PairwiseLabeler):
 
     def _options(self) -> tuple[str, ...]:
         limit = f"max_rationale_tokens={self.max_rationale_tokens}"
-        return (*super()._options(), limit, f"rationale={self.rationale}", self._plan_id)
+        form = rationale_form(self.engine)
+        return (*super()._options(), limit, f"rationale={self.rationale}", self._plan_id, *form)
 
     def _judge(self, cases: Sequence[Case]) -> list[Judgment]:
         rationales = self._rationales(cases)
@@ -274,6 +275,7 @@ def _read(case: Case, prompt: StructuredPrompt, scores: OptionScores, min_mass: 
         unreadable=missing is not None and not scores.failed,
         num_prompt_tokens=scores.num_prompt_tokens,
         num_reply_tokens=scores.num_reply_tokens,
+        reasoning=scores.reasoning,
         options=OPTIONS,
         asks_for_worse=prompt.asks_for_worse,
         answer_mass=mass,

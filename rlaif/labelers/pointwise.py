@@ -15,7 +15,7 @@ import torch
 from rlaif.engines.base import Engine
 from rlaif.functional.labels import option_distribution, probability_greater
 from rlaif.labelers.answer_mass import answer_mass, check_minimum, why_too_low
-from rlaif.labelers.rationale import Rationales, after
+from rlaif.labelers.rationale import Rationales, after, rationale_form
 from rlaif.ranges import Share
 from rlaif.reasons import kind_of
 from rlaif.tasks.base import Task, get_task
@@ -198,7 +198,7 @@ class ChainOfThoughtScoreLabeler(ScoreLabeler):
     @property
     def identity(self) -> str:
         """Content hash of everything that a label depends on besides the pair."""
-        return content_id(super().identity, str(self.max_rationale_tokens))
+        return content_id(super().identity, str(self.max_rationale_tokens), *rationale_form(self.engine))
 
     def _judge(self, singles: Sequence[Single]) -> list[Judgment]:
         requests = [self.prompt.rating_rationale_request(*single.arguments) for single in singles]
@@ -265,6 +265,7 @@ def _read(prompt: StructuredPrompt, scores: OptionScores, options: tuple[str, ..
         unreadable=missing is not None and not scores.failed,
         num_prompt_tokens=scores.num_prompt_tokens,
         num_reply_tokens=scores.num_reply_tokens,
+        reasoning=scores.reasoning,
         options=options,
         answer_mass=mass,
     )

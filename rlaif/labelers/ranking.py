@@ -220,6 +220,7 @@ class RankingLabeler:
             unreadable=missing is not None and not scores.failed,
             num_prompt_tokens=scores.num_prompt_tokens,
             num_reply_tokens=scores.num_reply_tokens,
+            reasoning=scores.reasoning,
             options=options,
             answer_mass=mass,
         )

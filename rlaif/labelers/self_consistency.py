@@ -11,7 +11,7 @@ from rlaif.errors import ConfigError
 from rlaif.functional.labels import Debias
 from rlaif.functional.seeds import derive_seed
 from rlaif.labelers.pairwise import Case, PairwiseLabeler, PairwisePrompt
-from rlaif.labelers.rationale import Rationales, after
+from rlaif.labelers.rationale import Rationales, after, rationale_form
 from rlaif.ranges import Share
 from rlaif.types import Judgment, content_id
 
@@ -71,7 +71,8 @@ class SelfConsistencyLabeler(PairwiseLabeler):
         return copy
 
     def _options(self) -> tuple[str, ...]:
-        return (*super()._options(), content_id(repr(self.rationales), str(self.num_samples), str(self.seed)))
+        drawn = content_id(repr(self.rationales), str(self.num_samples), str(self.seed))
+        return (*super()._options(), drawn, *rationale_form(self.engine))
 
     @property
     def judgments_per_order(self) -> int:

@@ -131,8 +131,10 @@ def test_answers_come_back_bit_for_bit(
 
 def test_no_field_of_an_answer_is_forgotten() -> None:
     full: list[Answer] = [
-        OptionScores(logprobs=(-1.0,), bounded=(0,), shares=True, num_prompt_tokens=3, num_counted_tokens=4),
-        Generation(text="a", token_ids=(1,), finished=False, num_prompt_tokens=2, num_counted_tokens=4),
+        OptionScores(
+            logprobs=(-1.0,), bounded=(0,), shares=True, num_prompt_tokens=3, num_counted_tokens=4, reasoning="b"
+        ),
+        Generation(text="a", token_ids=(1,), finished=False, num_prompt_tokens=2, num_counted_tokens=4, reasoning="b"),
     ]
     for answer in full:
         plain = type(answer)(logprobs=None) if isinstance(answer, OptionScores) else type(answer)()

@@ -16,23 +16,27 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from rlaif.conf_files import conf_dir
+from rlaif.data.label_sets.show import label_lines
 from rlaif.data.preferences_io import read_preferences, write_preferences
 from rlaif.engines.answer_cache import LocalAnswerCache, MemoryAnswerCache
-from rlaif.engines.base import AnswersOneByOne, LimitsRequests
+from rlaif.engines.base import AnswersOneByOne, LimitsRequests, is_chat
 from rlaif.engines.cached import CachedEngine
+from rlaif.engines.dry import DryEngine, MeasuringEngine
 from rlaif.engines.openai.engine import OpenAIEngine
+from rlaif.engines.scripted import ScriptedEngine
 from rlaif.engines.spending import Ledger
 from rlaif.errors import ConfigError, GateStopped
 from rlaif.labelers.pairwise import ChainOfThoughtLabeler, PairwiseLabeler
 from rlaif.labelers.ranking import answers
 from rlaif.labeling.cost import Budget, Prices
+from rlaif.labeling.label_json import preference_from_json, preference_to_json
 from rlaif.labeling.wrapping import wrap_engines
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.testing.conformance import check_labeler
 from rlaif.testing.engine_contract import check_engine
 from rlaif.testing.samples import sample_comparisons
 from rlaif.testing.tiny import make_tiny_model
-from rlaif.types import Comparison, Completion, Prompt, Sampling, Segment, StructuredPrompt
+from rlaif.types import Comparison, Completion, Preference, Prompt, Sampling, Segment, StructuredPrompt
 
 KEY = "sk-planted-0123456789"
 Answer = Callable[[dict[str, Any]], tuple[int, object]]
@@ -374,6 +378,161 @@ class TestMissing:
         assert labels[0].judgments[0].reply == "half ?"
         write_preferences(tmp_path / "labels.parquet", labels)
         assert read_preferences(tmp_path / "labels.parquet") == labels
+
+
+class TestMessages:
+    """A chat answers with whole messages; what it thinks is apart."""
+
+    RATIONALE = "Here is a comparison of the two responses:\n\n1. Clarity: both.\n2. Plan: the first alone."
+
+    @pytest.fixture
+    def pairs(self) -> list[Comparison]:
+        return [
+            Comparison(
+                prompt=Prompt(task="dialogue", text=f"\n\nHuman: {text}\n\nAssistant:"),
+                first=Completion(text="yes"),
+                second=Completion(text="no"),
+            )
+            for text in ("Hi", "Ho")
+        ]
+
+    @staticmethod
+    def judging(rationale: dict[str, Any]) -> Answer:
+        """A chat that writes this rationale, cut at a stop string as servers do, and then answers "1"."""
+
+        def answer(body: dict[str, Any]) -> tuple[int, object]:
+            scored = {"token": "1", "logprob": math.log(0.8)}
+            if body["max_tokens"] == 1:
+                reply = chat("1")
+                logprobs = {"content": [scored | {"top_logprobs": [scored, {"token": "2", "logprob": math.log(0.1)}]}]}
+                reply["choices"][0]["logprobs"] = logprobs
+                return 200, reply
+            message = {"message": {"content": "", **rationale["message"]}}
+            for stop in body.get("stop", []):
+                message["message"]["content"] = message["message"]["content"].split(stop)[0]
+            reply = chat()
+            reply["choices"][0] |= message | {"finish_reason": rationale.get("finish_reason", "stop")}
+            return 200, reply
+
+        return answer
+
+    def label(self, server: Server, pairs: list[Comparison], message: dict[str, Any], **choice: Any) -> Preference:
+        server.answer = self.judging({"message": message, **choice})
+        labeler = ChainOfThoughtLabeler(JudgePrompts(), engine(server, api="chat"), max_rationale_tokens=99)
+        return wrap_engines(labeler, cache=MemoryAnswerCache(), ledger=Ledger()).label(pairs)[0]
+
+    def test_the_whole_message_is_the_rationale(self, server: Server, pairs: list[Comparison]) -> None:
+        label = self.label(server, pairs, {"content": self.RATIONALE})
+        assert [item.reply for item in label.judgments] == [self.RATIONALE] * 2
+        assert all("stop" not in body for body in server.asked)
+        second = [body["messages"] for body in server.asked if body["max_tokens"] == 1]
+        assert all(len(messages) == 1 and messages[0]["role"] == "user" for messages in second)
+        assert all(messages[0]["content"].endswith(f"{self.RATIONALE}\nBetter Response=") for messages in second)
+
+    def test_a_completion_is_one_paragraph_as_before(self, server: Server, pairs: list[Comparison]) -> None:
+        server.answer = lambda body: (200, completion({"1": 0.7, "2": 0.2}, text=" It is short."))
+        ChainOfThoughtLabeler(JudgePrompts(), engine(server)).label(pairs)
+        assert {str(body.get("stop")) for body in server.asked if body["max_tokens"] > 1} == {"['\\n']"}
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            {"content": f"<think>\nThe second? The answer is 2.\n</think>\n\n{RATIONALE}"},
+            {"content": f"The second? The answer is 2.\n</think>\n\n{RATIONALE}"},
+            {"content": RATIONALE, "reasoning_content": "The second? The answer is 2."},
+            {"content": RATIONALE, "reasoning": "The second? The answer is 2."},
+        ],
+    )
+    def test_what_it_thinks_is_evidence_alone(
+        self, server: Server, pairs: list[Comparison], message: dict[str, Any], tmp_path: Path
+    ) -> None:
+        label = self.label(server, pairs, message)
+        assert [item.reply for item in label.judgments] == [self.RATIONALE] * 2
+        assert [item.reasoning for item in label.judgments] == ["The second? The answer is 2."] * 2
+        assert not any("The answer is 2" in json.dumps(body) for body in server.asked)
+        assert label.judgments[0].num_reply_tokens == 3 + 3, "what it thinks is billed"
+        write_preferences(tmp_path / "labels.parquet", [label])
+        assert read_preferences(tmp_path / "labels.parquet") == [label]
+        assert preference_from_json(label.comparison, preference_to_json(label)) == label
+        lines = list(label_lines(label, 0))
+        assert lines[lines.index("--- reasoning, which does not count (28 characters) ---") + 1].endswith("is 2.")
+
+    @pytest.mark.parametrize(
+        ("message", "finish_reason", "missing"),
+        [
+            ({"content": "<think>Hm. 1"}, "length", "reasoning cut at 99 tokens"),
+            ({"content": "", "reasoning_content": "Hm. 1"}, "length", "reasoning cut at 99 tokens"),
+            ({"content": None, "reasoning": "Hm. 1"}, "length", "reasoning cut at 99 tokens"),
+            ({"content": "It is"}, "length", "rationale cut at 99 tokens"),
+            ({"content": "<think>Hm.</think>It is"}, "length", "rationale cut at 99 tokens"),
+            ({"content": "<think>Hm. 1"}, "stop", "reasoning without an end"),
+            ({"content": "<think>Hm. 1</think>"}, "stop", "no rationale after the reasoning"),
+            ({"content": "", "reasoning_content": "Hm. 1"}, "stop", "no rationale after the reasoning"),
+        ],
+    )
+    def test_reasoning_without_a_rationale_is_missing(
+        self, server: Server, pairs: list[Comparison], message: dict[str, Any], finish_reason: str, missing: str
+    ) -> None:
+        label = self.label(server, pairs, {"content": None, **message}, finish_reason=finish_reason)
+        assert label.missing == missing
+        assert all(item.unreadable and item.num_reply_tokens == 3 for item in label.judgments)
+        if "rationale cut" not in missing:
+            assert all(item.reply == "" and item.reasoning == "Hm. 1" for item in label.judgments)
+
+    def test_votes_after_reasoning(self, server: Server) -> None:
+        messages = iter([{"content": "<think>1?</think>**2**"}, {"content": "Response 2", "reasoning_content": "1?"}])
+        server.answer = lambda body: (200, chat(**next(messages)))
+        (score,) = engine(server, api="chat", scoring="votes", num_votes=2, max_concurrency=1).score(
+            [prompt()], ("1", "2")
+        )
+        assert score.logprobs == pytest.approx((math.log(0.5 / 3), math.log(2.5 / 3)))
+        assert (score.reasoning, score.num_reply_tokens) == ("[vote 1] 1?\n\n[vote 2] 1?", 6)
+
+    def test_votes_that_were_cut_while_thinking(self, server: Server) -> None:
+        reply = chat(None, reasoning_content="It is 1")
+        reply["choices"][0]["finish_reason"] = "length"
+        server.answer = lambda body: (200, reply)
+        (score,) = engine(server, api="chat", scoring="votes", num_votes=3).score([prompt()], ("1", "2"))
+        assert score.missing == "none of 3 votes could be read: reasoning cut at 16 tokens"
+        assert "It is 1" in score.reasoning
+
+    def test_the_end_of_the_prompt_and_its_question_are_known_to_votes(self, server: Server) -> None:
+        server.answer = lambda body: (200, chat("Response 2 is better."))
+        asked = engine(server, api="chat", scoring="votes", num_votes=2)
+        worse = StructuredPrompt(segments=(Segment(text="Which?\nSchlechter="),), asks_for_worse=True)
+        assert asked.score([worse], ("1", "2"))[0].missing == "none of 2 votes could be read"
+        server.answer = lambda body: (200, chat("Schlechter=2"))
+        (score,) = asked.score([worse], ("1", "2"))
+        assert score.logprobs is not None and score.logprobs[1] > score.logprobs[0]
+
+    @pytest.mark.parametrize("message", [{"content": "<think>"}, {"content": "", "reasoning_content": "1"}])
+    def test_a_first_token_of_reasoning_is_no_answer(self, server: Server, message: dict[str, Any]) -> None:
+        reply = chat(**message)
+        token = {"token": "1", "logprob": -0.1}
+        reply["choices"][0]["logprobs"] = {"content": [token | {"top_logprobs": [token]}]}
+        server.answer = lambda body: (200, reply)
+        (score,) = engine(server, api="chat").score([prompt()], ("1", "2"))
+        assert score.missing is not None and "scoring=votes" in score.missing
+
+    def test_content_in_parts(self, server: Server) -> None:
+        parts = [
+            {"type": "thinking", "thinking": "Hm."},
+            {"type": "text", "text": "It is"},
+            {"type": "text", "text": " short."},
+        ]
+        server.answer = lambda body: (200, chat(parts))  # type: ignore[arg-type]
+        (written,) = engine(server, api="chat").generate([prompt()], Sampling(max_new_tokens=9))
+        assert (written.text, written.reasoning) == ("It is short.", "Hm.")
+
+    def test_engines_in_front_say_that_it_is_a_chat(self, server: Server, pairs: list[Comparison]) -> None:
+        talks = engine(server, api="chat")
+        for wrapped in (talks, CachedEngine(talks), DryEngine(CachedEngine(talks)), MeasuringEngine(talks)):
+            assert is_chat(wrapped)
+        assert not is_chat(CachedEngine(engine(server))) and not is_chat(ScriptedEngine())
+        assert is_chat(engine(server, tokenizer="x", chat_template="model"))
+        server.answer = self.judging({"message": {"content": self.RATIONALE}})
+        labeler = ChainOfThoughtLabeler(JudgePrompts(), talks)
+        assert wrap_engines(labeler, ledger=Ledger()).label(pairs)[0].judgments[0].reply == self.RATIONALE
 
 
 class TestContract:

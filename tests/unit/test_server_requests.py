@@ -11,8 +11,8 @@ import pytest
 from fake_server import FakeServer, engine, ok, prompt, said
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from rlaif.config.paths import conf_dir
 
+from rlaif.conf_files import conf_dir
 from rlaif.config.check import compose
 from rlaif.engines.openai.engine import OpenAIEngine
 from rlaif.errors import ConfigError, EngineError
@@ -51,7 +51,7 @@ class TestOmit:
         others = [
             engine(omit=["seed"]),
             engine(omit=["seed", "stop"]),
-            engine(template_arguments={"enable_thinking": False}, api="chat"),
+            engine(chat_template_kwargs={"enable_thinking": False}, api="chat"),
             engine(api="chat"),
             engine(scoring="votes", guided_choice=True, choice_field="regex"),
             engine(scoring="votes", choice_field="regex"),
@@ -69,7 +69,7 @@ class TestOmit:
         ({"guided_choice": True, "choice_field": "regex"}, "guided_choice=true: is for votes"),
         ({"guided_choice": True, "scoring": "votes"}, "guided_choice=true: needs labeler.engine.choice_field"),
         ({"choice_field": "json"}, "choice_field=json: allowed are guided_choice, structured_outputs, regex, grammar"),
-        ({"template_arguments": {"a": 1}}, "template_arguments: no chat template is used"),
+        ({"chat_template_kwargs": {"a": 1}}, "chat_template_kwargs: no chat template is used"),
     ],
 )
 def test_options_that_cannot_work(options: dict[str, Any], problem: str) -> None:
@@ -119,20 +119,20 @@ class TestTokenizer:
         with pytest.raises(EngineError, match=rf"labeler\.engine\.tokenizer={tmp_path}: its tokenizer cannot be read"):
             engine(tokenizer=str(tmp_path)).num_tokens("a")
 
-    def test_template_arguments_go_into_the_frame(self, folder: Path, server: FakeServer, tmp_path: Path) -> None:
+    def test_chat_template_kwargs_go_into_the_frame(self, folder: Path, server: FakeServer, tmp_path: Path) -> None:
         shutil.copytree(folder, tmp_path / "own")
         config = json.loads((folder / "tokenizer_config.json").read_text())
         (tmp_path / "own" / "tokenizer_config.json").write_text(json.dumps(config | {"chat_template": TEMPLATE}))
         bos, eos = (load_tokenizer(str(folder)).convert_tokens_to_ids(token) for token in ("<s>", "</s>"))
         options = {"tokenizer": str(tmp_path / "own"), "chat_template": "model"}
         engine(**options).score([prompt()], ("1", "2"))
-        engine(**options, template_arguments={"no_thinking": True}).score([prompt()], ("1", "2"))
+        engine(**options, chat_template_kwargs={"no_thinking": True}).score([prompt()], ("1", "2"))
         (_, *without), (first, *_, last) = server.asked[0]["prompt"], server.asked[1]["prompt"]
         assert (first, last) == (bos, eos) and server.asked[1]["prompt"][1:] == server.asked[0]["prompt"]
         assert "chat_template_kwargs" not in server.asked[1] and without
 
     def test_in_a_chat_they_are_sent(self, server: FakeServer) -> None:
-        engine(api="chat", template_arguments={"enable_thinking": False}).generate([prompt()], SAMPLING)
+        engine(api="chat", chat_template_kwargs={"enable_thinking": False}).generate([prompt()], SAMPLING)
         assert server.asked[0]["chat_template_kwargs"] == {"enable_thinking": False}
 
 

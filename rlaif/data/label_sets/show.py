@@ -130,6 +130,8 @@ def _judgment(judgment: Judgment, number: str) -> Iterator[str]:
     yield f"=== judgement {number}{by}, order: {judgment.order} ==="
     if judgment.prompt:
         yield from _text("judge prompt, as it was read", judgment.prompt)
+    if judgment.reasoning:
+        yield from _text("reasoning, which does not count", judgment.reasoning)
     if judgment.reply:
         yield from _text("reply", judgment.reply)
         if (start := judgment.prompt.find(judgment.reply)) >= 0:

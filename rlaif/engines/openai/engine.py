@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 from rlaif.engines.base import Answer, TrialFailure
+from rlaif.engines.chat_templates import check_scorable
 from rlaif.engines.openai.calls import Calls
 from rlaif.engines.openai.client import Body, Connection
 from rlaif.engines.openai.counting import CountedQuestions
@@ -16,7 +17,14 @@ from rlaif.engines.openai.failures import RequestFailed
 from rlaif.engines.openai.inside import failure_inside
 from rlaif.engines.openai.options import ChoiceField, TokenLimitKey, check_options
 from rlaif.engines.openai.prompt_lengths import PromptLengths
-from rlaif.engines.openai.replies import Alternative, Reply, echoed_tokens, next_tokens, read_reply, told_usage
+from rlaif.engines.openai.replies import (
+    Alternative,
+    Reply,
+    echoed_tokens,
+    next_tokens,
+    read_reply,
+    told_usage,
+)
 from rlaif.engines.openai.requests import Api, Prompt, RequestForm
 from rlaif.engines.openai.scores import (
     OptionEstimate,
@@ -28,7 +36,7 @@ from rlaif.engines.openai.scores import (
 )
 from rlaif.engines.openai.trial import try_request
 from rlaif.engines.openai.usage import Usage, UsageReader
-from rlaif.engines.openai.votes import read_vote, vote_logprobs
+from rlaif.engines.openai.votes import no_vote_reason, reasoning_of, vote_logprobs, vote_of
 from rlaif.runtime import Runtime
 from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt, content_id
 
@@ -53,6 +61,7 @@ class OpenAIEngine(CountedQuestions):
         system: System message of a chat.
         tokenizer: Hugging Face folder, or name, of the served model's tokenizer (``completions`` only).
         chat_template: With ``tokenizer``: ``model`` wraps the prompt in one user turn of its chat template.
+        chat_template_kwargs: Arguments of the chat template, e.g. ``{"enable_thinking": False}``.
         scoring: ``top_logprobs`` reads the likeliest next tokens; ``echo`` has the server score prompt and option;
             ``votes`` samples answers, for servers without log-probabilities.
         top_logprobs: Tokens to ask for; OpenAI allows 20 in a chat and 5 in completions.
@@ -63,7 +72,7 @@ class OpenAIEngine(CountedQuestions):
         key_env: Name of the environment variable that holds the key; None sends none.
         revision: Name of the weights, chosen by the user; part of ``identity``, as weights may change under one name.
         accept_model: Shell pattern of model names that a reply may carry; None takes ``model`` alone.
-        extra: Further fields of every request, e.g. ``{"chat_template_kwargs": …}``.
+        extra: Further fields of every request, e.g. ``{"min_p": 0.1}``.
         supports_top_k: False for servers that refuse ``top_k`` (OpenAI's own); a sampling's top-k is then left out,
             with a warning.
         token_limit_key: What the server calls the limit of new tokens.
@@ -71,7 +80,6 @@ class OpenAIEngine(CountedQuestions):
             ``max_tokens``, ``logprobs``, ``top_p``, ``top_k``.
         guided_choice: With ``scoring=votes``: the server lets the model write an option and nothing else.
         choice_field: The field in which the server takes the allowed answers; None where it takes none.
-        template_arguments: Arguments of the chat template, e.g. ``{"enable_thinking": False}``.
         max_concurrency: Requests on their way at once.
         requests_per_minute: Limit on requests, spaced evenly; None is none.
         tokens_per_minute: Limit on prompt and reply tokens, estimated before each request; None is none.
@@ -97,6 +105,7 @@ class OpenAIEngine(CountedQuestions):
         system: str | None = None,
         tokenizer: str | None = None,
         chat_template: Literal["none", "model"] = "none",
+        chat_template_kwargs: dict[str, Any] | None = None,
         scoring: Scoring = "top_logprobs",
         top_logprobs: int = 20,
         num_votes: int = 8,
@@ -112,7 +121,6 @@ class OpenAIEngine(CountedQuestions):
         omit: Sequence[str] = (),
         guided_choice: bool = False,
         choice_field: ChoiceField | None = None,
-        template_arguments: dict[str, Any] | None = None,
         max_concurrency: Runtime[int] = 8,
         requests_per_minute: Runtime[float | None] = None,
         tokens_per_minute: Runtime[float | None] = None,
@@ -138,7 +146,7 @@ class OpenAIEngine(CountedQuestions):
             extra={} if extra is None else dict(extra),
             omit=omit,
             choice_field=choice_field if guided_choice else None,
-            template_arguments=template_arguments,
+            chat_template_kwargs=chat_template_kwargs,
         )
         self.scoring = scoring
         self.num_votes = num_votes
@@ -175,8 +183,13 @@ class OpenAIEngine(CountedQuestions):
         if self.scoring == "top_logprobs":
             scoring += (self.asking.top_logprobs,)
         elif self.scoring == "votes":
-            scoring += (self.num_votes, self.vote_temperature, self.vote_seed, self.max_vote_tokens)
+            scoring += (self.num_votes, self.vote_temperature, self.vote_seed, self.max_vote_tokens, "last verdict")
         return content_id("openai", *self.asking.identity, self.revision or "", repr(scoring))
+
+    @property
+    def is_chat(self) -> bool:
+        """As :attr:`rlaif.engines.base.AnswersInMessages.is_chat`: over a chat API, or in the model's chat template."""
+        return self.asking.api == "chat" or self.asking.chat_template == "model"
 
     def rendered(self, prompt: StructuredPrompt) -> bytes:
         """The part of the request that holds the prompt, as JSON."""
@@ -193,8 +206,10 @@ class OpenAIEngine(CountedQuestions):
 
         Raises:
             GateStopped: ``break_after`` requests in a row failed; answers that came before went to ``on_answer``.
-            ConfigError: The key is not in the environment.
+            ConfigError: The key is not in the environment, or the chat template opens a think block.
         """
+        if self.asking.tokenizer is not None and self.scoring != "votes":
+            check_scorable(self.asking.prompts, self.asking.chat_template_kwargs, "labeler.engine.scoring=votes")
         with self._lengths:
             return self._calls.run([partial(self._score, prompt, options) for prompt in prompts], self.on_answer)
 
@@ -223,7 +238,8 @@ class OpenAIEngine(CountedQuestions):
 
     async def _score(self, structured: StructuredPrompt, options: Sequence[str]) -> OptionScores:
         usage = Usage()
-        score = {"top_logprobs": self._score_top, "echo": self._score_echo, "votes": self._score_votes}[self.scoring]
+        votes = partial(self._score_votes, structured)
+        score = {"top_logprobs": self._score_top, "echo": self._score_echo, "votes": votes}[self.scoring]
         logprobs: tuple[float, ...] | None = None
         bounded: tuple[int, ...] = ()
         failed: RequestFailed | None = None
@@ -238,6 +254,7 @@ class OpenAIEngine(CountedQuestions):
             num_prompt_tokens=usage.num_prompt_tokens,
             billing=usage.billing,
             num_counted_tokens=usage.num_reply_tokens,
+            reasoning=usage.reasoning,
             missing=None if failed is None else failed.reason,
             is_final=failed is not None and failed.is_final,
         )
@@ -247,7 +264,7 @@ class OpenAIEngine(CountedQuestions):
 
         async def ask(read: Target) -> list[Alternative]:
             question = self.asking.question(prompt, read) | self.asking.for_top_logprobs()
-            return await self._post(question, 1, lambda reply: likeliest(_given(reply).logprobs), usage)
+            return await self._post(question, 1, lambda reply: likeliest(answering(_given(reply)).logprobs), usage)
 
         if self.asking.api == "chat":
             estimates = match_options(await ask(""), options)
@@ -266,16 +283,19 @@ class OpenAIEngine(CountedQuestions):
 
         return [await ask(option) for option in self.asking.targets(options)]
 
-    async def _score_votes(self, prompt: Prompt, options: Sequence[str], usage: Usage) -> list[OptionEstimate]:
+    async def _score_votes(
+        self, structured: StructuredPrompt, prompt: Prompt, options: Sequence[str], usage: Usage
+    ) -> list[OptionEstimate]:
         votes = []
         for index in range(self.num_votes):
             sampling = self.asking.for_vote(prompt, self.vote_temperature, self.vote_seed, index)
             question = self.asking.question(prompt) | sampling | self.asking.for_choice(options)
             reply = await self._post(question, self.max_vote_tokens, lambda reply: reply, usage)
-            votes.append(None if reply.refused else read_vote(reply.text, options))
-        logprobs = vote_logprobs(votes, options)
+            votes.append(vote_of(reply, structured, options, self.max_vote_tokens))
+        usage.reasoning = reasoning_of(votes)
+        logprobs = vote_logprobs([vote.option for vote in votes], options)
         if logprobs is None:
-            raise RequestFailed(f"none of {self.num_votes} votes could be read", of_server=False)
+            raise RequestFailed(no_vote_reason(votes), of_server=False)
         return [OptionEstimate(logprob) for logprob in logprobs]
 
     async def _generate(self, structured: StructuredPrompt, sampling: Sampling) -> Generation:
@@ -297,6 +317,7 @@ class OpenAIEngine(CountedQuestions):
             text = text.split(stop)[0]
         return Generation(
             text=text,
+            reasoning=reply.reasoning,
             finished=reply.finish_reason != "length" or text != reply.text,
             billing=usage.billing,
             num_prompt_tokens=usage.num_prompt_tokens,
@@ -313,7 +334,8 @@ class OpenAIEngine(CountedQuestions):
                 if failure := failure_inside(payload):
                     raise failure
                 self._lengths.compare(told_usage(payload)[0], question)
-                found = read(read_reply(payload, model=self.asking.model, accept_model=self.accept_model))
+                names = {"model": self.asking.model, "accept_model": self.accept_model}
+                found = read(read_reply(payload, **names, opened=self.asking.opened))
             except RequestFailed as failure:
                 (usage.waste if failure.retryable else usage.take)(told)
                 raise
@@ -336,8 +358,8 @@ class OpenAIEngine(CountedQuestions):
 
 
 def _written(reply: Reply) -> Reply:
-    """A reply that holds text."""
-    if not _given(reply).text.strip():
+    """A reply that holds text, or the reasoning of one that was cut before it."""
+    if not _given(reply).text.strip() and not reply.reasoning:
         raise RequestFailed("empty reply", of_server=False)
     return reply
 

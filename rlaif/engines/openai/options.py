@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
+from rlaif.engines.chat_templates import OWN_ARGUMENTS, check_arguments
 from rlaif.errors import ConfigError, EngineError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def check_options(options: Mapping[str, Any]) -> None:
 
 
 def load_prompt_tokenizer(
-    name: str, chat_template: str, template_arguments: Mapping[str, Any] | None = None
+    name: str, chat_template: str, chat_template_kwargs: Mapping[str, Any] | None = None
 ) -> PromptTokenizer:
     """Read the tokenizer of the served model; a folder needs no more than the tokenizer's own files.
 
@@ -80,7 +81,8 @@ def load_prompt_tokenizer(
 
     try:
         read = _read_folder(Path(name)) if _holds_tokenizer_only(Path(name)) else load_tokenizer(ModelSpec(name))
-        return PromptTokenizer(read, chat_template=chat_template, template_arguments=template_arguments)
+        check_arguments(read, chat_template_kwargs or {})
+        return PromptTokenizer(read, chat_template=chat_template, template_arguments=chat_template_kwargs)
     except (ConfigError, EngineError) as error:
         raise type(error)(str(error).replace("model.name=", "labeler.engine.tokenizer=")) from error
 
@@ -165,11 +167,20 @@ def _combination_problems(options: Mapping[str, Any]) -> Iterator[str]:
         yield "tokenizer: a chat takes no token ids; take labeler.engine.api=completions with chat_template=model"
     if options["chat_template"] == "model" and options["tokenizer"] is None:
         yield "chat_template=model: needs labeler.engine.tokenizer"
-    if options["template_arguments"] and not chat and options["chat_template"] != "model":
+    yield from _template_problems(options["chat_template_kwargs"] or {}, options)
+
+
+def _template_problems(arguments: Mapping[str, Any], options: Mapping[str, Any]) -> Iterator[str]:
+    chat, rendered_here = options["api"] == "chat", options["chat_template"] == "model"
+    if arguments and not chat and not rendered_here:
         yield (
-            "template_arguments: no chat template is used; take labeler.engine.api=chat, or chat_template=model with "
+            "chat_template_kwargs: no chat template is used; take labeler.engine.api=chat, or chat_template=model with "
             "labeler.engine.tokenizer"
         )
+    for name in sorted(OWN_ARGUMENTS & arguments.keys()):
+        yield f"chat_template_kwargs.{name}: is set by the engine itself"
+    if "chat_template_kwargs" in (options["extra"] or {}) and (arguments or rendered_here):
+        yield "extra.chat_template_kwargs: take labeler.engine.chat_template_kwargs, which also templates here read"
 
 
 def _extra_problems(extra: Mapping[str, Any]) -> Iterator[str]:

@@ -10,11 +10,15 @@ from typing import Any
 from rlaif.engines.openai.failures import NO_LOGPROBS, RequestFailed
 from rlaif.engines.openai.finish import CONTENT_FILTER, REFUSAL, read_finish_reason
 from rlaif.engines.openai.likeliest import TOLERANCE, Alternative, next_tokens, read_logprob, read_table
+from rlaif.engines.openai.messages import Message, read_message
 from rlaif.engines.openai.pieces import plain
+from rlaif.engines.reasoning import has_reasoning
 from rlaif.types import as_unicode
 
-__all__ = ["Alternative", "Reply", "echoed_tokens", "next_tokens", "read_reply", "told_usage"]
+__all__ = ["Alternative", "Reply", "answering", "echoed_tokens", "next_tokens", "read_reply", "told_usage"]
 
+FIRST_IS_REASONING = "reasoning comes before the answer (labeler.engine.scoring=votes reads whole messages)"
+"""Reason of a prompt whose answer cannot be scored, as the first token belongs to a think block."""
 _MAX_NAME = 60
 _MOST_TOKENS = 10_000_000
 """No model reads or writes more in one request: a larger count is a mistake, and is ignored."""
@@ -33,15 +37,18 @@ class Reply:
     """As sent; read by :func:`next_tokens` or :func:`echoed_tokens`."""
     num_prompt_tokens: int
     num_reply_tokens: int
+    reasoning: str = ""
+    """What the server tells of the model's reasoning, apart from the text."""
 
 
-def read_reply(payload: object, *, model: str, accept_model: str | None) -> Reply:
+def read_reply(payload: object, *, model: str, accept_model: str | None, opened: str = "") -> Reply:
     """Check a reply of ``/completions`` or ``/chat/completions``.
 
     Args:
         payload: The reply's JSON.
         model: The model that was asked.
         accept_model: Shell pattern of the names that the reply may carry; None means ``model`` exactly.
+        opened: The mark of a think block that the prompt left open: the text begins inside of it.
 
     Raises:
         RequestFailed: ``wrong model …``, ``wrong shape: …``, or ``reply broken off: …``.
@@ -57,22 +64,38 @@ def read_reply(payload: object, *, model: str, accept_model: str | None) -> Repl
         raise RequestFailed("wrong shape: no choices")
     choice = _object(choices[0], "a choice")
     finish_reason = read_finish_reason(choice.get("finish_reason"))
-    text, refusal = choice.get("text"), None
-    if "message" in choice:
-        message = _object(choice["message"], "the message")
-        text, refusal = message.get("content"), message.get("refusal")
-    refused = finish_reason in (CONTENT_FILTER, REFUSAL) or bool(refusal)
-    if not isinstance(text, str) and not (text is None and "message" in choice):
-        raise RequestFailed("wrong shape: no text")
+    message = _message(choice)
     num_read, num_written = told_usage(payload)
     return Reply(
-        text=as_unicode(text or ""),
+        text=opened + (message.text or ""),
+        reasoning=message.reasoning,
         finish_reason=finish_reason,
-        refused=refused,
+        refused=finish_reason in (CONTENT_FILTER, REFUSAL) or bool(message.refusal),
         logprobs=choice.get("logprobs"),
         num_prompt_tokens=num_read,
         num_reply_tokens=num_written,
     )
+
+
+def _message(choice: Mapping[str, Any]) -> Message:
+    """The message of a chat, or the text of a completion."""
+    if "message" in choice:
+        return read_message(_object(choice["message"], "the message"))
+    text = choice.get("text")
+    if not isinstance(text, str):
+        raise RequestFailed("wrong shape: no text")
+    return Message(as_unicode(text))
+
+
+def answering(reply: Reply) -> Reply:
+    """A reply whose first token may be an answer option.
+
+    Raises:
+        RequestFailed: It begins with reasoning, in a think block or in a field of its own.
+    """
+    if reply.reasoning or has_reasoning(reply.text):
+        raise RequestFailed(FIRST_IS_REASONING, of_server=False)
+    return reply
 
 
 def told_usage(payload: object) -> tuple[int, int]:

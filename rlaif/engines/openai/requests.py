@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from rlaif.engines.chat_templates import opened_reasoning
 from rlaif.engines.openai.client import Body
 from rlaif.engines.openai.options import ChoiceField, load_prompt_tokenizer
 from rlaif.engines.openai.scores import Target, terminated
@@ -47,7 +48,7 @@ class RequestForm:
         extra: dict[str, Any],
         omit: Sequence[str] = (),
         choice_field: ChoiceField | None = None,
-        template_arguments: dict[str, Any] | None = None,
+        chat_template_kwargs: dict[str, Any] | None = None,
     ) -> None:
         self.model = model
         self.api = api
@@ -57,17 +58,20 @@ class RequestForm:
         self.top_logprobs = top_logprobs
         self.supports_top_k = supports_top_k
         self.token_limit_key = token_limit_key
-        self.extra = extra
         self.omit = tuple(omit)
         self.choice_field = choice_field
-        self.template_arguments = dict(template_arguments or {})
+        self.chat_template_kwargs = dict(chat_template_kwargs or {})
+        # A chat's template is the server's: it gets the arguments as a field of every request.
+        sent = {"chat_template_kwargs": self.chat_template_kwargs} if api == "chat" and chat_template_kwargs else {}
+        self.extra = extra | sent
 
     @property
     def identity(self) -> tuple[str, ...]:
         """Everything that changes a request besides the prompt, the tokenizer by its content."""
         tokenizer = self.prompts.tokenizer.backend_tokenizer.to_str() if self.tokenizer is not None else ""
         options = (self.api, self.system, self.chat_template, self.supports_top_k)
-        further = (sorted(self.omit), self.choice_field, self.template_arguments)
+        rendered = self.chat_template_kwargs if self.api == "completions" else {}
+        further = (sorted(self.omit), self.choice_field, rendered)
         # Options at their defaults leave the identity, and so the cached answers, of earlier versions as they were.
         own = (json.dumps(further, sort_keys=True),) if any(further) else ()
         return self.model, repr(options), json.dumps(self.extra, sort_keys=True), tokenizer, *own
@@ -81,7 +85,12 @@ class RequestForm:
     def prompts(self) -> PromptTokenizer:
         """The served model's tokenizer, read once."""
         assert self.tokenizer is not None
-        return load_prompt_tokenizer(self.tokenizer, self.chat_template, self.template_arguments)
+        return load_prompt_tokenizer(self.tokenizer, self.chat_template, self.chat_template_kwargs)
+
+    @cached_property
+    def opened(self) -> str:
+        """The mark of the think block that every prompt leaves open, where the template is rendered here."""
+        return "" if self.tokenizer is None else opened_reasoning(self.prompts)
 
     def prompt(self, prompt: StructuredPrompt) -> Prompt:
         """The prompt as it is sent; a lone surrogate, which UTF-8 cannot encode, becomes a question mark."""
@@ -107,14 +116,7 @@ class RequestForm:
         left_out = {*self.omit}
         left_out |= {self.token_limit_key} if "max_tokens" in left_out else set()
         left_out |= {"top_logprobs"} if "logprobs" in left_out else set()
-        return {name: value for name, value in body.items() if name not in left_out} | self._always() | self.extra
-
-    def _always(self) -> Body:
-        """Fields of every request that the options add."""
-        always: Body = {}
-        if self.template_arguments and self.api == "chat":
-            always["chat_template_kwargs"] = self.template_arguments
-        return always
+        return {name: value for name, value in body.items() if name not in left_out} | self.extra
 
     def with_other_prompt(self, body: Body) -> Body:
         """A request with a short prompt of ours in place of its own."""

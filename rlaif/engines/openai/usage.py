@@ -28,6 +28,8 @@ class Usage:
     """Read for replies that failed and were asked again."""
     num_wasted_reply_tokens: int = 0
     num_retries: int = 0
+    reasoning: str = ""
+    """What the model thought before its votes."""
 
     def retry(self) -> None:
         """Count an attempt that is made again."""

@@ -1,0 +1,91 @@
+"""Rationales that are all alike, or a word each, fail a check."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from rlaif.evaluation.alignment import label_figures
+from rlaif.evaluation.catalogue import run_checks
+from rlaif.evaluation.checks import Check
+from rlaif.types import Comparison, Completion, Figure, Judgment, Preference, Prompt
+
+NAME = "labeler/distinct_rationales"
+
+
+def labels(rationales: Sequence[str], *, judge: str = "", missing: str | None = None) -> list[Preference]:
+    """One label for every two rationales, of its two orders."""
+    return [
+        Preference(
+            comparison=Comparison(
+                prompt=Prompt(task="dialogue", text=f"prompt {number}"),
+                first=Completion(text="a"),
+                second=Completion(text="b"),
+            ),
+            p_first=0.5,
+            judgments=(
+                Judgment(order="given", prompt="p", reply=pair[0], p_slot1=0.5, judge=judge, missing=missing),
+                Judgment(order="swapped", prompt="p", reply=pair[1], p_slot1=0.5, judge=judge, missing=missing),
+            ),
+        )
+        for number, pair in enumerate(zip(rationales[::2], rationales[1::2], strict=True))
+    ]
+
+
+def figure(rows: Sequence[Preference]) -> Figure | None:
+    return next((item for item in label_figures(rows) if item.name == NAME), None)
+
+
+def outcome(rows: Sequence[Preference]) -> Check:
+    (check,) = [item for item in run_checks(label_figures(rows)) if item.figure == NAME]
+    return check
+
+
+@pytest.mark.parametrize(
+    "rationales",
+    [
+        ["<think>"] * 48,
+        ["Here is a comparison of the two responses:"] * 48,
+        ["Here is a comparison:", "Let us compare the two responses.", "**Comparison**\n\nBoth."] * 16,
+        [word for word in ("Good", "Bad", "Clear.", "**Response**", "Fine", "No", "Yes", "Well") for _ in range(6)],
+    ],
+)
+def test_alike_or_a_word(rationales: list[str]) -> None:
+    check = outcome(labels(rationales))
+    assert not check.passed
+    assert check.name == "the rationales differ from pair to pair"
+    assert "rlaif-labels show" in check.detail
+
+
+def test_rationales_of_their_own() -> None:
+    found = figure(labels([f"The {number}th tells more." for number in range(40)]))
+    assert found is not None and (found.value, found.n) == (1.0, 20)
+    assert outcome(
+        labels([f"第{number}个回答更完整，更准确，也更有礼貌，因此更好一些。" for number in range(40)])
+    ).passed
+
+
+def test_two_equal_ones_of_ten_are_one_pair_of_45() -> None:
+    found = figure(labels(["The same.", "The same.", *(f"Number {number}." for number in range(8))]))
+    assert found is not None and found.value == pytest.approx(44 / 45)
+    assert found.note.endswith('2 of 10 are like "The same."')
+
+
+def test_few_rationales_or_none_say_nothing() -> None:
+    assert figure(labels(["<think>"] * 6)) is None
+    assert figure(labels([""] * 40)) is None
+    assert figure(labels(["half a"] * 40, missing="rationale cut at 9 tokens")) is None
+    assert figure([]) is None
+
+
+def test_pairs_that_are_labeled_twice_count_once() -> None:
+    found = figure(3 * labels([f"The {number}th tells more." for number in range(10)]))
+    assert found is not None and found.value == 1.0
+
+
+def test_the_member_of_a_panel_whose_rationales_are_alike_is_found() -> None:
+    own = [f"The {number}th tells more." for number in range(10)]
+    both = labels(own, judge="one") + labels(["<think>"] * 10, judge="other")
+    found = figure(both)
+    assert found is not None and found.value == 0.0 and "<think>" in found.note
