@@ -22,6 +22,7 @@ NEEDED = {
     "model=hub": ["model.name=org/name"],
     "labeler=file": ["labeler.path=${oc.env:PWD}", "labeler.source=human"],
     "labeler=reward_model": ["labeler.model=${oc.env:PWD}"],
+    "experiment=recorded_judge": ["data.path=${oc.env:PWD}", "labeler.path=${oc.env:PWD}"],
     "labeler/prompt=none": ["labeler=human"],
     "labeler/engine=none": ["labeler=human"],
     **{

@@ -66,7 +66,7 @@ def test_every_shipped_pipeline_binds(make_config: MakeConfig, pipeline: str, fu
 
 @pytest.mark.parametrize("experiment", names("experiment"))
 def test_every_shipped_experiment_binds(make_config: MakeConfig, experiment: str) -> None:
-    files = ("data=files", "data.path=pairs.parquet", "labeler.path=verdicts.parquet", "labeler.source=gpt-4")
+    files = ("data=files", "data.path=pairs.parquet", "labeler.path=verdicts.parquet")
     cfg = make_config(f"experiment={experiment}", *(files if experiment == "recorded_judge" else ("data=pocket",)))
     assert Plan(cfg, Path("run")).steps[-1].name == cfg.pipeline.stages[-1]
 
