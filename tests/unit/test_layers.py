@@ -14,7 +14,7 @@ from rlaif.artifacts.fingerprints import _imports, _WithoutText
 from rlaif.pipeline.stage import KINDS
 
 LAYERS = (
-    "errors types roles runtime near_miss ranges",
+    "errors outcome types roles runtime near_miss ranges",
     "functional registry kinds",
     "signatures bounds",
     "artifacts",
