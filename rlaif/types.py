@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rlaif.outcome import Outcome
+
 Order = Literal["given", "swapped"]
 View = Literal["given", "swapped", "first", "second", "verdict"]
 """View of a judgement: both candidates in one order, or one of them alone; or the verdict over all views."""
@@ -188,21 +190,7 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Billing:
-    """What a server bills for an answer besides its own tokens; no part of the answer, and not kept with it."""
-
-    num_reused_prompt_tokens: int = 0
-    """Of the answer's own tokens read, those that the server had read before and bills at a lower price."""
-    num_wasted_prompt_tokens: int = 0
-    """Tokens read for replies that were of no use and asked again."""
-    num_wasted_reply_tokens: int = 0
-    """Tokens written in them."""
-    num_retries: int = 0
-    """Attempts that failed and were made again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generation:
+class Generation(Outcome):
     """Text that an engine wrote after one prompt."""
 
     text: str = ""
@@ -212,20 +200,6 @@ class Generation:
     num_prompt_tokens: int = 0
     num_counted_tokens: int = 0
     """Tokens written, by the count of a server that does not return their ids."""
-    reasoning: str = ""
-    """Reasoning that a server tells apart from the text; evidence only. Think blocks may stand in ``text``."""
-    missing: str | None = None
-    """Reason why nothing was obtained; None when ``text`` counts."""
-    is_final: bool = False
-    """With ``missing``: True where this prompt was refused, is too long or got an answer of no use: asking again would
-    give the same. False where the server failed."""
-    billing: Billing = field(default_factory=Billing, compare=False)
-    """What was billed besides this answer's own tokens."""
-
-    @property
-    def failed(self) -> bool:
-        """True where nothing was obtained and asking again may help."""
-        return self.missing is not None and not self.is_final
 
     @property
     def num_reply_tokens(self) -> int:
@@ -234,7 +208,7 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OptionScores:
+class OptionScores(Outcome):
     """Log-probabilities of the answer options after one prompt."""
 
     logprobs: tuple[float, ...] | None
@@ -246,20 +220,6 @@ class OptionScores:
     num_prompt_tokens: int = 0
     num_counted_tokens: int = 0
     """Tokens written, as a server counts them over all requests (votes)."""
-    reasoning: str = ""
-    """Reasoning before the votes; evidence only."""
-    missing: str | None = None
-    """Reason why nothing was obtained; None when ``logprobs`` counts."""
-    is_final: bool = False
-    """With ``missing``: True where this prompt was refused, is too long or got an answer of no use: asking again would
-    give the same. False where the server failed."""
-    billing: Billing = field(default_factory=Billing, compare=False)
-    """What was billed besides this answer's own tokens."""
-
-    @property
-    def failed(self) -> bool:
-        """True where nothing was obtained and asking again may help."""
-        return self.missing is not None and not self.is_final
 
     @property
     def num_reply_tokens(self) -> int:

@@ -42,9 +42,9 @@ class PairLabels:
             OddRowError: The value means nothing in this layout.
         """
         label = self.label
-        match None if label is None else label.kind:
-            case None:
-                return None
+        if label is None:
+            return None
+        match label.kind:
             case "order":
                 return self._by_order(label, first < second)
             case "words" | "scale":

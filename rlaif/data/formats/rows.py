@@ -144,8 +144,7 @@ class LayoutReader:
         if responses.each is not None:
             return self._listed(values), []
         sides = [self._named(values, number) for number in range(len(responses.paths))]
-        left, right, *_ = *sides, [], []
-        return left, right
+        return (sides[0] if sides else []), (sides[1] if len(sides) > 1 else [])
 
     def _named(self, values: Mapping[str, Any], number: int) -> list[Candidate]:
         path = self.layout.responses.paths[number]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -20,6 +20,7 @@ from rlaif.engines.openai.prompt_lengths import PromptLengths
 from rlaif.engines.openai.replies import (
     Alternative,
     Reply,
+    answering,
     echoed_tokens,
     next_tokens,
     read_reply,
@@ -42,6 +43,7 @@ from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt, co
 
 Scoring = Literal["top_logprobs", "echo", "votes"]
 Found = TypeVar("Found")
+Score = Callable[[Prompt, Sequence[str], Usage], Awaitable[list[OptionEstimate]]]
 _READING = 2  # raised when replies are read differently: answers of an earlier reading are asked again
 
 log = logging.getLogger(__name__)
@@ -238,8 +240,11 @@ class OpenAIEngine(CountedQuestions):
 
     async def _score(self, structured: StructuredPrompt, options: Sequence[str]) -> OptionScores:
         usage = Usage()
-        votes = partial(self._score_votes, structured)
-        score = {"top_logprobs": self._score_top, "echo": self._score_echo, "votes": votes}[self.scoring]
+        score: Score = {
+            "top_logprobs": self._score_top,
+            "echo": self._score_echo,
+            "votes": partial(self._score_votes, structured),
+        }[self.scoring]
         logprobs: tuple[float, ...] | None = None
         bounded: tuple[int, ...] = ()
         failed: RequestFailed | None = None
@@ -334,8 +339,7 @@ class OpenAIEngine(CountedQuestions):
                 if failure := failure_inside(payload):
                     raise failure
                 self._lengths.compare(told_usage(payload)[0], question)
-                names = {"model": self.asking.model, "accept_model": self.accept_model}
-                found = read(read_reply(payload, **names, opened=self.asking.opened))
+                found = read(self._reply(payload))
             except RequestFailed as failure:
                 (usage.waste if failure.retryable else usage.take)(told)
                 raise
@@ -351,6 +355,10 @@ class OpenAIEngine(CountedQuestions):
             other=self.asking.with_other_prompt(body),
             on_retry=usage.retry,
         )
+
+    def _reply(self, payload: object) -> Reply:
+        asking = self.asking
+        return read_reply(payload, model=asking.model, accept_model=self.accept_model, opened=asking.opened)
 
     def __getstate__(self) -> dict[str, object]:
         """Options only: a copy in another process opens its own connections."""

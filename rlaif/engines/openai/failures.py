@@ -33,9 +33,9 @@ class RequestFailed(Exception):
         retryable: True where asking again may help.
         retry_after_s: Seconds that the server asks to wait; None where it does not say.
         of_server: False where the server works and this one prompt has no answer (a refusal): the circuit breaker
-            does not count it, and asking again would give the same, unless ``may_pass``.
+            does not count it, and asking again would give the same, unless ``of_setup``.
         may_be_of_prompt: True where the provider's words do not tell whether it refuses this prompt or every one.
-        may_pass: True where this prompt has an answer once the server is set up otherwise (a longer context).
+        of_setup: True where this prompt has an answer once the server is set up otherwise (a longer context).
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class RequestFailed(Exception):
         retry_after_s: float | None = None,
         of_server: bool = True,
         may_be_of_prompt: bool = False,
-        may_pass: bool = False,
+        of_setup: bool = False,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -56,14 +56,14 @@ class RequestFailed(Exception):
         self.retry_after_s = retry_after_s
         self.of_server = of_server
         self.may_be_of_prompt = may_be_of_prompt
-        self.may_pass = may_pass
+        self.of_setup = of_setup
         self.url = ""
         """Base url that was asked, for the hint."""
 
     @property
     def is_final(self) -> bool:
         """True where asking this prompt again would give the same."""
-        return not self.of_server and not self.may_pass
+        return not self.of_server and not self.of_setup
 
     @property
     def in_words(self) -> str:

@@ -65,7 +65,7 @@ class PromptLengths:
             return
         self._cut[kind].append((num_read, num_sent))
         if kind == "ids":
-            raise RequestFailed(prompt_cut(num_read, num_sent), of_server=False, may_pass=True)
+            raise RequestFailed(prompt_cut(num_read, num_sent), of_server=False, of_setup=True)
 
     def __enter__(self) -> None:
         """Begin a call."""

@@ -157,7 +157,7 @@ def echoed_option(echoed: Sequence[Alternative], prompt: Target, option: Target)
         if len(echoed) != len(prompt) + len(option):
             raise RequestFailed("wrong shape: echoed tokens")
         if names[0].startswith(TOKEN_ID) and names != [f"{TOKEN_ID}{token}" for token in prompt + option]:
-            raise RequestFailed(_ANOTHER_TEXT, of_server=False, may_pass=True)
+            raise RequestFailed(_ANOTHER_TEXT, of_server=False, of_setup=True)
         return OptionEstimate(math.fsum(item.logprob for item in echoed[len(prompt) :]))
     assert isinstance(prompt, str) and isinstance(option, str)
     text, total = "", 0.0
@@ -165,7 +165,7 @@ def echoed_option(echoed: Sequence[Alternative], prompt: Target, option: Target)
         text, total = token + text, total + logprob
         if text == option:
             if not _letters("".join(names)).endswith(_letters(prompt + option)):
-                raise RequestFailed(_ANOTHER_TEXT, of_server=False, may_pass=True)
+                raise RequestFailed(_ANOTHER_TEXT, of_server=False, of_setup=True)
             return OptionEstimate(total)
         if not option.endswith(text):
             break

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlaif.engines.openai.replies import told_usage
-from rlaif.types import Billing
+from rlaif.outcome import Billing
 
 _DETAILS = ("cached_tokens", "prompt_cache_hit_tokens")
 
