@@ -269,8 +269,8 @@ class OpenAIEngine:
 
     async def _score(self, structured: StructuredPrompt, options: Sequence[str]) -> OptionScores:
         usage = _Usage()
-        votes = partial(self._score_votes, structured)
-        score = {"top_logprobs": self._score_top, "echo": self._score_echo, "votes": votes}[self.scoring]
+        scored = {"top_logprobs": self._score_top, "echo": self._score_echo}
+        score = scored.get(self.scoring) or partial(self._score_votes, structured)
         logprobs: tuple[float, ...] | None = None
         bounded: tuple[int, ...] = ()
         missing = None
@@ -354,8 +354,9 @@ class OpenAIEngine:
             num_read, num_written = told_usage(payload)
             usage.num_prompt_tokens += num_read
             usage.num_reply_tokens += num_written
-            names = {"model": self.asking.model, "accept_model": self.accept_model}
-            return read(read_reply(payload, **names, opened=self.asking.opened))
+            asked = self.asking
+            reply = read_reply(payload, model=asked.model, accept_model=self.accept_model, opened=asked.opened)
+            return read(reply)
 
         assert self._client is not None
         body, num_tokens = self.asking.body(question, max_tokens), self.asking.num_read(question) + max_tokens
