@@ -234,6 +234,21 @@ class TestTokenIds:
         assert with_ids.identity != with_text.identity
         assert json.loads(with_ids.rendered(prompt()))["prompt"][0] != "W"
 
+    def test_a_reply_to_a_template_that_opens_a_think_block_begins_inside_of_it(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        from rlaif.testing.tiny import tiny_tokenizer
+
+        tokenizer = tiny_tokenizer()
+        tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}<s>assistant<think>\n"
+        tokenizer.save_pretrained(make_tiny_model(tmp_path))
+        server.answer = lambda body: (200, completion({}, text="The answer is 1.", logprobs=None))
+        asked = engine(server, tokenizer=str(tmp_path), chat_template="model", scoring="votes", num_votes=2)
+        (score,) = asked.score([prompt()], ("1", "2"))
+        assert score.missing == "none of 2 votes could be read: reasoning without an end"
+        (written,) = asked.generate([prompt()], Sampling(max_new_tokens=9))
+        assert written.text == "<think>The answer is 1."
+
     def test_a_folder_that_is_not_there_is_named(self, server: Server) -> None:
         asked = engine(server, tokenizer="/no/such/folder")
         with pytest.raises(ConfigError, match=r"labeler\.engine\.tokenizer=/no/such/folder"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -43,7 +43,6 @@ from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt, co
 
 Scoring = Literal["top_logprobs", "echo", "votes"]
 Found = TypeVar("Found")
-Score = Callable[[Prompt, Sequence[str], Usage], Awaitable[list[OptionEstimate]]]
 _READING = 2  # raised when replies are read differently: answers of an earlier reading are asked again
 
 log = logging.getLogger(__name__)
@@ -240,11 +239,8 @@ class OpenAIEngine(CountedQuestions):
 
     async def _score(self, structured: StructuredPrompt, options: Sequence[str]) -> OptionScores:
         usage = Usage()
-        score: Score = {
-            "top_logprobs": self._score_top,
-            "echo": self._score_echo,
-            "votes": partial(self._score_votes, structured),
-        }[self.scoring]
+        scored = {"top_logprobs": self._score_top, "echo": self._score_echo}
+        score = scored.get(self.scoring) or partial(self._score_votes, structured)
         logprobs: tuple[float, ...] | None = None
         bounded: tuple[int, ...] = ()
         failed: RequestFailed | None = None
