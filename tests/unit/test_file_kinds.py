@@ -79,6 +79,9 @@ def test_places_are_lines_of_texts_and_rows_of_lists(tmp_path: Path) -> None:
         (",prompt\n0,a\n1,b\n", [{"": "0", "prompt": "a"}, {"": "1", "prompt": "b"}]),
         ("prompt,first\n,\n", [{"prompt": "", "first": ""}]),
         ("prompt~first\na~b\n", [{"prompt": "a", "first": "b"}]),
+        ("PARENT,ORC\na,b\n", [{"PARENT": "a", "ORC": "b"}]),
+        ("ORC,FEA1\na,b\n", [{"ORC": "a", "FEA1": "b"}]),
+        ("link: to\na: b\nc\n", [{"link: to": "a: b"}, {"link: to": "c"}]),
     ],
 )
 def test_the_separator_is_the_one_of_the_heading(tmp_path: Path, content: str, rows: list[dict[str, str]]) -> None:
@@ -175,6 +178,7 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "letter.docx": (zipped({"word/document.xml": b""}), "is an office document"),
     "arrays.npz": (zipped({"x.npy": b""}), "holds arrays or a model's weights"),
     "paper.jsonl": (b"%PDF-1.7\n", "is a PDF document"),
+    "rows.orc": (b"ORC\x01\x03\x00\x00", "is an ORC file"),
     "login.jsonl": (LOGIN, "is a web page ('Sign in to the hub'), not the data"),
     "login.jsonl.gz": (gzip.compress(LOGIN), "is a web page"),
     "feed.json": (b'<?xml version="1.0"?>\n<rows/>', "is XML"),

@@ -15,7 +15,7 @@ from rlaif.data.files.archives import DamagedError, Stream
 from rlaif.data.files.rows import DataFile, Row
 
 ArrowKind = Literal["Parquet", "Arrow", "Arrow stream"]
-MAGIC: dict[bytes, ArrowKind] = {b"PAR1": "Parquet", b"ARROW1": "Arrow", b"\xff\xff\xff\xff": "Arrow stream"}
+MAGIC: dict[bytes, ArrowKind] = {b"PAR1": "Parquet", b"ARROW1\x00\x00": "Arrow", b"\xff\xff\xff\xff": "Arrow stream"}
 ROWS_AT_ONCE = 1024
 BUFFER_BYTES = 1 << 20
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, ArithmeticError, KeyError, TypeError, MemoryError)

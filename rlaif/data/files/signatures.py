@@ -34,10 +34,8 @@ _BINARY: tuple[tuple[int, bytes, str], ...] = (
         b"SQLite format 3\x00",
         "is a SQLite database; write its table as CSV: sqlite3 -header -csv FILE 'select * from TABLE' > OUT.csv",
     ),
-    (0, b"FEA1", "is a Feather file of version 1; write it with pandas: pandas.read_feather(FILE).to_parquet(OUT)"),
-    (0, b"ORC", "is an ORC file; write it with pyarrow: pyarrow.orc.read_table(FILE), pyarrow.parquet.write_table"),
+    (0, b"FEA1\x00", "is a Feather file of version 1; write it with pandas: pandas.read_feather(FILE).to_parquet(OUT)"),
     (0, b"Obj\x01", "is an Avro file; write its rows as JSON lines or Parquet"),
-    (0, b"PARE", "is an encrypted Parquet file; decrypt it"),
     (0, b"7z\xbc\xaf\x27\x1c", f"is a 7z archive; {UNPACK}"),
     (0, b"Rar!\x1a\x07", f"is a rar archive; {UNPACK}"),
     (257, b"ustar", f"is a tar archive; {UNPACK} (tar -xf FILE)"),
@@ -49,6 +47,15 @@ _BINARY: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x7fELF", "is a program"),
 )
 
+_PATTERNS = (
+    (
+        re.compile(rb"ORC[^ -~\s]"),
+        "is an ORC file; write it with pyarrow: pyarrow.orc.read_table(FILE), pyarrow.parquet.write_table(TABLE, OUT)",
+    ),
+    (re.compile(rb"PARE[^ -~\s]"), "is an encrypted Parquet file; decrypt it"),
+)
+"""Marks of letters alone, which a heading may begin with too: what follows is no text."""
+_ANNEX = re.compile(rb"(/|(\.\./)*\.git/)annex/objects/\S+\s*")
 _TITLE = re.compile(rb"<title[^>]*>\s*([^<]{1,80}?)\s*<", re.IGNORECASE)
 _LFS_SIZE = re.compile(rb"^size (\d+)", re.MULTILINE)
 _OLD_PICKLES = (b"(lp0\n", b"(dp0\n", b"(lp1\n", b"(dp1\n", b"ccopy_reg\n", b"ccollections\n")
@@ -67,6 +74,9 @@ def foreign_kind(head: bytes) -> str | None:
     for offset, magic, told in _BINARY:
         if head[offset : offset + len(magic)] == magic:
             return told
+    for pattern, told in _PATTERNS:
+        if pattern.match(head):
+            return told
     if (head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")) or head.startswith(_OLD_PICKLES):
         return PICKLE
     if head and not head.strip(b"\x00"):
@@ -79,7 +89,7 @@ def _pointer(head: bytes) -> str | None:
         size = _LFS_SIZE.search(head)
         told = f"git-LFS (to {int(size[1][:18]):,} bytes)" if size else "git-LFS"
         return "is " + POINTER.format(told, "get it with git lfs pull, or with hf download --repo-type dataset NAME")
-    if b"/annex/objects/" in head[:400] and b"\n" not in head[:200].strip():
+    if _ANNEX.fullmatch(head):
         return "is " + POINTER.format("git-annex", "get it with git annex get FILE")
     if head.startswith(b"# xet version"):
         return "is " + POINTER.format("git-xet", "get it with hf download --repo-type dataset NAME")
