@@ -1,4 +1,4 @@
-"""What every answer of an engine has: a reason where there is none, and what it was billed besides its own tokens."""
+"""Answers of engines: a text or log-probabilities, or the reason why there is none, and what was billed."""
 
 from __future__ import annotations
 
@@ -37,3 +37,41 @@ class Outcome:
     def failed(self) -> bool:
         """True where nothing was obtained and asking again may help."""
         return self.missing is not None and not self.is_final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation(Outcome):
+    """Text that an engine wrote after one prompt."""
+
+    text: str = ""
+    token_ids: tuple[int, ...] = ()
+    finished: bool = True
+    """False when the token limit ended it."""
+    num_prompt_tokens: int = 0
+    num_counted_tokens: int = 0
+    """Tokens written, by the count of a server that does not return their ids."""
+
+    @property
+    def num_reply_tokens(self) -> int:
+        """Tokens written: those in ``token_ids``, else as the server counts them."""
+        return len(self.token_ids) or self.num_counted_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionScores(Outcome):
+    """Log-probabilities of the answer options after one prompt."""
+
+    logprobs: tuple[float, ...] | None
+    """Natural-log probability of each whole option string, in the order asked; None when missing."""
+    bounded: tuple[int, ...] = ()
+    """Options whose probability lies in an interval of which ``logprobs`` holds the middle."""
+    shares: bool = False
+    """True where ``logprobs`` are of shares of sampled answers: they add up to 1 whatever else the model would say."""
+    num_prompt_tokens: int = 0
+    num_counted_tokens: int = 0
+    """Tokens written, as a server counts them over all requests (votes)."""
+
+    @property
+    def num_reply_tokens(self) -> int:
+        """Tokens written: as a server counts them, else one for a verdict."""
+        return self.num_counted_tokens or int(self.logprobs is not None)

@@ -11,8 +11,6 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rlaif.outcome import Outcome
-
 Order = Literal["given", "swapped"]
 View = Literal["given", "swapped", "first", "second", "verdict"]
 """View of a judgement: both candidates in one order, or one of them alone; or the verdict over all views."""
@@ -187,44 +185,6 @@ class Sampling:
     stop: tuple[str, ...] = ()
     """Generation ends before the first of these strings."""
     seed: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generation(Outcome):
-    """Text that an engine wrote after one prompt."""
-
-    text: str = ""
-    token_ids: tuple[int, ...] = ()
-    finished: bool = True
-    """False when the token limit ended it."""
-    num_prompt_tokens: int = 0
-    num_counted_tokens: int = 0
-    """Tokens written, by the count of a server that does not return their ids."""
-
-    @property
-    def num_reply_tokens(self) -> int:
-        """Tokens written: those in ``token_ids``, else as the server counts them."""
-        return len(self.token_ids) or self.num_counted_tokens
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OptionScores(Outcome):
-    """Log-probabilities of the answer options after one prompt."""
-
-    logprobs: tuple[float, ...] | None
-    """Natural-log probability of each whole option string, in the order asked; None when missing."""
-    bounded: tuple[int, ...] = ()
-    """Options whose probability lies in an interval of which ``logprobs`` holds the middle."""
-    shares: bool = False
-    """True where ``logprobs`` are of shares of sampled answers: they add up to 1 whatever else the model would say."""
-    num_prompt_tokens: int = 0
-    num_counted_tokens: int = 0
-    """Tokens written, as a server counts them over all requests (votes)."""
-
-    @property
-    def num_reply_tokens(self) -> int:
-        """Tokens written: as a server counts them, else one for a verdict."""
-        return self.num_counted_tokens or int(self.logprobs is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

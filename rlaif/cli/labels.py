@@ -17,14 +17,13 @@ from rlaif.cli.reading import add_reading, as_typed, pair_file, read_labels
 from rlaif.cli.threads import let_waiting_threads_sleep
 from rlaif.cli.writing import writing
 from rlaif.data.formats.layouts import AUTO, layout_names
-from rlaif.data.formats.pair_files import layout_guess
+from rlaif.data.formats.pair_files import PairFile, layout_guess
 from rlaif.data.label_sets.cards import Card
 from rlaif.data.label_sets.data_set import SplitOptions, check_replaceable, write_label_set
 from rlaif.data.label_sets.exports import ExportCounts, ExportOptions, export_rows, write_rows
 from rlaif.data.label_sets.label_table import preferences_of
 from rlaif.data.label_sets.mixing import mix_labels
 from rlaif.data.label_sets.show import find_tables, label_lines, summary_lines
-from rlaif.data.label_sets.win_rates import rows_of_file, rows_of_table, win_rate_lines
 from rlaif.data.preferences_io import (
     PREFERENCE_SCHEMA,
     is_label_table,
@@ -75,14 +74,23 @@ def show(arguments: argparse.Namespace) -> None:
 
 def summary(arguments: argparse.Namespace) -> None:
     """Print what a label table, or a file in another format, holds; with ``--by`` the win rates of its responses."""
-    by = arguments.by
     if _is_other_file(arguments):
-        rates = win_rate_lines(rows_of_file(pair_file(arguments, arguments.path), by), by) if by else []
-        print("\n".join([*read_labels(arguments, arguments.path).reading.lines(), *rates]))
+        lines = read_labels(arguments, arguments.path).reading.lines()
+        print("\n".join([*lines, *_win_rates(arguments, pair_file(arguments, arguments.path))]))
         return
     for table in _tables(arguments.path):
-        rates = win_rate_lines(rows_of_table(iterate_preferences(table), by), by) if by else []
-        print("\n".join([f"{table}", *summary_lines(iterate_preferences(table)), *rates]))
+        lines = summary_lines(iterate_preferences(table))
+        print("\n".join([f"{table}", *lines, *_win_rates(arguments, iterate_preferences(table))]))
+
+
+def _win_rates(arguments: argparse.Namespace, labels: PairFile | Iterable[Preference]) -> list[str]:
+    """The lines of ``--by``; none without it."""
+    if not arguments.by:
+        return []
+    from rlaif.data.label_sets import win_rates  # torch: seconds, and only these lines need it
+
+    read = win_rates.rows_of_file if isinstance(labels, PairFile) else win_rates.rows_of_table
+    return win_rates.win_rate_lines(read(labels, arguments.by), arguments.by)  # type: ignore[arg-type]
 
 
 def export(arguments: argparse.Namespace) -> None:

@@ -11,7 +11,8 @@ from dataclasses import replace
 import numpy as np
 
 from rlaif.engines.base import Answer
-from rlaif.types import Generation, OptionScores, Sampling
+from rlaif.outcome import Generation, OptionScores
+from rlaif.types import Sampling
 
 ANSWER_FORMAT = 3
 """Increased when the bytes of an answer, or the meaning of a key, change."""

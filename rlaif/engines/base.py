@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
-from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt
+from rlaif.outcome import Generation, OptionScores
+from rlaif.types import Sampling, StructuredPrompt
 
 
 class Engine(Protocol):

@@ -13,7 +13,8 @@ from rlaif.engines.base import Answer, AnswersOneByOne, Engine
 from rlaif.engines.delegating import DelegatingEngine
 from rlaif.engines.spending import RUN_BYTES, Ledger, Spending
 from rlaif.errors import StoreError
-from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt
+from rlaif.outcome import Generation, OptionScores
+from rlaif.types import Sampling, StructuredPrompt
 
 A = TypeVar("A", OptionScores, Generation)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rlaif.engines.base import Engine, is_chat
-from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt
+from rlaif.outcome import Generation, OptionScores
+from rlaif.types import Sampling, StructuredPrompt
 
 
 class DelegatingEngine:

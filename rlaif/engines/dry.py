@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from rlaif.engines.base import CountsTokens, Engine, ReadsRepeatedly
 from rlaif.engines.delegating import DelegatingEngine
-from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt, content_id
+from rlaif.outcome import Generation, OptionScores
+from rlaif.types import Sampling, StructuredPrompt, content_id
 
 _FILLER, _FILLER_WORDS = " and", 64
 _MARK = re.compile(" <reply [0-9a-f]{16}>")

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from rlaif.errors import ConfigError
-from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt, content_id
+from rlaif.outcome import Generation, OptionScores
+from rlaif.types import Sampling, StructuredPrompt, content_id
 
 Answer = str | Mapping[str, float]
 """A text, or the probability of each option; probabilities need not sum to 1."""

@@ -22,8 +22,9 @@ from rlaif.engines.chat_templates import (
 from rlaif.errors import ConfigError, EngineError
 from rlaif.functional.seeds import derive_seed
 from rlaif.models.load import DTYPES, ModelSpec, load_causal_lm, load_tokenizer, model_identity
+from rlaif.outcome import Generation, OptionScores
 from rlaif.runtime import Runtime
-from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt, content_id
+from rlaif.types import Sampling, StructuredPrompt, content_id
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

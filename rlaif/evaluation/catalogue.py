@@ -151,7 +151,7 @@ def sweep_columns(table: str) -> dict[str, Column]:
     """The columns of a sweep's table by the name of the figure that they show, in the table's order.
 
     >>> list(sweep_columns("scorecards"))[:2]
-    ['labeler/alignment', 'labeler/position_bias']
+    ['labeler/alignment', 'labeler/alignment_kappa']
     """
     found = [
         (f"{spec.name}/{column.stratum}" if column.stratum else spec.name, column)

@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable
 
 from rlaif.errors import ConfigError
+from rlaif.outcome import OptionScores
 from rlaif.reasons import kind_of, low_answer_mass
-from rlaif.types import Judgment, OptionScores
+from rlaif.types import Judgment
 
 
 def check_minimum(minimum: float) -> None:

@@ -20,18 +20,10 @@ from rlaif.errors import ConfigError
 from rlaif.functional.labels import DEBIAS_METHODS, Debias, debias, invert, option_distribution
 from rlaif.labelers.answer_mass import answer_mass, check_minimum, reasons_of, why_too_low
 from rlaif.labelers.rationale import Rationales, after, rationale_form
+from rlaif.outcome import OptionScores
 from rlaif.ranges import Share
 from rlaif.tasks.base import Task, get_task
-from rlaif.types import (
-    Comparison,
-    Completion,
-    Judgment,
-    OptionScores,
-    Order,
-    Preference,
-    StructuredPrompt,
-    content_id,
-)
+from rlaif.types import Comparison, Completion, Judgment, Order, Preference, StructuredPrompt, content_id
 
 RationaleFrom = Literal["own", "empty", "other"]
 

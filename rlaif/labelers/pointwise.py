@@ -16,21 +16,11 @@ from rlaif.engines.base import Engine
 from rlaif.functional.labels import option_distribution, probability_greater
 from rlaif.labelers.answer_mass import answer_mass, check_minimum, why_too_low
 from rlaif.labelers.rationale import Rationales, after, rationale_form
+from rlaif.outcome import OptionScores
 from rlaif.ranges import Share
 from rlaif.reasons import kind_of
 from rlaif.tasks.base import Task, get_task
-from rlaif.types import (
-    Comparison,
-    Completion,
-    Judgment,
-    OptionScores,
-    Preference,
-    Prompt,
-    Rating,
-    StructuredPrompt,
-    View,
-    content_id,
-)
+from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt, Rating, StructuredPrompt, View, content_id
 
 SCORES = tuple(str(score) for score in range(1, 11))
 """Whole answers that are scored, worst first; "10" begins with "1", so an engine closes each with a newline."""

@@ -15,9 +15,10 @@ from rlaif.engines.base import Engine
 from rlaif.errors import ConfigError
 from rlaif.functional.labels import option_distribution, pairs_from_rankings
 from rlaif.labelers.answer_mass import answer_mass, check_minimum, reasons_of, why_too_low
+from rlaif.outcome import OptionScores
 from rlaif.ranges import Share
 from rlaif.tasks.base import Task, get_task
-from rlaif.types import Comparison, Judgment, OptionScores, Preference, Prompt, StructuredPrompt, content_id
+from rlaif.types import Comparison, Judgment, Preference, Prompt, StructuredPrompt, content_id
 
 Orders = Literal["reversed", "all"]
 MOST_CANDIDATES = 5

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from rlaif.engines.base import Engine, is_chat
 from rlaif.engines.reasoning import Parted, joined, split_reasoning
 from rlaif.errors import ConfigError
-from rlaif.types import Generation, Judgment, Sampling, StructuredPrompt, View
+from rlaif.outcome import Generation
+from rlaif.types import Judgment, Sampling, StructuredPrompt, View
 
 RATIONALE_STOP = ("\n",)
 """Where a model continues text, a rationale is one paragraph; a chat's is the whole message."""

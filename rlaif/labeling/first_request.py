@@ -17,7 +17,8 @@ from rlaif.errors import ConfigError, GateStopped, RlaifError
 from rlaif.labelers.base import PlansAhead
 from rlaif.labelers.models import engines_of, parts_of, replace_engines
 from rlaif.labeling.naming import LABELER, named_as
-from rlaif.types import Comparison, Generation, OptionScores, Sampling, StructuredPrompt
+from rlaif.outcome import Generation, OptionScores
+from rlaif.types import Comparison, Sampling, StructuredPrompt
 
 _BATCH = 64
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rlaif.data.base import DATA_KINDS, DataSource, SkippedRows, TaskData
+from rlaif.evaluation.records import Text
 from rlaif.models.load import ModelSpec, load_tokenizer
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.tasks.base import Task
@@ -55,7 +56,8 @@ class DataStage(Stage):
             f" label, {len(data.eval_prompts):,} held out{_skipped(data.skipped)}"
         )
         notes = [*data.read, *(f"left out  {example}" for example in data.skipped.examples)]
-        return Told(line=line, notes=tuple(notes))
+        sections = (Text(title="Data as they were read", text="\n\n".join(data.read)),) if data.read else ()
+        return Told(line=line, notes=tuple(notes), sections=sections)
 
 
 def _skipped(skipped: SkippedRows) -> str:

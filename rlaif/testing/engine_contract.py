@@ -6,8 +6,9 @@ import math
 import pickle
 
 from rlaif.engines.base import Engine
+from rlaif.outcome import OptionScores
 from rlaif.testing.contract import CheckResult, require, run_checks
-from rlaif.types import OptionScores, Sampling, Segment, StructuredPrompt
+from rlaif.types import Sampling, Segment, StructuredPrompt
 
 OPTIONS = ("1", "2")
 TOLERANCE = 1e-4

@@ -19,8 +19,9 @@ from rlaif.engines.spending import Ledger
 from rlaif.labelers.pairwise import PairwiseLabeler
 from rlaif.labeling.label_run import label_comparisons
 from rlaif.labeling.wrapping import wrap_engines
+from rlaif.outcome import OptionScores
 from rlaif.prompts.judge import JudgePrompts
-from rlaif.types import Comparison, Completion, OptionScores, Prompt, StructuredPrompt, content_id
+from rlaif.types import Comparison, Completion, Prompt, StructuredPrompt, content_id
 
 ANSWER_S = 0.001
 BATCH_SIZE = 16

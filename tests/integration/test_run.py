@@ -33,7 +33,7 @@ NAMES = {
     "policy/distinct_rate",
     "policy/kl",
 }
-NOT_A_RATE = re.compile(r"policy/kl|(policy|sft)/mean_length|policy/harmless_rate_difference|time/")
+NOT_A_RATE = re.compile(r".*_(kappa|ac1)$|policy/kl|(policy|sft)/mean_length|policy/harmless_rate_difference|time/")
 STAGES = {"sft", "samples", "labels", "reward model", "policy", "respond policy", "respond sft", "evaluation"}
 LINKS = ("sft", "labels", "reward_model", "policy")
 
@@ -187,7 +187,10 @@ class TestExitCodes:
         run = command.run("gated", HARMLESS, *gated)
         assert run.code == 3, run.stdout + run.stderr
         assert "Traceback" not in run.stderr
-        assert "label.max_missing_rate=0.2" in run.stderr and "start again to go on" in run.stderr
+        assert (
+            "label.max_missing_rate=0.2" in run.stderr
+            and "Mend the cause, or raise label.max_missing_rate" in run.stderr
+        )
         assert run.reused() == {"sft", "samples"}
         assert not (run.directory / "report.json").exists()
         accepted = command.run("accepted", HARMLESS, *gated, "label.max_missing_rate=1.0", "pipeline=label")
@@ -230,8 +233,8 @@ FROM_FILE = (HARMLESS, "data=files", "data.eval_fraction=0.3", "data.num_eval_pr
     ("make", "parts"),
     [
         ("truncated", ["gzip file ends here", "get it again"]),
-        ("not JSON", ["line 5", "is not JSON", "correct or delete this line"]),
-        ("missing key", ["line 7", "'rejected'", "'chosen'"]),
+        ("not JSON", ["line 5", "is not JSON", "correct this line in a copy of the file"]),
+        ("missing key", ["hh.jsonl.gz:7", "'rejected'", "'chosen'"]),
         ("absent", ["no such file"]),
     ],
 )

@@ -24,17 +24,9 @@ from rlaif.engines.spending import Ledger, Spending
 from rlaif.errors import StoreError
 from rlaif.labelers.pairwise import PairwiseLabeler
 from rlaif.labeling.wrapping import wrap_engines
+from rlaif.outcome import Generation, OptionScores
 from rlaif.prompts.judge import JudgePrompts
-from rlaif.types import (
-    Comparison,
-    Completion,
-    Generation,
-    OptionScores,
-    Prompt,
-    Sampling,
-    Segment,
-    StructuredPrompt,
-)
+from rlaif.types import Comparison, Completion, Prompt, Sampling, Segment, StructuredPrompt
 
 
 def question(text: str) -> StructuredPrompt:

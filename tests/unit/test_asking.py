@@ -16,10 +16,11 @@ from rlaif.labelers.pairwise import PairwiseLabeler
 from rlaif.labelers.ranking import RankingLabeler
 from rlaif.labeling.asking import AskingSettings
 from rlaif.labeling.cost import Budget, LabelCost, Prices
+from rlaif.outcome import OptionScores
 from rlaif.pipeline.plan import Plan
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.reporting.terminal import RunDisplay
-from rlaif.types import Comparison, Completion, OptionScores, Preference, Prompt, StructuredPrompt
+from rlaif.types import Comparison, Completion, Preference, Prompt, StructuredPrompt
 
 PAIRS = [
     Comparison(

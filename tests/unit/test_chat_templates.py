@@ -17,11 +17,12 @@ from rlaif.errors import ConfigError
 from rlaif.labelers.pairwise import ChainOfThoughtLabeler
 from rlaif.labelers.pointwise import ChainOfThoughtScoreLabeler
 from rlaif.labelers.self_consistency import SelfConsistencyLabeler
+from rlaif.outcome import Generation
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.testing.samples import sample_comparisons
 from rlaif.testing.tiny import make_tiny_model, tiny_tokenizer
 from rlaif.tokenization import PromptTokenizer
-from rlaif.types import Generation, Sampling, Segment, StructuredPrompt
+from rlaif.types import Sampling, Segment, StructuredPrompt
 
 TURN = "{% for m in messages %}<s>{{ m.role }}: {{ m.content }}</s>{% endfor %}"
 QWEN_3 = TURN + (

@@ -16,6 +16,7 @@ from rlaif.errors import PluginError
 from rlaif.labelers.pointwise import BinaryLabeler, ChainOfThoughtScoreLabeler, ScoreLabeler
 from rlaif.labelers.ranking import RankingLabeler
 from rlaif.labelers.self_consistency import SelfConsistencyLabeler
+from rlaif.outcome import Generation, OptionScores
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.tasks.base import Task
 from rlaif.testing.conformance import check_labeler
@@ -25,7 +26,7 @@ from rlaif.testing.engine_contract import check_engine
 from rlaif.testing.prompt_contract import CHECKS as PROMPT_CHECKS
 from rlaif.testing.prompt_contract import check_prompts
 from rlaif.testing.tiny import make_tiny_model
-from rlaif.types import Generation, OptionScores, Rating, Sampling, Segment, StructuredPrompt
+from rlaif.types import Rating, Sampling, Segment, StructuredPrompt
 
 
 def failed(results: Sequence[CheckResult]) -> dict[str, str]:

@@ -186,7 +186,6 @@ def test_a_run_stops_before_its_first_step(
     built: list[object] = []
     monkeypatch.setattr(Run, "all_steps", lambda self: built.append(self))
     monkeypatch.setattr(running, "claim", lambda *arguments, **options: None)
-    monkeypatch.setattr(running, "prepare_process", lambda: None)
 
     hydra = SimpleNamespace(runtime=SimpleNamespace(output_dir=str(tmp_path)), job=SimpleNamespace(name="job"))
     monkeypatch.setattr(running.HydraConfig, "get", lambda: hydra)

@@ -24,23 +24,13 @@ from rlaif.labelers.people import HumanLabeler, People
 from rlaif.labeling.label_json import preference_from_json, preference_to_json
 from rlaif.labeling.label_run import Progress, label_comparisons
 from rlaif.labeling.summary import summarize_labels
+from rlaif.outcome import Generation, OptionScores
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.tasks.base import Task
 from rlaif.testing.conformance import CHECKS, check_labeler
 from rlaif.testing.samples import sample_comparisons
 from rlaif.testing.tiny import make_tiny_model, tiny_tokenizer
-from rlaif.types import (
-    Comparison,
-    Completion,
-    Generation,
-    Judgment,
-    OptionScores,
-    Preference,
-    Prompt,
-    Sampling,
-    Segment,
-    StructuredPrompt,
-)
+from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt, Sampling, Segment, StructuredPrompt
 
 
 @dataclass

@@ -19,10 +19,11 @@ from rlaif.labelers.ranking import RankingLabeler, answers
 from rlaif.labelers.reward_model import RewardModelLabeler
 from rlaif.labelers.self_consistency import SelfConsistencyLabeler
 from rlaif.models.load import load_reward_model
+from rlaif.outcome import Generation
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.testing.samples import sample_comparisons
 from rlaif.testing.tiny import make_tiny_model, tiny_tokenizer
-from rlaif.types import Comparison, Completion, Generation, Preference, Prompt, Sampling, StructuredPrompt
+from rlaif.types import Comparison, Completion, Preference, Prompt, Sampling, StructuredPrompt
 
 PROMPT = Prompt(task="dialogue", text="\n\nHuman: hi\n\nAssistant:")
 

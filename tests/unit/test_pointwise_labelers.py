@@ -16,11 +16,12 @@ from rlaif.labelers.base import Rater
 from rlaif.labelers.convert import AgainstReference
 from rlaif.labelers.pairwise import PairwiseLabeler
 from rlaif.labelers.pointwise import BinaryLabeler, ChainOfThoughtScoreLabeler, ScoreLabeler
+from rlaif.outcome import Generation
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.rewards.base import RewardResources
 from rlaif.rewards.labeler import LabelerReward
 from rlaif.tasks.base import Dialogue
-from rlaif.types import Comparison, Completion, Generation, Prompt, Sampling, StructuredPrompt
+from rlaif.types import Comparison, Completion, Prompt, Sampling, StructuredPrompt
 
 PROMPT = Prompt(task="dialogue", text="\n\nHuman: hi\n\nAssistant:")
 SCORES = {"awful": {"1": 0.5, "2": 0.5}, "fine": {"5": 0.25, "6": 0.75}, "best": {"10": 1.0}}

@@ -10,7 +10,7 @@ from rlaif.engines.answers import pack, unpack
 from rlaif.engines.openai.failures import RequestFailed
 from rlaif.engines.openai.messages import Message, read_message
 from rlaif.engines.reasoning import has_reasoning, is_reasoning_mark, joined, open_mark, split_reasoning
-from rlaif.types import Generation, OptionScores
+from rlaif.outcome import Generation, OptionScores
 
 BLOCKS = (
     ("<think>\n", "\n</think>\n\n"),  # DeepSeek R1, Qwen 3, GLM 4.5, …

@@ -22,8 +22,9 @@ from rlaif.labeling.label_run import label_comparisons, label_part
 from rlaif.labeling.plan import LabelPlan
 from rlaif.labeling.team import Team
 from rlaif.labeling.wrapping import wrap_engines
+from rlaif.outcome import Generation, OptionScores
 from rlaif.prompts.judge import JudgePrompts
-from rlaif.types import Comparison, Completion, Generation, OptionScores, Prompt, Sampling
+from rlaif.types import Comparison, Completion, Prompt, Sampling
 
 TOO_LONG, FILTERED = "prompt too long", "refused: content filter"
 

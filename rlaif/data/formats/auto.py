@@ -141,11 +141,26 @@ def _nothing_fits(rows: Sequence[Row], having: Sequence[Layout]) -> str:
     if not rows:
         return "there are no rows"
     told = f"no layout reads its first rows, which have the columns {', '.join(map(repr, rows[0].values))}"
+    if (cut := _row_that_lacks(rows)) is not None:
+        return cut
     if having:
         return f"{told}; {'; '.join(_first_odd(layout, rows) for layout in having[:NUM_TOLD])}"
     near = sorted(candidates(), key=lambda layout: len(lacking(layout, rows[0])))[:NUM_TOLD]
     hints = [f"{layout.name} lacks {', '.join(lacking(layout, rows[0]))}" for layout in near]
     return f"{told} (nearest: {'; '.join(hints)})"
+
+
+def _row_that_lacks(rows: Sequence[Row]) -> str | None:
+    """The first row without a column that the rows before it have; None where all have the same."""
+    fits = [layout for layout in candidates() if has_columns(layout, rows[0].values)]
+    for layout in sorted(fits, key=lambda layout: (-layout.richness, -len(layout.required))):
+        for row in rows:
+            if absent := lacking(layout, row):
+                return (
+                    f"{row.place}: lacks the key {', '.join(map(repr, absent))} of {layout.name}, which reads the rows"
+                    f" before it; it has {', '.join(map(repr, row.values)) or 'none'}"
+                )
+    return None
 
 
 def _first_odd(layout: Layout, rows: Sequence[Row]) -> str:

@@ -213,7 +213,7 @@ class PairFile:
             yield row
 
     def _check_signs(self, rows: Sequence[Row]) -> None:
-        signs = SignCounter(self.layout.columns, self._undeclared)
+        signs = SignCounter(self.layout.columns, self._undeclared, is_guessed=self.options.named is None)
         reader = LayoutReader(self.layout)
         for row in rows:
             records = [record for read in reader.read([row]) for record in read.records]

@@ -55,6 +55,8 @@ class SignCounter:
 
     read_columns: frozenset[str]
     preference: str = ""
+    is_guessed: bool = True
+    """True when nobody named the layout: columns that it does not read may then be a sign."""
     num_rows: int = field(default=0, init=False)
     counts: Counter[str] = field(default_factory=Counter, init=False)
     unread: dict[str, str] = field(default_factory=dict, init=False)
@@ -67,7 +69,7 @@ class SignCounter:
         if self.preference and folded(values.get(self.preference)) in ("0", "1"):
             self.counts["zero_one"] += 1
         labeled = any(isinstance(record, LabeledPair) and record.p_first is not None for record in records)
-        for column in set(values) - self.read_columns - set(self.unread):
+        for column in set(values) - self.read_columns - set(self.unread) if self.is_guessed else ():
             sign = _of_column(column, values[column], labeled)
             if sign is not None:
                 self.unread[column] = sign

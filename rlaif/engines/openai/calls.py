@@ -10,7 +10,7 @@ from rlaif.engines.base import Answer
 from rlaif.engines.openai.client import Client, Connection
 from rlaif.engines.openai.failures import CIRCUIT_OPEN
 from rlaif.engines.openai.loop import LoopThread
-from rlaif.types import Generation, OptionScores
+from rlaif.outcome import Generation, OptionScores
 
 AnswerT = TypeVar("AnswerT", OptionScores, Generation)
 

@@ -38,8 +38,9 @@ from rlaif.engines.openai.scores import (
 from rlaif.engines.openai.trial import try_request
 from rlaif.engines.openai.usage import Usage, UsageReader
 from rlaif.engines.openai.votes import no_vote_reason, reasoning_of, vote_logprobs, vote_of
+from rlaif.outcome import Generation, OptionScores
 from rlaif.runtime import Runtime
-from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt, content_id
+from rlaif.types import Sampling, StructuredPrompt, content_id
 
 Scoring = Literal["top_logprobs", "echo", "votes"]
 Found = TypeVar("Found")

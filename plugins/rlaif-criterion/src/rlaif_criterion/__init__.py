@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 
 from rlaif.engines.base import Engine
+from rlaif.outcome import OptionScores
 from rlaif.tasks.base import get_task
-from rlaif.types import Comparison, OptionScores, Preference, Segment, StructuredPrompt, content_id
+from rlaif.types import Comparison, Preference, Segment, StructuredPrompt, content_id
 
 OPTIONS = ("1", "2")
 

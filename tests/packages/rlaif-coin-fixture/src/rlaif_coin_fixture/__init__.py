@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from rlaif.engines.base import Answer
+from rlaif.outcome import Generation, OptionScores
 from rlaif.runtime import Runtime
-from rlaif.types import Generation, OptionScores, Sampling, StructuredPrompt, content_id
+from rlaif.types import Sampling, StructuredPrompt, content_id
 
 
 class CoinEngine:
