@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from rlaif.cli import threads
+
 COMMANDS = ("run", "plugins", "labels", "runs")
 CALL = """
 import subprocess, sys
@@ -35,8 +37,51 @@ def last_line(command: str, **variables: str) -> str:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_threads_sleep_while_they_wait_in_the_command_and_its_children(command: str) -> None:
-    assert last_line(command) == "False ['PASSIVE', None]", "torch must be loaded after the variable is set"
+def test_the_policy_is_set_before_torch_is_loaded_and_children_inherit_it(command: str) -> None:
+    loaded, _, policy = last_line(command).partition(" ")
+    assert loaded == "False", "torch must be loaded after the variable is set"
+    assert policy == "['PASSIVE', None]" or (command == "run" and policy == "[None, None]")
+
+
+@pytest.mark.parametrize(
+    ("spent", "policy"),
+    [
+        ([0, 0, 0, 20, 0, 0, 0, 0], None),  # both of two cores idle
+        ([0, 0, 0, 15, 5, 0, 0, 0], None),  # waiting for a disk is idle
+        ([1, 0, 2, 17, 0, 0, 0, 0], None),  # 0.3 cores in use
+        ([6, 0, 0, 14, 0, 0, 0, 0], "PASSIVE"),
+        ([0, 10, 0, 10, 0, 0, 0, 0], "PASSIVE"),  # a process with low priority
+        ([0, 0, 0, 14, 0, 0, 0, 6], "PASSIVE"),  # stolen by other machines of the host
+    ],
+)
+def test_threads_sleep_while_they_wait_where_others_use_the_cores(
+    spent: list[int], policy: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    start = [1000, 20, 300, 4000, 50, 6, 7, 8]
+    end = [then + ticks for then, ticks in zip(start, spent, strict=True)]
+    stat = tmp_path / "stat"
+
+    def show(times: list[int]) -> None:
+        stat.write_text("cpu  " + " ".join(map(str, times)) + " 0 0\ncpu0 1 1 1 1\n")
+
+    show(start)
+    monkeypatch.setattr(threads, "CPU_TIMES", stat)
+    monkeypatch.setattr("time.sleep", lambda seconds: show(end))
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert chosen(monkeypatch, []) == policy
+    show(start)
+    assert chosen(monkeypatch, ["-m", "hydra/launcher=joblib"]) == "PASSIVE"
+    monkeypatch.setattr(threads, "CPU_TIMES", tmp_path / "absent")
+    assert chosen(monkeypatch, []) == "PASSIVE"
+
+
+def chosen(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> str | None:
+    with monkeypatch.context() as patched:
+        for name in threads.OWN_SETTINGS:
+            patched.delenv(name, raising=False)
+        threads.choose_waiting(words)
+        policy = os.environ.pop(threads.WAIT_POLICY, None)
+    return policy
 
 
 def test_the_users_own_policy_wins() -> None:
