@@ -19,12 +19,8 @@ import rlaif
 from rlaif.cli.messages import print_problems, report_error
 from rlaif.cli.pipes import ignore_closed_pipes
 from rlaif.cli.sweeps import ERROR, print_job_configs, show_tables
-<<<<<<< HEAD
-from rlaif.cli.threads import let_waiting_threads_sleep
-from rlaif.conf_files import conf_dir
-=======
 from rlaif.cli.threads import choose_waiting
->>>>>>> main
+from rlaif.conf_files import conf_dir
 from rlaif.config.check import check
 from rlaif.config.hydra_internals import get_args_parser
 from rlaif.config.jobs import claim_directories
