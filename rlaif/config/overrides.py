@@ -44,6 +44,8 @@ class OptionCheck:
         group, value = override.key_or_group, override.value()
         if override.is_delete():
             return None
+        if group == LAYOUTS:
+            return f"{override.input_line}: a layout is a value; write {group.replace('/', '.')}={show(value)}"
         if value is None:
             allowed = ", ".join(self.options(group))
             return f"{override.input_line}: an option is chosen by its name, {allowed}; ~{group} takes the group out"

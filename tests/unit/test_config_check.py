@@ -91,6 +91,7 @@ MISTAKES = {
     "labeler.engine.model=pocket:M": "no such pocket model; allowed are pocket:XS, pocket:S, pocket:L, pocket:judge",
     "evaluation.judge.engine.model=run:no/such/sft": "no such step of a run; write run:DIR/step",
     "labeler.max_rationale_tokens=null": "must be a whole number",
+    "data/format=arena": "a layout is a value; write data.format=arena",
     "sed=3": "no such group or key; did you mean seed?",
     "seed=0,1": "several values make a sweep; add -m",
     "a,b=2": "cannot be read as an override",
