@@ -78,7 +78,8 @@ def _rationales(labels: Sequence[Preference]) -> Iterator[_Rationale]:
     for label in labels:
         seen: set[tuple[str, str]] = set()
         for judgment in label.judgments:
-            if judgment.missing is None and judgment.reply and (judgment.judge, judgment.order) not in seen:
+            is_rationale = judgment.missing is None and judgment.reply and judgment.prompt  # recorded: the verdict
+            if is_rationale and (judgment.judge, judgment.order) not in seen:
                 seen.add((judgment.judge, judgment.order))
                 yield _Rationale(
                     judgment.judge,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -89,3 +90,11 @@ def test_the_member_of_a_panel_whose_rationales_are_alike_is_found() -> None:
     both = labels(own, judge="one") + labels(["<think>"] * 10, judge="other")
     found = figure(both)
     assert found is not None and found.value == 0.0 and "<think>" in found.note
+
+
+def test_recorded_verdicts_are_no_rationales() -> None:
+    rows = [
+        replace(label, judgments=tuple(replace(judgment, prompt="", reply="1") for judgment in label.judgments))
+        for label in labels(["The same."] * 40)
+    ]
+    assert figure(rows) is None
