@@ -29,6 +29,7 @@ def test_the_labelers_score_is_the_reward(command: Command) -> None:
     assert cost["num_questions"] + cost["num_cached"] == 16  # two steps of eight responses
 
 
+@pytest.mark.slow
 def test_a_policy_is_held_against_that_of_another_run(command: Command) -> None:
     other = command.run("other", *DIRECT, "seed=1")
     assert other.code == 0, other.stderr

@@ -108,6 +108,7 @@ def test_seeds_follow_the_names_of_steps(rounds: Run, plan_of: Callable[..., Pla
     assert texts[0] != texts[1] != texts[2] != texts[0]
 
 
+@pytest.mark.slow
 def test_a_fourth_round_reuses_the_first_three(command: Command, rounds: Run) -> None:
     again = command.run("rounds_again", *ROUNDS)
     assert again.code == 0 and again.figures() == rounds.figures()

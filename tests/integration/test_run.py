@@ -143,6 +143,7 @@ class TestFullRun:
         earlier = second.directory / "previous"
         assert (earlier / "labels" / "labels.parquet").is_file() and (earlier / ".hydra").is_dir()
 
+    @pytest.mark.slow
     def test_shorter_pipelines_stop_there(self, command: Command, full: Run) -> None:
         before = sorted(path.name for path in full.store.iterdir())
         sft = command.run("only_sft", HARMLESS, "pipeline=sft")

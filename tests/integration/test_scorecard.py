@@ -69,6 +69,7 @@ def test_a_simulated_person_is_measured_against_others(command: Command) -> None
     assert "labeler/position_bias" not in records(run.directory)
 
 
+@pytest.mark.slow
 def test_peoples_own_labels_have_nobody_to_be_measured_against(command: Command) -> None:
     rows = [
         {"prompt": f"\n\nHuman: {n}?\n\nAssistant:", "chosen": f"yes {n}", "rejected": f"no {n}"} for n in range(60)
@@ -107,6 +108,7 @@ def test_a_sweep_ends_with_one_table_also_when_a_job_failed(command: Command, sc
     assert (run.directory / "scorecards.csv").read_text("utf-8").count("\n") == 3
 
 
+@pytest.mark.slow
 def test_the_probe_attacks_pairs_and_then_a_policy(command: Command) -> None:
     some = ("pipeline=probe", "probe.num_pairs=6", "probe.attacks=[empty,choose_1]")
     run = command.run("probe", *some)

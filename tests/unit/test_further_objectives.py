@@ -142,7 +142,7 @@ def test_ppo_learns_with_several_updates_per_rollout(
     assert max(row["policy/clip_fraction"] for row in rows) > 0.0
 
 
-@pytest.mark.parametrize("killed_after", [9, 14])
+@pytest.mark.parametrize("killed_after", [pytest.param(9, marks=pytest.mark.slow), 14])
 def test_a_killed_ppo_ends_as_an_uninterrupted_one(
     killed_after: int, folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
