@@ -32,12 +32,14 @@ def _specs(agreement: str, label: str, order: int, columns: tuple[Column, ...] =
         FigureSpec(
             name=f"{agreement}_kappa",
             label=f"{label}: κ",
-            unit="number",
+            unit="coefficient",
             explanation=_KAPPA,
             order=order,
             columns=columns,
         ),
-        FigureSpec(name=f"{agreement}_ac1", label=f"{label}: AC1", unit="number", explanation=_AC1, order=order + 1),
+        FigureSpec(
+            name=f"{agreement}_ac1", label=f"{label}: AC1", unit="coefficient", explanation=_AC1, order=order + 1
+        ),
     )
 
 

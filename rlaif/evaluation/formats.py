@@ -6,8 +6,9 @@ from typing import Literal
 
 from rlaif.types import Figure
 
-Unit = Literal["rate", "difference", "nats", "characters", "seconds", "dollars", "number"]
-"""``difference`` is one of rates, shown in percentage points with its sign; ``number`` has no unit."""
+Unit = Literal["rate", "difference", "nats", "characters", "seconds", "dollars", "coefficient", "number"]
+"""``difference`` is one of rates, shown in percentage points with its sign; ``coefficient`` lies in
+[-1, 1]; ``number`` has no unit."""
 
 
 def format_value(value: float, unit: Unit) -> str:
@@ -15,6 +16,8 @@ def format_value(value: float, unit: Unit) -> str:
 
     >>> format_value(0.7125, "rate"), format_value(0.031, "difference"), format_value(75.0, "seconds")
     ('71.2 %', '+3.1 pp', '1:15')
+    >>> format_value(-0.0537, "coefficient")
+    '−0.05'
     """
     match unit:
         case "rate":
@@ -29,6 +32,8 @@ def format_value(value: float, unit: Unit) -> str:
             return format_seconds(value)
         case "dollars":
             return f"${value:,.2f}"
+        case "coefficient":
+            return f"{value:.2f}".replace("-", "−")
         case "number":
             return f"{value:.4g}"
 

@@ -312,13 +312,14 @@ def _columns_that_fit(widths: Sequence[int], width: int) -> tuple[int, int]:
 
 
 def _summary_rows(figures: Sequence[Figure], checks: Sequence[Check]) -> list[tuple[str, list[Text]]]:
-    """Group and cells of every figure but the times."""
+    """Group and cells of every figure but the times and the strata of coefficients."""
     outcome = {check.figure: check.passed for check in checks if check.figure}
     names = {figure.name for figure in figures}
     rows = []
     for figure in sort_figures(figures):
         group, whole, stratum = split_name(figure.name)
-        if group != "time":
+        is_detail = bool(stratum) and describe(figure.name).unit == "coefficient"  # the page and report.json have them
+        if group != "time" and not is_detail:
             rows.append((group, _summary_row(figure, outcome.get(figure.name), stratum if whole in names else "")))
     return rows
 

@@ -219,7 +219,11 @@ CASES: list[Case] = [
         PAIR,
     ),
     ("alpaca_eval", [{"instruction": ASK, "output_1": BAD, "output_2": GOOD, "preference": 1.75}], [(GOOD, BAD, 0.75)]),
-    ("alpaca_eval", [{"instruction": ASK, "output_1": BAD, "output_2": GOOD, "preference": 0}], [(GOOD, BAD, 0.5)]),
+    (
+        "alpaca_eval",
+        [{"instruction": ASK, "output_1": BAD, "output_2": GOOD, "preference": value} for value in (0, 2)],
+        [(GOOD, BAD, 0.5), (GOOD, BAD, 1.0)],
+    ),
     (
         "alpaca_eval",
         [{"instruction": ASK, "output_1": BAD, "output_2": GOOD, "p_output_2_preferred": 0.9}],
@@ -356,6 +360,7 @@ CASES: list[Case] = [
         PAIR,
     ),
     ("conversation_chosen_rejected", [{"messages": [user()], "chosen": says(GOOD), "rejected": says(BAD)}], PAIR),
+    ("input_chosen_rejected", [{"input": ASK, "chosen": GOOD, "rejected": BAD}], PAIR),
     ("instruction_chosen_rejected", [{"instruction": ASK, "input": "", "chosen": GOOD, "rejected": BAD}], PAIR),
     ("stack_exchange", [{"question": ASK, "response_j": GOOD, "response_k": BAD}], PAIR),
 ]
@@ -412,7 +417,8 @@ def test_auto_finds_the_layout_and_reads_it(tmp_path: Path, name: str, rows: lis
         }
     named, again = read(tmp_path, rows, format=name)
     assert (named.layout, again) == (file.layout, records)
-    assert sum(record.weight for record in records) == pytest.approx(len({record.prompt for record in records}))
+    prompts = len(rows) if name == "alpaca_eval" else len({record.prompt for record in records})
+    assert sum(record.weight for record in records) == pytest.approx(prompts)
 
 
 @pytest.mark.parametrize(("name", "rows", "wanted"), NAMED, ids=[case[0] for case in NAMED])

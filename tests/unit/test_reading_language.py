@@ -290,3 +290,85 @@ def test_a_long_dialogue_with_a_system_turn_keeps_it(tmp_path: Path) -> None:
     (prompt,) = data.label_prompts
     assert [(turn.role, turn.text) for turn in prompt.turns] == [("system", "Be brief."), ("user", "five")]
     assert prompt.text == "\n\nSystem: Be brief.\n\nHuman: five\n\nAssistant:"
+
+
+def test_an_empty_cell_of_a_table_is_no_text_and_no_label(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        '{"prompt": "a?", "system": NaN, "chosen": "x", "rejected": "y"}\n'
+        '{"prompt": "b?", "system": NaN, "chosen": "x", "rejected": NaN}\n'
+    )
+    kept, left = PairFile(path, ReadingOptions(format="chosen_rejected")).read()
+    assert kept.records[0].turns == () and str(left.odd) == "no text (rejected is null)"
+
+
+@pytest.mark.parametrize(
+    ("word", "p_first"),
+    [
+        ("**B**", 0.0),
+        ("(a).", 1.0),
+        ("Option B", 0.0),
+        ("[[C]]", 0.5),
+        ("None", None),
+        ("skip", None),
+        ("Both bad", 0.5),
+    ],
+)
+def test_words_whatever_stands_around_them(tmp_path: Path, word: str, p_first: float | None) -> None:
+    rows = [{"prompt": ASK, "response_a": GOOD, "response_b": BAD, "winner": word}]
+    (pair,) = read(tmp_path, rows, format="winner")
+    assert pair.p_first == p_first
+
+
+def test_cancelled_and_discarded_answers_do_not_count(tmp_path: Path) -> None:
+    picked = [
+        {"was_cancelled": cancelled, "result": [{"value": {"selected": side}}]}
+        for cancelled, side in ((True, "left"), (False, "right"))
+    ]
+    studio = {"data": {"prompt": ASK, "answer1": BAD, "answer2": GOOD}, "annotations": picked}
+    answers = [{"value": "response-1", "status": "discarded"}, {"value": "response-2", "status": "submitted"}]
+    argilla = {"prompt": ASK, "response-1": BAD, "response-2": GOOD, "preference": answers}
+    for row in (studio, argilla):
+        (pair,) = read(tmp_path, [row])
+        assert pair.p_first == 0.0
+    replies = [
+        {"text": text, "role": "assistant", "rank": rank, "deleted": deleted}
+        for rank, (text, deleted) in enumerate([("gone", True), (GOOD, False), (BAD, False)])
+    ]
+    tree = {"message_tree_id": "t", "prompt": {"text": ASK, "role": "prompter", "replies": replies}}
+    (pair,) = read(tmp_path, [tree])
+    assert {pair.first, pair.second} == {GOOD, BAD}
+
+
+@pytest.mark.parametrize(
+    ("sign", "row"),
+    [
+        ("zero_one", {"prompt": ASK, "first": GOOD, "second": BAD, "preference": 1}),
+        ("zero_one", {"instruction": ASK, "output_1": GOOD, "output_2": BAD, "preference": 0}),
+        ("no_label", {"instruction": ASK, "completions": [{"response": GOOD}, {"response": BAD}]}),
+        ("unread_label", {"prompt": ASK, "first": GOOD, "second": BAD, "human_label": "x"}),
+        ("unread_label", {"prompt": ASK, "first": GOOD, "second": BAD, "Which response is better?": "x"}),
+        ("unread_label", {"instruction": ASK, "input": "", "output": BAD, "kto_tag": False}),
+        ("unread_context", {"prompt": ASK, "chosen": GOOD, "rejected": BAD, "document": "A text."}),
+        (
+            "unread_context",
+            {"prompt": ASK, "query": "Other?", "chosen": GOOD, "rejected": BAD, "tools": [{"name": "x"}]},
+        ),
+        ("template_marks", {"prompt": f"<|im_start|>user\n{ASK}<|im_end|>", "chosen": GOOD, "rejected": BAD}),
+        ("template_marks", {"prompt": f"User: {ASK}\nAssistant:", "chosen": GOOD, "rejected": BAD}),
+    ],
+)
+def test_further_signs(tmp_path: Path, sign: str, row: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=rf"{sign}: "):
+        read(tmp_path, [row])
+
+
+def test_text_labels_and_single_responses_of_kto(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": ASK, "completion": GOOD, "label": "True"},
+        {"prompt": ASK, "completion": BAD, "label": "False"},
+        {"prompt": "Alone?", "completion": "Yes.", "label": "True"},
+    ]
+    file = PairFile(write(tmp_path / "rows.jsonl", rows), ReadingOptions())
+    assert file.layout.name == "kto"
+    assert [len(row.records) for row in file.read()] == [1, 0]

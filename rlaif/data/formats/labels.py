@@ -9,9 +9,11 @@ from itertools import pairwise
 from typing import Any
 
 from rlaif.data.formats.base import OddRowError
-from rlaif.data.formats.language import ROW, Label, Layout, folded
+from rlaif.data.formats.language import COMMON_WORDS, ROW, Label, Layout, common_word, folded
 from rlaif.data.formats.paths import ABSENT, ValuePath, as_list, path_of
 
+MOST_WORDS = 12
+"""Words that an error lists."""
 NO_NUMBERS = ("", "n/a", "na", "nan", "none", "null")
 """Words that stand for a missing number."""
 
@@ -100,10 +102,7 @@ class PairLabels:
         if answer is ABSENT or answer is None or (isinstance(answer, str) and not answer.strip()):
             return None
         if label.kind == "words":
-            word = folded(answer)
-            if word not in label.words:
-                raise OddRowError("unknown preference", f"{name}: {answer!r:.40} is none of {', '.join(label.words)}")
-            return label.words[word]
+            return _word(answer, label, name)
         number = _preference_number(answer, name)
         return None if number is None else _on_scale(number, label, name)
 
@@ -175,7 +174,21 @@ def _better(first: float, second: float, temperature: float | None) -> float:
     return 0.5 if first == second else float(first > second)
 
 
-def _on_scale(number: float, label: Label, name: str) -> float:
+def _word(answer: object, label: Label, name: str) -> float | None:
+    word = folded(answer)
+    if word in label.words:
+        return label.words[word]
+    meaning = common_word(word) if label.words == COMMON_WORDS else False
+    if meaning is False:
+        known = [*label.words]
+        shown = ", ".join(known[:MOST_WORDS]) + (", …" if len(known) > MOST_WORDS else "")
+        raise OddRowError("unknown preference", f"{name}: {answer!r:.40} is none of {shown}")
+    return meaning
+
+
+def _on_scale(number: float, label: Label, name: str) -> float | None:
+    if number in label.skip:
+        return None
     if number in label.ties:
         return 0.5
     first, second = label.scale
@@ -189,7 +202,7 @@ def _on_scale(number: float, label: Label, name: str) -> float:
 def _preference_number(value: object, name: str) -> float | None:
     """A number that says which response is better; true and false are none, as nobody can see what they mean."""
     try:
-        if not isinstance(value, bool):
+        if not isinstance(value, bool) and folded(value) not in _TRUTH:
             return _number(value, name)
     except OddRowError:
         pass
@@ -211,6 +224,8 @@ def _number(value: object, name: str) -> float | None:
     """
     if value is ABSENT or value is None or (isinstance(value, str) and value.strip().casefold() in NO_NUMBERS):
         return None
+    if isinstance(value, str) and value.strip().casefold() in _TRUTH:
+        value = _TRUTH[value.strip().casefold()]
     try:
         number = float(value) if isinstance(value, bool | int | float) else float(str(value))
     except (ValueError, OverflowError):
@@ -225,6 +240,10 @@ def _number(value: object, name: str) -> float | None:
 def number_at(path: ValuePath | None, row: Mapping[str, Any]) -> float | None:
     """The number at a path; None without a path or a value."""
     return None if path is None else _number(path.value(row), path.text)
+
+
+_TRUTH = {"true": True, "false": False}
+"""What tables make of true and false."""
 
 
 def _truth(value: object, name: str) -> bool | None:

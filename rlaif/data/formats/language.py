@@ -66,6 +66,8 @@ class Label:
     """The values that mean the first and the second response; values between are soft."""
     ties: tuple[float, ...] = ()
     """Values of a scale that mean a tie."""
+    skip: tuple[float, ...] = ()
+    """Values of a scale that are no label."""
     paths: tuple[ValuePath, ...] = ()
     """Scores of two named responses; of a one-hot winner or of counted votes: first, second, and the tie if there is
     one."""
@@ -142,6 +144,14 @@ class Layout:
         for label in self.labels:
             paths += [*self._label_paths(label), *([label.p] if label.p else [])]
         return frozenset(self.present).union(*(path.roots for path in paths))
+
+    def read_in(self, values: Mapping[str, object]) -> frozenset[str]:
+        """Columns of a row that are read: of alternatives the first that it has."""
+        paths = [*self._row_paths, *([self.tree.root] if self.tree else [])]
+        for label in self.labels:
+            paths += [*self._label_paths(label), *([label.p] if label.p else [])]
+        found = (next((name for name in path.roots if name in values), "") for path in paths)
+        return frozenset({*self.present, *found})
 
     def label_for(self, values: Mapping[str, object]) -> Label | None:
         """The label of a row: the first whose columns it has; None where the layout has none."""
@@ -229,7 +239,6 @@ COMMON_WORDS: Mapping[str, float | None] = {
                 "same",
                 "both",
                 "neither",
-                "none",
                 "a=b",
                 "b=a",
                 "[[c]]",
@@ -240,8 +249,25 @@ COMMON_WORDS: Mapping[str, float | None] = {
         ),
         0.5,
     ),
+    **dict.fromkeys(("none", "null", "nan", "n/a", "na", "skip", "skipped", "unsure", "unknown"), None),
 }
 """Words that people write for the better response; no numbers, whose meaning nobody can see."""
+_AROUND_A_WORD = "*_.()[]<>\"'`:! "
+_BEFORE_A_WORD = ("option ", "response ", "answer ", "assistant ", "model ", "output ", "summary ", "completion ")
+
+
+def common_word(word: str) -> float | bool | None:
+    """The meaning of a word of :data:`COMMON_WORDS`, whatever stands around it; False for another word.
+
+    >>> common_word("**b**."), common_word("option a"), common_word("(tie)"), common_word("7")
+    (0.0, 1.0, 0.5, False)
+    """
+    plain = word.strip(_AROUND_A_WORD)
+    shorter = next((plain.removeprefix(start) for start in _BEFORE_A_WORD if plain.startswith(start)), plain)
+    for known in (word, plain, shorter.strip(_AROUND_A_WORD)):
+        if known in COMMON_WORDS:
+            return COMMON_WORDS[known]
+    return False
 
 
 def word_map(pairs: object) -> dict[str, float | None]:

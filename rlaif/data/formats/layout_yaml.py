@@ -160,13 +160,14 @@ class _Reader:
         if not isinstance(value, Mapping) or len(kinds) != 1:
             self.problems.append(f"label: {value!r:.60}; expected one of the keys {', '.join(LABEL_KINDS)}")
             return None
-        self._only(value, "label", (*LABEL_KINDS, "at", "p", "ties", "name", "rank", "names"))
+        self._only(value, "label", (*LABEL_KINDS, "at", "p", "ties", "skip", "name", "rank", "names"))
         kind, given = kinds[0], value[kinds[0]]
         label = Label(
             kind=kind,
             at=self._path(value.get("at"), "label.at"),
             p=self._path(value.get("p"), "label.p"),
             ties=tuple(self._numbers(value.get("ties", ()), "label.ties")),
+            skip=tuple(self._numbers(value.get("skip", ()), "label.skip")),
             name=str(value.get("name", "value")),
             rank=str(value.get("rank", "rank")),
             names=tuple(self._words(value.get("names"), "label.names")),

@@ -16,14 +16,15 @@ from rlaif.data.files.table_files import TableFiles
 from rlaif.data.formats import auto
 from rlaif.data.formats.base import LabeledPair, ReadRow, Record, SingleResponse
 from rlaif.data.formats.encodings import label_of_encoding
-from rlaif.data.formats.language import PAIRINGS, Layout, Pairing
+from rlaif.data.formats.language import PAIRINGS, Layout, Pairing, folded
 from rlaif.data.formats.layouts import AUTO, candidates, layout_identity, layout_named
 from rlaif.data.formats.rows import LayoutReader
 from rlaif.data.formats.suspicions import NUM_ROWS, SIGNS, SignCounter, sign_messages
 from rlaif.errors import ConfigError, DataError
 from rlaif.types import content_id
 
-TABLE = "table"
+TABLE, ALPACA_EVAL = "table", "alpaca_eval"
+PREFERENCE = "preference"
 NUM_SHOWN = 3
 PREVIEW = 60
 """Characters of a text that are shown."""
@@ -213,7 +214,7 @@ class PairFile:
             yield row
 
     def _check_signs(self, rows: Sequence[Row]) -> None:
-        signs = SignCounter(self.layout.columns, self._undeclared, is_guessed=self.options.named is None)
+        signs = SignCounter(self.layout, self._undeclared(rows), is_guessed=self.options.named is None)
         reader = LayoutReader(self.layout)
         for row in rows:
             records = [record for read in reader.read([row]) for record in read.records]
@@ -222,11 +223,15 @@ class PairFile:
         if problems:
             raise DataError(f"{self.name}, read as {self.layout.name}: {'; '.join(problems)}")
 
-    @property
-    def _undeclared(self) -> str:
-        """The layout's name of a preference column whose encoding nobody declared; empty where it is known."""
-        is_named = (self.options.columns or {}).get("preference", "p_first") != "p_first"
-        return "preference" if self.options.preference is None and self.layout.name == TABLE and is_named else ""
+    def _undeclared(self, rows: Sequence[Row]) -> str:
+        """The layout's name of a preference column whose encoding nobody declared; empty where it is known.
+
+        AlpacaEval's scale begins at 1, so only a 0 in it is a sign.
+        """
+        if self.options.preference is not None or self.layout.name not in (TABLE, ALPACA_EVAL):
+            return ""
+        has_zero = any(folded(row.values.get(PREFERENCE)) == "0" for row in rows)
+        return PREFERENCE if self.layout.name == TABLE or has_zero else ""
 
     @property
     def _expected(self) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-Step = str | int | None
-"""A key, an index (negative: from the end), or None for all items of a list."""
-_PIECE = re.compile(r"\[(\*|-?\d+)\]|([^.\[\]]+)|\.")
+Step = str | int | None | tuple[str, str]
+"""A key, an index (negative: from the end), None for all items of a list, or a key and a value: all items of a list
+that have another value there."""
+_PIECE = re.compile(r"\[(\*|-?\d+|\w+!=\w+)\]|([^.\[\]]+)|\.")
 
 
 class PathError(ValueError):
@@ -50,7 +52,7 @@ class ValuePath:
     @property
     def has_many(self) -> bool:
         """True when the path leads to several values."""
-        return None in self.steps
+        return any(step is None or isinstance(step, tuple) for step in self.steps)
 
     def value(self, values: object) -> Any:
         """The value, or :data:`ABSENT`; of several the list of all that are there."""
@@ -62,7 +64,7 @@ class ValuePath:
     def values(self, values: object) -> Iterator[Any]:
         """All values that are there, in their order."""
         if isinstance(values, Mapping) and self.text in values:
-            yield values[self.text]  # a column whose own name holds a dot or a bracket
+            yield from _walk(values[self.text], ())  # a column whose own name holds a dot or a bracket
             return
         yield from _walk(values, self.steps)
 
@@ -72,8 +74,9 @@ def path_of(text: str) -> ValuePath:
     """Read a path.
 
     Args:
-        text: Keys with dots between, ``[2]`` and ``[-1]`` for one item of a list, ``[*]`` for all; ``|`` between paths
-            takes the first that is there, and parentheses around it all say that a row may lack the value.
+        text: Keys with dots between, ``[2]`` and ``[-1]`` for one item of a list, ``[*]`` for all,
+            ``[status!=discarded]`` for all with another value under that key; ``|`` between paths takes the first that
+            is there, and parentheses around it all say that a row may lack it.
 
     Raises:
         PathError: It is none.
@@ -95,12 +98,19 @@ def _steps(plain: str, text: str) -> tuple[Step, ...]:
     for piece in pieces:
         index, key = piece[1], piece[2]
         if index is not None:
-            steps.append(None if index == "*" else int(index))
+            steps.append(_index(index))
         elif key is not None:
             steps.append(key)
     if not steps or not isinstance(steps[0], str):
         raise PathError(f"{text!r}: a path begins with the name of a column")
     return tuple(steps)
+
+
+def _index(text: str) -> Step:
+    if text == "*":
+        return None
+    key, other, value = text.partition("!=")
+    return (key, value.casefold()) if other else int(text)
 
 
 def as_list(value: object) -> list[Any] | None:
@@ -112,7 +122,7 @@ def as_list(value: object) -> list[Any] | None:
 
 def _walk(value: object, steps: tuple[Step, ...]) -> Iterator[Any]:
     if not steps:
-        yield value
+        yield None if isinstance(value, float) and math.isnan(value) else value  # how tables write an empty cell
         return
     step, rest = steps[0], steps[1:]
     if isinstance(step, str):
@@ -122,8 +132,9 @@ def _walk(value: object, steps: tuple[Step, ...]) -> Iterator[Any]:
     items = as_list(value)
     if items is None:
         return
-    if step is None:
+    if step is None or isinstance(step, tuple):
         for item in items:
-            yield from _walk(item, rest)
+            if step is None or not (isinstance(item, Mapping) and str(item.get(step[0])).casefold() == step[1]):
+                yield from _walk(item, rest)
     elif -len(items) <= step < len(items):
         yield from _walk(items[step], rest)

@@ -82,8 +82,11 @@ class LayoutReader:
             text = _text_of_prompt(spec, values)
             prompt = prompt_in(text, "prompt", roles) if spec.paths else None
         history = ABSENT if self.layout.history is None else self.layout.history.value(values)
-        if history is not ABSENT and history is not None:
-            prompt = with_history(prompt, [as_list(exchange) or [] for exchange in as_list(history) or []])
+        if history is not ABSENT and history is not None and history != "":
+            earlier = as_list(_json(history, "history") if isinstance(history, str) else history)
+            if earlier is None:
+                raise OddRowError("odd history", f"{history!r:.60} is no list of exchanges")
+            prompt = with_history(prompt, [as_list(exchange) or [] for exchange in earlier])
         return with_system(prompt, self.system(values))
 
     def system(self, values: Mapping[str, Any]) -> str:
@@ -128,7 +131,7 @@ class LayoutReader:
         (row, prompt, _), *_ = group
         try:
             if len(group) < 2:
-                raise OddRowError("only one response to its prompt")
+                raise OtherTaskError("only one response to its prompt")
             candidates = [candidate for _, _, candidate in group]
             return ReadRow(row.place, tuple(self._pairs(row.values, prompt, candidates, [])), values=row.values)
         except OddRowError as odd:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from rlaif.data.formats.base import LabeledPair, Record, SingleResponse
-from rlaif.data.formats.language import folded
+from rlaif.data.formats.language import Layout, folded
 
 SHARE = 0.2
 """Of the rows looked at, from which a sign counts."""
@@ -20,10 +20,23 @@ _ROLE = re.compile(
 )
 _LIST = re.compile(r"""\s*(\[\s*[\[{'"]|\{\s*['"](role|from|content|value)['"]|array\(\[)""")
 _LABELS = re.compile(
-    r"(?i)(winner|label|labels|preference|preferred|choice|chosen|better|verdict|vote|votes|rank|ranking|ratings?|scores?"
-    r"|(score|rating|rank)s?_?\w+|\w*(winner|preference|preferred)\w*)"
+    r"(?i)(.*[\W_])?(winner|wins?|labels?|preference|preferred|pref|choice|chosen|chosen_id|better|best|verdict|votes?"
+    r"|rank|ranking|ratings?|scores?|rewards?|majority|selected|gold|ground_truth|decision|outcome|judge?ment|overall"
+    r"|comparison|correct|kto_tag|is_safe|accept)([\W_].*)?|(score|rating|rank)\w"
 )
-_CONTEXTS = ("system", "system_prompt", "input", "context", "history", "instruction", "conversation", "messages")
+_PROMPT_PARTS = """
+    system system_prompt system_message sys_prompt input context context_messages history chat_history
+    conversation_history dialog_history dialogue_history dialogue previous_turns instruction conversation messages
+    document passage article background premise source_text prefix persona constraints tools images image
+    initial_reason_steps
+"""
+_CONTEXTS = frozenset(_PROMPT_PARTS.split())
+_MARKS = re.compile(
+    r"<\|(im_start|im_end|start_header_id|eot_id|user|assistant)\|>|\[/?INST\]|<extra_id_\d+>"
+    r"|### (Response|Instruction):|<(start|end)_of_turn>"
+)
+_OWN_MARKS = re.compile(r"\s*(User|Human|Question|Q):.*\n\s*(Assistant|AI|Answer|A):\s*", re.DOTALL)
+"""A prompt that ends with a mark for the assistant, in other words than those of Anthropic HH."""
 
 SIGNS: Mapping[str, str] = {
     "role_in_response": "responses begin with a role such as Human: or Assistant:, so they are whole dialogues",
@@ -32,6 +45,8 @@ SIGNS: Mapping[str, str] = {
     "zero_one": "the preference is 0 or 1, and nothing says which of them means the first response",
     "unread_label": "a column looks like a label and was not read",
     "unread_context": "a column that usually belongs to the prompt was not read",
+    "no_label": "the layout reads a label, and no row has one",
+    "template_marks": "texts hold marks of a chat template, which is put around them once more",
 }
 """Name of each sign, and what it is."""
 
@@ -49,15 +64,19 @@ class SignCounter:
     """Looks at rows and their records.
 
     Args (fields):
-        read_columns: Columns that the layout reads.
+        layout: What is read.
         preference: Column of the preference whose encoding nobody declared; empty where it is known.
     """
 
-    read_columns: frozenset[str]
+    layout: Layout
     preference: str = ""
     is_guessed: bool = True
     """True when nobody named the layout: columns that it does not read may then be a sign."""
     num_rows: int = field(default=0, init=False)
+    num_pairs: int = field(default=0, init=False)
+    num_labeled: int = field(default=0, init=False)
+    preferences: set[str] = field(default_factory=set, init=False)
+    """Values of the preference column whose encoding nobody declared."""
     counts: Counter[str] = field(default_factory=Counter, init=False)
     unread: dict[str, str] = field(default_factory=dict, init=False)
     """Column to the sign that it is."""
@@ -66,10 +85,13 @@ class SignCounter:
         """Count one row."""
         self.num_rows += 1
         self.counts.update({sign for record in records for sign in _of_record(record)})
-        if self.preference and folded(values.get(self.preference)) in ("0", "1"):
-            self.counts["zero_one"] += 1
+        if self.preference and values.get(self.preference) is not None:
+            self.preferences.add(folded(values[self.preference]))
         labeled = any(isinstance(record, LabeledPair) and record.p_first is not None for record in records)
-        for column in set(values) - self.read_columns - set(self.unread) if self.is_guessed else ():
+        self.num_pairs += any(isinstance(record, LabeledPair) for record in records)
+        self.num_labeled += labeled
+        unread = set(values) - self.layout.read_in(values) - set(self.unread) if self.is_guessed else set()
+        for column in unread:
             sign = _of_column(column, values[column], labeled)
             if sign is not None:
                 self.unread[column] = sign
@@ -77,6 +99,16 @@ class SignCounter:
     def found(self, accepted: Iterable[str]) -> Iterator[Sign]:
         """Signs that count and that nobody accepted."""
         accepted = set(accepted)
+        if self.preferences and self.preferences <= {"0", "1"} and "zero_one" not in accepted:
+            yield Sign("zero_one", f"{self.preference}: {', '.join(sorted(self.preferences))}")
+        if (
+            self.is_guessed
+            and self.layout.labels
+            and self.num_pairs
+            and not self.num_labeled
+            and "no_label" not in accepted
+        ):
+            yield Sign("no_label", f"{self.num_pairs:,} pairs, read as {self.layout.name}")
         for name, count in self.counts.items():
             if count >= SHARE * self.num_rows and name not in accepted:
                 yield Sign(name, f"{count:,} of the first {self.num_rows:,} rows")
@@ -98,6 +130,8 @@ def _todo(sign: Sign, group: str) -> str:
     match sign.name:
         case "zero_one":
             return f"say {group}.preference=index0 (0 is the first) or {group}.preference=p_first (1 is the first)"
+        case "no_label":
+            return f"see where the label is, or take {group}.format=pairs for pairs without one"
         case "unread_label" | "unread_context":
             return f"name a layout that reads it ({group}.format), or write one as YAML"
         case _:
@@ -113,6 +147,9 @@ def _of_record(record: Record) -> Iterator[str]:
             yield "role_in_response"
         if len(asked) > 20 and response.lstrip().startswith(asked):
             yield "prompt_in_response"
+    own_marks = record.is_instruction and _OWN_MARKS.fullmatch(record.prompt)
+    if own_marks or any(_MARKS.search(text) for text in (asked, *responses)):
+        yield "template_marks"
     if any(_LIST.match(text) and text.rstrip().endswith(("]", "}", ")")) for text in (record.prompt, *responses)):
         yield "serialized_list"
 

@@ -34,7 +34,7 @@ def tree_rows(tree: Tree, values: Mapping[str, Any]) -> Iterator[Mapping[str, An
 def _walk(tree: Tree, message: Mapping[str, Any], before: list[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     path = [*before, message]
     replies = [reply for reply in as_list(message.get(tree.replies)) or [] if isinstance(reply, Mapping)]
-    answers = [reply for reply in replies if _is_assistant(reply) and reply.get(tree.rank) is not None]
+    answers = [reply for reply in replies if _is_answer(reply) and reply.get(tree.rank) is not None]
     if len(answers) > 1:
         yield {PROMPT: [_message(item) for item in path], REPLIES: answers}
     for reply in replies:
@@ -45,5 +45,8 @@ def _message(item: Mapping[str, Any]) -> dict[str, Any]:
     return {key: item[key] for key in ("role", "text", "content") if key in item}
 
 
-def _is_assistant(reply: Mapping[str, Any]) -> bool:
+def _is_answer(reply: Mapping[str, Any]) -> bool:
+    """True for an answer of an assistant that was neither deleted nor rejected by its reviewers."""
+    if reply.get("deleted") is True or reply.get("review_result") is False:
+        return False
     return ROLES.get(str(reply.get("role")).casefold()) == "assistant"
