@@ -318,8 +318,7 @@ def _summary_rows(figures: Sequence[Figure], checks: Sequence[Check]) -> list[tu
     rows = []
     for figure in sort_figures(figures):
         group, whole, stratum = split_name(figure.name)
-        is_detail = bool(stratum) and describe(figure.name).unit == "coefficient"  # the page and report.json have them
-        if group != "time" and not is_detail:
+        if group != "time" and not (stratum and describe(figure.name).unit == "coefficient"):
             rows.append((group, _summary_row(figure, outcome.get(figure.name), stratum if whole in names else "")))
     return rows
 

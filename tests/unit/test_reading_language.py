@@ -372,3 +372,15 @@ def test_text_labels_and_single_responses_of_kto(tmp_path: Path) -> None:
     file = PairFile(write(tmp_path / "rows.jsonl", rows), ReadingOptions())
     assert file.layout.name == "kto"
     assert [len(row.records) for row in file.read()] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("votes", "p_first"), [((3, 1, 0), 0.75), ((1, 1, 2), 0.5), ((0, 2, 2), 0.25), ((3, None, 0), None)]
+)
+def test_counted_votes_are_shares_and_an_absent_count_is_none(
+    tmp_path: Path, votes: tuple[int | None, ...], p_first: float | None
+) -> None:
+    layout = own_layout(tmp_path, "prompt: q\nresponses: [a, b]\nlabel: {votes: [n_a, n_b, n_tie]}\n")
+    row = {"q": ASK, "a": GOOD, "b": BAD, **dict(zip(("n_a", "n_b", "n_tie"), votes, strict=True))}
+    (pair,) = read(tmp_path, [row], format=layout)
+    assert pair.p_first == p_first

@@ -48,10 +48,6 @@ class OtherTaskError(OddRowError):
     """A row that belongs to another task or split: left out and counted, but not as a defect of the data."""
 
 
-class UnlabeledRowError(OddRowError):
-    """A row whose responses have no label that a pair could be made from."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
     """What every record of a file has: the prompt."""

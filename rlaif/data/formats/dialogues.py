@@ -178,7 +178,7 @@ def _whole(prompt: Dialogue | None, side: Dialogue) -> Dialogue:
 
 
 def _holds(said: list[str], asked: list[str]) -> bool:
-    """True when the user's turns of a prompt are among those of a conversation, or are its beginning as one text."""
+    """True when a conversation begins with the user's turns of a prompt, or holds the last of them."""
     return said[: len(asked)] == asked or asked[-1] in said
 
 

@@ -117,12 +117,18 @@ class PairLabels:
             return 0.5 if any(ties) or not ties else None
         return 1.0 if first else 0.0
 
-    def _by_votes(self, label: Label) -> float:
-        """The share of the votes that the first response got; a vote for the tie is half a vote."""
-        counts = [_number(path.value(self.row), path.text) or 0.0 for path in label.paths]
-        if min(counts) < 0.0 or not sum(counts):
-            raise OddRowError("no votes", f"{', '.join(path.text for path in label.paths)}: {counts}")
-        first, second, *ties = counts
+    def _by_votes(self, label: Label) -> float | None:
+        """The share of the votes that the first response got; a vote for the tie is half a vote.
+
+        None where a response has no count: it is not known to have no votes.
+        """
+        counts = [_number(path.value(self.row), path.text) for path in label.paths]
+        known = [count for count in counts if count is not None]
+        if len(known) < len(counts):
+            return None
+        if min(known) < 0.0 or not sum(known):
+            raise OddRowError("no votes", f"{', '.join(path.text for path in label.paths)}: {known}")
+        first, second, *ties = known
         return (first + 0.5 * sum(ties)) / (first + second + sum(ties))
 
     def _rankings(self, label: Label, first: int, second: int) -> Iterator[float | None]:

@@ -231,8 +231,8 @@ class LayoutReader:
         fields = _fields(dialogue)
         prompt = str(fields["prompt"])
         if labels.label is not None and labels.label.kind in DRAWN_ORDER:
-            first, _, is_given = chosen_and_rejected(prompt, texts[i], texts[j])
-            i, j = (i, j) if is_given or first == texts[i] else (j, i)
+            *_, better_is_first = chosen_and_rejected(prompt, texts[i], texts[j])
+            i, j = (i, j) if better_is_first else (j, i)
         with label_of(prompt, texts[i], texts[j]):
             p_first = labels.p_first(i, j)
         return LabeledPair(
