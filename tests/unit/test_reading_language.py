@@ -384,3 +384,20 @@ def test_counted_votes_are_shares_and_an_absent_count_is_none(
     row = {"q": ASK, "a": GOOD, "b": BAD, **dict(zip(("n_a", "n_b", "n_tie"), votes, strict=True))}
     (pair,) = read(tmp_path, [row], format=layout)
     assert pair.p_first == p_first
+
+
+def test_an_answer_that_its_reviewers_rejected_is_not_compared(tmp_path: Path) -> None:
+    replies = [
+        {"text": text, "role": "assistant", "rank": rank, "review_result": accepted}
+        for rank, (text, accepted) in enumerate([("spam", False), (GOOD, True), (BAD, None)])
+    ]
+    tree = {"message_tree_id": "t", "prompt": {"text": ASK, "role": "prompter", "replies": replies}}
+    (pair,) = read(tmp_path, [tree])
+    assert {pair.first, pair.second} == {GOOD, BAD}
+
+
+def test_rows_that_where_leaves_out_are_not_held_against_the_data(tmp_path: Path) -> None:
+    rows = [{"prompt": f"{ASK} {n}", "chosen": GOOD, "rejected": BAD, "split": f"part{n % 4}"} for n in range(8)]
+    path = str(write(tmp_path / "rows.jsonl", rows))
+    data = FilesSource(path, where={"split": "part0"}, eval_fraction=0.0, max_skipped=0.0).load(Summarization())
+    assert len(data.preferences) == 2 and data.skipped.counts == {"other split": 6}
