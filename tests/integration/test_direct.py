@@ -31,10 +31,10 @@ def test_the_labelers_score_is_the_reward(command: Command) -> None:
 
 @pytest.mark.slow
 def test_a_policy_is_held_against_that_of_another_run(command: Command) -> None:
-    other = command.run("other", *DIRECT, "seed=1")
-    assert other.code == 0, other.stderr
+    other, itself = command.run("other", *DIRECT, "seed=1"), command.run("itself", *DIRECT)
+    assert other.code == itself.code == 0, other.stderr + itself.stderr
     run = command.run(
-        "against", *DIRECT, f"evaluation.against={{other: {other.directory}, itself: {command.home}/direct}}"
+        "against", *DIRECT, f"evaluation.against={{other: {other.directory}, itself: {itself.directory}}}"
     )
     assert run.code == 0, run.stderr
     figures = run.figures()
