@@ -44,6 +44,16 @@ def as_unicode(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
+def trim(text: str) -> str:
+    """A text without blank lines before it and white space after it; the indentation of its first line stays.
+
+    >>> trim("\\n\\n    return 1\\n")
+    '    return 1'
+    """
+    return _BLANK_LINES.sub("", text.rstrip())
+
+
+_BLANK_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")
 HUMAN_TURN = "\n\nHuman:"
 ASSISTANT_TURN = "\n\nAssistant:"
 
@@ -116,8 +126,8 @@ class Completion:
 
     @property
     def trimmed(self) -> str:
-        """The response without surrounding white space, as it is judged, compared and measured."""
-        return self.text.strip()
+        """The response as it is judged, compared and measured: see `trim`."""
+        return trim(self.text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

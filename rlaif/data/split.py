@@ -26,7 +26,7 @@ from rlaif.data.repeated import PairKey, VoteTable
 from rlaif.data.transcripts import latest_turns
 from rlaif.errors import ConfigError, DataError
 from rlaif.tasks.base import Task
-from rlaif.types import Comparison, Completion, Demonstration, Preference, Prompt, content_id
+from rlaif.types import Comparison, Completion, Demonstration, Preference, Prompt, content_id, trim
 
 NUM_SHOWN = 3
 
@@ -156,7 +156,7 @@ class RecordReader:
         responses += [record.response] if isinstance(record, SingleResponse) else []
         if not all(response.strip() for response in responses):
             raise OddRowError("empty response")
-        longest = max((self._count(f" {response.strip()}") for response in responses), default=0)
+        longest = max((self._count(f" {trim(response)}") for response in responses), default=0)
         if longest > self.options.max_response_tokens:
             limit = self.options.max_response_tokens
             raise OddRowError("response too long", f"{longest} tokens, data.max_response_tokens={limit}")

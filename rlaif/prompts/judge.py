@@ -11,7 +11,7 @@ from rlaif.functional.seeds import derive_seed
 from rlaif.prompts.wording import Exemplar, TaskTemplates, known_tasks, load_templates, template_folder
 from rlaif.runtime import Runtime
 from rlaif.tasks.base import Task
-from rlaif.types import Segment, StructuredPrompt, content_id
+from rlaif.types import Segment, StructuredPrompt, content_id, trim
 
 
 class JudgePrompts:
@@ -192,7 +192,7 @@ def _ours(text: str) -> Segment:
 
 
 def _data(text: str) -> Segment:
-    return Segment(text=f" {text.strip()}", is_data=True)
+    return Segment(text=f" {trim(text)}", is_data=True)
 
 
 def _sample(task: Task, prompt_text: str, responses: Sequence[str]) -> list[Segment]:

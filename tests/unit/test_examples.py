@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from rlaif.data.batches.examples import collate_pairs, collate_tokens, pair_examples, sft_examples
 from rlaif.data.batches.modules import Batching, PreferenceDataModule, SFTDataModule
 from rlaif.tasks.base import Dialogue, Summarization
+from rlaif.tokenization import PromptTokenizer
 from rlaif.types import Comparison, Completion, Demonstration, Preference, Prompt
 
 EOS, PAD = 256, 257
@@ -41,6 +42,14 @@ def test_a_demonstration_is_prompt_space_response_end(tokenizer):
     assert example.num_prompt_tokens == 2 and example.length == 6
     [example] = sft_examples([Demonstration(prompt=prompt(), response="Hi")], Summarization(), tokenizer, 99).examples
     assert tokenizer.decode(example.input_ids) == "Q:\n\nTL;DR: Hi<end>"
+
+
+def test_the_indentation_of_a_response_is_learned(tokenizer):
+    code = Demonstration(prompt=prompt(), response="\n\n    return 1\n")
+    [example] = sft_examples([code], Dialogue(), tokenizer, 99).examples
+    assert tokenizer.decode(example.input_ids) == "Q:     return 1<end>"
+    learned = list(example.input_ids[example.num_prompt_tokens : -1])
+    assert PromptTokenizer(tokenizer).response_text(learned) == "    return 1"
 
 
 def test_special_tokens_in_data_are_characters(tokenizer):

@@ -170,6 +170,12 @@ def test_a_judge_reads_the_dialogue_and_not_the_turn_to_come(task: str) -> None:
     assert prompt.text.count("Human:") == (0 if task == "summarization" else 1)
 
 
+def test_the_judge_sees_the_indentation_of_a_response() -> None:
+    prompt = JudgePrompts().pairwise(get_task("dialogue"), CONTEXTS["dialogue"], "\n    return 1\n", "return 1")
+    shown = [segment.text for segment in prompt.segments if segment.is_data]
+    assert shown[1:] == ["     return 1", " return 1"]
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_swapping_the_candidates_swaps_two_segments(task: str) -> None:
     prompts = JudgePrompts(num_exemplars=2)

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from rlaif.tasks.base import Task
 from rlaif.tokenization import PromptTokenizer
-from rlaif.types import Completion, Demonstration, Preference, Prompt
+from rlaif.types import Completion, Demonstration, Preference, Prompt, trim
 
 ExampleT = TypeVar("ExampleT")
 
@@ -99,8 +99,8 @@ def prompt_ids(tokenizer: PromptTokenizer, task: Task, prompts: Sequence[Prompt]
 
 
 def response_ids(tokenizer: PromptTokenizer, response: str) -> list[int]:
-    """Tokens of a response after its prompt: one space, the trimmed text, the end token."""
-    return [*tokenizer.data_ids(" " + response.strip()), tokenizer.tokenizer.eos_token_id]
+    """Tokens of a response after its prompt: one space, the trimmed text (its indentation stays), the end token."""
+    return [*tokenizer.data_ids(f" {trim(response)}"), tokenizer.tokenizer.eos_token_id]
 
 
 def completion_ids(tokenizer: PromptTokenizer, completion: Completion) -> list[int]:
