@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -28,6 +29,11 @@ def content_id(*parts: str) -> str:
     >>> content_id("ab", "c") == content_id("a", "bc")
     False
     """
+    return content_id_of(parts)
+
+
+def content_id_of(parts: Iterable[str]) -> str:
+    """:func:`content_id` of strings that need not be held at once."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")

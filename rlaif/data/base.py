@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from rlaif.tasks.base import Task
-from rlaif.types import Comparison, Demonstration, Preference, Prompt, content_id
+from rlaif.types import Comparison, Demonstration, Preference, Prompt, content_id, content_id_of
 
 DATA_KINDS = (
     "demonstrations",
@@ -54,17 +54,17 @@ class SkippedRows:
 class TaskData:
     """Everything a run reads, split by prompt."""
 
-    demonstrations: list[Demonstration]
+    demonstrations: Sequence[Demonstration]
     """For SFT."""
-    label_prompts: list[Prompt]
+    label_prompts: Sequence[Prompt]
     """Two responses are sampled for each and labeled (``data.pairs=policy``)."""
-    policy_prompts: list[Prompt]
+    policy_prompts: Sequence[Prompt]
     """For RL."""
-    eval_prompts: list[Prompt]
+    eval_prompts: Sequence[Prompt]
     """Held out: never seen by SFT, reward model or RL."""
-    preferences: list[Preference] = field(default_factory=list)
+    preferences: Sequence[Preference] = ()
     """Pairs that came with labels (``data.pairs=dataset``, ``labeler=human``)."""
-    eval_preferences: list[Preference] = field(default_factory=list)
+    eval_preferences: Sequence[Preference] = ()
     """Held-out labeled pairs: labeler alignment and reward-model accuracy."""
     annotators: Annotators | None = None
     """Only the pocket world has them."""
@@ -101,7 +101,7 @@ class TaskData:
             case "people":
                 return content_id(preferences_id(self.preferences), self._annotators_id)
             case "pairs":
-                return content_id(*(_pair_id(item) for item in self.preferences))
+                return content_id_of(_pair_id(item) for item in self.preferences)
             case _:
                 raise ValueError(f"TaskData.content_id: kind={kind!r}; there are {', '.join(DATA_KINDS)}")
 
@@ -112,17 +112,17 @@ class TaskData:
 
 def prompts_id(prompts: Sequence[Prompt]) -> str:
     """Content hash of prompts with their strata, in their order."""
-    return content_id(*(f"{prompt.id} {prompt.stratum}" for prompt in prompts))
+    return content_id_of(f"{prompt.id} {prompt.stratum}" for prompt in prompts)
 
 
 def demonstrations_id(demonstrations: Sequence[Demonstration]) -> str:
     """Content hash of prompts with their responses, in their order."""
-    return content_id(*(content_id(item.prompt.id, item.response) for item in demonstrations))
+    return content_id_of(content_id(item.prompt.id, item.response) for item in demonstrations)
 
 
 def preferences_id(preferences: Sequence[Preference]) -> str:
     """Content hash of labeled pairs in their order: texts, label, weight, confidence and source."""
-    return content_id(*(_preference_id(item) for item in preferences))
+    return content_id_of(_preference_id(item) for item in preferences)
 
 
 def _preference_id(label: Preference) -> str:

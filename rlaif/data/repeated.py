@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from rlaif.data.transcripts import instruction_in
@@ -11,6 +12,7 @@ from rlaif.types import content_id
 
 if TYPE_CHECKING:
     from rlaif.data.formats.base import LabeledPair
+    from rlaif.types import Preference
 
 REPEATED = "repeated pair, same label"
 CONTRADICTING = "repeated pair, other label"
@@ -35,8 +37,7 @@ class PairKey(NamedTuple):
         True
         """
         first, second = first.strip(), second.strip()
-        turned = second < first
-        return cls(content_id(instruction_in(prompt).strip(), *sorted((first, second))), turned)
+        return cls(content_id(instruction_in(prompt).strip(), *sorted((first, second))), second < first)
 
 
 @dataclass(slots=True)
@@ -86,7 +87,10 @@ class VoteTable:
 
     def add(self, pair: LabeledPair) -> bool:
         """Count a row; True when its pair is new."""
-        key = PairKey.of(pair.prompt, pair.first, pair.second)
+        return self.add_under(PairKey.of(pair.prompt, pair.first, pair.second), pair)
+
+    def add_under(self, key: PairKey, pair: LabeledPair | Preference) -> bool:
+        """Count a label of the pair with this key; True when the pair is new."""
         known = self.votes.get(key.id)
         is_new = known is None
         if known is None:
@@ -103,6 +107,49 @@ class VoteTable:
     def find(self, key: PairKey) -> Votes | None:
         """The votes on a pair; None where it is not in the table."""
         return self.votes.get(key.id)
+
+
+class Repeats:
+    """Pairs that are in the data more than once, by their places in a list of records.
+
+    There may be a million pairs: labels are collected for repeated ones alone, of the others a number is held.
+    """
+
+    def __init__(self) -> None:
+        self.table = VoteTable()
+        """Labels of the repeated pairs."""
+        self._places: dict[int, int] = {}
+        self._repeated: dict[int, PairKey] = {}
+
+    def place(self, key: PairKey, new: int) -> int:
+        """Where the pair with this key is already; ``new``, which is then its place, where it is not known."""
+        return self._places.setdefault(int(key.id, 16), new)
+
+    def add(self, key: PairKey, pair: Preference, place: int, first: Preference) -> None:
+        """Count the label of a row whose pair is known.
+
+        Args:
+            key: Of the pair as the row has it.
+            pair: The row's label.
+            place: From :meth:`place`.
+            first: The label of the pair's first row.
+        """
+        if place not in self._repeated:
+            texts = first.comparison.first.text.strip(), first.comparison.second.text.strip()
+            self._repeated[place] = PairKey(key.id, texts[1] < texts[0])
+            self.table.add_under(self._repeated[place], first)
+        self.table.add_under(key, pair)
+
+    def merged(self, place: int, first: Preference) -> Preference:
+        """The first row's label of a repeated pair with the mean of all its labels."""
+        key = self._repeated[place]
+        votes = self.table.votes[key.id]
+        p_first = votes.p_first(key.turned)
+        return replace(first, p_first=p_first, missing=first.missing if p_first is None else None, weight=votes.weight)
+
+    def __iter__(self) -> Iterator[int]:
+        """Places of the repeated pairs."""
+        return iter(self._repeated)
 
 
 def _agree(p: float | None, q: float | None) -> bool:

@@ -22,11 +22,13 @@ from rlaif.data.formats.base import (
     check_choices,
 )
 from rlaif.data.held_out import conversation_start, is_held_out
-from rlaif.data.repeated import PairKey, VoteTable
+from rlaif.data.large import Packed
+from rlaif.data.repeated import PairKey, Repeats
+from rlaif.data.sides import ReadRecord, SplitRecords, pair_of
 from rlaif.data.transcripts import latest_turns
 from rlaif.errors import ConfigError, DataError
 from rlaif.tasks.base import Task
-from rlaif.types import Comparison, Completion, Demonstration, Preference, Prompt, content_id, trim
+from rlaif.types import Comparison, Completion, Preference, Prompt, content_id, trim
 
 NUM_SHOWN = 3
 
@@ -76,16 +78,6 @@ class PairOptions:
         return content_id(confidences, *(f"{name}={getattr(self, name)}" for name in names))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReadRecord:
-    """A record with its prompt as the run has it."""
-
-    record: Record
-    prompt: Prompt
-    start: str
-    """How the conversation begins: what decides on which side of the split it is."""
-
-
 @dataclass(kw_only=True)
 class RecordReader:
     """Turns what was read of a file into :class:`~rlaif.data.base.TaskData`.
@@ -133,7 +125,7 @@ class RecordReader:
             raise DataError(f"{name}: not one of {self.num_rows:,} rows can be used: give more data")
         return self._split(records, apart, skipped)
 
-    def _usable(self, rows: Iterable[ReadRow]) -> Iterator[ReadRecord]:
+    def _usable(self, rows: Iterable[ReadRow]) -> Iterator[tuple[Record, ReadRecord]]:
         for row in rows:
             self.num_rows += 1
             try:
@@ -143,7 +135,7 @@ class RecordReader:
             except OddRowError as odd:
                 self._leave_out(row.place, odd)
                 continue
-            yield from kept
+            yield from zip(row.records, kept, strict=True)
 
     def _leave_out(self, place: str, odd: OddRowError) -> None:
         self.reasons[odd.reason] += 1
@@ -161,16 +153,32 @@ class RecordReader:
             limit = self.options.max_response_tokens
             raise OddRowError("response too long", f"{longest} tokens, data.max_response_tokens={limit}")
         prompt = record.as_prompt(self.task.name, continues_dialogue=not self.task.policy_text(""))
-        return ReadRecord(record=record, prompt=self._cut(prompt), start=conversation_start(prompt.text))
+        kept = self._cut(prompt)
+        return ReadRecord(
+            prompt=kept,
+            begins_held_out=is_held_out(conversation_start(prompt.text), self.options.eval_fraction, "evaluation"),
+            pair=self._preference(record, kept) if isinstance(record, LabeledPair) else None,
+            response=record.response if isinstance(record, SingleResponse) else None,
+        )
 
-    def _merged(self, records: Iterable[ReadRecord]) -> list[ReadRecord]:
+    def _merged(self, records: Iterable[tuple[Record, ReadRecord]]) -> Packed[ReadRecord]:
         """Each pair once, with the mean of its labels; other records as they are."""
-        kept, table = [], VoteTable()
-        for item in records:
-            if not isinstance(item.record, LabeledPair) or table.add(item.record):
+        kept: Packed[ReadRecord] = Packed()
+        repeats = Repeats()
+        for record, item in records:
+            if not isinstance(record, LabeledPair) or item.pair is None:
                 kept.append(item)
-        self.reasons += table.repeated
-        return [replace(item, record=_with_votes(item.record, table)) for item in kept]
+                continue
+            key = PairKey.of(record.prompt, record.first, record.second)
+            place = repeats.place(key, len(kept))
+            if place == len(kept):
+                kept.append(item)
+            else:
+                repeats.add(key, item.pair, place, pair_of(kept[place]))
+        self.reasons += repeats.table.repeated
+        for place in repeats:
+            kept.replace(place, replace(kept[place], pair=repeats.merged(place, pair_of(kept[place]))))
+        return kept
 
     def _cut(self, prompt: Prompt) -> Prompt:
         """The latest turns that fit, beginning with a human one; a prompt without turns is not cut."""
@@ -194,34 +202,26 @@ class RecordReader:
             " Give other data, or raise data.max_prompt_tokens, data.max_response_tokens or data.max_skipped"
         )
 
-    def _split(self, records: list[ReadRecord], apart: list[ReadRecord] | None, skipped: SkippedRows) -> TaskData:
-        if apart is None:
-            fraction = self.options.eval_fraction
-            held_out = {item.prompt.id for item in records if is_held_out(item.start, fraction, "evaluation")}
-            evaluation = [item for item in records if item.prompt.id in held_out]
-        else:
-            held_out, evaluation = {item.prompt.id for item in apart}, apart
-        train = [item for item in records if item.prompt.id not in held_out]
+    def _split(self, records: Packed[ReadRecord], apart: Packed[ReadRecord] | None, skipped: SkippedRows) -> TaskData:
+        read = SplitRecords(records)
+        others = read if apart is None else SplitRecords(apart)
+        held_out = read.held_out_ids if apart is None else others.prompt_ids
+        train, evaluation = read.where(held_out, inside=False), others.where(held_out, inside=True)
+        eval_prompts = sorted(others.prompts(evaluation), key=lambda prompt: content_id("order", prompt.id))
         confidences = self.options.eval_confidences
-        eval_prompts = sorted(_distinct(evaluation), key=lambda prompt: content_id("order", prompt.id))
         return TaskData(
-            demonstrations=[d for item in train for d in _demonstration(item)],
-            label_prompts=_distinct(train),
-            policy_prompts=_distinct(train),
+            demonstrations=read.demonstrations(train),
+            label_prompts=read.prompts(train),
+            policy_prompts=read.prompts(train),
             eval_prompts=eval_prompts[: self.options.num_eval_prompts],
-            preferences=list(self._preferences(train)),
+            preferences=read.pairs(train),
             eval_preferences=[
                 preference
-                for preference in self._preferences(evaluation)
+                for preference in others.pairs(evaluation)
                 if not confidences or preference.confidence in confidences
             ],
             skipped=skipped,
         )
-
-    def _preferences(self, records: Iterable[ReadRecord]) -> Iterator[Preference]:
-        for item in records:
-            if isinstance(item.record, LabeledPair):
-                yield self._preference(item.record, item.prompt)
 
     def _preference(self, pair: LabeledPair, prompt: Prompt) -> Preference:
         first = Completion(text=pair.first, source=pair.first_source)
@@ -233,27 +233,5 @@ class RecordReader:
             labeler="dataset",
             source=self.source,
             confidence=pair.confidence,
-            weight=pair.weight,
+            weight=1.0 if pair.p_first is None else pair.weight,
         )
-
-
-def _with_votes(record: Record, table: VoteTable) -> Record:
-    if not isinstance(record, LabeledPair):
-        return record
-    key = PairKey.of(record.prompt, record.first, record.second)
-    votes = table.votes[key.id]
-    return replace(record, p_first=votes.p_first(key.turned), weight=votes.weight)
-
-
-def _distinct(records: Iterable[ReadRecord]) -> list[Prompt]:
-    return list({item.prompt.id: item.prompt for item in records}.values())
-
-
-def _demonstration(item: ReadRecord) -> list[Demonstration]:
-    """The response that came alone, or the preferred one; none where neither is preferred."""
-    record = item.record
-    if isinstance(record, SingleResponse):
-        return [Demonstration(prompt=item.prompt, response=record.response)]
-    if not isinstance(record, LabeledPair) or record.p_first is None or record.p_first == 0.5:
-        return []
-    return [Demonstration(prompt=item.prompt, response=record.first if record.p_first > 0.5 else record.second)]

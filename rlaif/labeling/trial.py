@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, cast
 
 from rlaif.data.base import TaskData
@@ -63,9 +63,11 @@ def _lines(error: RlaifError) -> list[str]:
 
 def example_pairs(data: TaskData) -> list[Comparison]:
     """Two pairs with different prompts of loaded data, where it holds as many."""
-    known = [label.comparison.prompt for label in (*data.preferences, *data.eval_preferences)]
-    prompts: dict[str, Prompt] = {
-        prompt.id: prompt for prompt in (*data.label_prompts, *data.policy_prompts, *data.eval_prompts, *known)
-    }
+    known = (label.comparison.prompt for labels in (data.preferences, data.eval_preferences) for label in labels)
+    prompts: dict[str, Prompt] = {}
+    for prompt in chain(data.label_prompts, data.policy_prompts, data.eval_prompts, known):
+        prompts[prompt.id] = prompt
+        if len(prompts) == 2:
+            break
     first, second = Completion(text="One."), Completion(text="Another.")
-    return [Comparison(prompt=prompt, first=first, second=second) for prompt in islice(prompts.values(), 2)]
+    return [Comparison(prompt=prompt, first=first, second=second) for prompt in prompts.values()]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
+from operator import attrgetter
 from typing import Any
 
+from rlaif.data.large import Selected
 from rlaif.data.preferences_io import iterate_preferences
 from rlaif.errors import ConfigError
 from rlaif.evaluation.records import LabelSamples, PFirstHistogram
@@ -27,7 +29,7 @@ from rlaif.rollouts.pairs import sampled_pairs
 from rlaif.runtime import Runtime
 from rlaif.stages.people import bound_people
 from rlaif.tasks.base import Task
-from rlaif.types import Comparison, Completion
+from rlaif.types import Comparison, Completion, Preference
 
 BATCHES = "batches"
 """Directory of the finished batches while the stage is built."""
@@ -159,7 +161,7 @@ class LabelStage(Stage):
             notes=notes,
         )
 
-    def _planned(self, work: Work) -> tuple[list[Comparison], list[str]]:
+    def _planned(self, work: Work) -> tuple[Sequence[Comparison], list[str]]:
         """The plan, or pairs of its size where the policy has not sampled yet."""
         if work.ready("pairs"):
             finished = (
@@ -188,9 +190,10 @@ class LabelStage(Stage):
         )
 
 
-def pairs_of(work: Work) -> list[Comparison]:
+def pairs_of(work: Work) -> Sequence[Comparison]:
     """The pairs that a step reads: the data's own, or all pairs of samples."""
     source = work.input("pairs")
     if source.data is not None:
-        return [preference.comparison for preference in source.data.preferences]
+        labels: Sequence[Preference] = source.data.preferences
+        return Selected(labels, range(len(labels)), attrgetter("comparison"))
     return sampled_pairs(work.path("pairs"))

@@ -18,7 +18,7 @@ from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.roles import Reads
 from rlaif.stages.supervised import batch_problems, train_supervised
 from rlaif.tasks.base import Task
-from rlaif.types import Preference
+from rlaif.types import Preference, Prompt
 
 SOURCES = "sources.json"
 """Counts of mixed labels by source; only with ``label.mix`` or ``label.weight``."""
@@ -92,7 +92,7 @@ class RewardModelStage(Stage):
     def _labels(self, work: Work) -> list[Preference]:
         labels = read_labels(work.path("labels"))
         if not self.mix.changes_nothing:
-            held_out = []
+            held_out: list[Prompt] = []
             if work.has("held_out"):
                 held_out += work.data("held_out").eval_prompts
                 held_out += [label.comparison.prompt for label in work.data("held_out_pairs").eval_preferences]

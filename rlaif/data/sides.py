@@ -1,0 +1,95 @@
+"""The two sides of a split: which of the records that were read train, and which are held out."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from rlaif.data.large import Packed, Selected
+from rlaif.types import Demonstration, Preference, Prompt
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadRecord:
+    """A record as a run keeps it."""
+
+    prompt: Prompt
+    begins_held_out: bool
+    """The side that the beginning of the conversation falls on."""
+    pair: Preference | None = None
+    response: str | None = None
+    """The response that came alone."""
+
+    @property
+    def demonstrated(self) -> str | None:
+        """The response that came alone, or the preferred one; None where neither is preferred."""
+        if self.pair is None or self.pair.p_first is None or self.pair.p_first == 0.5:
+            return self.response
+        return (self.pair.comparison.first if self.pair.p_first > 0.5 else self.pair.comparison.second).text
+
+
+class SplitRecords:
+    """Records with the little that decides where each belongs: the records themselves may be packed.
+
+    Args:
+        records: They grow no more.
+    """
+
+    def __init__(self, records: Packed[ReadRecord]) -> None:
+        self.records = records
+        self._prompt_ids = array("Q")
+        self._begins_held_out, self._has_pair, self._demonstrates = bytearray(), bytearray(), bytearray()
+        for record in records:
+            self._prompt_ids.append(int(record.prompt.id, 16))
+            self._begins_held_out.append(record.begins_held_out)
+            self._has_pair.append(record.pair is not None)
+            self._demonstrates.append(record.demonstrated is not None)
+
+    @property
+    def prompt_ids(self) -> set[int]:
+        """Of all prompts."""
+        return set(self._prompt_ids)
+
+    @property
+    def held_out_ids(self) -> set[int]:
+        """Of the prompts whose conversations are held out, each on this side wherever else it stands."""
+        return {number for number, held in zip(self._prompt_ids, self._begins_held_out, strict=True) if held}
+
+    def where(self, prompt_ids: Container[int], *, inside: bool) -> array[int]:
+        """Rows whose prompts are among these, or are not."""
+        return array("q", (row for row, number in enumerate(self._prompt_ids) if (number in prompt_ids) == inside))
+
+    def prompts(self, rows: Iterable[int]) -> Sequence[Prompt]:
+        """The prompts of the rows, each once."""
+        return Selected(self.records, array("q", self._first_rows(rows)), _prompt_of)
+
+    def pairs(self, rows: Iterable[int]) -> Sequence[Preference]:
+        """The pairs among the rows."""
+        return Selected(self.records, array("q", (row for row in rows if self._has_pair[row])), pair_of)
+
+    def demonstrations(self, rows: Iterable[int]) -> Sequence[Demonstration]:
+        """The demonstrations among the rows."""
+        return Selected(self.records, array("q", (row for row in rows if self._demonstrates[row])), _demonstration_of)
+
+    def _first_rows(self, rows: Iterable[int]) -> Iterator[int]:
+        seen = set()
+        for row in rows:
+            if self._prompt_ids[row] not in seen:
+                seen.add(self._prompt_ids[row])
+                yield row
+
+
+def pair_of(record: ReadRecord) -> Preference:
+    """The pair of a record that has one."""
+    assert record.pair is not None
+    return record.pair
+
+
+def _prompt_of(record: ReadRecord) -> Prompt:
+    return record.prompt
+
+
+def _demonstration_of(record: ReadRecord) -> Demonstration:
+    assert record.demonstrated is not None
+    return Demonstration(prompt=record.prompt, response=record.demonstrated)
