@@ -30,14 +30,21 @@ class _Deprecations(logging.Handler):
             self.lines.append(f"{record.name}: {message}")
 
 
-@pytest.fixture(autouse=True)
-def no_logged_deprecations() -> Iterator[None]:
-    """Fails the test in which a library logs a deprecation. transformers logs each of them once per process."""
-    handler = _Deprecations()
-    loggers = [logging.getLogger(name) for name in LIBRARIES]
-    for logger in loggers:
-        logger.addHandler(handler)
-    yield
-    for logger in loggers:
-        logger.removeHandler(handler)
-    assert not handler.lines, "\n".join(handler.lines)
+class NoLoggedDeprecations:
+    """A plugin of its own, because a fixture of this file would not reach the doctests in ``rlaif/``."""
+
+    @pytest.fixture(autouse=True)
+    def no_logged_deprecations(self) -> Iterator[None]:
+        """Fails the test in which a library logs a deprecation. transformers logs each of them once per process."""
+        handler = _Deprecations()
+        loggers = [logging.getLogger(name) for name in LIBRARIES]
+        for logger in loggers:
+            logger.addHandler(handler)
+        yield
+        for logger in loggers:
+            logger.removeHandler(handler)
+        assert not handler.lines, "\n".join(handler.lines)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(NoLoggedDeprecations(), "no-logged-deprecations")
