@@ -537,3 +537,32 @@ def test_leading_white_space_of_a_response_is_part_of_it(tmp_path: Path) -> None
 def test_numbers_are_texts(tmp_path: Path) -> None:
     _, (record,) = read(tmp_path, [{"prompt": "6 * 7?", "first": 42, "second": 41, "p_first": 1}])
     assert told(record) == ("42", "41", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("panels", "columns", "selected", "p_first"),
+    [
+        ("txt-1,txt-2", ("answer1", "answer2"), "left", 1.0),
+        ("txt-2,txt-1", ("answer1", "answer2"), "left", 0.0),
+        (["answer2", "answer1"], ("answer1", "answer2"), "right", 1.0),
+        ("chat_b, chat_a", ("response_a", "response_b"), "left", 0.0),
+        ("left,right", ("response1", "response2"), "right", 0.0),
+    ],
+)
+def test_label_studio_names_what_stood_on_the_left(
+    tmp_path: Path, panels: object, columns: tuple[str, str], selected: str, p_first: float
+) -> None:
+    _, (pair,) = read(tmp_path, [studio(panels, columns, selected)])
+    assert isinstance(pair, LabeledPair) and (pair.first, pair.second, pair.p_first) == (GOOD, BAD, p_first)
+
+
+@pytest.mark.parametrize("panels", ["alpha,beta", "right,left", "txt", "txt-1,txt-1", ["a", "b", "c"]])
+def test_panels_that_do_not_say_what_they_show_are_refused(tmp_path: Path, panels: object) -> None:
+    with pytest.raises(DataError, match=r"unknown panels .* write there answer1,answer2 or answer2,answer1"):
+        read(tmp_path, [studio(panels, ("answer1", "answer2"), "left")])
+
+
+def studio(panels: object, columns: tuple[str, str], selected: str) -> dict[str, Any]:
+    result = {"type": "pairwise", "from_name": "pw", "to_name": panels, "value": {"selected": selected}}
+    data = {"prompt": ASK, columns[0]: GOOD, columns[1]: BAD}
+    return {"id": 1, "data": data, "annotations": [{"was_cancelled": False, "result": [result]}]}

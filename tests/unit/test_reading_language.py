@@ -401,3 +401,44 @@ def test_rows_that_where_leaves_out_are_not_held_against_the_data(tmp_path: Path
     path = str(write(tmp_path / "rows.jsonl", rows))
     data = FilesSource(path, where={"split": "part0"}, eval_fraction=0.0, max_skipped=0.0).load(Summarization())
     assert len(data.preferences) == 2 and data.skipped.counts == {"other split": 6}
+
+
+SIDES = {"prompt": ASK, "chosen": GOOD, "rejected": BAD}
+
+
+@pytest.mark.parametrize(
+    ("row", "against"),
+    [
+        ({**SIDES, "score_chosen": 2.0, "score_rejected": 8.0}, True),
+        ({**SIDES, "score_chosen": 8.0, "score_rejected": 2.0}, False),
+        ({**SIDES, "score_chosen": 8.0, "score_rejected": 8.0}, False),
+        ({**SIDES, "chosen-rating": [1, 2], "rejected-rating": [2, 3]}, True),
+        ({**SIDES, "chosenScore": "1", "rejectedScore": "2"}, True),
+        ({**SIDES, "ratings": [2, 3]}, True),
+        ({**SIDES, "rating": [2, 3], "order": ["rejected", "chosen"]}, False),
+        ({**SIDES, "score_chosen": None, "score_rejected": 2}, False),
+        ({**SIDES, "chosen_tokens": 2, "rejected_tokens": 9}, False),
+        ({"instruction": ASK, "chosen_response": GOOD, "rejected_response": BAD, "chosen_avg_rating": 2.0}
+         | {"rejected_avg_rating": 3.5}, True),
+        ({"prompt": ASK, "response_a": GOOD, "response_b": BAD, "winner": "A", "score_a": 2, "score_b": 3}, True),
+        ({"prompt": ASK, "response_a": GOOD, "response_b": BAD, "winner": "B", "score_a": 2, "score_b": 3}, False),
+        ({"prompt": ASK, "response_a": GOOD, "response_b": BAD, "winner": "tie", "score_a": 2, "score_b": 3}, False),
+    ],
+)  # fmt: skip
+def test_scores_that_contradict_the_order_stop_the_run(tmp_path: Path, row: dict[str, Any], against: bool) -> None:
+    if not against:
+        assert len(read(tmp_path, [row])) == 1
+        return
+    with pytest.raises(DataError, match=r"scores_against_order: .*1 of 1 rows whose scores differ"):
+        read(tmp_path, [row])
+    assert len(read(tmp_path, [row], accept=["scores_against_order"])) == 1
+
+
+def test_few_contradicting_scores_are_none_and_swapped_columns_are_read_with_their_own_scores(tmp_path: Path) -> None:
+    rows = [{**SIDES, "prompt": f"{ASK} {n}", "score_chosen": 3 if n else 1, "score_rejected": 2} for n in range(6)]
+    assert len(read(tmp_path, rows)) == 6
+    swapped = {"chosen": "rejected", "rejected": "chosen"}
+    (pair,) = read(tmp_path, rows[:1], columns=swapped)
+    assert (BAD if pair.p_first == 1.0 else GOOD) == pair.first
+    with pytest.raises(DataError, match="scores_against_order"):
+        read(tmp_path, rows[1:], columns=swapped)

@@ -10,10 +10,13 @@ from typing import Any
 
 from rlaif.data.formats.base import OddRowError
 from rlaif.data.formats.language import COMMON_WORDS, ROW, Label, Layout, common_word, folded
+from rlaif.data.formats.panels import left_is_first
 from rlaif.data.formats.paths import ABSENT, ValuePath, as_list, path_of
 
 MOST_WORDS = 12
 """Words that an error lists."""
+SIDES = ("left", "right")
+"""Answers that name a place on the rater's screen."""
 NO_NUMBERS = ("", "n/a", "na", "nan", "none", "null")
 """Words that stand for a missing number."""
 
@@ -66,10 +69,10 @@ class PairLabels:
         if label is None or label.kind not in ("scores", "ranks"):
             return None
         if label.paths:
-            return _number(label.paths[index].value(self.row), label.paths[index].text)
+            return number_of(label.paths[index].value(self.row), label.paths[index].text)
         total = 0.0
         for path, weight in label.weights:
-            value = _number(self._of_response(path, index), path.text)
+            value = number_of(self._of_response(path, index), path.text)
             if value is None:
                 return None
             total += weight * value
@@ -89,9 +92,19 @@ class PairLabels:
     def _raters(self, label: Label) -> Iterator[float | None]:
         assert label.at is not None
         value = label.at.value(self.row)
-        answers = value if label.at.has_many and value is not ABSENT else [value]
-        for answer in answers:
-            yield self._meaning(label, answer)
+        items = value if label.at.has_many and value is not ABSENT else [value]
+        for item in items:
+            answer = item if label.answer is None else label.answer.value(item)
+            p_first = self._meaning(label, answer)
+            yield _turned(p_first, self._is_turned(label, item, answer))
+
+    def _is_turned(self, label: Label, item: object, answer: object) -> bool:
+        """True where the answer is a side, and the rater saw the second response on the left."""
+        panels = ABSENT if label.panels is None else label.panels.value(item)
+        if panels is ABSENT or panels is None or folded(answer) not in SIDES:
+            return False
+        first, second = (path.name_in(self.row).rpartition(".")[2] for path in self.layout.responses.paths)
+        return not left_is_first(panels, (first, second))
 
     def _meaning(self, label: Label, answer: object) -> float | None:
         """One rater's answer as P(first)."""
@@ -122,7 +135,7 @@ class PairLabels:
 
         None where a response has no count: it is not known to have no votes.
         """
-        counts = [_number(path.value(self.row), path.text) for path in label.paths]
+        counts = [number_of(path.value(self.row), path.text) for path in label.paths]
         known = [count for count in counts if count is not None]
         if len(known) < len(counts):
             return None
@@ -137,7 +150,7 @@ class PairLabels:
         rankings = [] if found is ABSENT else found if label.at.has_many else [found]
         for ranking in rankings:
             items = [item for item in as_list(ranking) or [] if isinstance(item, Mapping)]
-            ranks = {str(item.get(label.name)): _number(item.get(label.rank), label.rank) for item in items}
+            ranks = {str(item.get(label.name)): number_of(item.get(label.rank), label.rank) for item in items}
             pair = [ranks.get(label.names[index]) for index in (first, second)]
             yield None if pair[0] is None or pair[1] is None else _better(pair[1], pair[0], None)
 
@@ -209,7 +222,7 @@ def _preference_number(value: object, name: str) -> float | None:
     """A number that says which response is better; true and false are none, as nobody can see what they mean."""
     try:
         if not isinstance(value, bool) and folded(value) not in _TRUTH:
-            return _number(value, name)
+            return number_of(value, name)
     except OddRowError:
         pass
     raise OddRowError("unknown preference", f"{name}: {value!r:.40} is no number")
@@ -222,7 +235,7 @@ def _probability(value: object, name: str) -> float | None:
     return number
 
 
-def _number(value: object, name: str) -> float | None:
+def number_of(value: object, name: str) -> float | None:
     """A number, or a number as text; None where it is missing.
 
     Raises:
@@ -245,7 +258,7 @@ def _number(value: object, name: str) -> float | None:
 
 def number_at(path: ValuePath | None, row: Mapping[str, Any]) -> float | None:
     """The number at a path; None without a path or a value."""
-    return None if path is None else _number(path.value(row), path.text)
+    return None if path is None else number_of(path.value(row), path.text)
 
 
 _TRUTH = {"true": True, "false": False}

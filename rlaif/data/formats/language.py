@@ -60,6 +60,11 @@ class Label:
     kind: LabelKind
     at: ValuePath | None = None
     """Of words and a scale. Several values, or several rankings: raters, whose mean counts."""
+    answer: ValuePath | None = None
+    """From a rater's item to the answer; None where the item is the answer."""
+    panels: ValuePath | None = None
+    """From a rater's item to the names of what stood on the left and on the right: left is the first response only
+    where they say so."""
     words: Mapping[str, float | None] = field(default_factory=dict)
     """Small letters; None is no label."""
     scale: tuple[float, float] = (0.0, 1.0)

@@ -23,6 +23,8 @@ from rlaif.data.formats.language import (
 from rlaif.data.formats.paths import PathError, ValuePath, path_of
 from rlaif.types import Role
 
+_LABEL_KEYS = (*LABEL_KINDS, "at", "answer", "panels", "p", "ties", "skip", "name", "rank", "names")
+
 
 class LayoutError(ValueError):
     """Mistakes in a layout's YAML: one line each."""
@@ -160,11 +162,13 @@ class _Reader:
         if not isinstance(value, Mapping) or len(kinds) != 1:
             self.problems.append(f"label: {value!r:.60}; expected one of the keys {', '.join(LABEL_KINDS)}")
             return None
-        self._only(value, "label", (*LABEL_KINDS, "at", "p", "ties", "skip", "name", "rank", "names"))
+        self._only(value, "label", _LABEL_KEYS)
         kind, given = kinds[0], value[kinds[0]]
         label = Label(
             kind=kind,
             at=self._path(value.get("at"), "label.at"),
+            answer=self._path(value.get("answer"), "label.answer"),
+            panels=self._path(value.get("panels"), "label.panels"),
             p=self._path(value.get("p"), "label.p"),
             ties=tuple(self._numbers(value.get("ties", ()), "label.ties")),
             skip=tuple(self._numbers(value.get("skip", ()), "label.skip")),

@@ -215,6 +215,7 @@ class PairFile:
 
     def _check_signs(self, rows: Sequence[Row]) -> None:
         signs = SignCounter(self.layout, self._undeclared(rows), is_guessed=self.options.named is None)
+        signs.renamed = self.options.columns or {}
         reader = LayoutReader(self.layout)
         for row in rows:
             records = [record for read in reader.read([row]) for record in read.records]

@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 from rlaif.data.formats.base import LabeledPair, Record, SingleResponse
 from rlaif.data.formats.language import Layout, folded
+from rlaif.data.formats.score_columns import score_agrees
 
 SHARE = 0.2
 """Of the rows looked at, from which a sign counts."""
 NUM_ROWS = 1000
 """Rows that are looked at, from the first on."""
 _ROLE = re.compile(
-    r"\s*(\*\*)?(Human|User|Assistant|AI|Bot|System|Prompter|<\|[a-z_]+\|>)(\*\*)?\s*[:\n>|]|\s*<\|im_start\|>"
+    r"\s*(\*\*)?(Human|User|Assistant|AI|Bot|System|Prompter|HUMAN|USER|ASSISTANT|<\|[a-z_]+\|>)(\*\*)?\s*[:\n>|]|\s*<\|im_start\|>"
 )
 _LIST = re.compile(r"""\s*(\[\s*[\[{'"]|\{\s*['"](role|from|content|value)['"]|array\(\[)""")
 _LABELS = re.compile(
@@ -46,6 +47,7 @@ SIGNS: Mapping[str, str] = {
     "unread_label": "a column looks like a label and was not read",
     "unread_context": "a column that usually belongs to the prompt was not read",
     "no_label": "the layout reads a label, and no row has one",
+    "scores_against_order": "scores beside the responses are higher for the response that is read as the worse one",
     "template_marks": "texts hold marks of a chat template, which is put around them once more",
 }
 """Name of each sign, and what it is."""
@@ -72,9 +74,15 @@ class SignCounter:
     preference: str = ""
     is_guessed: bool = True
     """True when nobody named the layout: columns that it does not read may then be a sign."""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """The file's names of columns by the layout's, where they differ."""
     num_rows: int = field(default=0, init=False)
     num_pairs: int = field(default=0, init=False)
     num_labeled: int = field(default=0, init=False)
+    num_scored: int = field(default=0, init=False)
+    """Rows with scores beside the label that prefer one response; ties are none of them."""
+    num_contradicted: int = field(default=0, init=False)
+    """Those whose scores prefer the other response."""
     preferences: set[str] = field(default_factory=set, init=False)
     """Values of the preference column whose encoding nobody declared."""
     counts: Counter[str] = field(default_factory=Counter, init=False)
@@ -90,6 +98,9 @@ class SignCounter:
         labeled = any(isinstance(record, LabeledPair) and record.p_first is not None for record in records)
         self.num_pairs += any(isinstance(record, LabeledPair) for record in records)
         self.num_labeled += labeled
+        agrees = score_agrees(self.layout, values, list(records), self.renamed)
+        self.num_scored += agrees is not None
+        self.num_contradicted += agrees is False
         unread = set(values) - self.layout.read_in(values) - set(self.unread) if self.is_guessed else set()
         for column in unread:
             sign = _of_column(column, values[column], labeled)
@@ -109,6 +120,9 @@ class SignCounter:
             and "no_label" not in accepted
         ):
             yield Sign("no_label", f"{self.num_pairs:,} pairs, read as {self.layout.name}")
+        contradicted = self.num_contradicted
+        if contradicted and contradicted >= SHARE * self.num_scored and "scores_against_order" not in accepted:
+            yield Sign("scores_against_order", f"{contradicted:,} of {self.num_scored:,} rows whose scores differ")
         for name, count in self.counts.items():
             if count >= SHARE * self.num_rows and name not in accepted:
                 yield Sign(name, f"{count:,} of the first {self.num_rows:,} rows")
@@ -132,6 +146,8 @@ def _todo(sign: Sign, group: str) -> str:
             return f"say {group}.preference=index0 (0 is the first) or {group}.preference=p_first (1 is the first)"
         case "no_label":
             return f"see where the label is, or take {group}.format=pairs for pairs without one"
+        case "scores_against_order":
+            return f"name the other column as the better one ({group}.columns) if the scores are right"
         case "unread_label" | "unread_context":
             return f"name a layout that reads it ({group}.format), or write one as YAML"
         case _:
