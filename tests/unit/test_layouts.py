@@ -294,6 +294,98 @@ CASES: list[Case] = [
         [(GOOD, BAD, 2 / 3)],
     ),
     (
+        "label_studio_min",
+        [{"id": 1, "prompt": ASK, "answer1": BAD, "answer2": GOOD, "pw": [{"selected": "right"}], "annotation_id": 3}],
+        PAIR,
+    ),
+    ("label_studio_min", [{"prompt": ASK, "text1": GOOD, "text2": BAD, "pw": "left", "annotation_id": 3}], PAIR),
+    (
+        "label_studio_min",
+        [{"prompt": ASK, "text1": BAD, "text2": GOOD, "pw": '[{"selected": "right"}]', "annotation_id": 3}],
+        PAIR,
+    ),
+    (
+        "argilla_choice",
+        [
+            {"id": "x", "_server_id": "y", "prompt": ASK, "response1": GOOD, "response2": BAD}
+            | {"preference.responses": ["response1", "response2", "response2"], "preference.suggestion": None}
+            | {"preference.responses.status": ["submitted", "discarded", "draft"]}
+            | {"preference.responses.users": ["u", "v", "w"]}
+        ],
+        PAIR,
+    ),
+    (
+        "argilla_ranking",
+        [
+            {"prompt": ASK, "response_1": BAD, "response_2": GOOD}
+            | {"ranking.responses": [["response_2", "response_1"]] * 3 + [["response_1", "response_2"]]}
+            | {"ranking.responses.status": ["submitted", "submitted", "submitted", "submitted"]}
+        ],
+        [(GOOD, BAD, 0.75)],
+    ),
+    (
+        "argilla_ranking",
+        [
+            {"prompt": ASK, "response-1": BAD, "response-2": GOOD}
+            | {"ranking": [{"user_id": "u", "value": {"rank": [2, 1], "value": ["response-1", "response-2"]}}]}
+        ],
+        PAIR,
+    ),
+    (
+        "argilla_ranking",
+        [
+            {"prompt": ASK, "response-1": BAD, "response-2": GOOD}
+            | {
+                "ranking": {
+                    "user_id": ["u", "v"],
+                    "value": [{"rank": [2, 1], "value": ["response-1", "response-2"]}] * 2,
+                    "status": ["submitted", "discarded"],
+                }
+            }
+        ],
+        PAIR,
+    ),
+    (
+        "ultrafeedback",
+        [
+            {
+                "instruction": ASK,
+                "completions": [
+                    {"response": text, "annotations": {"honesty": {"Rating": rating}, "truth": {"Rating": "N/A"}}}
+                    | {"overall_score": 10}
+                    for text, rating in ((BAD, "2"), (GOOD, "4"))
+                ],
+            }
+        ],
+        PAIR,
+    ),
+    (
+        "ultrafeedback",
+        [
+            {"instruction": ASK}
+            | {"completions": [{"response": BAD, "overall_score": 2}, {"response": GOOD, "overall_score": 9}]}
+        ],
+        PAIR,
+    ),
+    (
+        "oasst_messages",
+        [
+            {"message_id": name, "parent_id": parent, "message_tree_id": "t", "role": role, "text": text, "rank": rank}
+            | {"deleted": False, "review_result": None}
+            for name, parent, role, text, rank in (
+                ("1", None, "prompter", ASK, None),
+                ("2", "1", "assistant", BAD, 1.0),
+                ("3", "1", "assistant", GOOD, 0.0),
+            )
+        ],
+        PAIR,
+    ),
+    (
+        "tldr_comparisons",
+        [{"info.post": "I moved.", "summaries": [{"text": f" {GOOD}"}, {"text": f" {BAD}"}], "choice": 0}],
+        PAIR,
+    ),
+    (
         "kto",
         [
             {"prompt": [user()], "completion": [says(BAD)], "label": False},
@@ -566,3 +658,22 @@ def studio(panels: object, columns: tuple[str, str], selected: str) -> dict[str,
     result = {"type": "pairwise", "from_name": "pw", "to_name": panels, "value": {"selected": selected}}
     data = {"prompt": ASK, columns[0]: GOOD, columns[1]: BAD}
     return {"id": 1, "data": data, "annotations": [{"was_cancelled": False, "result": [result]}]}
+
+
+def test_single_messages_of_trees_are_compared_with_all_that_was_said_before(tmp_path: Path) -> None:
+    said = [
+        ("1", None, "prompter", ASK, None), ("2", "1", "assistant", GOOD, 0), ("3", "2", "prompter", "And Lyon?", None),
+        ("4", "3", "assistant", "No.", 1), ("5", "3", "assistant", "The Rhone.", 0), ("6", "9", "assistant", "?", 0),
+    ]  # fmt: skip
+    keys = ("message_id", "parent_id", "role", "text", "rank")
+    rows = [{"message_tree_id": "t", **dict(zip(keys, row, strict=True))} for row in said]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = list(PairFile(path, ReadingOptions(format="oasst_messages")).read())
+    (pair,) = (record for row in found for record in row.records)
+    assert told(pair) == ("The Rhone.", "No.", 1.0)
+    assert pair.prompt == f"\n\nHuman: {ASK}\n\nAssistant: {GOOD}\n\nHuman: And Lyon?\n\nAssistant:"
+    assert [str(row.odd) for row in found if row.odd] == [
+        "only one ranked answer",
+        "a message before it is not in the file (9)",
+    ]

@@ -15,6 +15,7 @@ from rlaif.data.formats.labels import pairs_of
 from rlaif.data.formats.language import folded
 from rlaif.data.formats.pair_files import PairFile, ReadingOptions
 from rlaif.data.formats.paths import ABSENT, PathError, path_of
+from rlaif.data.label_sets.label_table import LabelTable
 from rlaif.data.sources.files import FilesSource
 from rlaif.errors import ConfigError, DataError
 from rlaif.tasks.base import Dialogue, Summarization
@@ -40,9 +41,17 @@ def own_layout(tmp_path: Path, text: str) -> str:
     return str(path)
 
 
+TABLES = {"t": {"u": ["x", "y"], "v": ["1", "2"]}, "flat.a.b": 7, "flat.a": [8, 9]}
+"""An object of columns, and columns whose names hold dots, as flat tables write them."""
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [
+        ("b[values][*].d", [2, 3]),
+        ("t[v!=2].u", ["x"]),
+        ("flat.a.b", 7),
+        ("flat.a[*]", [8, 9]),
         ("a", 1),
         ("b.c", [{"d": 2}, {"d": 3}]),
         ("b.c[1].d", 3),
@@ -55,7 +64,7 @@ def own_layout(tmp_path: Path, text: str) -> str:
     ],
 )
 def test_paths_lead_to_values(path: str, value: object) -> None:
-    assert path_of(path).value({"a": 1, "b": {"c": [{"d": 2}, {"d": 3}]}, "with.dot": 4}) == value
+    assert path_of(path).value({"a": 1, "b": {"c": [{"d": 2}, {"d": 3}]}, "with.dot": 4, **TABLES}) == value
 
 
 @pytest.mark.parametrize("path", ["", "[0].a", "a[x]", "a[", "."])
@@ -355,7 +364,7 @@ def test_cancelled_and_discarded_answers_do_not_count(tmp_path: Path) -> None:
             {"prompt": ASK, "query": "Other?", "chosen": GOOD, "rejected": BAD, "tools": [{"name": "x"}]},
         ),
         ("template_marks", {"prompt": f"<|im_start|>user\n{ASK}<|im_end|>", "chosen": GOOD, "rejected": BAD}),
-        ("template_marks", {"prompt": f"User: {ASK}\nAssistant:", "chosen": GOOD, "rejected": BAD}),
+        ("template_marks", {"prompt": f"Q: {ASK}\nA:", "chosen": GOOD, "rejected": BAD}),
     ],
 )
 def test_further_signs(tmp_path: Path, sign: str, row: dict[str, Any]) -> None:
@@ -442,3 +451,68 @@ def test_few_contradicting_scores_are_none_and_swapped_columns_are_read_with_the
     assert (BAD if pair.p_first == 1.0 else GOOD) == pair.first
     with pytest.raises(DataError, match="scores_against_order"):
         read(tmp_path, rows[1:], columns=swapped)
+
+
+def says(text: str) -> str:
+    return json.dumps({"role": "assistant", "content": text})
+
+
+def test_json_in_a_response_is_a_message_only_where_most_rows_have_one(tmp_path: Path) -> None:
+    code = json.dumps({"role": "user", "content": "hi"})
+    rows: list[Mapping[str, Any]] = [{**SIDES, "prompt": f"{ASK} {n}"} for n in range(5)]
+    (pair, *_) = read(tmp_path, [{"prompt": "Write a message.", "chosen": code, "rejected": "No."}, *rows])
+    assert {pair.first, pair.second} == {code, "No."}
+    table = [{**row, "chosen": says(GOOD), "rejected": says(BAD)} for row in rows]
+    (pair, *_) = read(tmp_path, table)
+    assert {pair.first, pair.second} == {GOOD, BAD}
+
+
+def test_what_is_not_read_and_what_a_model_thought_is_told(tmp_path: Path) -> None:
+    thought = {"role": "assistant", "content": GOOD, "reasoning_content": "Rivers of France."}
+    row = {"prompt": ASK, "chosen": [thought], "rejected": [{"role": "assistant", "content": BAD}], "id": 7}
+    file = PairFile(write(tmp_path / "rows.jsonl", [row, row]), ReadingOptions())
+    assert file.shown[-2:] == [
+        "columns that are not read: id",
+        "what a model thought (reasoning_content of messages) in 2 of the first 2 rows is left out: it is no part of a"
+        " prompt or a response",
+    ]
+
+
+HH = f"\n\nHuman: {ASK}\n\nAssistant:"
+
+
+@pytest.mark.parametrize(
+    ("human", "assistant"),
+    [
+        ("\r\n\r\nHuman:", "\r\n\r\nAssistant:"), ("Human:", "\nAssistant:"), ("User:", "\nAssistant:"),
+        ("USER:", "\nASSISTANT:"), ("User:", "\nAI:"), ("### Human:", "\n### Assistant:"),
+        ("### Instruction:\n", "\n\n### Response:\n"),
+        ("<|user|>\n", "\n<|assistant|>\n"), ("<human>:", "\n<bot>:"),
+    ],
+)  # fmt: skip
+def test_transcripts_with_other_marks_and_line_ends(tmp_path: Path, human: str, assistant: str) -> None:
+    texts = {"chosen": f"{human} {ASK}{assistant} {GOOD}", "rejected": f"{human} {ASK}{assistant} {BAD}"}
+    asked = {"prompt": f"{human} {ASK}{assistant}", "chosen": GOOD, "rejected": BAD}
+    for row, prompt in ((texts, HH), (asked, HH), ({"prompt": ASK, **texts}, ASK)):
+        (pair,) = read(tmp_path, [row])
+        assert pair.prompt == prompt
+        assert (pair.first, pair.second) == ((GOOD, BAD) if pair.p_first else (BAD, GOOD))
+
+
+def test_a_conversation_that_a_response_quotes_stays_its_text(tmp_path: Path) -> None:
+    quoted = "User: Hi\nAssistant: Hello!"
+    rows = [{**SIDES, "prompt": f"{ASK} {n}"} for n in range(5)]
+    (pair, *_) = read(tmp_path, [{"prompt": "Write a dialogue.", "chosen": quoted, "rejected": BAD}, *rows])
+    assert {pair.first, pair.second} == {quoted, BAD}
+
+
+def test_rows_of_several_turns_and_empty_responses_are_told(tmp_path: Path) -> None:
+    turns = [ASK], [ASK, "And Lyon?"]
+    rows = [
+        {"prompt": json.dumps(asked), "response_a": json.dumps([GOOD, "x"][: len(asked)])}
+        | {"response_b": json.dumps([""] * len(asked)), "winner_model_a": 1, "winner_model_b": 0, "winner_tie": 0}
+        for asked in turns
+    ]
+    reading = LabelTable(PairFile(write(tmp_path / "rows.jsonl", rows), ReadingOptions())).reading
+    assert (reading.num_rows, reading.num_pairs, reading.num_skipped) == (1, 1, 0)
+    assert {"not asked for: 1 × prompt[1] is there", "1 pairs have an empty response"} <= set(reading.lines())

@@ -6,6 +6,7 @@ A layout says where the prompt, the system text and the responses are, and what 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -73,6 +74,8 @@ class Label:
     """Values of a scale that mean a tie."""
     skip: tuple[float, ...] = ()
     """Values of a scale that are no label."""
+    statuses: ValuePath | None = None
+    """To a list as long as the raters: those whose answer is discarded, a draft or pending do not count."""
     paths: tuple[ValuePath, ...] = ()
     """Scores of two named responses; of a one-hot winner or of counted votes: first, second, and the tie if there is
     one."""
@@ -89,11 +92,27 @@ class Label:
 
 @dataclass(frozen=True, kw_only=True)
 class Tree:
-    """Messages with replies: those of one message are compared by rank, 0 the best."""
+    """Messages with replies: those of one message are compared by rank, 0 the best.
 
-    root: ValuePath
+    A row is a whole tree (``root``), or one message that names itself (``id``) and the one that it answers
+    (``parent``).
+    """
+
+    root: ValuePath | None = None
     replies: str = "replies"
     rank: str = "rank"
+    id: str = ""
+    parent: str = ""
+
+    @property
+    def is_flat(self) -> bool:
+        """True when a row is one message."""
+        return self.root is None
+
+    @property
+    def columns(self) -> tuple[tuple[str, ...], ...]:
+        """Columns that rows have."""
+        return ((self.id,), (self.parent,), (self.rank,)) if self.root is None else (self.root.roots,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +152,7 @@ class Layout:
         """Columns without which a row cannot be read: of each group a row needs one."""
         present = [(name,) for name in self.present]
         if self.tree is not None:
-            return tuple(dict.fromkeys([self.tree.root.roots, *present]))
+            return tuple(dict.fromkeys([*self.tree.columns, *present]))
         groups = [path.roots for path in self._row_paths if not path.optional]
         labels = [[path.roots for path in self._label_paths(label) if not path.optional] for label in self.labels]
         if len(labels) == 1:
@@ -145,18 +164,22 @@ class Layout:
     @cached_property
     def columns(self) -> frozenset[str]:
         """All columns that are read where a row has them, or that tell the layout from others."""
-        paths = [*self._row_paths, *([self.tree.root] if self.tree else [])]
-        for label in self.labels:
-            paths += [*self._label_paths(label), *([label.p] if label.p else [])]
-        return frozenset(self.present).union(*(path.roots for path in paths))
+        return frozenset(self.present).union(*(path.roots for path in self._all_paths), *self._tree_columns)
 
     def read_in(self, values: Mapping[str, object]) -> frozenset[str]:
         """Columns of a row that are read: of alternatives the first that it has."""
-        paths = [*self._row_paths, *([self.tree.root] if self.tree else [])]
-        for label in self.labels:
-            paths += [*self._label_paths(label), *([label.p] if label.p else [])]
-        found = (next((name for name in path.roots if name in values), "") for path in paths)
-        return frozenset({*self.present, *found})
+        found = {path.column_in(values) for path in self._all_paths}
+        return frozenset({*self.present, *found}.union(*self._tree_columns))
+
+    @property
+    def _all_paths(self) -> list[ValuePath]:
+        """All paths that begin in the row."""
+        further = [path for label in self.labels for path in (label.p, label.statuses) if path is not None]
+        return [*self._row_paths, *(path for label in self.labels for path in self._label_paths(label)), *further]
+
+    @property
+    def _tree_columns(self) -> tuple[tuple[str, ...], ...]:
+        return self.tree.columns if self.tree else ()
 
     def label_for(self, values: Mapping[str, object]) -> Label | None:
         """The label of a row: the first whose columns it has; None where the layout has none."""
@@ -257,6 +280,8 @@ COMMON_WORDS: Mapping[str, float | None] = {
     **dict.fromkeys(("none", "null", "nan", "n/a", "na", "skip", "skipped", "unsure", "unknown"), None),
 }
 """Words that people write for the better response; no numbers, whose meaning nobody can see."""
+_BETWEEN = re.compile(r"[\s_-]+")
+_JOINED_WORDS = {_BETWEEN.sub("", word): meaning for word, meaning in COMMON_WORDS.items()}
 _AROUND_A_WORD = "*_.()[]<>\"'`:! "
 _BEFORE_A_WORD = ("option ", "response ", "answer ", "assistant ", "model ", "output ", "summary ", "completion ")
 
@@ -272,7 +297,7 @@ def common_word(word: str) -> float | bool | None:
     for known in (word, plain, shorter.strip(_AROUND_A_WORD)):
         if known in COMMON_WORDS:
             return COMMON_WORDS[known]
-    return False
+    return _JOINED_WORDS.get(_BETWEEN.sub("", plain), False)
 
 
 def word_map(pairs: object) -> dict[str, float | None]:

@@ -23,7 +23,7 @@ from rlaif.data.formats.language import (
 from rlaif.data.formats.paths import PathError, ValuePath, path_of
 from rlaif.types import Role
 
-_LABEL_KEYS = (*LABEL_KINDS, "at", "answer", "panels", "p", "ties", "skip", "name", "rank", "names")
+_LABEL_KEYS = (*LABEL_KINDS, "at", "answer", "panels", "statuses", "p", "ties", "skip", "name", "rank", "names")
 
 
 class LayoutError(ValueError):
@@ -146,10 +146,12 @@ class _Reader:
     def _tree(self, value: object) -> Tree | None:
         if not isinstance(value, Mapping):
             return None
-        self._only(value, "tree", ("root", "replies", "rank"))
+        self._only(value, "tree", ("root", "replies", "rank", "id", "parent"))
         root = self._path(value.get("root"), "tree.root")
-        names = {key: str(value[key]) for key in ("replies", "rank") if key in value}
-        return None if root is None else Tree(root=root, **names)
+        names = {key: str(value[key]) for key in ("replies", "rank", "id", "parent") if key in value}
+        if root is None and not {"id", "parent"} <= set(names):
+            self.problems.append("tree: give root, or id and parent where a row is one message")
+        return Tree(root=root, **names)
 
     def _labels(self, value: object) -> Iterator[Label]:
         for item in value if isinstance(value, list) else [] if value is None else [value]:
@@ -169,6 +171,7 @@ class _Reader:
             at=self._path(value.get("at"), "label.at"),
             answer=self._path(value.get("answer"), "label.answer"),
             panels=self._path(value.get("panels"), "label.panels"),
+            statuses=self._path(value.get("statuses"), "label.statuses"),
             p=self._path(value.get("p"), "label.p"),
             ties=tuple(self._numbers(value.get("ties", ()), "label.ties")),
             skip=tuple(self._numbers(value.get("skip", ()), "label.skip")),

@@ -34,9 +34,9 @@ def is_message(value: object) -> bool:
     )
 
 
-def messages_in(value: object) -> list[Any] | None:
-    """The messages of a value: a list of them, one alone, or JSON text of these; None for everything else."""
-    if isinstance(value, str):
+def messages_in(value: object, *, in_json: bool = True) -> list[Any] | None:
+    """The messages of a value: a list of them or one alone, with ``in_json`` also as JSON text; None for all else."""
+    if isinstance(value, str) and in_json:
         value = _decoded(value)
     if is_message(value):
         return [value]
@@ -114,7 +114,9 @@ def _turn(message: Mapping[str, Any], roles: Mapping[str, Role]) -> Turn:
     name = next(message[key] for key in _ROLE_KEYS if isinstance(message.get(key), str))
     role = roles.get(name.casefold()) or ROLES.get(name.casefold())
     if role is None:
-        raise OddRowError("unknown role", f"{name!r:.40}; name it with data.roles, e.g. data.roles.{name}=user")
+        raise OddRowError(
+            "unknown role", f"{name!r:.40}; name it in a layout of your own as YAML, roles: {{{name}: user}}"
+        )
     key = next((key for key in _TEXT_KEYS if message.get(key) is not None), None)
     text = "" if key is None else _content(message[key], f"{name}'s {key}")
     calls = message.get("tool_calls")

@@ -18,8 +18,9 @@ from rlaif.data.formats.base import LabeledPair, ReadRow, Record, SingleResponse
 from rlaif.data.formats.encodings import label_of_encoding
 from rlaif.data.formats.language import PAIRINGS, Layout, Pairing, folded
 from rlaif.data.formats.layouts import AUTO, candidates, layout_identity, layout_named
-from rlaif.data.formats.rows import LayoutReader
+from rlaif.data.formats.rows import NUM_FIRST, LayoutReader
 from rlaif.data.formats.suspicions import NUM_ROWS, SIGNS, SignCounter, sign_messages
+from rlaif.data.formats.unread import unread_lines
 from rlaif.errors import ConfigError, DataError
 from rlaif.types import content_id
 
@@ -194,14 +195,12 @@ class PairFile:
 
     @cached_property
     def shown(self) -> list[str]:
-        """The first three records in words: end of the prompt, preferred response, other response, p."""
-        records = (
-            record
-            for read in LayoutReader(self.layout).read(islice(self._raw_rows(), NUM_ROWS))
-            for record in read.records
-        )
+        """The first three records in words (end of the prompt, preferred response, other response, p), and what is
+        not read of the rows."""
+        rows = list(islice(self._raw_rows(), NUM_ROWS))
+        records = (record for read in LayoutReader(self.layout).read(rows) for record in read.records)
         read = f"read as {self.layout.name}" + (f" ({self.layout.about})" if self.layout.about else "")
-        return [read, *(_in_words(record) for record in islice(records, NUM_SHOWN))]
+        return [read, *map(_in_words, islice(records, NUM_SHOWN)), *unread_lines(self.layout, rows)]
 
     def _raw_rows(self) -> Iterator[Row]:
         return (self.options.renamed(row) for row in self.table.rows())
@@ -217,6 +216,7 @@ class PairFile:
         signs = SignCounter(self.layout, self._undeclared(rows), is_guessed=self.options.named is None)
         signs.renamed = self.options.columns or {}
         reader = LayoutReader(self.layout)
+        reader.look_at(rows[:NUM_FIRST])
         for row in rows:
             records = [record for read in reader.read([row]) for record in read.records]
             signs.add(row.values, records)

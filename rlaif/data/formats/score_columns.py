@@ -12,9 +12,7 @@ from rlaif.data.formats.language import Layout
 from rlaif.data.formats.paths import as_list
 
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
-_SCORES = frozenset(
-    ["score", "scores", "rating", "ratings", "reward", "rewards", "grade", "grades", "quality", "points", "stars"]
-)
+_SCORES = frozenset(("score", "rating", "reward", "grade", "quality", "point", "star"))
 _LISTS = ("ratings", "rating", "scores", "score", "rewards")
 _SIDES = ("chosen", "rejected")
 
@@ -58,7 +56,7 @@ def _scores(values: Mapping[str, Any], columns: list[str]) -> Iterator[tuple[flo
     left, right = _different(*columns)
     for name in values:
         words = _words(name)
-        if left in words and _SCORES & set(words):
+        if left in words and _SCORES & {word.removesuffix("s") for word in words}:
             wanted = [right if word == left else word for word in words]
             other = next((other for other in values if _words(other) == wanted), None)
             if other is not None:

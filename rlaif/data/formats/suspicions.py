@@ -101,7 +101,7 @@ class SignCounter:
         agrees = score_agrees(self.layout, values, list(records), self.renamed)
         self.num_scored += agrees is not None
         self.num_contradicted += agrees is False
-        unread = set(values) - self.layout.read_in(values) - set(self.unread) if self.is_guessed else set()
+        unread = _unread(self.layout, values) - set(self.unread) if self.is_guessed else set()
         for column in unread:
             sign = _of_column(column, values[column], labeled)
             if sign is not None:
@@ -152,6 +152,13 @@ def _todo(sign: Sign, group: str) -> str:
             return f"name a layout that reads it ({group}.format), or write one as YAML"
         case _:
             return f"see whether {group}.format names the right layout"
+
+
+def _unread(layout: Layout, values: Mapping[str, object]) -> set[str]:
+    """Columns that are not read; ``a.b`` belongs to ``a``, as flat tables write it."""
+    read = layout.read_in(values)
+    parts = tuple(f"{name}." for name in read if name)
+    return {name for name in values if name not in read and not name.startswith(parts)}
 
 
 def _of_record(record: Record) -> Iterator[str]:
