@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from rlaif.cli.labels import main
 from rlaif.data.formats.base import BarePrompt, LabeledPair, Record, SingleResponse
 from rlaif.data.formats.layouts import layout_names
 from rlaif.data.formats.pair_files import PairFile, ReadingOptions
@@ -456,6 +461,13 @@ CASES: list[Case] = [
     ("instruction_chosen_rejected", [{"instruction": ASK, "input": "", "chosen": GOOD, "rejected": BAD}], PAIR),
     ("stack_exchange", [{"question": ASK, "response_j": GOOD, "response_k": BAD}], PAIR),
 ]
+ALONE: list[tuple[str, dict[str, Any]]] = [
+    ("messages", {"messages": [user(), says(GOOD)]}),
+    ("messages", {"conversations": [sharegpt("human", ASK), sharegpt("gpt", GOOD)]}),
+    ("prompt_completion", {"prompt": ASK, "completion": GOOD}),
+    ("alpaca_sft", {"instruction": ASK, "input": "", "output": GOOD}),
+    ("alpaca_sft", {"instruction": ASK, "input": "<noinput>", "output": GOOD}),
+]
 HH = [{"chosen": f"\n\nHuman: {ASK}\n\nAssistant: {GOOD}", "rejected": f"\n\nHuman: {ASK}\n\nAssistant: {BAD}"}]
 NAMED: list[Case] = [
     ("hh", HH, PAIR),
@@ -519,20 +531,37 @@ def test_layouts_that_are_named(tmp_path: Path, name: str, rows: list[Any], want
     assert same([told(record) for record in records], wanted)
 
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "pages" / "reference" / "layouts.md"
+COMMANDS = dict(re.findall(r"^\| `(\w+)` \|.*\| `(rlaif-[^`]+)` \|$", PAGE.read_text("utf-8"), re.MULTILINE))
+"""The command of each layout in the documentation's table."""
+ROWS = {name: rows for name, rows, _ in reversed([*CASES, *NAMED])}
+ROWS |= {"prompts": [{"prompt": ASK}], **{name: [row] for name, row in reversed(ALONE)}}
+
+
+@pytest.mark.parametrize("name", layout_names())
+def test_the_documented_command_of_a_layout_reads_its_rows(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, *words = shlex.split(COMMANDS[name])
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS[name]))
+    if command == "rlaif-labels":
+        with pytest.raises(SystemExit) as done:
+            main([words[0], str(path), *words[2:]])
+        assert done.value.code == 0 and f"read as {name} " in capsys.readouterr().out
+        return
+    overrides = OverridesParser.create().parse_overrides(words)
+    typed = {item.key_or_group.removeprefix("data."): item.value() for item in overrides}
+    options = {part.name: typed[part.name] for part in fields(ReadingOptions) if part.name in typed}
+    assert PairFile(path, ReadingOptions(**options)).layout.name == name
+
+
 def test_every_layout_has_a_case() -> None:
     alone = {"messages", "prompt_completion", "alpaca_sft", "prompts"}
     assert {name for name, _, _ in CASES} | {name for name, _, _ in NAMED} | alone == set(layout_names())
 
 
-@pytest.mark.parametrize(
-    ("name", "row"),
-    [
-        ("messages", {"messages": [user(), says(GOOD)]}),
-        ("messages", {"conversations": [sharegpt("human", ASK), sharegpt("gpt", GOOD)]}),
-        ("prompt_completion", {"prompt": ASK, "completion": GOOD}),
-        ("alpaca_sft", {"instruction": ASK, "input": "", "output": GOOD}),
-    ],
-)
+@pytest.mark.parametrize(("name", "row"), ALONE)
 def test_demonstrations(tmp_path: Path, name: str, row: dict[str, Any]) -> None:
     file, records = read(tmp_path, [row])
     assert file.layout.name == name

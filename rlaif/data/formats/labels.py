@@ -84,6 +84,9 @@ class PairLabels:
     def _number_at(self, path: ValuePath, index: int) -> float | None:
         """The number of a response; the mean where the path, or the one of its others that is there, leads to many."""
         value = self._of_response(path, index)
+        words = self.label.words if self.label else {}
+        if words and folded(value) in words:
+            return words[folded(value)]
         if (values := as_list(value)) is not None and any(each.has_many for each in (path, *path.others)):
             return _mean(number_of(item, path.text) for item in values)
         return number_of(value, path.text)

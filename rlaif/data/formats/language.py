@@ -67,7 +67,7 @@ class Label:
     """From a rater's item to the names of what stood on the left and on the right: left is the first response only
     where they say so."""
     words: Mapping[str, float | None] = field(default_factory=dict)
-    """Small letters; None is no label."""
+    """Small letters; None is no label. Of scores the numbers that words stand for."""
     scale: tuple[float, float] = (0.0, 1.0)
     """The values that mean the first and the second response; values between are soft."""
     ties: tuple[float, ...] = ()
@@ -298,6 +298,15 @@ def common_word(word: str) -> float | bool | None:
         if known in COMMON_WORDS:
             return COMMON_WORDS[known]
     return _JOINED_WORDS.get(_BETWEEN.sub("", plain), False)
+
+
+_GOOD = "good yes y up thumbs_up thumbsup 👍 positive desirable chosen accepted like liked upvote pass correct"
+_BAD = "bad no n down thumbs_down thumbsdown 👎 negative undesirable rejected dislike disliked downvote fail"
+COMMON_GRADES: Mapping[str, float | None] = {
+    **dict.fromkeys((*_GOOD.split(), "thumbs up", "thumbs-up"), 1.0),
+    **dict.fromkeys((*_BAD.split(), "incorrect", "thumbs down", "thumbs-down"), 0.0),
+}
+"""Words that people write for a good and for a bad response."""
 
 
 def word_map(pairs: object) -> dict[str, float | None]:

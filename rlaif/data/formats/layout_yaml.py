@@ -8,6 +8,7 @@ from string import Formatter
 from typing import Any, get_args
 
 from rlaif.data.formats.language import (
+    COMMON_GRADES,
     COMMON_WORDS,
     LABEL_KINDS,
     PAIRINGS,
@@ -23,7 +24,20 @@ from rlaif.data.formats.language import (
 from rlaif.data.formats.paths import PathError, ValuePath, path_of
 from rlaif.types import Role
 
-_LABEL_KEYS = (*LABEL_KINDS, "at", "answer", "panels", "statuses", "p", "ties", "skip", "name", "rank", "names")
+_LABEL_KEYS = (
+    *LABEL_KINDS,
+    "at",
+    "answer",
+    "panels",
+    "statuses",
+    "values",
+    "p",
+    "ties",
+    "skip",
+    "name",
+    "rank",
+    "names",
+)
 
 
 class LayoutError(ValueError):
@@ -169,6 +183,7 @@ class _Reader:
         label = Label(
             kind=kind,
             at=self._path(value.get("at"), "label.at"),
+            words=self._word_map(value["values"], "label.values", COMMON_GRADES) if "values" in value else {},
             answer=self._path(value.get("answer"), "label.answer"),
             panels=self._path(value.get("panels"), "label.panels"),
             statuses=self._path(value.get("statuses"), "label.statuses"),
@@ -185,7 +200,7 @@ class _Reader:
         key = f"label.{label.kind}"
         match label.kind:
             case "words":
-                return replace(label, words=self._word_map(given, key))
+                return replace(label, words=self._word_map(given, key, COMMON_WORDS))
             case "scale":
                 numbers = list(self._numbers(given, key))
                 if len(numbers) != 2 or numbers[0] == numbers[1]:
@@ -204,10 +219,10 @@ class _Reader:
                 return replace(label, weights=tuple((path, weight) for path, weight in pairs if path is not None))
         return label
 
-    def _word_map(self, given: object, key: str) -> dict[str, float | None]:
+    def _word_map(self, given: object, key: str, common: Mapping[str, float | None]) -> dict[str, float | None]:
         """The words of a layout; ``common`` are those that people write most."""
         if given == "common":
-            return dict(COMMON_WORDS)
+            return dict(common)
         try:
             return word_map(given)
         except ValueError as error:

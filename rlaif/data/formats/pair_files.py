@@ -18,8 +18,9 @@ from rlaif.data.formats.base import LabeledPair, ReadRow, Record, SingleResponse
 from rlaif.data.formats.encodings import label_of_encoding
 from rlaif.data.formats.language import PAIRINGS, Layout, Pairing, folded
 from rlaif.data.formats.layouts import AUTO, candidates, layout_identity, layout_named
+from rlaif.data.formats.likely_columns import likely_options
 from rlaif.data.formats.rows import NUM_FIRST, LayoutReader
-from rlaif.data.formats.suspicions import NUM_ROWS, SIGNS, SignCounter, sign_messages
+from rlaif.data.formats.suspicions import NUM_ROWS, SIGNS, Sign, SignCounter, sign_messages
 from rlaif.data.formats.unread import unread_lines
 from rlaif.errors import ConfigError, DataError
 from rlaif.types import content_id
@@ -171,10 +172,17 @@ class PairFile:
         try:
             return self.options.applied(auto.layout_of(first))
         except auto.NoLayoutError as error:
-            raise DataError(
-                f"{self.name}: {error}: {self.group}.format=NAME, {self.group}.columns to name columns, or a layout of"
-                f" your own as YAML, {self.group}.format=my_layout.yaml"
-            ) from error
+            raise DataError(f"{self.name}: {error}: {self._todo(first)}") from error
+
+    def _todo(self, rows: Sequence[Row]) -> str:
+        """What to type for rows that no layout reads."""
+        likely = None if self.options.columns else likely_options(rows)
+        if likely is not None:
+            return f"type {likely.options(self.group)} if that is what they hold, or write a layout as YAML"
+        return (
+            f"{self.group}.format=NAME, {self.group}.columns to name columns, or a layout of your own as YAML,"
+            f" {self.group}.format=my_layout.yaml"
+        )
 
     @cached_property
     def identity(self) -> str:
@@ -220,7 +228,13 @@ class PairFile:
         for row in rows:
             records = [record for read in reader.read([row]) for record in read.records]
             signs.add(row.values, records)
-        problems = sign_messages(signs.found(self.options.accept), self.group)
+        found = list(signs.found(self.options.accept))
+        likely = None if self.options.named is not None else likely_options(rows[:NUM_FIRST])
+        if likely and likely.richness > max(1, self.layout.richness) and "unread_responses" not in self.options.accept:
+            found.append(Sign("unread_responses", ", ".join(likely.columns.values())))
+        problems = sign_messages(found, self.group)
+        if likely and any(sign.name in ("unread_label", "unread_responses", "no_label") for sign in found):
+            problems.append(f"to read them, perhaps {likely.options(self.group)}")
         if problems:
             raise DataError(f"{self.name}, read as {self.layout.name}: {'; '.join(problems)}")
 

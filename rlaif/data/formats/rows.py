@@ -41,6 +41,8 @@ from rlaif.data.formats.trees import flat_rows, tree_rows
 
 DRAWN_ORDER = ("order", "ranks")
 """Labels whose rows list the better response first: the order of the pair is drawn instead."""
+NO_INPUT = ("", "<noinput>", "<no input>", "<nooutput>")
+"""Texts of a joined prompt that stand for none, as Alpaca-like files write them."""
 NUM_FIRST = 100
 """Rows that are looked at before the first is read."""
 UNKNOWN_WRITER = "dataset"
@@ -316,7 +318,7 @@ def _text_of_prompt(spec: PromptText, values: Mapping[str, Any]) -> str:
         value = path.value(values)
         texts[path.text] = "" if value is ABSENT or value is None else text_of(value, path.text)
     if not spec.template:
-        return spec.separator.join(text for text in texts.values() if text.strip())
+        return spec.separator.join(text for text in texts.values() if text.strip().casefold() not in NO_INPUT)
     needed = [path.text for path in spec.paths if not path.optional and not texts[path.text].strip()]
     if needed:
         raise OddRowError("empty prompt", f"{', '.join(needed)} is empty")

@@ -45,6 +45,7 @@ SIGNS: Mapping[str, str] = {
     "serialized_list": "texts are lists written as text, e.g. [{'role': …}]; write the file as JSON lines or Parquet",
     "zero_one": "the preference is 0 or 1, and nothing says which of them means the first response",
     "unread_label": "a column looks like a label and was not read",
+    "unread_responses": "other columns look like responses or their label, and were not read",
     "unread_context": "a column that usually belongs to the prompt was not read",
     "no_label": "the layout reads a label, and no row has one",
     "scores_against_order": "scores beside the responses are higher for the response that is read as the worse one",
@@ -148,7 +149,7 @@ def _todo(sign: Sign, group: str) -> str:
             return f"see where the label is, or take {group}.format=pairs for pairs without one"
         case "scores_against_order":
             return f"name the other column as the better one ({group}.columns) if the scores are right"
-        case "unread_label" | "unread_context":
+        case "unread_label" | "unread_context" | "unread_responses":
             return f"name a layout that reads it ({group}.format), or write one as YAML"
         case _:
             return f"see whether {group}.format names the right layout"

@@ -1,0 +1,118 @@
+"""Files whose columns have other names: the error says what to type, and what it says reads the file."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from rlaif.cli.labels import main
+from rlaif.data.formats.base import LabeledPair
+from rlaif.data.formats.pair_files import PairFile, ReadingOptions
+from rlaif.errors import DataError
+
+ASK, GOOD, BAD = "Which river runs through Paris?", "The Seine.", "The Thames does, I think."
+OPTIONS = re.compile(r"(?:type|perhaps) (data\.format=.*?)(?: \(| if that is|$)")
+
+
+def write(tmp_path: Path, rows: list[Mapping[str, Any]]) -> Path:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def typed(error: str) -> dict[str, Any]:
+    """The options that an error says to type, as ``rlaif-run`` reads them."""
+    found = OPTIONS.search(error)
+    assert found is not None, error
+    overrides = OverridesParser.create().parse_overrides(shlex.split(found[1]))
+    return {item.key_or_group.removeprefix("data."): item.value() for item in overrides}
+
+
+def two(ask: str, first: str, second: str, **further: object) -> dict[str, object]:
+    return {ask: ASK, first: GOOD, second: BAD, **further}
+
+
+@pytest.mark.parametrize(
+    ("row", "p_good"),
+    [
+        (two("Prompt", "Chosen ", "Rejected"), 1.0),
+        (two("prompt", "Chosen Response", "Rejected Response"), 1.0),
+        (two("prompt", "accepted", "rejected"), 1.0),
+        (two("question", "win", "lose"), 1.0),
+        (two("prompt", "winner", "loser"), 1.0),
+        (two("prompt", "preferred", "dispreferred"), 1.0),
+        (two("Human", "good_answer", "bad_answer"), 1.0),
+        (two("query", "Response A", "Response B", Winner="B"), 0.0),
+        (two("question", "answer_1", "answer_2", better=2), 0.0),
+        (two("question", "Answer 1", "Answer 2", Label="tie"), 0.5),
+        (two("question", "Answer 1", "Answer 2", Label=0), 1.0),
+        (two("instruction", "output_1", "output_2", best="output_1"), 1.0),
+        (two("user_input", "response_a", "response_b", human_says="B"), 0.0),
+        (two("Question", "Answer 1", "Answer 2"), None),
+    ],
+)
+def test_what_the_error_says_to_type_reads_the_file(
+    tmp_path: Path, row: dict[str, object], p_good: float | None
+) -> None:
+    path = write(tmp_path, [row])
+    with pytest.raises(DataError) as caught:
+        list(PairFile(path, ReadingOptions()).read())
+    (read,) = PairFile(path, ReadingOptions(**typed(str(caught.value)))).read()
+    (pair,) = read.records
+    assert isinstance(pair, LabeledPair) and pair.prompt == ASK
+    p_first = pair.p_first if pair.first == GOOD or pair.p_first is None else 1.0 - pair.p_first
+    assert {pair.first, pair.second} == {GOOD, BAD} and p_first == p_good
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ("thumbs_up", "thumbs_down"),
+        ("yes", "no"),
+        ("Good", "Bad"),
+        (1, -1),
+        (1, 0),
+        (True, False),
+        ("\U0001f44d", "no"),
+    ],
+)
+@pytest.mark.parametrize(("response", "label"), [("completion", "label"), ("response", "feedback")])
+def test_words_for_good_and_bad_responses(tmp_path: Path, good: object, bad: object, response: str, label: str) -> None:
+    rows = [{"prompt": ASK, response: GOOD, label: good}, {"prompt": ASK, response: BAD, label: bad}]
+    path = write(tmp_path, rows)
+    options: dict[str, Any] = {}
+    if response == "response":
+        with pytest.raises(DataError, match="unread_") as caught:
+            list(PairFile(path, ReadingOptions()).read())
+        options = typed(str(caught.value))
+    (pair,) = (record for row in PairFile(path, ReadingOptions(**options)).read() for record in row.records)
+    assert isinstance(pair, LabeledPair) and (pair.first, pair.p_first) == (GOOD, 1.0)
+
+
+def test_the_labels_command_says_it_in_its_own_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, [two("Prompt", "Chosen ", "Rejected")])
+    with pytest.raises(SystemExit):
+        main(["summary", str(path)])
+    printed = capsys.readouterr()
+    found = re.search(r"type (--format=.*?) if that is", printed.err + printed.out)
+    assert found is not None
+    with pytest.raises(SystemExit) as done:
+        main(["summary", str(path), *shlex.split(found[1])])
+    assert done.value.code == 0 and "preferred 'The Seine.'" in capsys.readouterr().out
+
+
+def test_responses_that_are_not_read_stop_the_run_unless_they_are_accepted(tmp_path: Path) -> None:
+    path = write(tmp_path, [two("prompt", "accepted", "declined"), two("prompt", "accepted", "rejected")])
+    with pytest.raises(DataError, match="lacks the key"):
+        list(PairFile(path, ReadingOptions(format="chosen_rejected")).read())
+    path = write(tmp_path, [two("prompt", "accepted", "rejected")])
+    with pytest.raises(DataError, match=r"unread_responses: .*\(accepted\)"):
+        list(PairFile(path, ReadingOptions()).read())
+    assert len(list(PairFile(path, ReadingOptions(accept=["unread_responses"])).read())) == 1
