@@ -56,6 +56,11 @@ def two(ask: str, first: str, second: str, **further: object) -> dict[str, objec
         (two("instruction", "output_1", "output_2", best="output_1"), 1.0),
         (two("user_input", "response_a", "response_b", human_says="B"), 0.0),
         (two("Question", "Answer 1", "Answer 2"), None),
+        (two("INPUT:prompt", "INPUT:answer_a", "INPUT:answer_b", **{"OUTPUT:result": "b"}), 0.0),
+        (two("Input.prompt", "Input.response_a", "Input.response_b", **{"Answer.choice": "response_a"}), 1.0),
+        (two("context", "good_edited_response", "bad_edited_response", original_response="x"), 1.0),
+        (two("prompt", "preferred", "non-preferred"), 1.0),
+        (two("prompt", "model_b_text", "model_a_text", model_a="m", model_b="n", best="model_a"), 0.0),
     ],
 )
 def test_what_the_error_says_to_type_reads_the_file(
@@ -106,6 +111,30 @@ def test_the_labels_command_says_it_in_its_own_options(tmp_path: Path, capsys: p
     with pytest.raises(SystemExit) as done:
         main(["summary", str(path), *shlex.split(found[1])])
     assert done.value.code == 0 and "preferred 'The Seine.'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("row", "sign"),
+    [
+        ({"prompt": ASK, "responses": [{"text": GOOD}, {"text": BAD}]}, "unread_responses"),
+        ({"prompt": ASK, "outputs": [GOOD, BAD]}, "unread_responses"),
+        ({"prompt": ASK, "response": GOOD, "candidates": [GOOD, BAD]}, "unread_responses"),
+        ({"question": ASK, "chosen": GOOD, "rejected": BAD, "image": {"bytes": "x", "path": None}}, "unread_context"),
+        ({"question": ASK, "chosen": GOOD, "rejected": BAD, "image_path": "a.jpg"}, "unread_context"),
+    ],
+)
+def test_what_is_left_unread_stops_the_run(tmp_path: Path, row: dict[str, object], sign: str) -> None:
+    with pytest.raises(DataError, match=rf"{sign}: .*data\.accept=\[{sign}\]"):
+        list(PairFile(write(tmp_path, [row]), ReadingOptions()).read())
+
+
+def test_no_label_is_suggested_where_nobody_can_read_it(tmp_path: Path) -> None:
+    row = two("Prompt", "Response A", "Response B", **{"Preference (1-7)": 6})
+    with pytest.raises(DataError, match=r"my_layout\.yaml"):
+        list(PairFile(write(tmp_path, [row]), ReadingOptions()).read())
+    row = {"text": ASK, "options": [{"id": "A", "text": GOOD}], "accept": ["A"], "answer": "accept"}
+    with pytest.raises(DataError, match=r"my_layout\.yaml"):
+        list(PairFile(write(tmp_path, [row]), ReadingOptions()).read())
 
 
 def test_responses_that_are_not_read_stop_the_run_unless_they_are_accepted(tmp_path: Path) -> None:

@@ -459,6 +459,11 @@ CASES: list[Case] = [
     ("conversation_chosen_rejected", [{"messages": [user()], "chosen": says(GOOD), "rejected": says(BAD)}], PAIR),
     ("input_chosen_rejected", [{"input": ASK, "chosen": GOOD, "rejected": BAD}], PAIR),
     ("instruction_chosen_rejected", [{"instruction": ASK, "input": "", "chosen": GOOD, "rejected": BAD}], PAIR),
+    (
+        "stack_exchange_answers",
+        [{"qid": 1, "question": ASK, "answers": [{"text": BAD, "pm_score": 1}, {"text": GOOD, "pm_score": 4}]}],
+        PAIR,
+    ),
     ("stack_exchange", [{"question": ASK, "response_j": GOOD, "response_k": BAD}], PAIR),
 ]
 ALONE: list[tuple[str, dict[str, Any]]] = [
@@ -467,6 +472,12 @@ ALONE: list[tuple[str, dict[str, Any]]] = [
     ("prompt_completion", {"prompt": ASK, "completion": GOOD}),
     ("alpaca_sft", {"instruction": ASK, "input": "", "output": GOOD}),
     ("alpaca_sft", {"instruction": ASK, "input": "<noinput>", "output": GOOD}),
+    ("alpaca_sft", {"instruction": ASK, "context": "", "response": GOOD, "category": "open_qa"}),
+    (
+        "messages",
+        {"contents": [{"role": "user", "parts": [{"text": ASK}]}, {"role": "model", "parts": [{"text": GOOD}]}]},
+    ),
+    ("messages", {"input": ASK, "conversations": [sharegpt("human", ASK), sharegpt("gpt", GOOD)]}),
 ]
 HH = [{"chosen": f"\n\nHuman: {ASK}\n\nAssistant: {GOOD}", "rejected": f"\n\nHuman: {ASK}\n\nAssistant: {BAD}"}]
 NAMED: list[Case] = [
@@ -594,6 +605,9 @@ def test_prompts_alone(tmp_path: Path) -> None:
             "non_preferred_output": [says(BAD)],
         },
         {"system": BRIEF, "instruction": ASK, "chosen": GOOD, "rejected": BAD},
+        {"system": BRIEF, "messages": [user(), says(GOOD)]},
+        {"system": BRIEF, "messages": [user(), says(GOOD)], "rejected_response": BAD},
+        {"systemInstruction": {"parts": [{"text": BRIEF}]}, "contents": [user(), says(GOOD)]},
     ],
 )
 def test_system_texts_belong_to_the_prompt(tmp_path: Path, row: dict[str, Any]) -> None:

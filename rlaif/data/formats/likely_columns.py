@@ -9,29 +9,40 @@ from itertools import product
 from typing import NamedTuple
 
 from rlaif.data.files.rows import Row
-from rlaif.data.formats.base import LabeledPair, OtherTaskError
+from rlaif.data.formats.base import OtherTaskError, responses_of
 from rlaif.data.formats.encodings import label_of_encoding
 from rlaif.data.formats.language import Layout, common_word, folded
 from rlaif.data.formats.layouts import layout_named
 from rlaif.data.formats.paths import path_of
 from rlaif.data.formats.rows import LayoutReader
+from rlaif.data.formats.score_columns import different, words_of
 
 _WORDS: Mapping[str, str] = {
-    "prompt": """prompt question instruction query input user human user_prompt user_input user_message request task
-        problem post title context source article document text conversation messages""",
+    "prompt": """prompt question instruction query input user human user_prompt user_input text_input user_message
+        request task problem post title context source article document text conversation messages""",
     "chosen": """chosen accepted accept preferred win winner winning better best good positive pos favored upvoted
         pass""",
-    "rejected": """rejected reject dispreferred non_preferred not_preferred unpreferred lose loser losing lost worse
-        worst bad negative neg unfavored downvoted fail""",
+    "rejected": """rejected reject dispreferred unpreferred unchosen unaccepted lose loser losing lost worse worst bad
+        negative neg unfavored downvoted fail""",
     "preference": """preference preferred winner label choice chosen better best verdict vote annotation judgment
         judgement decision result human_label human_preference overall_preference pref answer""",
-    "completion": "completion response output answer reply generation model_output text",
-    "label": "label rating thumb thumbs feedback liked like is_good good desirable vote score",
-    "part": """response answer output completion text summary candidate reply message generation option model""",
+    "completion": """completion response output answer reply generation model_output model_response model_answer ideal
+        target text""",
+    "label": """label rating thumb thumbs feedback liked like is_good good desirable vote score is_safe safe is_correct
+        correct is_preferred if_chosen""",
 }
 """What people call a thing, the likeliest first."""
 _SIDES = (("1", "2"), ("a", "b"), ("0", "1"), ("first", "second"), ("left", "right"), ("one", "two"), ("x", "y"))
-_PARTS = ("", *_WORDS["part"].split())
+_BESIDE = """score rating reward grade model id source name tokens length len type label rank url time logps"""
+_NO_RESPONSE = frozenset(_BESIDE.split())
+"""Words of columns that stand beside responses."""
+_BEFORE = re.compile(r"^(input|output|answer|golden)[:.]", re.IGNORECASE)
+"""What annotation platforms put before a column's name."""
+_NOT = re.compile(r"(non|not|un)[\W_]*(?=preferred|chosen|accepted)", re.IGNORECASE)
+_LIKE_A_LABEL = re.compile(r"(preference|rating|score|label|winner|choice|better|vote|verdict|rank)", re.IGNORECASE)
+_COMMANDS = frozenset(("accept", "reject", "ignore"))
+MOST_ODD = 0.2
+"""Largest share of rows that a reading may be unable to use."""
 PREFERENCES = {"index0": "0 is taken for the first; if 1 is, p_first instead of index0"}
 """What to know about an encoding that the values do not show."""
 
@@ -84,11 +95,11 @@ def likely_options(rows: Sequence[Row]) -> Likely | None:
 def _candidates(rows: Sequence[Row]) -> Iterator[Likely]:
     names = list(rows[0].values)
     prompt = _named(names, "prompt")
-    chosen, rejected = _response(names, "chosen"), _response(names, "rejected")
     asked = {"prompt": prompt} if prompt else {}
-    if chosen and rejected and len({chosen, rejected, prompt}) == 3:
+    orders = tuple(product(_WORDS["chosen"].split(), _WORDS["rejected"].split()))
+    for chosen, rejected in _sides([name for name in names if name != prompt], rows, orders):
         yield Likely("chosen_rejected", {**asked, "chosen": chosen, "rejected": rejected})
-    for first, second in _sides(names) if prompt else ():
+    for first, second in _sides(names, rows, _SIDES) if prompt else ():
         sides = {"prompt": prompt, "first": first, "second": second}
         preference, encoding = _preference([name for name in names if name not in sides.values()], rows)
         if encoding:
@@ -109,7 +120,9 @@ def _preference(names: Sequence[str], rows: Sequence[Row]) -> tuple[str, str]:
     found = {name: _encoding([row.values.get(name) for row in rows]) for name in names}
     if named:
         return named, found[named]
-    return next(((name, "words") for name in names if found[name] == "words"), ("", ""))
+    words = [name for name in names if found[name] == "words"]
+    unclear = [name for name in names if _LIKE_A_LABEL.search(name)]
+    return (words[0], "words") if words else (unclear[0] if unclear else "", "")
 
 
 def _encoding(values: Sequence[object]) -> str:
@@ -126,33 +139,35 @@ def _named(names: Sequence[str], wanted: str) -> str:
     return next((plain[_plain(word)] for word in _WORDS[wanted].split() if _plain(word) in plain), "")
 
 
-def _response(names: Sequence[str], wanted: str) -> str:
-    """The column of a better or a worse response, whose name may say response, answer, … too."""
-    plain = {_plain(name): name for name in reversed(names)}
-    parts = [("", after) for after in _PARTS] + [(before, "") for before in _PARTS]
-    for word, (before, after) in product(_WORDS[wanted].split(), parts):
-        if (found := f"{before}{_plain(word)}{after}") in plain:
-            return plain[found]
-    return ""
+def _sides(names: Sequence[str], rows: Sequence[Row], words: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Two columns whose names differ in one of the pairs of words, the longest texts first."""
+    found = [
+        (first, second)
+        for first in names
+        for second in names
+        if tuple(different(_spoken(first), _spoken(second))) in words and not _is_beside(first, second)
+    ]
+    yield from sorted(found, key=lambda pair: -sum(len(str(row.values.get(name))) for row in rows for name in pair))
 
 
-def _sides(names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Two columns whose names differ in 1 and 2, a and b, …"""
-    plain = {_plain(name): name for name in reversed(names)}
-    for word, (left, right), after in product(_PARTS, _SIDES, _PARTS):
-        first, second = f"{word}{left}{after}", f"{word}{right}{after}"
-        if first in plain and second in plain:
-            yield plain[first], plain[second]
+def _is_beside(first: str, second: str) -> bool:
+    """True for columns that stand beside responses, such as score_a or response_a_source."""
+    shared = [word for word, other in zip(words_of(first), words_of(second), strict=False) if word == other]
+    return bool(shared) and shared[-1] in _NO_RESPONSE
+
+
+def _spoken(name: str) -> str:
+    return _NOT.sub("un", _BEFORE.sub("", name))
 
 
 def _reads(layout: Layout, rows: Sequence[Row]) -> bool:
-    """True where a layout uses most rows, and its responses are texts that differ from row to row."""
+    """True where a layout uses most rows, and its responses are no words of a label."""
     read = list(LayoutReader(layout).read(rows))
     records = [record for row in read for record in row.records]
     odd = sum(row.odd is not None and not isinstance(row.odd, OtherTaskError) for row in read)
-    pairs = [record for record in records if isinstance(record, LabeledPair)]
-    words = {folded(text) for pair in pairs for text in (pair.first, pair.second)}
-    return bool(records) and odd <= 0.2 * len(read) and not (words and all(common_word(w) is not False for w in words))
+    texts = {folded(text) for record in records for text in responses_of(record)}
+    are_words = bool(texts) and all(common_word(text) is not False or text in _COMMANDS for text in texts)
+    return bool(records) and odd <= MOST_ODD * len(read) and not are_words
 
 
 def _renamed(values: Mapping[str, object], columns: Mapping[str, str]) -> dict[str, object]:
@@ -161,7 +176,7 @@ def _renamed(values: Mapping[str, object], columns: Mapping[str, str]) -> dict[s
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name).casefold()
+    return re.sub(r"[\W_]+", "", _BEFORE.sub("", name)).casefold()
 
 
 def _quoted(name: str) -> str:

@@ -19,7 +19,8 @@ _NAMES: Mapping[Role, str] = {
 }
 ROLES: Mapping[str, Role] = {name: role for role, names in _NAMES.items() for name in names.split()}
 """Names of roles in data sets, in small letters, and what they are."""
-_ROLE_KEYS = ("role", "from", "speaker", "author")
+ROLE_KEYS = ("role", "from", "speaker", "author")
+"""Keys of a message that name its role."""
 _TEXT_KEYS = ("content", "value", "text", "parts", "message")
 _TRANSCRIPT = re.compile(r"\s*Human:")
 _LAST_MARK = re.compile(r"\s*Assistant:[^\S\n]*\Z")
@@ -29,7 +30,7 @@ def is_message(value: object) -> bool:
     """True for an object with a role and a text."""
     return (
         isinstance(value, Mapping)
-        and any(isinstance(value.get(key), str) for key in _ROLE_KEYS)
+        and any(isinstance(value.get(key), str) for key in ROLE_KEYS)
         and any(key in value for key in (*_TEXT_KEYS, "tool_calls"))
     )
 
@@ -111,7 +112,7 @@ def text_of(value: object, name: str) -> str:
 
 
 def _turn(message: Mapping[str, Any], roles: Mapping[str, Role]) -> Turn:
-    name = next(message[key] for key in _ROLE_KEYS if isinstance(message.get(key), str))
+    name = next(message[key] for key in ROLE_KEYS if isinstance(message.get(key), str))
     role = roles.get(name.casefold()) or ROLES.get(name.casefold())
     if role is None:
         raise OddRowError(

@@ -172,7 +172,8 @@ class LayoutReader:
             if prompt is None:
                 raise OddRowError("no prompt")
             return [BarePrompt(**_fields(prompt))]
-        left, right = ([replace(each, side=whole_in(prompt, each.side)) for each in side] for side in (left, right))
+        system = "" if prompt is not None else self.system(row.values)
+        left, right = ([self._whole_side(prompt, system, each) for each in side] for side in (left, right))
         if self.layout.pairs_rows:
             dialogue, _ = one_dialogue(prompt, [left[0].side])
             key = json.dumps([(turn.role, turn.text.strip()) for turn in dialogue.turns])
@@ -181,6 +182,11 @@ class LayoutReader:
         if len(left) + len(right) == 1:
             return [self._demonstration(prompt, left[0])]
         return self._pairs(row.values, prompt, left, right)
+
+    def _whole_side(self, prompt: Dialogue | None, system: str, each: Candidate) -> Candidate:
+        """A response with what it says itself of the turns before it, and a conversation with the row's system text."""
+        side = whole_in(prompt, each.side)
+        return replace(each, side=side if side.is_response_alone else with_system(side, system) or side)
 
     def _grouped(self, group: list[tuple[Row, Dialogue, Candidate]]) -> ReadRow:
         (row, prompt, _), *_ = group

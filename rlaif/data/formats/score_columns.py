@@ -42,7 +42,7 @@ def score_agrees(
     if not isinstance(pair, LabeledPair) or pair.p_first is None:
         return None
     columns = [renamed.get(name, name) for path in layout.responses.paths if (name := path.name_in(values))]
-    if len(columns) != 2 or len(_different(columns[0], columns[1])) != 2:
+    if len(columns) != 2 or len(different(columns[0], columns[1])) != 2:
         return None
     margins = [left - right for left, right in _scores(values, columns) if left != right]
     p_left = 1.0 if label.kind == "order" else pair.p_first
@@ -53,12 +53,12 @@ def score_agrees(
 
 def _scores(values: Mapping[str, Any], columns: list[str]) -> Iterator[tuple[float, float]]:
     """Scores of the first and of the second response."""
-    left, right = _different(*columns)
+    left, right = different(*columns)
     for name in values:
-        words = _words(name)
+        words = words_of(name)
         if left in words and _SCORES & {word.removesuffix("s") for word in words}:
             wanted = [right if word == left else word for word in words]
-            other = next((other for other in values if _words(other) == wanted), None)
+            other = next((other for other in values if words_of(other) == wanted), None)
             if other is not None:
                 yield from _pair(values[name], values[other])
     if sorted((left, right)) == list(_SIDES) and "generations" not in values:
@@ -85,17 +85,18 @@ def _mean(value: object) -> float | None:
     return sum(present) / len(present) if present else None
 
 
-def _words(name: str) -> list[str]:
+def words_of(name: str) -> list[str]:
+    """The words of a column's name, in small letters."""
     return [word.casefold() for word in _WORD.findall(name)]
 
 
-def _different(left: str, right: str) -> list[str]:
+def different(left: str, right: str) -> list[str]:
     """The words of two names in which they differ, where that is one of each.
 
-    >>> _different("response_a", "response_b"), _different("prompt", "answer_text")
+    >>> different("response_a", "response_b"), different("prompt", "answer_text")
     (['a', 'b'], [])
     """
-    words = _words(left), _words(right)
+    words = words_of(left), words_of(right)
     if len(words[0]) != len(words[1]):
         return []
     found = [pair for pair in zip(*words, strict=True) if pair[0] != pair[1]]

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from rlaif.data.formats.base import LabeledPair, Record, SingleResponse
+from rlaif.data.formats.base import LabeledPair, Record, responses_of
 from rlaif.data.formats.language import Layout, folded
+from rlaif.data.formats.messages import ROLE_KEYS, is_message
+from rlaif.data.formats.paths import as_list
 from rlaif.data.formats.score_columns import score_agrees
 
 SHARE = 0.2
@@ -29,8 +31,12 @@ _PROMPT_PARTS = """
     system system_prompt system_message sys_prompt input context context_messages history chat_history
     conversation_history dialog_history dialogue_history dialogue previous_turns instruction conversation messages
     document passage article background premise source_text prefix persona constraints tools images image
-    initial_reason_steps
+    image_path image_url img video audio initial_reason_steps
 """
+_LISTS = frozenset(
+    ("answers", "responses", "completions", "generations", "outputs", "candidates", "options", "replies", "samples")
+)
+"""Columns that hold several responses of a row."""
 _CONTEXTS = frozenset(_PROMPT_PARTS.split())
 _MARKS = re.compile(
     r"<\|(im_start|im_end|start_header_id|eot_id|user|assistant)\|>|\[/?INST\]|<extra_id_\d+>"
@@ -97,15 +103,16 @@ class SignCounter:
         if self.preference and values.get(self.preference) is not None:
             self.preferences.add(folded(values[self.preference]))
         labeled = any(isinstance(record, LabeledPair) and record.p_first is not None for record in records)
-        self.num_pairs += any(isinstance(record, LabeledPair) for record in records)
+        is_pair = any(isinstance(record, LabeledPair) for record in records)
+        self.num_pairs += is_pair
         self.num_labeled += labeled
         agrees = score_agrees(self.layout, values, list(records), self.renamed)
         self.num_scored += agrees is not None
         self.num_contradicted += agrees is False
         unread = _unread(self.layout, values) - set(self.unread) if self.is_guessed else set()
         for column in unread:
-            sign = _of_column(column, values[column], labeled)
-            if sign is not None:
+            sign = _of_column(column, values[column], labeled=labeled, is_pair=is_pair)
+            if sign is not None and not (sign == "unread_context" and _is_in(values[column], records)):
                 self.unread[column] = sign
 
     def found(self, accepted: Iterable[str]) -> Iterator[Sign]:
@@ -163,8 +170,7 @@ def _unread(layout: Layout, values: Mapping[str, object]) -> set[str]:
 
 
 def _of_record(record: Record) -> Iterator[str]:
-    responses = [record.first, record.second] if isinstance(record, LabeledPair) else []
-    responses += [record.response] if isinstance(record, SingleResponse) else []
+    responses = responses_of(record)
     asked = (record.turns[-1].text if record.turns else record.prompt).strip()
     for response in responses:
         if _ROLE.match(response):
@@ -178,10 +184,31 @@ def _of_record(record: Record) -> Iterator[str]:
         yield "serialized_list"
 
 
-def _of_column(column: str, value: object, labeled: bool) -> str | None:
+def _of_column(column: str, value: object, *, labeled: bool, is_pair: bool) -> str | None:
     if value is None or value in ("", []):
         return None
     if not labeled and _LABELS.fullmatch(column) and not isinstance(value, Mapping):
         return "unread_label"
-    is_text = isinstance(value, str | list) and bool(str(value).strip())
+    if not is_pair and column.casefold() in _LISTS and len(as_list(value) or []) > 1:
+        return "unread_responses"
+    is_text = isinstance(value, str | list | Mapping) and bool(str(value).strip())
     return "unread_context" if column in _CONTEXTS and is_text else None
+
+
+def _is_in(value: object, records: Sequence[Record]) -> bool:
+    """True where all texts of a value stand in what was read: another column says the same."""
+    read = "\n".join(text for record in records for text in (record.prompt, *responses_of(record)))
+    return all(text.strip() in read for text in _texts(value)) and bool(records)
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        if is_message(value):
+            value = {key: item for key, item in value.items() if key not in ROLE_KEYS}
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, str):
+        yield value
+    else:
+        for item in as_list(value) or []:
+            yield from _texts(item)
