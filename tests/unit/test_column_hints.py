@@ -118,6 +118,13 @@ def test_the_labels_command_says_it_in_its_own_options(tmp_path: Path, capsys: p
     [
         ({"prompt": ASK, "responses": [{"text": GOOD}, {"text": BAD}]}, "unread_responses"),
         ({"prompt": ASK, "outputs": [GOOD, BAD]}, "unread_responses"),
+        ({"prompt": ASK, "ranked_responses": [GOOD, BAD]}, "unread_responses"),
+        ({"prompt": ASK, "response_a": GOOD, "response_b": BAD, "prefers_b": 1}, "unread_label"),
+        (
+            {"prompt": ASK, "response_a": GOOD, "response_b": BAD, "annotator 1": "A", "annotator 2": "B"},
+            "unread_label",
+        ),
+        ({"prompt": f"{ASK}</s>", "chosen": GOOD, "rejected": BAD}, "template_marks"),
         ({"prompt": ASK, "response": GOOD, "candidates": [GOOD, BAD]}, "unread_responses"),
         ({"question": ASK, "chosen": GOOD, "rejected": BAD, "image": {"bytes": "x", "path": None}}, "unread_context"),
         ({"question": ASK, "chosen": GOOD, "rejected": BAD, "image_path": "a.jpg"}, "unread_context"),

@@ -391,6 +391,24 @@ CASES: list[Case] = [
         PAIR,
     ),
     (
+        "kto_conversations",
+        [
+            {"messages": [user(), says(BAD)], "label": False, "system": ""},
+            {"messages": [user(), says(GOOD)], "label": True, "system": ""},
+        ],
+        PAIR,
+    ),
+    ("ms_swift_query", [{"query": ASK, "response": GOOD, "rejected_response": BAD, "history": None}], PAIR),
+    (
+        "winner",
+        [
+            {"prompt": ASK, "response_a": GOOD, "response_b": BAD}
+            | {"winner": "gpt-4", "model_a": "gpt-4", "model_b": "llama"}
+        ],
+        PAIR,
+    ),
+    ("winner", [{"prompt": ASK, "response_1": BAD, "response_2": GOOD, "winner": "Response 2 is much better"}], PAIR),
+    (
         "kto",
         [
             {"prompt": [user()], "completion": [says(BAD)], "label": False},
@@ -606,6 +624,7 @@ def test_prompts_alone(tmp_path: Path) -> None:
         },
         {"system": BRIEF, "instruction": ASK, "chosen": GOOD, "rejected": BAD},
         {"system": BRIEF, "messages": [user(), says(GOOD)]},
+        {"system": BRIEF, "chosen": [user(), says(GOOD)], "rejected": [user(), says(BAD)]},
         {"system": BRIEF, "messages": [user(), says(GOOD)], "rejected_response": BAD},
         {"systemInstruction": {"parts": [{"text": BRIEF}]}, "contents": [user(), says(GOOD)]},
     ],

@@ -282,6 +282,10 @@ COMMON_WORDS: Mapping[str, float | None] = {
 """Words that people write for the better response; no numbers, whose meaning nobody can see."""
 _BETWEEN = re.compile(r"[\s_-]+")
 _JOINED_WORDS = {_BETWEEN.sub("", word): meaning for word, meaning in COMMON_WORDS.items()}
+_MUCH_BETTER = re.compile(
+    r"( is)?( slightly| much| significantly| clearly| somewhat| a (bit|little|lot))? better$| wins$"
+)
+"""How sure a person was; the label is the order alone."""
 _AROUND_A_WORD = "*_.()[]<>\"'`:! "
 _BEFORE_A_WORD = ("option ", "response ", "answer ", "assistant ", "model ", "output ", "summary ", "completion ")
 
@@ -291,8 +295,10 @@ def common_word(word: str) -> float | bool | None:
 
     >>> common_word("**b**."), common_word("option a"), common_word("(tie)"), common_word("7")
     (0.0, 1.0, 0.5, False)
+    >>> common_word("response 1 is slightly better"), common_word("b is much better")
+    (1.0, 0.0)
     """
-    plain = word.strip(_AROUND_A_WORD)
+    plain = _MUCH_BETTER.sub("", word.strip(_AROUND_A_WORD))
     shorter = next((plain.removeprefix(start) for start in _BEFORE_A_WORD if plain.startswith(start)), plain)
     for known in (word, plain, shorter.strip(_AROUND_A_WORD)):
         if known in COMMON_WORDS:

@@ -122,7 +122,9 @@ def _preference(names: Sequence[str], rows: Sequence[Row]) -> tuple[str, str]:
         return named, found[named]
     words = [name for name in names if found[name] == "words"]
     unclear = [name for name in names if _LIKE_A_LABEL.search(name)]
-    return (words[0], "words") if words else (unclear[0] if unclear else "", "")
+    if len(words) == 1:
+        return words[0], "words"
+    return next(iter([*words, *unclear]), ""), ""
 
 
 def _encoding(values: Sequence[object]) -> str:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from rlaif.data.formats.base import LabeledPair, Record, responses_of
-from rlaif.data.formats.language import Layout, folded
+from rlaif.data.formats.language import Layout, common_word, folded
 from rlaif.data.formats.messages import ROLE_KEYS, is_message
 from rlaif.data.formats.paths import as_list
-from rlaif.data.formats.score_columns import score_agrees
+from rlaif.data.formats.score_columns import score_agrees, words_of
 
 SHARE = 0.2
 """Of the rows looked at, from which a sign counts."""
@@ -23,7 +23,7 @@ _ROLE = re.compile(
 )
 _LIST = re.compile(r"""\s*(\[\s*[\[{'"]|\{\s*['"](role|from|content|value)['"]|array\(\[)""")
 _LABELS = re.compile(
-    r"(?i)(.*[\W_])?(winner|wins?|labels?|preference|preferred|pref|choice|chosen|chosen_id|better|best|verdict|votes?"
+    r"(?i)(.*[\W_])?(winner|wins?|labels?|preference|preferred|prefers?|pref|choice|chosen|chosen_id|better|best|verdict|votes?"
     r"|rank|ranking|ratings?|scores?|rewards?|majority|selected|gold|ground_truth|decision|outcome|judge?ment|overall"
     r"|comparison|correct|kto_tag|is_safe|accept)([\W_].*)?|(score|rating|rank)\w"
 )
@@ -40,7 +40,7 @@ _LISTS = frozenset(
 _CONTEXTS = frozenset(_PROMPT_PARTS.split())
 _MARKS = re.compile(
     r"<\|(im_start|im_end|start_header_id|eot_id|user|assistant)\|>|\[/?INST\]|<extra_id_\d+>"
-    r"|### (Response|Instruction):|<(start|end)_of_turn>"
+    r"|### (Response|Instruction):|<(start|end)_of_turn>|</s>|<\|end(oftext)?\|>"
 )
 _OWN_MARKS = re.compile(r"\s*(User|Human|Question|Q):.*\n\s*(Assistant|AI|Answer|A):\s*", re.DOTALL)
 """A prompt that ends with a mark for the assistant, in other words than those of Anthropic HH."""
@@ -189,7 +189,9 @@ def _of_column(column: str, value: object, *, labeled: bool, is_pair: bool) -> s
         return None
     if not labeled and _LABELS.fullmatch(column) and not isinstance(value, Mapping):
         return "unread_label"
-    if not is_pair and column.casefold() in _LISTS and len(as_list(value) or []) > 1:
+    if is_pair and not labeled and isinstance(value, str) and isinstance(common_word(folded(value)), float):
+        return "unread_label"
+    if not is_pair and _LISTS & set(words_of(column)) and len(as_list(value) or []) > 1:
         return "unread_responses"
     is_text = isinstance(value, str | list | Mapping) and bool(str(value).strip())
     return "unread_context" if column in _CONTEXTS and is_text else None
