@@ -12,9 +12,9 @@ import pytest
 
 from rlaif.data.formats.base import LabeledPair
 from rlaif.data.formats.labels import pairs_of
-from rlaif.data.formats.language import folded
 from rlaif.data.formats.pair_files import PairFile, ReadingOptions
 from rlaif.data.formats.paths import ABSENT, PathError, path_of
+from rlaif.data.formats.words import folded
 from rlaif.data.label_sets.label_table import LabelTable
 from rlaif.data.sources.files import FilesSource
 from rlaif.errors import ConfigError, DataError

@@ -10,9 +10,10 @@ from itertools import pairwise
 from typing import Any
 
 from rlaif.data.formats.base import OddRowError
-from rlaif.data.formats.language import COMMON_WORDS, ROW, Label, Layout, common_word, folded
+from rlaif.data.formats.language import ROW, Label, Layout
 from rlaif.data.formats.panels import left_is_first
 from rlaif.data.formats.paths import ABSENT, ValuePath, as_list, path_of
+from rlaif.data.formats.words import COMMON_WORDS, common_word, folded
 
 MOST_WORDS = 12
 """Words that an error lists."""

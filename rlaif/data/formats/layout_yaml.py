@@ -8,8 +8,6 @@ from string import Formatter
 from typing import Any, get_args
 
 from rlaif.data.formats.language import (
-    COMMON_GRADES,
-    COMMON_WORDS,
     LABEL_KINDS,
     PAIRINGS,
     Condition,
@@ -19,9 +17,9 @@ from rlaif.data.formats.language import (
     Responses,
     Tree,
     condition,
-    word_map,
 )
 from rlaif.data.formats.paths import PathError, ValuePath, path_of
+from rlaif.data.formats.words import COMMON_GRADES, COMMON_WORDS, word_map
 from rlaif.types import Role
 
 _LABEL_KEYS = (

@@ -11,11 +11,12 @@ from typing import NamedTuple
 from rlaif.data.files.rows import Row
 from rlaif.data.formats.base import OtherTaskError, responses_of
 from rlaif.data.formats.encodings import label_of_encoding
-from rlaif.data.formats.language import Layout, common_word, folded
+from rlaif.data.formats.language import Layout
 from rlaif.data.formats.layouts import layout_named
 from rlaif.data.formats.paths import path_of
 from rlaif.data.formats.rows import LayoutReader
 from rlaif.data.formats.score_columns import different, words_of
+from rlaif.data.formats.words import common_word, folded
 
 _WORDS: Mapping[str, str] = {
     "prompt": """prompt question instruction query input user human user_prompt user_input text_input user_message

@@ -16,12 +16,13 @@ from rlaif.data.files.table_files import TableFiles
 from rlaif.data.formats import auto
 from rlaif.data.formats.base import LabeledPair, ReadRow, Record, SingleResponse
 from rlaif.data.formats.encodings import label_of_encoding
-from rlaif.data.formats.language import PAIRINGS, Layout, Pairing, folded
+from rlaif.data.formats.language import PAIRINGS, Layout, Pairing
 from rlaif.data.formats.layouts import AUTO, candidates, layout_identity, layout_named
 from rlaif.data.formats.likely_columns import Likely, likely_options
 from rlaif.data.formats.rows import NUM_FIRST, LayoutReader
 from rlaif.data.formats.suspicions import NUM_ROWS, SIGNS, Sign, SignCounter, sign_messages
 from rlaif.data.formats.unread import unread_lines
+from rlaif.data.formats.words import folded
 from rlaif.errors import ConfigError, DataError
 from rlaif.types import content_id
 

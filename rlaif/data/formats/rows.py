@@ -34,10 +34,11 @@ from rlaif.data.formats.dialogues import (
     with_system,
 )
 from rlaif.data.formats.labels import PairLabels, number_at, pairs_of
-from rlaif.data.formats.language import ROW, Layout, PromptText, folded
+from rlaif.data.formats.language import ROW, Layout, PromptText
 from rlaif.data.formats.messages import messages_in, text_of
 from rlaif.data.formats.paths import ABSENT, ValuePath, as_list, path_of
 from rlaif.data.formats.trees import flat_rows, tree_rows
+from rlaif.data.formats.words import folded
 
 DRAWN_ORDER = ("order", "ranks")
 """Labels whose rows list the better response first: the order of the pair is drawn instead."""

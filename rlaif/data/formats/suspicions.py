@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from rlaif.data.formats.base import LabeledPair, Record, responses_of
-from rlaif.data.formats.language import Layout, common_word, folded
+from rlaif.data.formats.language import Layout
 from rlaif.data.formats.messages import ROLE_KEYS, is_message
 from rlaif.data.formats.paths import as_list
 from rlaif.data.formats.score_columns import score_agrees, words_of
+from rlaif.data.formats.words import common_word, folded
 
 SHARE = 0.2
 """Of the rows looked at, from which a sign counts."""
