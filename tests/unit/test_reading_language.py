@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rlaif.data.formats.base import LabeledPair
+from rlaif.data.formats.base import LabeledPair, SingleResponse
 from rlaif.data.formats.labels import pairs_of
 from rlaif.data.formats.pair_files import PairFile, ReadingOptions
 from rlaif.data.formats.paths import ABSENT, PathError, path_of
@@ -353,6 +353,9 @@ def test_cancelled_and_discarded_answers_do_not_count(tmp_path: Path) -> None:
     ("sign", "row"),
     [
         ("zero_one", {"prompt": ASK, "first": GOOD, "second": BAD, "preference": 1}),
+        ("tie_in_row", {"prompt": ASK, "chosen": GOOD, "rejected": BAD, "is_tie": True}),
+        ("tie_in_row", {"prompt": ASK, "chosen": GOOD, "rejected": BAD, "status": "tie"}),
+        ("unread_responses", {"question": ASK, "choices": [GOOD, BAD], "answer": 0}),
         ("zero_one", {"instruction": ASK, "output_1": GOOD, "output_2": BAD, "preference": 0}),
         ("no_label", {"instruction": ASK, "completions": [{"response": GOOD}, {"response": BAD}]}),
         ("unread_label", {"prompt": ASK, "first": GOOD, "second": BAD, "human_label": "x"}),
@@ -426,6 +429,12 @@ SIDES = {"prompt": ASK, "chosen": GOOD, "rejected": BAD}
         ({**SIDES, "ratings": [2, 3]}, True),
         ({**SIDES, "rating": [2, 3], "order": ["rejected", "chosen"]}, False),
         ({**SIDES, "score_chosen": None, "score_rejected": 2}, False),
+        ({**SIDES, "chosen_rank": 2, "rejected_rank": 1}, True),
+        ({**SIDES, "chosen_rank": 1, "rejected_rank": 2}, False),
+        ({**SIDES, "margin": -0.5}, True),
+        ({**SIDES, "margin": 0.5}, False),
+        ({**SIDES, "preference": "rejected"}, True),
+        ({**SIDES, "winner": "chosen"}, False),
         ({**SIDES, "chosen_tokens": 2, "rejected_tokens": 9}, False),
         ({"instruction": ASK, "chosen_response": GOOD, "rejected_response": BAD, "chosen_avg_rating": 2.0}
          | {"rejected_avg_rating": 3.5}, True),
@@ -476,6 +485,32 @@ def test_what_is_not_read_and_what_a_model_thought_is_told(tmp_path: Path) -> No
         "what a model thought (reasoning_content of messages) in 2 of the first 2 rows is left out: it is no part of a"
         " prompt or a response",
     ]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": [{"type": "thinking", "thinking": "hm", "signature": "s"}, {"type": "text", "text": GOOD}]},
+        {"role": "model", "parts": [{"text": "hm", "thought": True}, {"text": GOOD}]},
+        {"content": GOOD, "reasoning": "hm"},
+        {"content": None, "refusal": GOOD},
+    ],
+)
+def test_thoughts_are_no_part_of_a_response_and_refusals_are_one(tmp_path: Path, message: dict[str, Any]) -> None:
+    row = {"prompt": ASK, "chosen": [{"role": "assistant", **message}], "rejected": BAD}
+    file = PairFile(write(tmp_path / "rows.jsonl", [row]), ReadingOptions())
+    (pair,) = (record for read in file.read() for record in read.records)
+    assert isinstance(pair, LabeledPair) and {pair.first, pair.second} == {GOOD, BAD}
+    assert any("thought" in line for line in file.shown) == ("hm" in str(message))
+
+
+def test_what_was_said_on_the_channel_of_analysis_is_a_thought(tmp_path: Path) -> None:
+    said = [{"role": "user", "content": ASK}, {"role": "assistant", "channel": "analysis", "content": "hm"}]
+    row = {"messages": [*said, {"role": "assistant", "channel": "final", "content": GOOD}]}
+    file = PairFile(write(tmp_path / "rows.jsonl", [row]), ReadingOptions())
+    (record,) = (record for read in file.read() for record in read.records)
+    assert record == SingleResponse(prompt=ASK, response=GOOD, is_instruction=True)
+    assert "thinking of messages" in file.shown[-1]
 
 
 HH = f"\n\nHuman: {ASK}\n\nAssistant:"

@@ -28,7 +28,7 @@ _WORDS: Mapping[str, str] = {
     "preference": """preference preferred winner label choice chosen better best verdict vote annotation judgment
         judgement decision result human_label human_preference overall_preference pref answer""",
     "completion": """completion response output answer reply generation model_output model_response model_answer ideal
-        target text""",
+        target summary highlights text""",
     "label": """label rating thumb thumbs feedback liked like is_good good desirable vote score is_safe safe is_correct
         correct is_preferred if_chosen""",
 }

@@ -21,7 +21,10 @@ ROLES: Mapping[str, Role] = {name: role for role, names in _NAMES.items() for na
 """Names of roles in data sets, in small letters, and what they are."""
 ROLE_KEYS = ("role", "from", "speaker", "author")
 """Keys of a message that name its role."""
-_TEXT_KEYS = ("content", "value", "text", "parts", "message")
+_TEXT_KEYS = ("content", "value", "text", "parts", "message", "refusal")
+_CALL_KEYS = ("tool_calls", "function_call")
+THINKING = ("reasoning_content", "thinking", "reasoning", "thought", "thoughts", "reasoning_details")
+"""Keys of messages under which data sets keep what a model thought before its answer."""
 _TRANSCRIPT = re.compile(r"\s*Human:")
 _LAST_MARK = re.compile(r"\s*Assistant:[^\S\n]*\Z")
 
@@ -31,7 +34,7 @@ def is_message(value: object) -> bool:
     return (
         isinstance(value, Mapping)
         and any(isinstance(value.get(key), str) for key in ROLE_KEYS)
-        and any(key in value for key in (*_TEXT_KEYS, "tool_calls"))
+        and any(key in value for key in (*_TEXT_KEYS, *_CALL_KEYS))
     )
 
 
@@ -55,7 +58,8 @@ def turns_of(messages: list[Any], roles: Mapping[str, Role]) -> tuple[Turn, ...]
     Raises:
         OddRowError: A role is unknown, or a part is no text.
     """
-    turns = [_turn(message, roles) for message in messages]
+    said = [message for message in messages if message.get("channel") != "analysis"] or messages
+    turns = [_turn(message, roles) for message in said]
     return tuple(Turn(turn.role, turn.text.strip()) for turn in turns[:-1]) + tuple(turns[-1:])
 
 
@@ -120,8 +124,8 @@ def _turn(message: Mapping[str, Any], roles: Mapping[str, Role]) -> Turn:
         )
     key = next((key for key in _TEXT_KEYS if message.get(key) is not None), None)
     text = "" if key is None else _content(message[key], f"{name}'s {key}")
-    calls = message.get("tool_calls")
-    if as_list(calls):
+    calls = next((message[key] for key in _CALL_KEYS if message.get(key)), None)
+    if calls:
         text = "\n".join(filter(None, [text, json.dumps(calls, ensure_ascii=False, default=str)]))
     if key is None and not text:
         raise OddRowError("no text", f"a message of {name} is empty")
@@ -140,12 +144,22 @@ def _content(value: object, name: str) -> str:
         return text_of(value, name)
     texts = []
     for item in items:
+        if is_thought(item):
+            continue
         text = item.get("text") if isinstance(item, Mapping) else item
         if not isinstance(text, str):
             kind = item.get("type", "of another kind") if isinstance(item, Mapping) else repr(item)[:40]
             raise OddRowError("a part that is no text", f"{name}: {kind}")
         texts.append(text)
     return "".join(texts)
+
+
+def is_thought(part: object) -> bool:
+    """True for a part or a message that holds what a model thought (Anthropic, Gemini, OpenAI's harmony format)."""
+    if not isinstance(part, Mapping):
+        return False
+    kinds = ("thinking", "redacted_thinking", "reasoning")
+    return part.get("type") in kinds or part.get("thought") is True or part.get("channel") == "analysis"
 
 
 def _decoded(text: str) -> object:

@@ -13,6 +13,9 @@ from rlaif.data.formats.paths import as_list
 
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _SCORES = frozenset(("score", "rating", "reward", "grade", "quality", "point", "star"))
+_RANKS = frozenset(("rank", "ranking", "place"))
+_MARGINS = ("margin", "score_diff", "score_difference", "score_margin", "reward_margin")
+_VERDICTS = ("winner", "preference", "preferred", "better", "verdict", "choice", "label")
 _LISTS = ("ratings", "rating", "scores", "score", "rewards")
 _SIDES = ("chosen", "rejected")
 
@@ -23,7 +26,8 @@ def score_agrees(
     """Whether the scores beside a pair prefer the response that its label prefers.
 
     Columns are scores of the two responses where they have the responses' own words (chosen, rejected; a, b; 1, 2) and
-    one of score, rating, reward, grade, quality. A list of two under ``ratings`` or ``scores`` is in the order of
+    one of score, rating, reward, grade, quality, or rank (1 is the best). A column margin is chosen minus rejected, and
+    a verdict may be the word chosen or rejected. A list of two under ``ratings`` or ``scores`` is in the order of
     chosen and rejected, or of ``order`` where the row has it.
 
     Args:
@@ -56,17 +60,34 @@ def _scores(values: Mapping[str, Any], columns: list[str]) -> Iterator[tuple[flo
     left, right = different(*columns)
     for name in values:
         words = words_of(name)
-        if left in words and _SCORES & {word.removesuffix("s") for word in words}:
+        kinds = {word.removesuffix("s") for word in words}
+        if left in words and kinds & (_SCORES | _RANKS):
             wanted = [right if word == left else word for word in words]
             other = next((other for other in values if words_of(other) == wanted), None)
             if other is not None:
-                yield from _pair(values[name], values[other])
-    if sorted((left, right)) == list(_SIDES) and "generations" not in values:
+                yield from _pair(*((values[other], values[name])[:: 1 if kinds & _RANKS else -1]))
+    if sorted((left, right)) != list(_SIDES):
+        return
+    yield from _of_verdicts(values, left)
+    if "generations" not in values:
         order = as_list(values.get("order")) or list(_SIDES)
         for name in _LISTS:
             both = as_list(values.get(name)) or []
             if len(both) == 2 and sorted(map(str, order)) == list(_SIDES):
                 yield from _pair(*(both if order[0] == left else both[::-1]))
+
+
+def _of_verdicts(values: Mapping[str, Any], left: str) -> Iterator[tuple[float, float]]:
+    """What a margin, or the word chosen or rejected, says of two columns of these names."""
+    sign = 1.0 if left == _SIDES[0] else -1.0
+    for name in _MARGINS:
+        margin = _mean(values.get(name))
+        if margin is not None:
+            yield sign * margin, 0.0
+    for name in _VERDICTS:
+        word = str(values.get(name)).strip().casefold()
+        if word in _SIDES:
+            yield float(word == left), float(word != left)
 
 
 def _pair(left: object, right: object) -> Iterator[tuple[float, float]]:

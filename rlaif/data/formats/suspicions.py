@@ -34,9 +34,8 @@ _PROMPT_PARTS = """
     document passage article background premise source_text prefix persona constraints tools images image
     image_path image_url img video audio initial_reason_steps
 """
-_LISTS = frozenset(
-    ("answers", "responses", "completions", "generations", "outputs", "candidates", "options", "replies", "samples")
-)
+_MANY = "answers responses completions generations outputs candidates options choices replies samples"
+_LISTS = frozenset(_MANY.split())
 """Columns that hold several responses of a row."""
 _CONTEXTS = frozenset(_PROMPT_PARTS.split())
 _MARKS = re.compile(
@@ -55,7 +54,8 @@ SIGNS: Mapping[str, str] = {
     "unread_responses": "other columns look like responses or their label, and were not read",
     "unread_context": "a column that usually belongs to the prompt was not read",
     "no_label": "the layout reads a label, and no row has one",
-    "scores_against_order": "scores beside the responses are higher for the response that is read as the worse one",
+    "scores_against_order": "scores, ranks or a verdict beside the responses prefer the one that is read as the worse",
+    "tie_in_row": "rows say that they are ties (is_tie, status), and one response is read as the better one",
     "template_marks": "texts hold marks of a chat template, which is put around them once more",
 }
 """Name of each sign, and what it is."""
@@ -104,6 +104,7 @@ class SignCounter:
         if self.preference and values.get(self.preference) is not None:
             self.preferences.add(folded(values[self.preference]))
         labeled = any(isinstance(record, LabeledPair) and record.p_first is not None for record in records)
+        self.counts["tie_in_row"] += _says_tie(values) and any(_is_decided(record) for record in records)
         is_pair = any(isinstance(record, LabeledPair) for record in records)
         self.num_pairs += is_pair
         self.num_labeled += labeled
@@ -133,7 +134,7 @@ class SignCounter:
         if contradicted and contradicted >= SHARE * self.num_scored and "scores_against_order" not in accepted:
             yield Sign("scores_against_order", f"{contradicted:,} of {self.num_scored:,} rows whose scores differ")
         for name, count in self.counts.items():
-            if count >= SHARE * self.num_rows and name not in accepted:
+            if count and count >= SHARE * self.num_rows and name not in accepted:
                 yield Sign(name, f"{count:,} of the first {self.num_rows:,} rows")
         for name in sorted(set(self.unread.values()) - accepted):
             columns = ", ".join(sorted(column for column, sign in self.unread.items() if sign == name))
@@ -157,6 +158,8 @@ def _todo(sign: Sign, group: str) -> str:
             return f"see where the label is, or take {group}.format=pairs for pairs without one"
         case "scores_against_order":
             return f"name the other column as the better one ({group}.columns) if the scores are right"
+        case "tie_in_row":
+            return f"leave them out with {group}.where, e.g. {group}.where='{{is_tie: false}}'"
         case "unread_label" | "unread_context" | "unread_responses":
             return f"name a layout that reads it ({group}.format), or write one as YAML"
         case _:
@@ -183,6 +186,14 @@ def _of_record(record: Record) -> Iterator[str]:
         yield "template_marks"
     if any(_LIST.match(text) and text.rstrip().endswith(("]", "}", ")")) for text in (record.prompt, *responses)):
         yield "serialized_list"
+
+
+def _says_tie(values: Mapping[str, object]) -> bool:
+    return any(folded(values.get(name)) in ("true", "1", "yes", "tie") for name in ("is_tie", "tie", "tied", "status"))
+
+
+def _is_decided(record: Record) -> bool:
+    return isinstance(record, LabeledPair) and record.p_first in (0.0, 1.0)
 
 
 def _of_column(column: str, value: object, *, labeled: bool, is_pair: bool) -> str | None:

@@ -6,11 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from rlaif.data.files.rows import Row
 from rlaif.data.formats.language import Layout
-from rlaif.data.formats.messages import is_message
+from rlaif.data.formats.messages import THINKING, is_message, is_thought
 from rlaif.data.formats.paths import as_list
-
-THINKING = ("reasoning_content", "thinking", "reasoning", "thought", "thoughts", "reasoning_details")
-"""Keys of messages under which data sets keep what a model thought before its answer."""
 
 
 def unread_lines(layout: Layout, rows: Sequence[Row]) -> Iterator[str]:
@@ -23,7 +20,7 @@ def unread_lines(layout: Layout, rows: Sequence[Row]) -> Iterator[str]:
         yield f"columns that are not read: {', '.join(columns)}"
     found = [set(_thinking(row.values)) for row in rows]
     if num_thinking := sum(map(bool, found)):
-        keys = ", ".join(key for key in THINKING if any(key in keys for keys in found))
+        keys = ", ".join(sorted(set().union(*found)))
         yield (
             f"what a model thought ({keys} of messages) in {num_thinking:,} of the first {len(rows):,} rows is left"
             " out: it is no part of a prompt or a response"
@@ -31,7 +28,9 @@ def unread_lines(layout: Layout, rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _thinking(value: object) -> Iterator[str]:
-    """Keys of the messages in a value that hold thinking."""
+    """Keys of the messages in a value that hold thinking; "thinking" for parts and messages that are nothing else."""
+    if is_thought(value):
+        yield "thinking"
     if isinstance(value, Mapping) and is_message(value):
         yield from (key for key in THINKING if value.get(key))
     for item in value.values() if isinstance(value, Mapping) else as_list(value) or []:
