@@ -13,7 +13,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from rlaif.cli.labels import main
-from rlaif.data.formats.base import LabeledPair
+from rlaif.data.formats.base import BarePrompt, LabeledPair
 from rlaif.data.formats.pair_files import PairFile, ReadingOptions
 from rlaif.errors import DataError
 
@@ -60,6 +60,9 @@ def two(ask: str, first: str, second: str, **further: object) -> dict[str, objec
         (two("Input.prompt", "Input.response_a", "Input.response_b", **{"Answer.choice": "response_a"}), 1.0),
         (two("context", "good_edited_response", "bad_edited_response", original_response="x"), 1.0),
         (two("prompt", "preferred", "non-preferred"), 1.0),
+        (two("prompt", "response_a", "response_b", chosen="b", rejected="a"), 0.0),
+        (two("context", "response_a", "response_b", label="b"), 0.0),
+        ({"query": ASK, "pos": [GOOD], "neg": [BAD]}, 1.0),
         (two("prompt", "model_b_text", "model_a_text", model_a="m", model_b="n", best="model_a"), 0.0),
     ],
 )
@@ -119,6 +122,8 @@ def test_the_labels_command_says_it_in_its_own_options(tmp_path: Path, capsys: p
         ({"prompt": ASK, "responses": [{"text": GOOD}, {"text": BAD}]}, "unread_responses"),
         ({"prompt": ASK, "outputs": [GOOD, BAD]}, "unread_responses"),
         ({"prompt": ASK, "ranked_responses": [GOOD, BAD]}, "unread_responses"),
+        ({"question": ASK, "human_answers": [GOOD], "chatgpt_answers": [BAD]}, "unread_responses"),
+        ({"prompt": ASK, "chosen": "A", "rejected": "B"}, "words_as_responses"),
         ({"prompt": ASK, "response_a": GOOD, "response_b": BAD, "prefers_b": 1}, "unread_label"),
         (
             {"prompt": ASK, "response_a": GOOD, "response_b": BAD, "annotator 1": "A", "annotator 2": "B"},
@@ -133,6 +138,12 @@ def test_the_labels_command_says_it_in_its_own_options(tmp_path: Path, capsys: p
 def test_what_is_left_unread_stops_the_run(tmp_path: Path, row: dict[str, object], sign: str) -> None:
     with pytest.raises(DataError, match=rf"{sign}: .*data\.accept=\[{sign}\]"):
         list(PairFile(write(tmp_path, [row]), ReadingOptions()).read())
+
+
+def test_prompts_may_have_what_their_answers_are_checked_against(tmp_path: Path) -> None:
+    row = {"prompt": ASK, "reference_answer": GOOD, "answer_type": "text"}
+    (read,) = PairFile(write(tmp_path, [row]), ReadingOptions()).read()
+    assert read.records == (BarePrompt(prompt=ASK, is_instruction=True),)
 
 
 def test_no_label_is_suggested_where_nobody_can_read_it(tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ def _candidates(rows: Sequence[Row]) -> Iterator[Likely]:
     orders = tuple(product(_WORDS["chosen"].split(), _WORDS["rejected"].split()))
     for chosen, rejected in _sides([name for name in names if name != prompt], rows, orders):
         yield Likely("chosen_rejected", {**asked, "chosen": chosen, "rejected": rejected})
+        yield Likely("chosen_rejected_lists", {**asked, "chosen": chosen, "rejected": rejected})
     for first, second in _sides(names, rows, _SIDES) if prompt else ():
         sides = {"prompt": prompt, "first": first, "second": second}
         preference, encoding = _preference([name for name in names if name not in sides.values()], rows)
@@ -169,8 +170,8 @@ def _reads(layout: Layout, rows: Sequence[Row]) -> bool:
     records = [record for row in read for record in row.records]
     odd = sum(row.odd is not None and not isinstance(row.odd, OtherTaskError) for row in read)
     texts = {folded(text) for record in records for text in responses_of(record)}
-    are_words = bool(texts) and all(common_word(text) is not False or text in _COMMANDS for text in texts)
-    return bool(records) and odd <= MOST_ODD * len(read) and not are_words
+    are_words = all(common_word(text) is not False or text in _COMMANDS for text in texts)
+    return bool(texts) and odd <= MOST_ODD * len(read) and not are_words
 
 
 def _renamed(values: Mapping[str, object], columns: Mapping[str, str]) -> dict[str, object]:

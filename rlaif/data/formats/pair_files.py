@@ -18,7 +18,7 @@ from rlaif.data.formats.base import LabeledPair, ReadRow, Record, SingleResponse
 from rlaif.data.formats.encodings import label_of_encoding
 from rlaif.data.formats.language import PAIRINGS, Layout, Pairing
 from rlaif.data.formats.layouts import AUTO, candidates, layout_identity, layout_named
-from rlaif.data.formats.likely_columns import Likely, likely_options
+from rlaif.data.formats.likely_columns import likely_options
 from rlaif.data.formats.rows import NUM_FIRST, LayoutReader
 from rlaif.data.formats.suspicions import NUM_ROWS, SIGNS, Sign, SignCounter, sign_messages
 from rlaif.data.formats.unread import unread_lines
@@ -29,6 +29,8 @@ from rlaif.types import content_id
 TABLE, ALPACA_EVAL = "table", "alpaca_eval"
 PREFERENCE = "preference"
 UNREAD = "unread_responses"
+HINTED = ("no_label", "words_as_responses")
+"""Signs for which another reading is told even if it gives no more than the layout promises."""
 NUM_SHOWN = 3
 PREVIEW = 60
 """Characters of a text that are shown."""
@@ -231,21 +233,15 @@ class PairFile:
             records = [record for read in reader.read([row]) for record in read.records]
             signs.add(row.values, records)
         found = list(signs.found(self.options.accept))
-        likely = self._richer(rows[:NUM_FIRST])
-        if likely and likely.richness > 1 and UNREAD not in {*self.options.accept, *(sign.name for sign in found)}:
+        likely = None if self.options.named or self.options.columns else likely_options(rows[:NUM_FIRST])
+        richer = likely is not None and likely.richness > max(1, self.layout.richness)
+        if likely and richer and UNREAD not in {*self.options.accept, *(sign.name for sign in found)}:
             found.append(Sign(UNREAD, ", ".join(likely.columns.values())))
         problems = sign_messages(found, self.group)
-        if likely and any(sign.name in (UNREAD, "unread_label", "no_label") for sign in found):
+        if likely and any(sign.name in HINTED or (richer and sign.name in (UNREAD, "unread_label")) for sign in found):
             problems.append(f"to read them, perhaps {likely.options(self.group)}")
         if problems:
             raise DataError(f"{self.name}, read as {self.layout.name}: {'; '.join(problems)}")
-
-    def _richer(self, rows: Sequence[Row]) -> Likely | None:
-        """A reading of a guessed file that gives more than the layout's: pairs, or labels."""
-        if self.options.named is not None or self.options.columns:
-            return None
-        likely = likely_options(rows)
-        return likely if likely and likely.richness > self.layout.richness else None
 
     def _undeclared(self, rows: Sequence[Row]) -> str:
         """The layout's name of a preference column whose encoding nobody declared; empty where it is known.

@@ -37,6 +37,10 @@ _PROMPT_PARTS = """
 _MANY = "answers responses completions generations outputs candidates options choices replies samples"
 _LISTS = frozenset(_MANY.split())
 """Columns that hold several responses of a row."""
+_ANSWERS = frozenset((*_MANY.split(), "answer", "response", "completion", "output", "reply", "pos", "neg"))
+_CHECKED = "reference expected gold golden ground truth correct final target format type id length"
+_GIVEN = frozenset(_CHECKED.split())
+"""Words of columns that hold what an answer is checked against, or what is known of it: prompts may have them."""
 _CONTEXTS = frozenset(_PROMPT_PARTS.split())
 _MARKS = re.compile(
     r"<\|(im_start|im_end|start_header_id|eot_id|user|assistant)\|>|\[/?INST\]|<extra_id_\d+>"
@@ -55,6 +59,7 @@ SIGNS: Mapping[str, str] = {
     "unread_context": "a column that usually belongs to the prompt was not read",
     "no_label": "the layout reads a label, and no row has one",
     "scores_against_order": "scores, ranks or a verdict beside the responses prefer the one that is read as the worse",
+    "words_as_responses": "both responses are words such as A and B, so they may be the label",
     "tie_in_row": "rows say that they are ties (is_tie, status), and one response is read as the better one",
     "template_marks": "texts hold marks of a chat template, which is put around them once more",
 }
@@ -113,7 +118,8 @@ class SignCounter:
         self.num_contradicted += agrees is False
         unread = _unread(self.layout, values) - set(self.unread) if self.is_guessed else set()
         for column in unread:
-            sign = _of_column(column, values[column], labeled=labeled, is_pair=is_pair)
+            is_prompt = bool(records) and not any(map(responses_of, records))
+            sign = _of_column(column, values[column], labeled=labeled, is_pair=is_pair, is_prompt=is_prompt)
             if sign is not None and not (sign == "unread_context" and _is_in(values[column], records)):
                 self.unread[column] = sign
 
@@ -175,6 +181,8 @@ def _unread(layout: Layout, values: Mapping[str, object]) -> set[str]:
 
 def _of_record(record: Record) -> Iterator[str]:
     responses = responses_of(record)
+    if len(responses) == 2 and all(isinstance(common_word(folded(text)), float) for text in responses):
+        yield "words_as_responses"
     asked = (record.turns[-1].text if record.turns else record.prompt).strip()
     for response in responses:
         if _ROLE.match(response):
@@ -196,13 +204,15 @@ def _is_decided(record: Record) -> bool:
     return isinstance(record, LabeledPair) and record.p_first in (0.0, 1.0)
 
 
-def _of_column(column: str, value: object, *, labeled: bool, is_pair: bool) -> str | None:
+def _of_column(column: str, value: object, *, labeled: bool, is_pair: bool, is_prompt: bool) -> str | None:
     if value is None or value in ("", []):
         return None
     if not labeled and _LABELS.fullmatch(column) and not isinstance(value, Mapping):
         return "unread_label"
     if is_pair and not labeled and isinstance(value, str) and isinstance(common_word(folded(value)), float):
         return "unread_label"
+    if is_prompt and _GIVEN.isdisjoint(words_of(column)) and _ANSWERS & set(words_of(column)) and value:
+        return "unread_responses"
     if not is_pair and _LISTS & set(words_of(column)) and len(as_list(value) or []) > 1:
         return "unread_responses"
     is_text = isinstance(value, str | list | Mapping) and bool(str(value).strip())
