@@ -5,16 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from rlaif.data.formats.layouts import AUTO
 from rlaif.data.formats.pair_files import PairFile, ReadingOptions
 from rlaif.data.label_sets.label_table import LabelTable
 from rlaif.errors import ConfigError, DataError
 
+_COLUMNS = re.compile(r"'labeler\.columns=(\{[^}]*\})'")
 _PATH = re.compile(r"(^|\n)(labeler\.)?path=")
 _OPTION = re.compile(r"\blabeler\.(format|columns|preference|confidences|encoding|accept)\b|\b(encoding)(?==)")
 
@@ -79,7 +83,14 @@ def _as_this_command() -> Iterator[None]:
 
 def as_typed(text: str) -> str:
     """The command's own options instead of those of a configuration."""
+    text = _COLUMNS.sub(lambda found: _typed_columns(found[1]), text)
     return _OPTION.sub(r"--\1\2", _PATH.sub(r"\1", text))
+
+
+def _typed_columns(mapping: str) -> str:
+    """``{prompt: question}`` as this command takes it."""
+    names = yaml.safe_load(mapping)
+    return shlex.join(["--columns", *(f"{name}={column}" for name, column in names.items())])
 
 
 def _columns(items: Sequence[str]) -> dict[str, str]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from rlaif.cli.labels import main
 from rlaif.data.formats.base import BarePrompt, LabeledPair, Record, SingleResponse
 from rlaif.data.formats.layouts import layout_names
 from rlaif.data.formats.pair_files import PairFile, ReadingOptions
@@ -294,6 +299,116 @@ CASES: list[Case] = [
         [(GOOD, BAD, 2 / 3)],
     ),
     (
+        "label_studio_min",
+        [{"id": 1, "prompt": ASK, "answer1": BAD, "answer2": GOOD, "pw": [{"selected": "right"}], "annotation_id": 3}],
+        PAIR,
+    ),
+    ("label_studio_min", [{"prompt": ASK, "text1": GOOD, "text2": BAD, "pw": "left", "annotation_id": 3}], PAIR),
+    (
+        "label_studio_min",
+        [{"prompt": ASK, "text1": BAD, "text2": GOOD, "pw": '[{"selected": "right"}]', "annotation_id": 3}],
+        PAIR,
+    ),
+    (
+        "argilla_choice",
+        [
+            {"id": "x", "_server_id": "y", "prompt": ASK, "response1": GOOD, "response2": BAD}
+            | {"preference.responses": ["response1", "response2", "response2"], "preference.suggestion": None}
+            | {"preference.responses.status": ["submitted", "discarded", "draft"]}
+            | {"preference.responses.users": ["u", "v", "w"]}
+        ],
+        PAIR,
+    ),
+    (
+        "argilla_ranking",
+        [
+            {"prompt": ASK, "response_1": BAD, "response_2": GOOD}
+            | {"ranking.responses": [["response_2", "response_1"]] * 3 + [["response_1", "response_2"]]}
+            | {"ranking.responses.status": ["submitted", "submitted", "submitted", "submitted"]}
+        ],
+        [(GOOD, BAD, 0.75)],
+    ),
+    (
+        "argilla_ranking",
+        [
+            {"prompt": ASK, "response-1": BAD, "response-2": GOOD}
+            | {"ranking": [{"user_id": "u", "value": {"rank": [2, 1], "value": ["response-1", "response-2"]}}]}
+        ],
+        PAIR,
+    ),
+    (
+        "argilla_ranking",
+        [
+            {"prompt": ASK, "response-1": BAD, "response-2": GOOD}
+            | {
+                "ranking": {
+                    "user_id": ["u", "v"],
+                    "value": [{"rank": [2, 1], "value": ["response-1", "response-2"]}] * 2,
+                    "status": ["submitted", "discarded"],
+                }
+            }
+        ],
+        PAIR,
+    ),
+    (
+        "ultrafeedback",
+        [
+            {
+                "instruction": ASK,
+                "completions": [
+                    {"response": text, "annotations": {"honesty": {"Rating": rating}, "truth": {"Rating": "N/A"}}}
+                    | {"overall_score": 10}
+                    for text, rating in ((BAD, "2"), (GOOD, "4"))
+                ],
+            }
+        ],
+        PAIR,
+    ),
+    (
+        "ultrafeedback",
+        [
+            {"instruction": ASK}
+            | {"completions": [{"response": BAD, "overall_score": 2}, {"response": GOOD, "overall_score": 9}]}
+        ],
+        PAIR,
+    ),
+    (
+        "oasst_messages",
+        [
+            {"message_id": name, "parent_id": parent, "message_tree_id": "t", "role": role, "text": text, "rank": rank}
+            | {"deleted": False, "review_result": None}
+            for name, parent, role, text, rank in (
+                ("1", None, "prompter", ASK, None),
+                ("2", "1", "assistant", BAD, 1.0),
+                ("3", "1", "assistant", GOOD, 0.0),
+            )
+        ],
+        PAIR,
+    ),
+    (
+        "tldr_comparisons",
+        [{"info.post": "I moved.", "summaries": [{"text": f" {GOOD}"}, {"text": f" {BAD}"}], "choice": 0}],
+        PAIR,
+    ),
+    (
+        "kto_conversations",
+        [
+            {"messages": [user(), says(BAD)], "label": False, "system": ""},
+            {"messages": [user(), says(GOOD)], "label": True, "system": ""},
+        ],
+        PAIR,
+    ),
+    ("ms_swift_query", [{"query": ASK, "response": GOOD, "rejected_response": BAD, "history": None}], PAIR),
+    (
+        "winner",
+        [
+            {"prompt": ASK, "response_a": GOOD, "response_b": BAD}
+            | {"winner": "gpt-4", "model_a": "gpt-4", "model_b": "llama"}
+        ],
+        PAIR,
+    ),
+    ("winner", [{"prompt": ASK, "response_1": BAD, "response_2": GOOD, "winner": "Response 2 is much better"}], PAIR),
+    (
         "kto",
         [
             {"prompt": [user()], "completion": [says(BAD)], "label": False},
@@ -362,7 +477,25 @@ CASES: list[Case] = [
     ("conversation_chosen_rejected", [{"messages": [user()], "chosen": says(GOOD), "rejected": says(BAD)}], PAIR),
     ("input_chosen_rejected", [{"input": ASK, "chosen": GOOD, "rejected": BAD}], PAIR),
     ("instruction_chosen_rejected", [{"instruction": ASK, "input": "", "chosen": GOOD, "rejected": BAD}], PAIR),
+    (
+        "stack_exchange_answers",
+        [{"qid": 1, "question": ASK, "answers": [{"text": BAD, "pm_score": 1}, {"text": GOOD, "pm_score": 4}]}],
+        PAIR,
+    ),
     ("stack_exchange", [{"question": ASK, "response_j": GOOD, "response_k": BAD}], PAIR),
+]
+ALONE: list[tuple[str, dict[str, Any]]] = [
+    ("messages", {"messages": [user(), says(GOOD)]}),
+    ("messages", {"conversations": [sharegpt("human", ASK), sharegpt("gpt", GOOD)]}),
+    ("prompt_completion", {"prompt": ASK, "completion": GOOD}),
+    ("alpaca_sft", {"instruction": ASK, "input": "", "output": GOOD}),
+    ("alpaca_sft", {"instruction": ASK, "input": "<noinput>", "output": GOOD}),
+    ("alpaca_sft", {"instruction": ASK, "context": "", "response": GOOD, "category": "open_qa"}),
+    (
+        "messages",
+        {"contents": [{"role": "user", "parts": [{"text": ASK}]}, {"role": "model", "parts": [{"text": GOOD}]}]},
+    ),
+    ("messages", {"input": ASK, "conversations": [sharegpt("human", ASK), sharegpt("gpt", GOOD)]}),
 ]
 HH = [{"chosen": f"\n\nHuman: {ASK}\n\nAssistant: {GOOD}", "rejected": f"\n\nHuman: {ASK}\n\nAssistant: {BAD}"}]
 NAMED: list[Case] = [
@@ -427,20 +560,37 @@ def test_layouts_that_are_named(tmp_path: Path, name: str, rows: list[Any], want
     assert same([told(record) for record in records], wanted)
 
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "pages" / "reference" / "layouts.md"
+COMMANDS = dict(re.findall(r"^\| `(\w+)` \|.*\| `(rlaif-[^`]+)` \|$", PAGE.read_text("utf-8"), re.MULTILINE))
+"""The command of each layout in the documentation's table."""
+ROWS = {name: rows for name, rows, _ in reversed([*CASES, *NAMED])}
+ROWS |= {"prompts": [{"prompt": ASK}], **{name: [row] for name, row in reversed(ALONE)}}
+
+
+@pytest.mark.parametrize("name", layout_names())
+def test_the_documented_command_of_a_layout_reads_its_rows(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, *words = shlex.split(COMMANDS[name])
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS[name]))
+    if command == "rlaif-labels":
+        with pytest.raises(SystemExit) as done:
+            main([words[0], str(path), *words[2:]])
+        assert done.value.code == 0 and f"read as {name} " in capsys.readouterr().out
+        return
+    overrides = OverridesParser.create().parse_overrides(words)
+    typed = {item.key_or_group.removeprefix("data."): item.value() for item in overrides}
+    options = {part.name: typed[part.name] for part in fields(ReadingOptions) if part.name in typed}
+    assert PairFile(path, ReadingOptions(**options)).layout.name == name
+
+
 def test_every_layout_has_a_case() -> None:
     alone = {"messages", "prompt_completion", "alpaca_sft", "prompts"}
     assert {name for name, _, _ in CASES} | {name for name, _, _ in NAMED} | alone == set(layout_names())
 
 
-@pytest.mark.parametrize(
-    ("name", "row"),
-    [
-        ("messages", {"messages": [user(), says(GOOD)]}),
-        ("messages", {"conversations": [sharegpt("human", ASK), sharegpt("gpt", GOOD)]}),
-        ("prompt_completion", {"prompt": ASK, "completion": GOOD}),
-        ("alpaca_sft", {"instruction": ASK, "input": "", "output": GOOD}),
-    ],
-)
+@pytest.mark.parametrize(("name", "row"), ALONE)
 def test_demonstrations(tmp_path: Path, name: str, row: dict[str, Any]) -> None:
     file, records = read(tmp_path, [row])
     assert file.layout.name == name
@@ -473,6 +623,10 @@ def test_prompts_alone(tmp_path: Path) -> None:
             "non_preferred_output": [says(BAD)],
         },
         {"system": BRIEF, "instruction": ASK, "chosen": GOOD, "rejected": BAD},
+        {"system": BRIEF, "messages": [user(), says(GOOD)]},
+        {"system": BRIEF, "chosen": [user(), says(GOOD)], "rejected": [user(), says(BAD)]},
+        {"system": BRIEF, "messages": [user(), says(GOOD)], "rejected_response": BAD},
+        {"systemInstruction": {"parts": [{"text": BRIEF}]}, "contents": [user(), says(GOOD)]},
     ],
 )
 def test_system_texts_belong_to_the_prompt(tmp_path: Path, row: dict[str, Any]) -> None:
@@ -537,3 +691,51 @@ def test_leading_white_space_of_a_response_is_part_of_it(tmp_path: Path) -> None
 def test_numbers_are_texts(tmp_path: Path) -> None:
     _, (record,) = read(tmp_path, [{"prompt": "6 * 7?", "first": 42, "second": 41, "p_first": 1}])
     assert told(record) == ("42", "41", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("panels", "columns", "selected", "p_first"),
+    [
+        ("txt-1,txt-2", ("answer1", "answer2"), "left", 1.0),
+        ("txt-2,txt-1", ("answer1", "answer2"), "left", 0.0),
+        (["answer2", "answer1"], ("answer1", "answer2"), "right", 1.0),
+        ("chat_b, chat_a", ("response_a", "response_b"), "left", 0.0),
+        ("left,right", ("response1", "response2"), "right", 0.0),
+    ],
+)
+def test_label_studio_names_what_stood_on_the_left(
+    tmp_path: Path, panels: object, columns: tuple[str, str], selected: str, p_first: float
+) -> None:
+    _, (pair,) = read(tmp_path, [studio(panels, columns, selected)])
+    assert isinstance(pair, LabeledPair) and (pair.first, pair.second, pair.p_first) == (GOOD, BAD, p_first)
+
+
+@pytest.mark.parametrize("panels", ["alpha,beta", "right,left", "txt", "txt-1,txt-1", ["a", "b", "c"]])
+def test_panels_that_do_not_say_what_they_show_are_refused(tmp_path: Path, panels: object) -> None:
+    with pytest.raises(DataError, match=r"unknown panels .* write there answer1,answer2 or answer2,answer1"):
+        read(tmp_path, [studio(panels, ("answer1", "answer2"), "left")])
+
+
+def studio(panels: object, columns: tuple[str, str], selected: str) -> dict[str, Any]:
+    result = {"type": "pairwise", "from_name": "pw", "to_name": panels, "value": {"selected": selected}}
+    data = {"prompt": ASK, columns[0]: GOOD, columns[1]: BAD}
+    return {"id": 1, "data": data, "annotations": [{"was_cancelled": False, "result": [result]}]}
+
+
+def test_single_messages_of_trees_are_compared_with_all_that_was_said_before(tmp_path: Path) -> None:
+    said = [
+        ("1", None, "prompter", ASK, None), ("2", "1", "assistant", GOOD, 0), ("3", "2", "prompter", "And Lyon?", None),
+        ("4", "3", "assistant", "No.", 1), ("5", "3", "assistant", "The Rhone.", 0), ("6", "9", "assistant", "?", 0),
+    ]  # fmt: skip
+    keys = ("message_id", "parent_id", "role", "text", "rank")
+    rows = [{"message_tree_id": "t", **dict(zip(keys, row, strict=True))} for row in said]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = list(PairFile(path, ReadingOptions(format="oasst_messages")).read())
+    (pair,) = (record for row in found for record in row.records)
+    assert told(pair) == ("The Rhone.", "No.", 1.0)
+    assert pair.prompt == f"\n\nHuman: {ASK}\n\nAssistant: {GOOD}\n\nHuman: And Lyon?\n\nAssistant:"
+    assert [str(row.odd) for row in found if row.odd] == [
+        "only one ranked answer",
+        "a message before it is not in the file (9)",
+    ]

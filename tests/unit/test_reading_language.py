@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from rlaif.data.formats.base import LabeledPair
+from rlaif.data.formats.base import LabeledPair, SingleResponse
 from rlaif.data.formats.labels import pairs_of
-from rlaif.data.formats.language import folded
 from rlaif.data.formats.pair_files import PairFile, ReadingOptions
 from rlaif.data.formats.paths import ABSENT, PathError, path_of
+from rlaif.data.formats.words import folded
+from rlaif.data.label_sets.label_table import LabelTable
 from rlaif.data.sources.files import FilesSource
 from rlaif.errors import ConfigError, DataError
 from rlaif.tasks.base import Dialogue, Summarization
@@ -40,9 +41,17 @@ def own_layout(tmp_path: Path, text: str) -> str:
     return str(path)
 
 
+TABLES = {"t": {"u": ["x", "y"], "v": ["1", "2"]}, "flat.a.b": 7, "flat.a": [8, 9]}
+"""An object of columns, and columns whose names hold dots, as flat tables write them."""
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [
+        ("b[values][*].d", [2, 3]),
+        ("t[v!=2].u", ["x"]),
+        ("flat.a.b", 7),
+        ("flat.a[*]", [8, 9]),
         ("a", 1),
         ("b.c", [{"d": 2}, {"d": 3}]),
         ("b.c[1].d", 3),
@@ -55,7 +64,7 @@ def own_layout(tmp_path: Path, text: str) -> str:
     ],
 )
 def test_paths_lead_to_values(path: str, value: object) -> None:
-    assert path_of(path).value({"a": 1, "b": {"c": [{"d": 2}, {"d": 3}]}, "with.dot": 4}) == value
+    assert path_of(path).value({"a": 1, "b": {"c": [{"d": 2}, {"d": 3}]}, "with.dot": 4, **TABLES}) == value
 
 
 @pytest.mark.parametrize("path", ["", "[0].a", "a[x]", "a[", "."])
@@ -344,6 +353,9 @@ def test_cancelled_and_discarded_answers_do_not_count(tmp_path: Path) -> None:
     ("sign", "row"),
     [
         ("zero_one", {"prompt": ASK, "first": GOOD, "second": BAD, "preference": 1}),
+        ("tie_in_row", {"prompt": ASK, "chosen": GOOD, "rejected": BAD, "is_tie": True}),
+        ("tie_in_row", {"prompt": ASK, "chosen": GOOD, "rejected": BAD, "status": "tie"}),
+        ("unread_responses", {"question": ASK, "choices": [GOOD, BAD], "answer": 0}),
         ("zero_one", {"instruction": ASK, "output_1": GOOD, "output_2": BAD, "preference": 0}),
         ("no_label", {"instruction": ASK, "completions": [{"response": GOOD}, {"response": BAD}]}),
         ("unread_label", {"prompt": ASK, "first": GOOD, "second": BAD, "human_label": "x"}),
@@ -355,7 +367,7 @@ def test_cancelled_and_discarded_answers_do_not_count(tmp_path: Path) -> None:
             {"prompt": ASK, "query": "Other?", "chosen": GOOD, "rejected": BAD, "tools": [{"name": "x"}]},
         ),
         ("template_marks", {"prompt": f"<|im_start|>user\n{ASK}<|im_end|>", "chosen": GOOD, "rejected": BAD}),
-        ("template_marks", {"prompt": f"User: {ASK}\nAssistant:", "chosen": GOOD, "rejected": BAD}),
+        ("template_marks", {"prompt": f"Q: {ASK}\nA:", "chosen": GOOD, "rejected": BAD}),
     ],
 )
 def test_further_signs(tmp_path: Path, sign: str, row: dict[str, Any]) -> None:
@@ -401,3 +413,141 @@ def test_rows_that_where_leaves_out_are_not_held_against_the_data(tmp_path: Path
     path = str(write(tmp_path / "rows.jsonl", rows))
     data = FilesSource(path, where={"split": "part0"}, eval_fraction=0.0, max_skipped=0.0).load(Summarization())
     assert len(data.preferences) == 2 and data.skipped.counts == {"other split": 6}
+
+
+SIDES = {"prompt": ASK, "chosen": GOOD, "rejected": BAD}
+
+
+@pytest.mark.parametrize(
+    ("row", "against"),
+    [
+        ({**SIDES, "score_chosen": 2.0, "score_rejected": 8.0}, True),
+        ({**SIDES, "score_chosen": 8.0, "score_rejected": 2.0}, False),
+        ({**SIDES, "score_chosen": 8.0, "score_rejected": 8.0}, False),
+        ({**SIDES, "chosen-rating": [1, 2], "rejected-rating": [2, 3]}, True),
+        ({**SIDES, "chosenScore": "1", "rejectedScore": "2"}, True),
+        ({**SIDES, "ratings": [2, 3]}, True),
+        ({**SIDES, "rating": [2, 3], "order": ["rejected", "chosen"]}, False),
+        ({**SIDES, "score_chosen": None, "score_rejected": 2}, False),
+        ({**SIDES, "chosen_rank": 2, "rejected_rank": 1}, True),
+        ({**SIDES, "chosen_rank": 1, "rejected_rank": 2}, False),
+        ({**SIDES, "margin": -0.5}, True),
+        ({**SIDES, "margin": 0.5}, False),
+        ({**SIDES, "preference": "rejected"}, True),
+        ({**SIDES, "winner": "chosen"}, False),
+        ({**SIDES, "chosen_tokens": 2, "rejected_tokens": 9}, False),
+        ({"instruction": ASK, "chosen_response": GOOD, "rejected_response": BAD, "chosen_avg_rating": 2.0}
+         | {"rejected_avg_rating": 3.5}, True),
+        ({"prompt": ASK, "response_a": GOOD, "response_b": BAD, "winner": "A", "score_a": 2, "score_b": 3}, True),
+        ({"prompt": ASK, "response_a": GOOD, "response_b": BAD, "winner": "B", "score_a": 2, "score_b": 3}, False),
+        ({"prompt": ASK, "response_a": GOOD, "response_b": BAD, "winner": "tie", "score_a": 2, "score_b": 3}, False),
+    ],
+)  # fmt: skip
+def test_scores_that_contradict_the_order_stop_the_run(tmp_path: Path, row: dict[str, Any], against: bool) -> None:
+    if not against:
+        assert len(read(tmp_path, [row])) == 1
+        return
+    with pytest.raises(DataError, match=r"scores_against_order: .*1 of 1 rows whose scores differ"):
+        read(tmp_path, [row])
+    assert len(read(tmp_path, [row], accept=["scores_against_order"])) == 1
+
+
+def test_few_contradicting_scores_are_none_and_swapped_columns_are_read_with_their_own_scores(tmp_path: Path) -> None:
+    rows = [{**SIDES, "prompt": f"{ASK} {n}", "score_chosen": 3 if n else 1, "score_rejected": 2} for n in range(6)]
+    assert len(read(tmp_path, rows)) == 6
+    swapped = {"chosen": "rejected", "rejected": "chosen"}
+    (pair,) = read(tmp_path, rows[:1], columns=swapped)
+    assert (BAD if pair.p_first == 1.0 else GOOD) == pair.first
+    with pytest.raises(DataError, match="scores_against_order"):
+        read(tmp_path, rows[1:], columns=swapped)
+
+
+def says(text: str) -> str:
+    return json.dumps({"role": "assistant", "content": text})
+
+
+def test_json_in_a_response_is_a_message_only_where_most_rows_have_one(tmp_path: Path) -> None:
+    code = json.dumps({"role": "user", "content": "hi"})
+    rows: list[Mapping[str, Any]] = [{**SIDES, "prompt": f"{ASK} {n}"} for n in range(5)]
+    (pair, *_) = read(tmp_path, [{"prompt": "Write a message.", "chosen": code, "rejected": "No."}, *rows])
+    assert {pair.first, pair.second} == {code, "No."}
+    table = [{**row, "chosen": says(GOOD), "rejected": says(BAD)} for row in rows]
+    (pair, *_) = read(tmp_path, table)
+    assert {pair.first, pair.second} == {GOOD, BAD}
+
+
+def test_what_is_not_read_and_what_a_model_thought_is_told(tmp_path: Path) -> None:
+    thought = {"role": "assistant", "content": GOOD, "reasoning_content": "Rivers of France."}
+    row = {"prompt": ASK, "chosen": [thought], "rejected": [{"role": "assistant", "content": BAD}], "id": 7}
+    file = PairFile(write(tmp_path / "rows.jsonl", [row, row]), ReadingOptions())
+    assert file.shown[-2:] == [
+        "columns that are not read: id",
+        "what a model thought (reasoning_content of messages) in 2 of the first 2 rows is left out: it is no part of a"
+        " prompt or a response",
+    ]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": [{"type": "thinking", "thinking": "hm", "signature": "s"}, {"type": "text", "text": GOOD}]},
+        {"role": "model", "parts": [{"text": "hm", "thought": True}, {"text": GOOD}]},
+        {"content": GOOD, "reasoning": "hm"},
+        {"content": None, "refusal": GOOD},
+    ],
+)
+def test_thoughts_are_no_part_of_a_response_and_refusals_are_one(tmp_path: Path, message: dict[str, Any]) -> None:
+    row = {"prompt": ASK, "chosen": [{"role": "assistant", **message}], "rejected": BAD}
+    file = PairFile(write(tmp_path / "rows.jsonl", [row]), ReadingOptions())
+    (pair,) = (record for read in file.read() for record in read.records)
+    assert isinstance(pair, LabeledPair) and {pair.first, pair.second} == {GOOD, BAD}
+    assert any("thought" in line for line in file.shown) == ("hm" in str(message))
+
+
+def test_what_was_said_on_the_channel_of_analysis_is_a_thought(tmp_path: Path) -> None:
+    said = [{"role": "user", "content": ASK}, {"role": "assistant", "channel": "analysis", "content": "hm"}]
+    row = {"messages": [*said, {"role": "assistant", "channel": "final", "content": GOOD}]}
+    file = PairFile(write(tmp_path / "rows.jsonl", [row]), ReadingOptions())
+    (record,) = (record for read in file.read() for record in read.records)
+    assert record == SingleResponse(prompt=ASK, response=GOOD, is_instruction=True)
+    assert "thinking of messages" in file.shown[-1]
+
+
+HH = f"\n\nHuman: {ASK}\n\nAssistant:"
+
+
+@pytest.mark.parametrize(
+    ("human", "assistant"),
+    [
+        ("\r\n\r\nHuman:", "\r\n\r\nAssistant:"), ("Human:", "\nAssistant:"), ("User:", "\nAssistant:"),
+        ("USER:", "\nASSISTANT:"), ("User:", "\nAI:"), ("### Human:", "\n### Assistant:"),
+        ("### Instruction:\n", "\n\n### Response:\n"),
+        ("<|user|>\n", "\n<|assistant|>\n"), ("<human>:", "\n<bot>:"),
+    ],
+)  # fmt: skip
+def test_transcripts_with_other_marks_and_line_ends(tmp_path: Path, human: str, assistant: str) -> None:
+    texts = {"chosen": f"{human} {ASK}{assistant} {GOOD}", "rejected": f"{human} {ASK}{assistant} {BAD}"}
+    asked = {"prompt": f"{human} {ASK}{assistant}", "chosen": GOOD, "rejected": BAD}
+    for row, prompt in ((texts, HH), (asked, HH), ({"prompt": ASK, **texts}, ASK)):
+        (pair,) = read(tmp_path, [row])
+        assert pair.prompt == prompt
+        assert (pair.first, pair.second) == ((GOOD, BAD) if pair.p_first else (BAD, GOOD))
+
+
+def test_a_conversation_that_a_response_quotes_stays_its_text(tmp_path: Path) -> None:
+    quoted = "User: Hi\nAssistant: Hello!"
+    rows = [{**SIDES, "prompt": f"{ASK} {n}"} for n in range(5)]
+    (pair, *_) = read(tmp_path, [{"prompt": "Write a dialogue.", "chosen": quoted, "rejected": BAD}, *rows])
+    assert {pair.first, pair.second} == {quoted, BAD}
+
+
+def test_rows_of_several_turns_and_empty_responses_are_told(tmp_path: Path) -> None:
+    turns = [ASK], [ASK, "And Lyon?"]
+    rows = [
+        {"prompt": json.dumps(asked), "response_a": json.dumps([GOOD, "x"][: len(asked)])}
+        | {"response_b": json.dumps([""] * len(asked)), "winner_model_a": 1, "winner_model_b": 0, "winner_tie": 0}
+        for asked in turns
+    ]
+    reading = LabelTable(PairFile(write(tmp_path / "rows.jsonl", rows), ReadingOptions())).reading
+    assert (reading.num_rows, reading.num_pairs, reading.num_skipped) == (1, 1, 0)
+    assert {"not asked for: 1 × prompt[1] is there", "1 pairs have an empty response"} <= set(reading.lines())

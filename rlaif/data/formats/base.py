@@ -119,6 +119,13 @@ class ReadRow(NamedTuple):
     """The row itself; of a group its first one."""
 
 
+def responses_of(record: Record) -> list[str]:
+    """The responses of a record."""
+    if isinstance(record, LabeledPair):
+        return [record.first, record.second]
+    return [record.response] if isinstance(record, SingleResponse) else []
+
+
 def record_of(turns: tuple[Turn, ...]) -> Mapping[str, object]:
     """The fields of :class:`Record` for a prompt that is given as turns.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rlaif.data.formats.base import OddRowError
+from rlaif.data.formats.marks import ends_open, with_hh_marks, with_line_ends
 from rlaif.data.formats.messages import (
     canonical_transcript,
     is_transcript,
@@ -59,32 +60,53 @@ def prompt_in(value: object, name: str, roles: Roles) -> Dialogue | None:
     text = text_of(_only_text(value, name), name)
     if not text.strip():
         raise OddRowError("empty prompt")
+    text = with_line_ends(text)
     if not is_transcript(text):
-        return Dialogue((Turn("user", text),))
+        marked = with_hh_marks(text)
+        if marked is None or not ends_open(marked):
+            return Dialogue((Turn("user", text),))
+        text = marked
     transcript = prompt_transcript(text)
     return Dialogue(turns_in(transcript), transcript)
 
 
-def response_in(value: object, name: str, roles: Roles) -> Dialogue:
+def response_in(value: object, name: str, roles: Roles, *, in_json: bool) -> Dialogue:
     """The response that a value holds, with the turns before it where the value is a whole conversation.
 
     Args:
         value: A text, a transcript, or messages.
         name: Of the value, for messages.
         roles: Names of roles of this layout.
+        in_json: Whether a text that is JSON of messages means these messages; else it is the response itself.
 
     Raises:
         OddRowError: There is no text, or a message of it cannot be read.
     """
-    messages = messages_in(value)
+    messages = messages_in(value, in_json=in_json)
     if messages is not None:
         return Dialogue(turns_of(messages, roles))
     text = text_of(_only_text(value, name), name)
+    text = with_line_ends(text)
     if is_transcript(text):
         return _transcript_with_response(text, name)
     if text.startswith(ASSISTANT_TURN):
         text = text.removeprefix(ASSISTANT_TURN).removeprefix(" ")
     return Dialogue((Turn("assistant", text),))
+
+
+def whole_in(prompt: Dialogue | None, side: Dialogue) -> Dialogue:
+    """A side whose text has other turn marks than HH's, as the conversation that it is.
+
+    Only where nobody can take it for a response that quotes a conversation: the row has no prompt, or the conversation
+    begins with it.
+    """
+    marked = with_hh_marks(side.turns[0].text) if side.is_response_alone else None
+    if marked is None:
+        return side
+    whole = _transcript_with_response(marked, "a conversation")
+    asked = [turn.text.strip() for turn in prompt.turns if turn.role == "user"] if prompt else None
+    said = [turn.text.strip() for turn in whole.context if turn.role == "user"]
+    return whole if asked is None or asked == said else side
 
 
 def with_system(prompt: Dialogue | None, system: str) -> Dialogue | None:

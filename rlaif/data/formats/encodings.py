@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rlaif.data.formats.language import COMMON_WORDS, Label, word_map
+from rlaif.data.formats.language import Label
 from rlaif.data.formats.paths import ValuePath
+from rlaif.data.formats.words import COMMON_WORDS, word_map
 from rlaif.errors import ConfigError
 
 ENCODINGS = ("p_first", "p_second", "index0", "index1", "words")

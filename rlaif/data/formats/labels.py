@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from rlaif.data.formats.base import OddRowError
-from rlaif.data.formats.language import COMMON_WORDS, ROW, Label, Layout, common_word, folded
+from rlaif.data.formats.language import ROW, Label, Layout
+from rlaif.data.formats.panels import left_is_first
 from rlaif.data.formats.paths import ABSENT, ValuePath, as_list, path_of
+from rlaif.data.formats.words import COMMON_WORDS, common_word, folded
 
 MOST_WORDS = 12
 """Words that an error lists."""
+NOT_GIVEN = ("discarded", "draft", "pending")
+"""Statuses of answers that do not count."""
+SIDES = ("left", "right")
+"""Answers that name a place on the rater's screen."""
 NO_NUMBERS = ("", "n/a", "na", "nan", "none", "null")
 """Words that stand for a missing number."""
 
@@ -66,14 +73,24 @@ class PairLabels:
         if label is None or label.kind not in ("scores", "ranks"):
             return None
         if label.paths:
-            return _number(label.paths[index].value(self.row), label.paths[index].text)
+            return number_of(label.paths[index].value(self.row), label.paths[index].text)
         total = 0.0
         for path, weight in label.weights:
-            value = _number(self._of_response(path, index), path.text)
+            value = self._number_at(path, index)
             if value is None:
                 return None
             total += weight * value
         return -total if label.kind == "ranks" else total
+
+    def _number_at(self, path: ValuePath, index: int) -> float | None:
+        """The number of a response; the mean where the path, or the one of its others that is there, leads to many."""
+        value = self._of_response(path, index)
+        words = self.label.words if self.label else {}
+        if words and folded(value) in words:
+            return words[folded(value)]
+        if (values := as_list(value)) is not None and any(each.has_many for each in (path, *path.others)):
+            return _mean(number_of(item, path.text) for item in values)
+        return number_of(value, path.text)
 
     def _of_response(self, path: ValuePath, index: int) -> object:
         if not path.text.startswith(ROW):
@@ -87,11 +104,32 @@ class PairLabels:
         return _turned(p, not is_first)
 
     def _raters(self, label: Label) -> Iterator[float | None]:
+        for item in self._of_raters(label):
+            answer = label.answer.value(item) if label.answer and isinstance(item, Mapping) else item
+            p_first = self._meaning(label, answer)
+            yield _turned(p_first, self._is_turned(label, item, answer))
+
+    def _of_raters(self, label: Label) -> list[Any]:
+        """What each rater said, without what a status takes back."""
         assert label.at is not None
         value = label.at.value(self.row)
-        answers = value if label.at.has_many and value is not ABSENT else [value]
-        for answer in answers:
-            yield self._meaning(label, answer)
+        several = value is not ABSENT if label.at.has_many else label.answer is not None
+        items = as_list(value) if several else None
+        items = [value] if items is None else items
+        statuses = None if label.statuses is None else as_list(label.statuses.value(self.row))
+        if statuses is None:
+            return items
+        if len(statuses) != len(items):
+            raise OddRowError("odd statuses", f"{len(statuses)} of them for {len(items)} answers")
+        return [item for item, status in zip(items, statuses, strict=True) if folded(status) not in NOT_GIVEN]
+
+    def _is_turned(self, label: Label, item: object, answer: object) -> bool:
+        """True where the answer is a side, and the rater saw the second response on the left."""
+        panels = ABSENT if label.panels is None else label.panels.value(item)
+        if panels is ABSENT or panels is None or folded(answer) not in SIDES:
+            return False
+        first, second = (path.name_in(self.row).rpartition(".")[2] for path in self.layout.responses.paths)
+        return not left_is_first(panels, (first, second))
 
     def _meaning(self, label: Label, answer: object) -> float | None:
         """One rater's answer as P(first)."""
@@ -102,9 +140,16 @@ class PairLabels:
         if answer is ABSENT or answer is None or (isinstance(answer, str) and not answer.strip()):
             return None
         if label.kind == "words":
-            return _word(answer, label, name)
+            writer = self._writer(answer)
+            return _word(answer, label, name) if writer is None else writer
         number = _preference_number(answer, name)
         return None if number is None else _on_scale(number, label, name)
+
+    def _writer(self, answer: object) -> float | None:
+        """The response whose writer an answer names, as P(first); None where it names none, or both."""
+        names = [path.value(self.row) for path in self.layout.responses.sources]
+        same = [name not in (ABSENT, None, "") and folded(name) == folded(answer) for name in names]
+        return float(same[0]) if len(same) == 2 and sum(same) == 1 else None
 
     def _by_columns(self, label: Label) -> float | None:
         marks = [_truth(path.value(self.row), path.text) for path in label.paths]
@@ -122,7 +167,7 @@ class PairLabels:
 
         None where a response has no count: it is not known to have no votes.
         """
-        counts = [_number(path.value(self.row), path.text) for path in label.paths]
+        counts = [number_of(path.value(self.row), path.text) for path in label.paths]
         known = [count for count in counts if count is not None]
         if len(known) < len(counts):
             return None
@@ -132,13 +177,11 @@ class PairLabels:
         return (first + 0.5 * sum(ties)) / (first + second + sum(ties))
 
     def _rankings(self, label: Label, first: int, second: int) -> Iterator[float | None]:
-        assert label.at is not None
-        found = label.at.value(self.row)
-        rankings = [] if found is ABSENT else found if label.at.has_many else [found]
-        for ranking in rankings:
-            items = [item for item in as_list(ranking) or [] if isinstance(item, Mapping)]
-            ranks = {str(item.get(label.name)): _number(item.get(label.rank), label.rank) for item in items}
-            pair = [ranks.get(label.names[index]) for index in (first, second)]
+        for ranking in self._of_raters(label):
+            if ranking is ABSENT or ranking is None:
+                continue
+            ranks = dict(_ranks(label, ranking))
+            pair = [ranks.get(index) for index in (first, second)]
             yield None if pair[0] is None or pair[1] is None else _better(pair[1], pair[0], None)
 
     def _by_worth(self, first: int, second: int) -> float | None:
@@ -148,6 +191,40 @@ class PairLabels:
         is_score = self.label is not None and self.label.kind == "scores"
         temperature = self.layout.score_temperature if is_score else None
         return _better(worth[0], worth[1], temperature)
+
+
+def _ranks(label: Label, ranking: object) -> Iterator[tuple[int, float | None]]:
+    """Index and rank of each response in one ranking: objects with name and rank, a list of names and one of ranks, or
+    the names alone, the best first.
+
+    Raises:
+        OddRowError: A name is that of no response.
+    """
+    if isinstance(ranking, Mapping):
+        names, ranks = as_list(ranking.get(label.name)) or [], as_list(ranking.get(label.rank)) or []
+        items = list(zip(names, ranks, strict=False)) if len(names) == len(ranks) else []
+    else:
+        if (ranked := as_list(ranking)) is None:
+            raise OddRowError("no ranking", f"{ranking!r:.40} is no list of responses")
+        listed = enumerate(ranked)
+        items = [(i.get(label.name), i.get(label.rank)) if isinstance(i, Mapping) else (i, at) for at, i in listed]
+    for name, rank in items:
+        yield _index_of(name, label.names), number_of(rank, label.rank)
+
+
+def _index_of(name: object, names: Sequence[str]) -> int:
+    """The response of a name, written with or without marks, or as people name the first and the second."""
+    plain = [_plain(known) for known in names]
+    if _plain(name) in plain:
+        return plain.index(_plain(name))
+    first = common_word(folded(name))
+    if len(names) == 2 and first in (0.0, 1.0) and first is not False:
+        return 0 if first else 1
+    raise OddRowError("unknown response", f"{name!r:.40} is none of {', '.join(names)}")
+
+
+def _plain(name: object) -> str:
+    return re.sub(r"[\W_]+", "", str(name)).casefold()
 
 
 def pairs_of(count: int, pairing: str, worth: Sequence[float | None]) -> list[tuple[int, int]]:
@@ -209,7 +286,7 @@ def _preference_number(value: object, name: str) -> float | None:
     """A number that says which response is better; true and false are none, as nobody can see what they mean."""
     try:
         if not isinstance(value, bool) and folded(value) not in _TRUTH:
-            return _number(value, name)
+            return number_of(value, name)
     except OddRowError:
         pass
     raise OddRowError("unknown preference", f"{name}: {value!r:.40} is no number")
@@ -222,7 +299,7 @@ def _probability(value: object, name: str) -> float | None:
     return number
 
 
-def _number(value: object, name: str) -> float | None:
+def number_of(value: object, name: str) -> float | None:
     """A number, or a number as text; None where it is missing.
 
     Raises:
@@ -245,7 +322,7 @@ def _number(value: object, name: str) -> float | None:
 
 def number_at(path: ValuePath | None, row: Mapping[str, Any]) -> float | None:
     """The number at a path; None without a path or a value."""
-    return None if path is None else _number(path.value(row), path.text)
+    return None if path is None else number_of(path.value(row), path.text)
 
 
 _TRUTH = {"true": True, "false": False}

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Literal, get_args
 
 from rlaif.data.formats.paths import ValuePath, path_of
+from rlaif.data.formats.words import folded
 from rlaif.types import Role
 
 Pairing = Literal["all", "best_worst", "adjacent"]
@@ -60,14 +61,21 @@ class Label:
     kind: LabelKind
     at: ValuePath | None = None
     """Of words and a scale. Several values, or several rankings: raters, whose mean counts."""
+    answer: ValuePath | None = None
+    """From a rater's item to the answer; None where the item is the answer."""
+    panels: ValuePath | None = None
+    """From a rater's item to the names of what stood on the left and on the right: left is the first response only
+    where they say so."""
     words: Mapping[str, float | None] = field(default_factory=dict)
-    """Small letters; None is no label."""
+    """Small letters; None is no label. Of scores the numbers that words stand for."""
     scale: tuple[float, float] = (0.0, 1.0)
     """The values that mean the first and the second response; values between are soft."""
     ties: tuple[float, ...] = ()
     """Values of a scale that mean a tie."""
     skip: tuple[float, ...] = ()
     """Values of a scale that are no label."""
+    statuses: ValuePath | None = None
+    """To a list as long as the raters: those whose answer is discarded, a draft or pending do not count."""
     paths: tuple[ValuePath, ...] = ()
     """Scores of two named responses; of a one-hot winner or of counted votes: first, second, and the tie if there is
     one."""
@@ -84,11 +92,27 @@ class Label:
 
 @dataclass(frozen=True, kw_only=True)
 class Tree:
-    """Messages with replies: those of one message are compared by rank, 0 the best."""
+    """Messages with replies: those of one message are compared by rank, 0 the best.
 
-    root: ValuePath
+    A row is a whole tree (``root``), or one message that names itself (``id``) and the one that it answers
+    (``parent``).
+    """
+
+    root: ValuePath | None = None
     replies: str = "replies"
     rank: str = "rank"
+    id: str = ""
+    parent: str = ""
+
+    @property
+    def is_flat(self) -> bool:
+        """True when a row is one message."""
+        return self.root is None
+
+    @property
+    def columns(self) -> tuple[tuple[str, ...], ...]:
+        """Columns that rows have."""
+        return ((self.id,), (self.parent,), (self.rank,)) if self.root is None else (self.root.roots,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +152,7 @@ class Layout:
         """Columns without which a row cannot be read: of each group a row needs one."""
         present = [(name,) for name in self.present]
         if self.tree is not None:
-            return tuple(dict.fromkeys([self.tree.root.roots, *present]))
+            return tuple(dict.fromkeys([*self.tree.columns, *present]))
         groups = [path.roots for path in self._row_paths if not path.optional]
         labels = [[path.roots for path in self._label_paths(label) if not path.optional] for label in self.labels]
         if len(labels) == 1:
@@ -140,18 +164,22 @@ class Layout:
     @cached_property
     def columns(self) -> frozenset[str]:
         """All columns that are read where a row has them, or that tell the layout from others."""
-        paths = [*self._row_paths, *([self.tree.root] if self.tree else [])]
-        for label in self.labels:
-            paths += [*self._label_paths(label), *([label.p] if label.p else [])]
-        return frozenset(self.present).union(*(path.roots for path in paths))
+        return frozenset(self.present).union(*(path.roots for path in self._all_paths), *self._tree_columns)
 
     def read_in(self, values: Mapping[str, object]) -> frozenset[str]:
         """Columns of a row that are read: of alternatives the first that it has."""
-        paths = [*self._row_paths, *([self.tree.root] if self.tree else [])]
-        for label in self.labels:
-            paths += [*self._label_paths(label), *([label.p] if label.p else [])]
-        found = (next((name for name in path.roots if name in values), "") for path in paths)
-        return frozenset({*self.present, *found})
+        found = {path.column_in(values) for path in self._all_paths}
+        return frozenset({*self.present, *found}.union(*self._tree_columns))
+
+    @property
+    def _all_paths(self) -> list[ValuePath]:
+        """All paths that begin in the row."""
+        further = [path for label in self.labels for path in (label.p, label.statuses) if path is not None]
+        return [*self._row_paths, *(path for label in self.labels for path in self._label_paths(label)), *further]
+
+    @property
+    def _tree_columns(self) -> tuple[tuple[str, ...], ...]:
+        return self.tree.columns if self.tree else ()
 
     def label_for(self, values: Mapping[str, object]) -> Label | None:
         """The label of a row: the first whose columns it has; None where the layout has none."""
@@ -209,105 +237,6 @@ class Layout:
             pairing=pairing or self.pairing,
             score_temperature=self.score_temperature if score_temperature is None else score_temperature,
         )
-
-
-COMMON_WORDS: Mapping[str, float | None] = {
-    **dict.fromkeys(
-        (
-            *("first", "a", "left", "model_a", "response_a", "output_a", "answer_a", "option_a", "assistant_a"),
-            *("a>b", "a>>b", "[[a]]", "a is better", "response 1", "response_1", "response-1", "output_1", "answer1"),
-            *("completion_a", "summary_a", "text1", "model 1", "a wins", "model a", "response a", "assistant a"),
-        ),
-        1.0,
-    ),
-    **dict.fromkeys(
-        (
-            *("second", "b", "right", "model_b", "response_b", "output_b", "answer_b", "option_b", "assistant_b"),
-            *("b>a", "b>>a", "a<b", "[[b]]", "b is better", "response 2", "response_2", "response-2", "output_2"),
-            *("answer2", "completion_b", "summary_b", "text2", "model 2", "b wins", "model b", "response b"),
-            "assistant b",
-        ),
-        0.0,
-    ),
-    **dict.fromkeys(
-        (
-            *(
-                "tie",
-                "tied",
-                "draw",
-                "equal",
-                "same",
-                "both",
-                "neither",
-                "a=b",
-                "b=a",
-                "[[c]]",
-                "tie (bothbad)",
-            ),
-            *("both are good", "both are bad", "both good", "both bad", "bothbad", "both_good", "both_bad", "similar"),
-            *("no preference", "equally good", "equally bad", "about the same"),
-        ),
-        0.5,
-    ),
-    **dict.fromkeys(("none", "null", "nan", "n/a", "na", "skip", "skipped", "unsure", "unknown"), None),
-}
-"""Words that people write for the better response; no numbers, whose meaning nobody can see."""
-_AROUND_A_WORD = "*_.()[]<>\"'`:! "
-_BEFORE_A_WORD = ("option ", "response ", "answer ", "assistant ", "model ", "output ", "summary ", "completion ")
-
-
-def common_word(word: str) -> float | bool | None:
-    """The meaning of a word of :data:`COMMON_WORDS`, whatever stands around it; False for another word.
-
-    >>> common_word("**b**."), common_word("option a"), common_word("(tie)"), common_word("7")
-    (0.0, 1.0, 0.5, False)
-    """
-    plain = word.strip(_AROUND_A_WORD)
-    shorter = next((plain.removeprefix(start) for start in _BEFORE_A_WORD if plain.startswith(start)), plain)
-    for known in (word, plain, shorter.strip(_AROUND_A_WORD)):
-        if known in COMMON_WORDS:
-            return COMMON_WORDS[known]
-    return False
-
-
-def word_map(pairs: object) -> dict[str, float | None]:
-    """Words with their P(first is better), from a mapping or a list of pairs.
-
-    Raises:
-        ValueError: It is neither, or a value is no probability.
-
-    >>> word_map([["A>B", 1], ["tie", 0.5], ["skip", None]])
-    {'a>b': 1.0, 'tie': 0.5, 'skip': None}
-    """
-    items = list(pairs.items()) if isinstance(pairs, Mapping) else pairs
-    if not isinstance(items, Sequence) or isinstance(items, str) or not items:
-        raise ValueError("give at least one word, as [[word, P(first is better)], …]")
-    words: dict[str, float | None] = {}
-    for item in items:
-        if not isinstance(item, Sequence) or isinstance(item, str) or len(item) != 2:
-            raise ValueError(f"{item!r:.40} is no pair [word, P(first is better)]")
-        word, p_first = item
-        is_number = isinstance(p_first, int | float) and not isinstance(p_first, bool)
-        if p_first is not None and not (is_number and 0.0 <= p_first <= 1.0):
-            raise ValueError(f"{word}: {p_first!r:.40} must be between 0 and 1, or null for no label")
-        words[folded(word)] = None if p_first is None else float(p_first)
-    return words
-
-
-def folded(value: object) -> str:
-    """A value as it is compared: without outer white space, in small letters, numbers by their value.
-
-    >>> folded(" Tie"), folded(1.0), folded("1"), folded(True)
-    ('tie', '1', '1', 'true')
-    """
-    if isinstance(value, bool):
-        return str(value).casefold()
-    text = str(value).strip().casefold()
-    try:
-        number = float(text)
-    except (ValueError, OverflowError):
-        return text
-    return f"{number:g}" if number == number else text
 
 
 def _from_row(path: ValuePath) -> ValuePath:

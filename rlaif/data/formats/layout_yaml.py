@@ -8,7 +8,6 @@ from string import Formatter
 from typing import Any, get_args
 
 from rlaif.data.formats.language import (
-    COMMON_WORDS,
     LABEL_KINDS,
     PAIRINGS,
     Condition,
@@ -18,10 +17,25 @@ from rlaif.data.formats.language import (
     Responses,
     Tree,
     condition,
-    word_map,
 )
 from rlaif.data.formats.paths import PathError, ValuePath, path_of
+from rlaif.data.formats.words import COMMON_GRADES, COMMON_WORDS, word_map
 from rlaif.types import Role
+
+_LABEL_KEYS = (
+    *LABEL_KINDS,
+    "at",
+    "answer",
+    "panels",
+    "statuses",
+    "values",
+    "p",
+    "ties",
+    "skip",
+    "name",
+    "rank",
+    "names",
+)
 
 
 class LayoutError(ValueError):
@@ -144,10 +158,12 @@ class _Reader:
     def _tree(self, value: object) -> Tree | None:
         if not isinstance(value, Mapping):
             return None
-        self._only(value, "tree", ("root", "replies", "rank"))
+        self._only(value, "tree", ("root", "replies", "rank", "id", "parent"))
         root = self._path(value.get("root"), "tree.root")
-        names = {key: str(value[key]) for key in ("replies", "rank") if key in value}
-        return None if root is None else Tree(root=root, **names)
+        names = {key: str(value[key]) for key in ("replies", "rank", "id", "parent") if key in value}
+        if root is None and not {"id", "parent"} <= set(names):
+            self.problems.append("tree: give root, or id and parent where a row is one message")
+        return Tree(root=root, **names)
 
     def _labels(self, value: object) -> Iterator[Label]:
         for item in value if isinstance(value, list) else [] if value is None else [value]:
@@ -160,11 +176,15 @@ class _Reader:
         if not isinstance(value, Mapping) or len(kinds) != 1:
             self.problems.append(f"label: {value!r:.60}; expected one of the keys {', '.join(LABEL_KINDS)}")
             return None
-        self._only(value, "label", (*LABEL_KINDS, "at", "p", "ties", "skip", "name", "rank", "names"))
+        self._only(value, "label", _LABEL_KEYS)
         kind, given = kinds[0], value[kinds[0]]
         label = Label(
             kind=kind,
             at=self._path(value.get("at"), "label.at"),
+            words=self._word_map(value["values"], "label.values", COMMON_GRADES) if "values" in value else {},
+            answer=self._path(value.get("answer"), "label.answer"),
+            panels=self._path(value.get("panels"), "label.panels"),
+            statuses=self._path(value.get("statuses"), "label.statuses"),
             p=self._path(value.get("p"), "label.p"),
             ties=tuple(self._numbers(value.get("ties", ()), "label.ties")),
             skip=tuple(self._numbers(value.get("skip", ()), "label.skip")),
@@ -178,7 +198,7 @@ class _Reader:
         key = f"label.{label.kind}"
         match label.kind:
             case "words":
-                return replace(label, words=self._word_map(given, key))
+                return replace(label, words=self._word_map(given, key, COMMON_WORDS))
             case "scale":
                 numbers = list(self._numbers(given, key))
                 if len(numbers) != 2 or numbers[0] == numbers[1]:
@@ -197,10 +217,10 @@ class _Reader:
                 return replace(label, weights=tuple((path, weight) for path, weight in pairs if path is not None))
         return label
 
-    def _word_map(self, given: object, key: str) -> dict[str, float | None]:
+    def _word_map(self, given: object, key: str, common: Mapping[str, float | None]) -> dict[str, float | None]:
         """The words of a layout; ``common`` are those that people write most."""
         if given == "common":
-            return dict(COMMON_WORDS)
+            return dict(common)
         try:
             return word_map(given)
         except ValueError as error:

@@ -19,8 +19,12 @@ _NAMES: Mapping[Role, str] = {
 }
 ROLES: Mapping[str, Role] = {name: role for role, names in _NAMES.items() for name in names.split()}
 """Names of roles in data sets, in small letters, and what they are."""
-_ROLE_KEYS = ("role", "from", "speaker", "author")
-_TEXT_KEYS = ("content", "value", "text", "parts", "message")
+ROLE_KEYS = ("role", "from", "speaker", "author")
+"""Keys of a message that name its role."""
+_TEXT_KEYS = ("content", "value", "text", "parts", "message", "refusal")
+_CALL_KEYS = ("tool_calls", "function_call")
+THINKING = ("reasoning_content", "thinking", "reasoning", "thought", "thoughts", "reasoning_details")
+"""Keys of messages under which data sets keep what a model thought before its answer."""
 _TRANSCRIPT = re.compile(r"\s*Human:")
 _LAST_MARK = re.compile(r"\s*Assistant:[^\S\n]*\Z")
 
@@ -29,14 +33,14 @@ def is_message(value: object) -> bool:
     """True for an object with a role and a text."""
     return (
         isinstance(value, Mapping)
-        and any(isinstance(value.get(key), str) for key in _ROLE_KEYS)
-        and any(key in value for key in (*_TEXT_KEYS, "tool_calls"))
+        and any(isinstance(value.get(key), str) for key in ROLE_KEYS)
+        and any(key in value for key in (*_TEXT_KEYS, *_CALL_KEYS))
     )
 
 
-def messages_in(value: object) -> list[Any] | None:
-    """The messages of a value: a list of them, one alone, or JSON text of these; None for everything else."""
-    if isinstance(value, str):
+def messages_in(value: object, *, in_json: bool = True) -> list[Any] | None:
+    """The messages of a value: a list of them or one alone, with ``in_json`` also as JSON text; None for all else."""
+    if isinstance(value, str) and in_json:
         value = _decoded(value)
     if is_message(value):
         return [value]
@@ -54,7 +58,8 @@ def turns_of(messages: list[Any], roles: Mapping[str, Role]) -> tuple[Turn, ...]
     Raises:
         OddRowError: A role is unknown, or a part is no text.
     """
-    turns = [_turn(message, roles) for message in messages]
+    said = [message for message in messages if message.get("channel") != "analysis"] or messages
+    turns = [_turn(message, roles) for message in said]
     return tuple(Turn(turn.role, turn.text.strip()) for turn in turns[:-1]) + tuple(turns[-1:])
 
 
@@ -111,14 +116,16 @@ def text_of(value: object, name: str) -> str:
 
 
 def _turn(message: Mapping[str, Any], roles: Mapping[str, Role]) -> Turn:
-    name = next(message[key] for key in _ROLE_KEYS if isinstance(message.get(key), str))
+    name = next(message[key] for key in ROLE_KEYS if isinstance(message.get(key), str))
     role = roles.get(name.casefold()) or ROLES.get(name.casefold())
     if role is None:
-        raise OddRowError("unknown role", f"{name!r:.40}; name it with data.roles, e.g. data.roles.{name}=user")
+        raise OddRowError(
+            "unknown role", f"{name!r:.40}; name it in a layout of your own as YAML, roles: {{{name}: user}}"
+        )
     key = next((key for key in _TEXT_KEYS if message.get(key) is not None), None)
     text = "" if key is None else _content(message[key], f"{name}'s {key}")
-    calls = message.get("tool_calls")
-    if as_list(calls):
+    calls = next((message[key] for key in _CALL_KEYS if message.get(key)), None)
+    if calls:
         text = "\n".join(filter(None, [text, json.dumps(calls, ensure_ascii=False, default=str)]))
     if key is None and not text:
         raise OddRowError("no text", f"a message of {name} is empty")
@@ -137,12 +144,22 @@ def _content(value: object, name: str) -> str:
         return text_of(value, name)
     texts = []
     for item in items:
+        if is_thought(item):
+            continue
         text = item.get("text") if isinstance(item, Mapping) else item
         if not isinstance(text, str):
             kind = item.get("type", "of another kind") if isinstance(item, Mapping) else repr(item)[:40]
             raise OddRowError("a part that is no text", f"{name}: {kind}")
         texts.append(text)
     return "".join(texts)
+
+
+def is_thought(part: object) -> bool:
+    """True for a part or a message that holds what a model thought (Anthropic, Gemini, OpenAI's harmony format)."""
+    if not isinstance(part, Mapping):
+        return False
+    kinds = ("thinking", "redacted_thinking", "reasoning")
+    return part.get("type") in kinds or part.get("thought") is True or part.get("channel") == "analysis"
 
 
 def _decoded(text: str) -> object:

@@ -16,15 +16,21 @@ from rlaif.data.files.table_files import TableFiles
 from rlaif.data.formats import auto
 from rlaif.data.formats.base import LabeledPair, ReadRow, Record, SingleResponse
 from rlaif.data.formats.encodings import label_of_encoding
-from rlaif.data.formats.language import PAIRINGS, Layout, Pairing, folded
+from rlaif.data.formats.language import PAIRINGS, Layout, Pairing
 from rlaif.data.formats.layouts import AUTO, candidates, layout_identity, layout_named
-from rlaif.data.formats.rows import LayoutReader
-from rlaif.data.formats.suspicions import NUM_ROWS, SIGNS, SignCounter, sign_messages
+from rlaif.data.formats.likely_columns import likely_options
+from rlaif.data.formats.rows import NUM_FIRST, LayoutReader
+from rlaif.data.formats.suspicions import NUM_ROWS, SIGNS, Sign, SignCounter, sign_messages
+from rlaif.data.formats.unread import unread_lines
+from rlaif.data.formats.words import folded
 from rlaif.errors import ConfigError, DataError
 from rlaif.types import content_id
 
 TABLE, ALPACA_EVAL = "table", "alpaca_eval"
 PREFERENCE = "preference"
+UNREAD = "unread_responses"
+HINTED = ("no_label", "words_as_responses")
+"""Signs for which another reading is told even if it gives no more than the layout promises."""
 NUM_SHOWN = 3
 PREVIEW = 60
 """Characters of a text that are shown."""
@@ -170,10 +176,17 @@ class PairFile:
         try:
             return self.options.applied(auto.layout_of(first))
         except auto.NoLayoutError as error:
-            raise DataError(
-                f"{self.name}: {error}: {self.group}.format=NAME, {self.group}.columns to name columns, or a layout of"
-                f" your own as YAML, {self.group}.format=my_layout.yaml"
-            ) from error
+            raise DataError(f"{self.name}: {error}: {self._todo(first)}") from error
+
+    def _todo(self, rows: Sequence[Row]) -> str:
+        """What to type for rows that no layout reads."""
+        likely = None if self.options.columns else likely_options(rows)
+        if likely is not None:
+            return f"type {likely.options(self.group)} if that is what they hold, or write a layout as YAML"
+        return (
+            f"{self.group}.format=NAME, {self.group}.columns to name columns, or a layout of your own as YAML,"
+            f" {self.group}.format=my_layout.yaml"
+        )
 
     @cached_property
     def identity(self) -> str:
@@ -194,14 +207,12 @@ class PairFile:
 
     @cached_property
     def shown(self) -> list[str]:
-        """The first three records in words: end of the prompt, preferred response, other response, p."""
-        records = (
-            record
-            for read in LayoutReader(self.layout).read(islice(self._raw_rows(), NUM_ROWS))
-            for record in read.records
-        )
+        """The first three records in words (end of the prompt, preferred response, other response, p), and what is
+        not read of the rows."""
+        rows = list(islice(self._raw_rows(), NUM_ROWS))
+        records = (record for read in LayoutReader(self.layout).read(rows) for record in read.records)
         read = f"read as {self.layout.name}" + (f" ({self.layout.about})" if self.layout.about else "")
-        return [read, *(_in_words(record) for record in islice(records, NUM_SHOWN))]
+        return [read, *map(_in_words, islice(records, NUM_SHOWN)), *unread_lines(self.layout, rows)]
 
     def _raw_rows(self) -> Iterator[Row]:
         return (self.options.renamed(row) for row in self.table.rows())
@@ -215,11 +226,20 @@ class PairFile:
 
     def _check_signs(self, rows: Sequence[Row]) -> None:
         signs = SignCounter(self.layout, self._undeclared(rows), is_guessed=self.options.named is None)
+        signs.renamed = self.options.columns or {}
         reader = LayoutReader(self.layout)
+        reader.look_at(rows[:NUM_FIRST])
         for row in rows:
             records = [record for read in reader.read([row]) for record in read.records]
             signs.add(row.values, records)
-        problems = sign_messages(signs.found(self.options.accept), self.group)
+        found = list(signs.found(self.options.accept))
+        likely = None if self.options.named or self.options.columns else likely_options(rows[:NUM_FIRST])
+        richer = likely is not None and likely.richness > max(1, self.layout.richness)
+        if likely and richer and UNREAD not in {*self.options.accept, *(sign.name for sign in found)}:
+            found.append(Sign(UNREAD, ", ".join(likely.columns.values())))
+        problems = sign_messages(found, self.group)
+        if likely and any(sign.name in HINTED or (richer and sign.name in (UNREAD, "unread_label")) for sign in found):
+            problems.append(f"to read them, perhaps {likely.options(self.group)}")
         if problems:
             raise DataError(f"{self.name}, read as {self.layout.name}: {'; '.join(problems)}")
 

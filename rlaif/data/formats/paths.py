@@ -6,13 +6,16 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import takewhile
 from typing import Any
 
 Step = str | int | None | tuple[str, str]
-"""A key, an index (negative: from the end), None for all items of a list, or a key and a value: all items of a list
-that have another value there."""
-_PIECE = re.compile(r"\[(\*|-?\d+|\w+!=\w+)\]|([^.\[\]]+)|\.")
+"""A key, an index (negative: from the end), None for all items of a list, :data:`VALUES`, or a key and a value: all
+items of a list that have another value there."""
+VALUES = ("", "")
+"""All values of an object."""
+_PIECE = re.compile(r"\[(\*|values|-?\d+|\w+!=\w+)\]|([^.\[\]]+)|\.")
 
 
 class PathError(ValueError):
@@ -42,8 +45,25 @@ class ValuePath:
 
     @property
     def roots(self) -> tuple[str, ...]:
-        """The columns that the path, or one of the others, begins in."""
-        return tuple(dict.fromkeys(str(path.steps[0]) for path in (self, *self.others)))
+        """The columns that the path, or one of the others, begins in; with dots where a table is flat."""
+        return tuple(dict.fromkeys(name for path in (self, *self.others) for name in path._keys))
+
+    def column_in(self, values: Mapping[str, object]) -> str:
+        """The column of a row that the path begins in; empty where there is none."""
+        names = (name for path in (self, *self.others) for name, _ in reversed(path._starts))
+        return next((name for name in names if name in values), "")
+
+    @cached_property
+    def _keys(self) -> tuple[str, ...]:
+        """Columns that the path may begin in: its first key, the first two with a dot between, and so on."""
+        keys = [str(step) for step in takewhile(lambda step: isinstance(step, str), self.steps)]
+        return tuple(".".join(keys[:count]) for count in range(1, len(keys) + 1))
+
+    @cached_property
+    def _starts(self) -> tuple[tuple[str, tuple[Step, ...]], ...]:
+        """These columns with the steps that follow, and a column that is named as the path is written."""
+        found = [(name, self.steps[count:]) for count, name in enumerate(self._keys, 1)]
+        return tuple(found) if self.text in self._keys else (*found, (self.text, ()))
 
     def name_in(self, values: object) -> str:
         """The path, of several the one that leads to a value, as a user knows it."""
@@ -63,10 +83,11 @@ class ValuePath:
 
     def values(self, values: object) -> Iterator[Any]:
         """All values that are there, in their order."""
-        if isinstance(values, Mapping) and self.text in values:
-            yield from _walk(values[self.text], ())  # a column whose own name holds a dot or a bracket
-            return
-        yield from _walk(values, self.steps)
+        if isinstance(values, Mapping):
+            for name, steps in reversed(self._starts):  # a column whose own name holds a dot or a bracket comes first
+                if name in values:
+                    yield from _walk(values[name], steps)
+                    return
 
 
 @lru_cache(maxsize=1024)
@@ -74,9 +95,9 @@ def path_of(text: str) -> ValuePath:
     """Read a path.
 
     Args:
-        text: Keys with dots between, ``[2]`` and ``[-1]`` for one item of a list, ``[*]`` for all,
-            ``[status!=discarded]`` for all with another value under that key; ``|`` between paths takes the first that
-            is there, and parentheses around it all say that a row may lack it.
+        text: Keys with dots between, ``[2]`` and ``[-1]`` for one item of a list, ``[*]`` for all, ``[values]`` for all
+            values of an object, ``[status!=discarded]`` for all with another value under that key; ``|`` between paths
+            takes the first that is there, and parentheses around it all say that a row may lack it.
 
     Raises:
         PathError: It is none.
@@ -109,6 +130,8 @@ def _steps(plain: str, text: str) -> tuple[Step, ...]:
 def _index(text: str) -> Step:
     if text == "*":
         return None
+    if text == "values":
+        return VALUES
     key, other, value = text.partition("!=")
     return (key, value.casefold()) if other else int(text)
 
@@ -129,12 +152,35 @@ def _walk(value: object, steps: tuple[Step, ...]) -> Iterator[Any]:
         if isinstance(value, Mapping) and step in value:
             yield from _walk(value[step], rest)
         return
-    items = as_list(value)
+    items = _items(value, step)
     if items is None:
         return
     if step is None or isinstance(step, tuple):
         for item in items:
-            if step is None or not (isinstance(item, Mapping) and str(item.get(step[0])).casefold() == step[1]):
+            if not _is_left_out(item, step):
                 yield from _walk(item, rest)
     elif -len(items) <= step < len(items):
         yield from _walk(items[step], rest)
+
+
+def _is_left_out(item: object, step: Step) -> bool:
+    """True for an item that has the value which a step excludes."""
+    if not isinstance(step, tuple) or step == VALUES or not isinstance(item, Mapping):
+        return False
+    return str(item.get(step[0])).casefold() == step[1]
+
+
+def _items(value: object, step: Step) -> list[Any] | None:
+    """The items that ``[…]`` leads to: of a list, the values of an object, the rows of an object of columns."""
+    if isinstance(value, Mapping) and isinstance(step, tuple) and step[0] in value:
+        columns = [as_list(column) for column in value.values()]
+        if any(column is None or len(column) != len(columns[0] or []) for column in columns):
+            return None
+        return [dict(zip(value, row, strict=True)) for row in zip(*map(_listed, columns), strict=True)]
+    if step == VALUES:
+        return list(value.values()) if isinstance(value, Mapping) else None
+    return as_list(value)
+
+
+def _listed(column: list[Any] | None) -> list[Any]:
+    return column or []

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from itertools import chain, islice
 from typing import Any
 
 from rlaif.data.files.rows import Row
@@ -23,15 +24,28 @@ from rlaif.data.formats.base import (
     label_of,
     record_of,
 )
-from rlaif.data.formats.dialogues import Dialogue, one_dialogue, prompt_in, response_in, with_history, with_system
+from rlaif.data.formats.dialogues import (
+    Dialogue,
+    one_dialogue,
+    prompt_in,
+    response_in,
+    whole_in,
+    with_history,
+    with_system,
+)
 from rlaif.data.formats.labels import PairLabels, number_at, pairs_of
-from rlaif.data.formats.language import ROW, Layout, PromptText, folded
+from rlaif.data.formats.language import ROW, Layout, PromptText
 from rlaif.data.formats.messages import messages_in, text_of
 from rlaif.data.formats.paths import ABSENT, ValuePath, as_list, path_of
-from rlaif.data.formats.trees import tree_rows
+from rlaif.data.formats.trees import flat_rows, tree_rows
+from rlaif.data.formats.words import folded
 
 DRAWN_ORDER = ("order", "ranks")
 """Labels whose rows list the better response first: the order of the pair is drawn instead."""
+NO_INPUT = ("", "<noinput>", "<no input>", "<nooutput>")
+"""Texts of a joined prompt that stand for none, as Alpaca-like files write them."""
+NUM_FIRST = 100
+"""Rows that are looked at before the first is read."""
 UNKNOWN_WRITER = "dataset"
 
 
@@ -53,21 +67,59 @@ class LayoutReader:
     """
 
     layout: Layout
+    in_json: bool | None = None
+    """Whether a response that is JSON text of messages means these messages (a table writes them so); None: where the
+    responses of most of the first rows are that, or it is code."""
     _groups: dict[str, list[tuple[Row, Dialogue, Candidate]]] = field(default_factory=dict, init=False)
 
     def read(self, rows: Iterable[Row]) -> Iterator[ReadRow]:
         """What every row became; rows that make pairs with each other are one, after the last row of the file."""
-        for row in rows:
+        rows = iter(rows)
+        first = list(islice(rows, NUM_FIRST))
+        self.look_at(first)
+        for row, odd in self._whole(chain(first, rows)):
             try:
+                if odd is not None:
+                    raise odd
                 values = self._usable(row.values)
-                for part in [values] if self.layout.tree is None else tree_rows(self.layout.tree, values):
+                for part in self._parts(values):
                     records = self._records(Row(row.place, part))
                     if records is not None:
                         yield ReadRow(row.place, tuple(records), values=row.values)
-            except OddRowError as odd:
-                yield ReadRow(row.place, (), odd, row.values)
+            except OddRowError as why:
+                yield ReadRow(row.place, (), why, row.values)
         for group in self._groups.values():
             yield self._grouped(group)
+
+    def _whole(self, rows: Iterable[Row]) -> Iterable[tuple[Row, OddRowError | None]]:
+        """The rows, single messages of trees put together."""
+        tree = self.layout.tree
+        return flat_rows(tree, rows) if tree is not None and tree.is_flat else ((row, None) for row in rows)
+
+    def _parts(self, values: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+        """The rows that one row becomes: of a tree several."""
+        tree = self.layout.tree
+        return [values] if tree is None or tree.is_flat else tree_rows(tree, values)
+
+    def look_at(self, rows: Sequence[Row]) -> None:
+        """Decide :attr:`in_json` by rows, unless it is decided."""
+        if self.in_json is None and rows:
+            texts = [[text for text in self._texts(row.values) if isinstance(text, str)] for row in rows]
+            num_json = sum(bool(row) and all(messages_in(text) for text in row) for row in texts)
+            self.in_json = num_json > 0.5 * sum(map(bool, texts))
+
+    def _texts(self, values: Mapping[str, Any]) -> Iterator[object]:
+        """What a row has in the places of its responses."""
+        responses = self.layout.responses
+        for path in (*responses.paths, *([responses.per_row] if responses.per_row else [])):
+            yield from path.values(values)
+        for item in (as_list(responses.each.value(values)) or []) if responses.each else []:
+            yield item if responses.text is None else responses.text.value(item)
+
+    def _response(self, value: object, name: str) -> Dialogue:
+        return response_in(
+            None if value is ABSENT else value, name, self.layout.roles, in_json=self.in_json is not False
+        )
 
     def prompt(self, values: Mapping[str, Any]) -> Dialogue | None:
         """The prompt of a row, system text and earlier exchanges included; None where the row has none of its own."""
@@ -103,12 +155,15 @@ class LayoutReader:
         Raises:
             OtherTaskError: ``where`` leaves it out.
         """
+        texts = {name: value for name in self.layout.json if isinstance(value := values.get(name), str)}
+        decoded = {name: _json(text, name) for name, text in texts.items() if text.lstrip().startswith(("[", "{"))}
+        values = {**values, **decoded}
         for path, wanted, has in self.layout.where:
             value = path.value(values)
             if (value is not ABSENT and any(fnmatchcase(folded(value), pattern) for pattern in wanted)) != has:
-                raise OtherTaskError(f"other {path.text}", "nothing" if value is ABSENT else f"{value!r:.40}")
-        decoded = {name: _json(values[name], name) for name in self.layout.json if isinstance(values.get(name), str)}
-        return {**values, **decoded} if decoded else values
+                reason = f"{path.text} is there" if wanted == ("*",) else f"other {path.text}"
+                raise OtherTaskError(reason, "nothing" if value is ABSENT else f"{value!r:.40}")
+        return values
 
     def _records(self, row: Row) -> list[Record] | None:
         """Records of a row; None where it waits for others of its prompt."""
@@ -118,6 +173,8 @@ class LayoutReader:
             if prompt is None:
                 raise OddRowError("no prompt")
             return [BarePrompt(**_fields(prompt))]
+        system = "" if prompt is not None else self.system(row.values)
+        left, right = ([self._whole_side(prompt, system, each) for each in side] for side in (left, right))
         if self.layout.pairs_rows:
             dialogue, _ = one_dialogue(prompt, [left[0].side])
             key = json.dumps([(turn.role, turn.text.strip()) for turn in dialogue.turns])
@@ -126,6 +183,11 @@ class LayoutReader:
         if len(left) + len(right) == 1:
             return [self._demonstration(prompt, left[0])]
         return self._pairs(row.values, prompt, left, right)
+
+    def _whole_side(self, prompt: Dialogue | None, system: str, each: Candidate) -> Candidate:
+        """A response with what it says itself of the turns before it, and a conversation with the row's system text."""
+        side = whole_in(prompt, each.side)
+        return replace(each, side=side if side.is_response_alone else with_system(side, system) or side)
 
     def _grouped(self, group: list[tuple[Row, Dialogue, Candidate]]) -> ReadRow:
         (row, prompt, _), *_ = group
@@ -157,7 +219,7 @@ class LayoutReader:
             found = list(path.values(values))
             if messages_in(found):
                 raise OddRowError("a conversation where several responses are expected", path.text)
-            return [Candidate(response_in(text, path.text, self.layout.roles), values, source) for text in found]
+            return [Candidate(self._response(text, path.text), values, source) for text in found]
         return [self._candidate(values, path, values, source)]
 
     def _listed(self, values: Mapping[str, Any]) -> list[Candidate]:
@@ -176,13 +238,11 @@ class LayoutReader:
                 if responses.text is None
                 else f"{responses.each.text}[{index}].{responses.text.text}"
             )
-            side = response_in(None if text is ABSENT else text, name, self.layout.roles)
-            found.append(Candidate(side, item, _source(responses.source, values, item, index)))
+            found.append(Candidate(self._response(text, name), item, _source(responses.source, values, item, index)))
         return found
 
     def _candidate(self, values: Mapping[str, Any], path: ValuePath, item: object, source: str) -> Candidate:
-        value = path.value(values)
-        return Candidate(response_in(None if value is ABSENT else value, path.text, self.layout.roles), item, source)
+        return Candidate(self._response(path.value(values), path.text), item, source)
 
     def _demonstration(self, prompt: Dialogue | None, candidate: Candidate) -> SingleResponse:
         dialogue, (response,) = one_dialogue(prompt, [candidate.side])
@@ -265,7 +325,7 @@ def _text_of_prompt(spec: PromptText, values: Mapping[str, Any]) -> str:
         value = path.value(values)
         texts[path.text] = "" if value is ABSENT or value is None else text_of(value, path.text)
     if not spec.template:
-        return spec.separator.join(text for text in texts.values() if text.strip())
+        return spec.separator.join(text for text in texts.values() if text.strip().casefold() not in NO_INPUT)
     needed = [path.text for path in spec.paths if not path.optional and not texts[path.text].strip()]
     if needed:
         raise OddRowError("empty prompt", f"{', '.join(needed)} is empty")

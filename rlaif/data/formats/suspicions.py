@@ -8,19 +8,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from rlaif.data.formats.base import LabeledPair, Record, SingleResponse
-from rlaif.data.formats.language import Layout, folded
+from rlaif.data.formats.base import LabeledPair, Record, responses_of
+from rlaif.data.formats.language import Layout
+from rlaif.data.formats.messages import ROLE_KEYS, is_message
+from rlaif.data.formats.paths import as_list
+from rlaif.data.formats.score_columns import score_agrees, words_of
+from rlaif.data.formats.words import common_word, folded
 
 SHARE = 0.2
 """Of the rows looked at, from which a sign counts."""
 NUM_ROWS = 1000
 """Rows that are looked at, from the first on."""
 _ROLE = re.compile(
-    r"\s*(\*\*)?(Human|User|Assistant|AI|Bot|System|Prompter|<\|[a-z_]+\|>)(\*\*)?\s*[:\n>|]|\s*<\|im_start\|>"
+    r"\s*(\*\*)?(Human|User|Assistant|AI|Bot|System|Prompter|HUMAN|USER|ASSISTANT|<\|[a-z_]+\|>)(\*\*)?\s*[:\n>|]|\s*<\|im_start\|>"
 )
 _LIST = re.compile(r"""\s*(\[\s*[\[{'"]|\{\s*['"](role|from|content|value)['"]|array\(\[)""")
 _LABELS = re.compile(
-    r"(?i)(.*[\W_])?(winner|wins?|labels?|preference|preferred|pref|choice|chosen|chosen_id|better|best|verdict|votes?"
+    r"(?i)(.*[\W_])?(winner|wins?|labels?|preference|preferred|prefers?|pref|choice|chosen|chosen_id|better|best|verdict|votes?"
     r"|rank|ranking|ratings?|scores?|rewards?|majority|selected|gold|ground_truth|decision|outcome|judge?ment|overall"
     r"|comparison|correct|kto_tag|is_safe|accept)([\W_].*)?|(score|rating|rank)\w"
 )
@@ -28,12 +32,19 @@ _PROMPT_PARTS = """
     system system_prompt system_message sys_prompt input context context_messages history chat_history
     conversation_history dialog_history dialogue_history dialogue previous_turns instruction conversation messages
     document passage article background premise source_text prefix persona constraints tools images image
-    initial_reason_steps
+    image_path image_url img video audio initial_reason_steps
 """
+_MANY = "answers responses completions generations outputs candidates options choices replies samples"
+_LISTS = frozenset(_MANY.split())
+"""Columns that hold several responses of a row."""
+_ANSWERS = frozenset((*_MANY.split(), "answer", "response", "completion", "output", "reply", "pos", "neg"))
+_CHECKED = "reference expected gold golden ground truth correct final target format type id length"
+_GIVEN = frozenset(_CHECKED.split())
+"""Words of columns that hold what an answer is checked against, or what is known of it: prompts may have them."""
 _CONTEXTS = frozenset(_PROMPT_PARTS.split())
 _MARKS = re.compile(
     r"<\|(im_start|im_end|start_header_id|eot_id|user|assistant)\|>|\[/?INST\]|<extra_id_\d+>"
-    r"|### (Response|Instruction):|<(start|end)_of_turn>"
+    r"|### (Response|Instruction):|<(start|end)_of_turn>|</s>|<\|end(oftext)?\|>"
 )
 _OWN_MARKS = re.compile(r"\s*(User|Human|Question|Q):.*\n\s*(Assistant|AI|Answer|A):\s*", re.DOTALL)
 """A prompt that ends with a mark for the assistant, in other words than those of Anthropic HH."""
@@ -44,8 +55,12 @@ SIGNS: Mapping[str, str] = {
     "serialized_list": "texts are lists written as text, e.g. [{'role': …}]; write the file as JSON lines or Parquet",
     "zero_one": "the preference is 0 or 1, and nothing says which of them means the first response",
     "unread_label": "a column looks like a label and was not read",
+    "unread_responses": "other columns look like responses or their label, and were not read",
     "unread_context": "a column that usually belongs to the prompt was not read",
     "no_label": "the layout reads a label, and no row has one",
+    "scores_against_order": "scores, ranks or a verdict beside the responses prefer the one that is read as the worse",
+    "words_as_responses": "both responses are words such as A and B, so they may be the label",
+    "tie_in_row": "rows say that they are ties (is_tie, status), and one response is read as the better one",
     "template_marks": "texts hold marks of a chat template, which is put around them once more",
 }
 """Name of each sign, and what it is."""
@@ -72,9 +87,15 @@ class SignCounter:
     preference: str = ""
     is_guessed: bool = True
     """True when nobody named the layout: columns that it does not read may then be a sign."""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """The file's names of columns by the layout's, where they differ."""
     num_rows: int = field(default=0, init=False)
     num_pairs: int = field(default=0, init=False)
     num_labeled: int = field(default=0, init=False)
+    num_scored: int = field(default=0, init=False)
+    """Rows with scores beside the label that prefer one response; ties are none of them."""
+    num_contradicted: int = field(default=0, init=False)
+    """Those whose scores prefer the other response."""
     preferences: set[str] = field(default_factory=set, init=False)
     """Values of the preference column whose encoding nobody declared."""
     counts: Counter[str] = field(default_factory=Counter, init=False)
@@ -88,12 +109,18 @@ class SignCounter:
         if self.preference and values.get(self.preference) is not None:
             self.preferences.add(folded(values[self.preference]))
         labeled = any(isinstance(record, LabeledPair) and record.p_first is not None for record in records)
-        self.num_pairs += any(isinstance(record, LabeledPair) for record in records)
+        self.counts["tie_in_row"] += _says_tie(values) and any(_is_decided(record) for record in records)
+        is_pair = any(isinstance(record, LabeledPair) for record in records)
+        self.num_pairs += is_pair
         self.num_labeled += labeled
-        unread = set(values) - self.layout.read_in(values) - set(self.unread) if self.is_guessed else set()
+        agrees = score_agrees(self.layout, values, list(records), self.renamed)
+        self.num_scored += agrees is not None
+        self.num_contradicted += agrees is False
+        unread = _unread(self.layout, values) - set(self.unread) if self.is_guessed else set()
         for column in unread:
-            sign = _of_column(column, values[column], labeled)
-            if sign is not None:
+            is_prompt = bool(records) and not any(map(responses_of, records))
+            sign = _of_column(column, values[column], labeled=labeled, is_pair=is_pair, is_prompt=is_prompt)
+            if sign is not None and not (sign == "unread_context" and _is_in(values[column], records)):
                 self.unread[column] = sign
 
     def found(self, accepted: Iterable[str]) -> Iterator[Sign]:
@@ -109,8 +136,11 @@ class SignCounter:
             and "no_label" not in accepted
         ):
             yield Sign("no_label", f"{self.num_pairs:,} pairs, read as {self.layout.name}")
+        contradicted = self.num_contradicted
+        if contradicted and contradicted >= SHARE * self.num_scored and "scores_against_order" not in accepted:
+            yield Sign("scores_against_order", f"{contradicted:,} of {self.num_scored:,} rows whose scores differ")
         for name, count in self.counts.items():
-            if count >= SHARE * self.num_rows and name not in accepted:
+            if count and count >= SHARE * self.num_rows and name not in accepted:
                 yield Sign(name, f"{count:,} of the first {self.num_rows:,} rows")
         for name in sorted(set(self.unread.values()) - accepted):
             columns = ", ".join(sorted(column for column, sign in self.unread.items() if sign == name))
@@ -132,15 +162,27 @@ def _todo(sign: Sign, group: str) -> str:
             return f"say {group}.preference=index0 (0 is the first) or {group}.preference=p_first (1 is the first)"
         case "no_label":
             return f"see where the label is, or take {group}.format=pairs for pairs without one"
-        case "unread_label" | "unread_context":
+        case "scores_against_order":
+            return f"name the other column as the better one ({group}.columns) if the scores are right"
+        case "tie_in_row":
+            return f"leave them out with {group}.where, e.g. {group}.where='{{is_tie: false}}'"
+        case "unread_label" | "unread_context" | "unread_responses":
             return f"name a layout that reads it ({group}.format), or write one as YAML"
         case _:
             return f"see whether {group}.format names the right layout"
 
 
+def _unread(layout: Layout, values: Mapping[str, object]) -> set[str]:
+    """Columns that are not read; ``a.b`` belongs to ``a``, as flat tables write it."""
+    read = layout.read_in(values)
+    parts = tuple(f"{name}." for name in read if name)
+    return {name for name in values if name not in read and not name.startswith(parts)}
+
+
 def _of_record(record: Record) -> Iterator[str]:
-    responses = [record.first, record.second] if isinstance(record, LabeledPair) else []
-    responses += [record.response] if isinstance(record, SingleResponse) else []
+    responses = responses_of(record)
+    if len(responses) == 2 and all(isinstance(common_word(folded(text)), float) for text in responses):
+        yield "words_as_responses"
     asked = (record.turns[-1].text if record.turns else record.prompt).strip()
     for response in responses:
         if _ROLE.match(response):
@@ -154,10 +196,43 @@ def _of_record(record: Record) -> Iterator[str]:
         yield "serialized_list"
 
 
-def _of_column(column: str, value: object, labeled: bool) -> str | None:
+def _says_tie(values: Mapping[str, object]) -> bool:
+    return any(folded(values.get(name)) in ("true", "1", "yes", "tie") for name in ("is_tie", "tie", "tied", "status"))
+
+
+def _is_decided(record: Record) -> bool:
+    return isinstance(record, LabeledPair) and record.p_first in (0.0, 1.0)
+
+
+def _of_column(column: str, value: object, *, labeled: bool, is_pair: bool, is_prompt: bool) -> str | None:
     if value is None or value in ("", []):
         return None
     if not labeled and _LABELS.fullmatch(column) and not isinstance(value, Mapping):
         return "unread_label"
-    is_text = isinstance(value, str | list) and bool(str(value).strip())
+    if is_pair and not labeled and isinstance(value, str) and isinstance(common_word(folded(value)), float):
+        return "unread_label"
+    if is_prompt and _GIVEN.isdisjoint(words_of(column)) and _ANSWERS & set(words_of(column)) and value:
+        return "unread_responses"
+    if not is_pair and _LISTS & set(words_of(column)) and len(as_list(value) or []) > 1:
+        return "unread_responses"
+    is_text = isinstance(value, str | list | Mapping) and bool(str(value).strip())
     return "unread_context" if column in _CONTEXTS and is_text else None
+
+
+def _is_in(value: object, records: Sequence[Record]) -> bool:
+    """True where all texts of a value stand in what was read: another column says the same."""
+    read = "\n".join(text for record in records for text in (record.prompt, *responses_of(record)))
+    return all(text.strip() in read for text in _texts(value)) and bool(records)
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        if is_message(value):
+            value = {key: item for key, item in value.items() if key not in ROLE_KEYS}
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, str):
+        yield value
+    else:
+        for item in as_list(value) or []:
+            yield from _texts(item)

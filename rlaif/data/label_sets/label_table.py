@@ -35,6 +35,10 @@ class ReadSummary:
     """Rows that were left out, by reason, the most frequent first."""
     examples: tuple[str, ...] = ()
     """The first three of them, as ``file:line: reason``."""
+    apart: dict[str, int] = field(default_factory=dict)
+    """Rows that ``where``, of the user or of the layout, leaves out, by reason: none of those asked for."""
+    num_empty: int = 0
+    """Pairs of which one response is empty; they count."""
     repeated: int = 0
     """Rows that repeat an earlier pair with the same label: merged."""
     contradicting: int = 0
@@ -55,6 +59,9 @@ class ReadSummary:
         lines = [f"{self.num_rows:,} rows read, {self.num_skipped:,} left out"]
         lines += [f"left out: {count:,} × {reason}" for reason, count in self.skipped.items()]
         lines += list(self.examples)
+        lines += [f"not asked for: {count:,} × {reason}" for reason, count in self.apart.items()]
+        if self.num_empty:
+            lines.append(f"{self.num_empty:,} pairs have an empty response")
         if self.num_verdicts is not None:
             return [
                 *lines,
@@ -89,12 +96,15 @@ class ReadRows:
         self._skipped: Counter[str] = Counter()
         self._shown: list[str] = []
         self._others: dict[str, None] = {}
+        self._apart: Counter[str] = Counter()
+        self._num_empty = 0
 
     def __iter__(self) -> Iterator[tuple[ReadRow, LabeledPair]]:
         for row in self.file.read():
             if isinstance(row.odd, OtherTaskError):  # ``where`` leaves it out: it is none of those asked for
                 if len(self._others) < NUM_OTHERS:
                     self._others.setdefault(str(row.odd))
+                self._apart[row.odd.reason] += 1
                 continue
             self.num_rows += 1
             try:
@@ -103,6 +113,7 @@ class ReadRows:
                 self.leave_out(row, odd)
                 continue
             for pair in pairs:
+                self._num_empty += not (pair.first.strip() and pair.second.strip())
                 yield row, pair
 
     def leave_out(self, row: ReadRow, odd: OddRowError) -> None:
@@ -137,6 +148,8 @@ class ReadRows:
             num_labels=num_labels,
             skipped=skipped,
             examples=examples,
+            apart=dict(self._apart.most_common()),
+            num_empty=self._num_empty,
             shown=tuple(self.file.shown),
             **counts,
         )
