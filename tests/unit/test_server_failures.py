@@ -95,6 +95,7 @@ def test_words_of_the_prompt_that_an_error_repeats_say_nothing() -> None:
             "Use 'max_completion_tokens' instead.",
             "token_limit_key=max_completion_tokens",
         ),
+        (400, "The plain HTTP request was sent to HTTPS port", "url=https://"),
         (
             400,
             "Unsupported value: 'temperature' does not support 0 with this model. "
@@ -135,10 +136,16 @@ def test_a_refused_option_is_named_as_it_is_typed(status: int, message: str, to_
         ("no option among the 20 likeliest tokens", "top_logprobs"),
         ("none of 8 votes could be read", "max_vote_tokens"),
         ("no log-probs in the reply", "scoring=votes"),
+        ("wrong shape: a stream", "extra={stream: false}"),
     ],
 )
 def test_a_reason_without_words_has_its_hint(reason: str, option: str) -> None:
     assert f"labeler.engine.{option}" in hint(reason)
+
+
+def test_https_to_a_server_without_it_is_told_as_that() -> None:
+    words = "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)"
+    assert hint("cannot connect", words, "https://localhost:8000/v1").startswith("labeler.engine.url=http://")
 
 
 class TestInsideAReply:

@@ -21,6 +21,7 @@ _BY_REASON = {
     ),
     "refused: *": "label.ask_refused_again=true asks for these prompts again",
     "reply of more than *": "labeler.engine.max_response_bytes reads longer replies",
+    "wrong shape: a stream": "the server streams unless it is told not to: labeler.engine.extra={stream: false}",
     "cannot connect": "start the server, or set labeler.engine.url",
     "timeout": "labeler.engine.total_timeout_s and read_timeout_s wait longer",
 }
@@ -47,6 +48,8 @@ _BY_WORDS: tuple[tuple[str, str], ...] = (
         rf"(?:{_NOT_TAKEN})\W.{{0,60}}\becho\b|\becho\b.{{0,60}}(?:{_NOT_TAKEN})|no echo is supported",
         "labeler.engine.scoring=top_logprobs",
     ),
+    (r"wrong[ _]version[ _]number", "labeler.engine.url=http://…: the server there speaks HTTP without TLS"),
+    (r"plain http request was sent to https", "labeler.engine.url=https://…: the server there speaks HTTPS"),
     (rf"(?:{_NOT_TAKEN})\W.{{0,80}}max_tokens", "labeler.engine.omit=[max_tokens]"),
     (
         r"model.{0,80}(?:not (?:found|exist)|unknown|invalid)|model_not_found|(?:no such|invalid|unknown) model",
