@@ -39,7 +39,7 @@ async def read_json(response: httpx2.Response, max_bytes: int) -> object:
 
 
 async def read_beginning(response: httpx2.Response, max_bytes: int) -> tuple[str, bool]:
-    """The text of a body up to a limit, and whether that is all of it; what cannot be decompressed is taken as it is."""
+    """The text of a body up to a limit, and whether that is all of it; what cannot be decompressed stays as it is."""
     data, is_whole = await _beginning(response, max_bytes)
     reader = zlib.decompressobj(_GZIP_OR_ZLIB)
     try:

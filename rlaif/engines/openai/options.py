@@ -165,8 +165,8 @@ def _combination_problems(options: Mapping[str, Any]) -> Iterator[str]:
         yield "system: needs labeler.engine.api=chat"
     if options["token_limit_key"] == "max_completion_tokens" and not chat:
         yield (
-            "token_limit_key=max_completion_tokens: /completions has no such field, and servers ignore what they do not "
-            "know; take labeler.engine.api=chat, or max_tokens"
+            "token_limit_key=max_completion_tokens: /completions has no such field, and servers ignore fields that "
+            "they do not know; take labeler.engine.api=chat, or max_tokens"
         )
     if options["tokenizer"] is not None and chat:
         yield "tokenizer: a chat takes no token ids; take labeler.engine.api=completions with chat_template=model"
