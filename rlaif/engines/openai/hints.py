@@ -11,7 +11,7 @@ _BY_REASON = {
     "http 401": _KEY,
     "http 402": "the provider asks for payment",
     "http 403": _KEY,
-    "no log-probs in the reply": f"{_VOTES}; a server without echo may tell them with labeler.engine.scoring=top_logprobs",
+    "no log-probs in the reply": f"{_VOTES}; instead of echo, labeler.engine.scoring=top_logprobs may",
     "no option among *": (
         "labeler.engine.top_logprobs asks for more tokens, and labeler.engine.scoring=votes does without them"
     ),
