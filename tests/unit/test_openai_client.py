@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import itertools
 import json
 import logging
 import selectors
+import zlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import datetime, tzinfo
 from email.utils import formatdate
@@ -141,6 +143,8 @@ ONCE = {
     "http 401": reply(401),
     "http 307": reply(307, location="http://elsewhere.test/"),
     "reply of more than 2000 bytes": reply(200, b" " * 2001),
+    "wrong shape: a stream": reply(200, b'data: {"choices": []}\n\ndata: [DONE]\n\n'),
+    "wrong shape: a compressed reply": reply(200, b"\x0b\x02", content_encoding="br"),
 }
 
 
@@ -171,6 +175,22 @@ def test_what_does_not_pass_is_asked_once(reason: str) -> None:
 def test_json_that_cannot_be_read(text: str) -> None:
     asked = client(answers(reply(200, text.encode("latin-1"))), max_retries=0, max_response_bytes=1_000_000)
     assert run(outcome(asked)) == "invalid json"
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
+def test_a_gateway_that_compresses_unasked_is_read(pack: Callable[[bytes], bytes]) -> None:
+    def told(status: int, body: bytes) -> object:
+        packed = reply(status, pack(body), content_encoding="gzip" if pack is gzip.compress else "deflate")
+        return run(outcome(client(answers(packed), max_retries=0)))
+
+    assert told(200, b'{"fine": true}') == {"fine": True}
+    assert told(200, b'{"fine": "' + b" " * 10**6 + b'"}') == "reply of more than 2000 bytes"
+    assert told(400, b'{"error": {"message": "maximum context length is 10"}}') == "prompt too long"
+
+
+def test_a_compressed_reply_without_its_end_is_a_cut_connection() -> None:
+    half = reply(200, gzip.compress(b'{"fine": true}')[:-9], content_encoding="gzip")
+    assert run(outcome(client(answers(half), max_retries=0))) == "connection cut"
 
 
 def test_a_body_that_breaks_off_is_a_cut_connection() -> None:

@@ -175,6 +175,24 @@ class TestContradictions:
         assert server.asked[0]["return_tokens_as_token_ids"] is True
         assert "return_tokens_as_token_ids" not in (engine().score([prompt()], ("1", "2")), server.asked[-1])[1]
 
+    @pytest.mark.parametrize("text", ["2", "2 is better", "Yes"])
+    def test_log_probs_of_another_place_than_the_texts_first(self, server: Server, text: str) -> None:
+        top = {"tokens": ["1"], "token_logprobs": [math.log(0.7)], "top_logprobs": [{"1": math.log(0.7), "2": -2.0}]}
+        server.answer = lambda body: completion({"1": 0.7}, text, logprobs=top)
+        (score,) = engine(top_logprobs=2).score([prompt()], ("1", "2"))
+        assert (score.logprobs, score.missing) == (None, "log-probs of another text")
+
+    @pytest.mark.parametrize(("token", "text"), [(" 1", "1"), ("▁1", " 1"), ("1", "1 is"), ("1", ""), ("1", "\ufffd")])
+    def test_a_text_that_begins_with_the_token_is_no_contradiction(self, server: Server, token: str, text: str) -> None:
+        top = {
+            "tokens": [token],
+            "token_logprobs": [math.log(0.7)],
+            "top_logprobs": [{token: math.log(0.7), "2": -2.0}],
+        }
+        server.answer = lambda body: completion({"1": 0.7}, text, logprobs=top)
+        (score,) = engine(top_logprobs=2).score([prompt()], ("1", "2"))
+        assert score.missing is None and score.logprobs is not None
+
     def test_a_constraint_may_write_another_token_than_the_likeliest(self, server: Server) -> None:
         logprobs = {
             "tokens": ["1"],

@@ -12,7 +12,7 @@ from fake_server import FakeServer, engine, error, ok, prompt, said
 from rlaif.engines.answer_cache import LocalAnswerCache, MemoryAnswerCache
 from rlaif.engines.answers import pack, unpack
 from rlaif.engines.cached import CachedEngine
-from rlaif.engines.openai.failures import status_failure
+from rlaif.engines.openai.failures import OWN_API, status_failure
 from rlaif.engines.openai.hints import hint
 from rlaif.engines.openai.inside import failure_inside
 from rlaif.engines.spending import Ledger
@@ -97,6 +97,12 @@ def test_words_of_the_prompt_that_an_error_repeats_say_nothing() -> None:
         ),
         (
             400,
+            "max_tokens=3000 cannot be greater than max_model_len=2048. Please request fewer output tokens.",
+            "max_vote_tokens",
+        ),
+        (400, "The plain HTTP request was sent to HTTPS port", "url=https://"),
+        (
+            400,
             "Unsupported value: 'temperature' does not support 0 with this model. "
             "Only the default (1) value is supported.",
             "omit=[temperature]",
@@ -134,11 +140,38 @@ def test_a_refused_option_is_named_as_it_is_typed(status: int, message: str, to_
         ("wrong model gpt-4o-2024-08-06", "accept_model='gpt-4o-2024-08-06'"),
         ("no option among the 20 likeliest tokens", "top_logprobs"),
         ("none of 8 votes could be read", "max_vote_tokens"),
+        ("none of 8 votes could be read: reply cut at 16 tokens", "guided_choice=true"),
         ("no log-probs in the reply", "scoring=votes"),
+        ("no log-probs in the reply", "scoring=top_logprobs"),  # llama-server takes no notice of echo
+        ("wrong shape: a stream", "extra={stream: false}"),
     ],
 )
 def test_a_reason_without_words_has_its_hint(reason: str, option: str) -> None:
     assert f"labeler.engine.{option}" in hint(reason)
+
+
+def test_a_prompt_that_leaves_no_room_for_the_reply_is_told_with_the_replys_limit() -> None:
+    """vLLM's and OpenAI's words for a prompt and a limit of new tokens that are too long together."""
+    words = (
+        "'max_tokens' or 'max_completion_tokens' is too large: 2000. This model's maximum context length is 2048 "
+        "tokens and your request has 127 input tokens (2000 > 2048 - 127)."
+    )
+    failure = status_failure(400, {}, words)
+    assert failure.reason == TOO_LONG and not failure.of_server
+    assert "labeler.max_rationale_tokens" in failure.in_words and "longer context" in failure.in_words
+    short = status_failure(400, {}, "This model's maximum context length is 2048 tokens, your prompt has 5000.")
+    assert "labeler.max_rationale_tokens" not in short.in_words
+
+
+def test_https_to_a_server_without_it_is_told_as_that() -> None:
+    words = "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)"
+    assert hint("cannot connect", words, "https://localhost:8000/v1").startswith("labeler.engine.url=http://")
+
+
+def test_a_reply_of_the_servers_own_api_is_told_with_the_url_to_type() -> None:
+    """llama-server answers /completions without /v1 in a form of its own, with HTTP 200."""
+    told = hint(OWN_API, "", "http://localhost:8080")
+    assert told.startswith("labeler.engine.url=http://localhost:8080/v1: ")
 
 
 class TestInsideAReply:
@@ -157,6 +190,11 @@ class TestInsideAReply:
             ({"error": {"message": "moderation", "code": 403}}, FILTERED, False, False),
             ({"choices": [{"error": {"message": "gone", "code": 502}}]}, "error 502 in a reply", True, True),
             ({"choices": []}, "wrong shape: no choices", True, True),
+            ({"content": " 1", "stop": True, "stop_type": "limit", "tokens_predicted": 1}, OWN_API, False, True),
+            ({"model": "m", "response": "1", "done": True}, OWN_API, False, True),
+            ({"model": "m", "message": {"role": "assistant", "content": "1"}, "done": True}, OWN_API, False, True),
+            ({"text": "1", "meta_info": {"finish_reason": {"type": "stop"}}}, OWN_API, False, True),
+            ({"generated_text": "1"}, OWN_API, False, True),
             ({"choices": [{}, {}]}, "wrong shape: 2 choices", True, True),
             ({"choices": [{"finish_reason": "abort"}]}, "reply broken off: abort", True, True),
             ([1], "wrong shape: the reply", True, True),

@@ -39,7 +39,8 @@ class TestOmit:
         assert (text.text, text.finished) == ("1", True), "a text is cut at its stop all the same"
 
     def test_the_limit_goes_by_either_name(self, server: FakeServer) -> None:
-        engine(omit=["max_tokens"], token_limit_key="max_completion_tokens").generate([prompt()], SAMPLING)
+        asked = engine(api="chat", omit=["max_tokens"], token_limit_key="max_completion_tokens")
+        asked.generate([prompt()], SAMPLING)
         assert not {"max_tokens", "max_completion_tokens"} & server.asked[0].keys()
 
     def test_a_text_that_runs_on_to_the_limit_is_whole_up_to_its_stop(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,6 +71,13 @@ class TestOmit:
         ({"guided_choice": True, "scoring": "votes"}, "guided_choice=true: needs labeler.engine.choice_field"),
         ({"choice_field": "json"}, "choice_field=json: allowed are guided_choice, structured_outputs, regex, grammar"),
         ({"chat_template_kwargs": {"a": 1}}, "chat_template_kwargs: no chat template is used"),
+        # vLLM 0.32 takes such a request and writes its own default of 16 tokens.
+        (
+            {"token_limit_key": "max_completion_tokens"},
+            "token_limit_key=max_completion_tokens: /completions has no such",
+        ),
+        ({"extra": {"stream": True}}, "extra.stream: replies are read whole; may only be false"),
+        ({"extra": {"n": 2}}, "extra.n: is set by the engine itself"),
     ],
 )
 def test_options_that_cannot_work(options: dict[str, Any], problem: str) -> None:
@@ -77,6 +85,11 @@ def test_options_that_cannot_work(options: dict[str, Any], problem: str) -> None
         OpenAIEngine("m", **options)
     (told,) = refused.value.problems
     assert told.startswith(f"labeler.engine.{problem}")
+
+
+def test_a_server_that_streams_by_default_can_be_told_not_to(server: FakeServer) -> None:
+    engine(extra={"stream": False}).score([prompt()], ("1", "2"))
+    assert server.asked[0]["stream"] is False
 
 
 @pytest.mark.parametrize(

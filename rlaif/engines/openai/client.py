@@ -16,6 +16,7 @@ import httpx2
 from aiolimiter import AsyncLimiter
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from rlaif.engines.openai.bodies import read_beginning, read_json
 from rlaif.engines.openai.breaker import CircuitBreaker
 from rlaif.engines.openai.failures import RequestFailed, redacted, status_failure
 from rlaif.errors import ConfigError
@@ -190,17 +191,13 @@ class Client:
                 async with self._http.stream("POST", url, content=content, headers=headers) as response:
                     if response.status_code != 200:
                         raise await _refused(response, key)
-                    data = await _limited(response, self.connection.max_response_bytes)
+                    return redacted(await read_json(response, self.connection.max_response_bytes), key)
         except (TimeoutError, httpx2.TimeoutException):
             raise RequestFailed("timeout", retryable=True) from None
         except (httpx2.ConnectError, httpx2.ProxyError) as error:
             raise RequestFailed("cannot connect", detail=str(redacted(str(error), key)), retryable=True) from None
         except httpx2.RequestError as error:
             raise RequestFailed("connection cut", detail=str(redacted(str(error), key)), retryable=True) from None
-        try:
-            return redacted(json.loads(data), key)
-        except (ValueError, RecursionError):
-            raise RequestFailed("invalid json", retryable=True) from None
 
     def _may_help(self, error: BaseException) -> bool:
         if not isinstance(error, RequestFailed) or not error.retryable or self.breaker.is_open:
@@ -227,24 +224,10 @@ def _failure(state: RetryCallState) -> RequestFailed:
     return failure
 
 
-async def _limited(response: httpx2.Response, max_bytes: int) -> bytes:
-    """The body, read no further than the limit."""
-    data = bytearray()
-    async for chunk in response.aiter_raw():
-        data += chunk
-        if len(data) > max_bytes:
-            raise RequestFailed(f"reply of more than {max_bytes} bytes")
-    return bytes(data)
-
-
 async def _refused(response: httpx2.Response, key: str | None) -> RequestFailed:
-    start = bytearray()
-    async for chunk in response.aiter_raw():
-        start += chunk
-        if len(start) > _MAX_ERROR_BYTES:
-            break
+    text, is_whole = await read_beginning(response, _MAX_ERROR_BYTES)
     # JSON may write a slash of the key as "\\/"; a cut through the key leaves a piece of it at the end.
-    text = start[:_MAX_ERROR_BYTES].decode("utf-8", "replace").replace("\\/", "/")
-    if key is not None and len(start) > _MAX_ERROR_BYTES:
+    text = text.replace("\\/", "/")
+    if key is not None and not is_whole:
         text = text[: -len(key)]
     return status_failure(response.status_code, response.headers, str(redacted(text, key)))

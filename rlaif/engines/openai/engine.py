@@ -262,11 +262,13 @@ class OpenAIEngine(CountedQuestions):
         )
 
     async def _score_top(self, prompt: Prompt, options: Sequence[str], usage: Usage) -> list[OptionEstimate]:
-        likeliest = partial(next_tokens, num_asked=self.asking.top_logprobs, greedy=not self.asking.is_constrained)
+        def likeliest(reply: Reply) -> list[Alternative]:
+            logprobs, greedy = answering(_given(reply)).logprobs, not self.asking.is_constrained
+            return next_tokens(logprobs, num_asked=self.asking.top_logprobs, greedy=greedy, text=reply.text)
 
         async def ask(read: Target) -> list[Alternative]:
             question = self.asking.question(prompt, read) | self.asking.for_top_logprobs()
-            return await self._post(question, 1, lambda reply: likeliest(answering(_given(reply)).logprobs), usage)
+            return await self._post(question, 1, likeliest, usage)
 
         if self.asking.api == "chat":
             estimates = match_options(await ask(""), options)

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from rlaif.engines.openai.hints import hint, names_an_option
+from rlaif.engines.openai.hints import LIMITS_REPLY, hint, names_an_option
 from rlaif.engines.openai.provider_words import about, provider_words
 
 CIRCUIT_OPEN = "circuit open"
 NO_LOGPROBS = "no log-probs in the reply"
+OWN_API = "wrong shape: a reply of the server's own API"
 TOO_LONG = "prompt too long"
 FILTERED = "refused: content filter"
 _RETRIED_STATUSES = frozenset({408, 409, 425, 429})
@@ -114,7 +115,7 @@ def told_failure(status: int, reason: str, words: str, retry_after_s: float | No
     """
     meant = "unknown" if status in _OF_EVERY_PROMPT - {429} else about(words)
     names_option = names_an_option(words)
-    if meant == "too long" or (status == 413 and meant == "unknown"):
+    if (meant == "too long" and not LIMITS_REPLY.search(words)) or (status == 413 and meant == "unknown"):
         return RequestFailed(TOO_LONG, detail=words, of_server=False)
     if meant == "filtered" and not names_option and status != 429:
         return RequestFailed(FILTERED, detail=words, of_server=False)

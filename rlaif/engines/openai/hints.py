@@ -11,16 +11,20 @@ _BY_REASON = {
     "http 401": _KEY,
     "http 402": "the provider asks for payment",
     "http 403": _KEY,
-    "no log-probs in the reply": _VOTES,
+    "no log-probs in the reply": f"{_VOTES}; instead of echo, labeler.engine.scoring=top_logprobs may",
     "no option among *": (
         "labeler.engine.top_logprobs asks for more tokens, and labeler.engine.scoring=votes does without them"
     ),
-    "none of * votes could be read": "labeler.engine.max_vote_tokens gives an answer more room",
+    "none of * votes could be read*": (
+        "labeler.engine.max_vote_tokens gives an answer more room; labeler.engine.guided_choice=true limits it to the "
+        "options, where the server can"
+    ),
     "prompt too long": (
         "serve the model with a longer context, then label.ask_refused_again=true asks for these prompts again"
     ),
     "refused: *": "label.ask_refused_again=true asks for these prompts again",
     "reply of more than *": "labeler.engine.max_response_bytes reads longer replies",
+    "wrong shape: a stream": "the server streams unless it is told not to: labeler.engine.extra={stream: false}",
     "cannot connect": "start the server, or set labeler.engine.url",
     "timeout": "labeler.engine.total_timeout_s and read_timeout_s wait longer",
 }
@@ -28,6 +32,10 @@ _NOT_TAKEN = (
     r"unsupported|unrecognized|unknown|not support\w*|not (?:allowed|permitted|available)|disabled|"
     r"extra[ _](?:inputs|fields|forbidden)|only the default|strictly positive|greater than 0"
 )
+LIMITS_REPLY = re.compile(r"max_(?:completion_)?tokens\W{1,3}\d+ cannot be greater than", re.IGNORECASE)
+"""vLLM's words for a limit of new tokens that its context cannot hold, whatever the prompt."""
+_LONG_REPLY = re.compile(r"max_(?:completion_|new_)?tokens\b.{0,40}\d", re.IGNORECASE)
+_SHORTER = "labeler.max_rationale_tokens (votes: labeler.engine.max_vote_tokens) asks for fewer new tokens"
 _NAMES = "temperature|seed|stop|top_p|top_k"
 _MODEL = "labeler.engine.model must be one of the names that GET /models at this url lists"
 _BY_WORDS: tuple[tuple[str, str], ...] = (
@@ -47,6 +55,9 @@ _BY_WORDS: tuple[tuple[str, str], ...] = (
         rf"(?:{_NOT_TAKEN})\W.{{0,60}}\becho\b|\becho\b.{{0,60}}(?:{_NOT_TAKEN})|no echo is supported",
         "labeler.engine.scoring=top_logprobs",
     ),
+    (LIMITS_REPLY.pattern, _SHORTER),
+    (r"wrong[ _]version[ _]number", "labeler.engine.url=http://…: the server there speaks HTTP without TLS"),
+    (r"plain http request was sent to https", "labeler.engine.url=https://…: the server there speaks HTTPS"),
     (rf"(?:{_NOT_TAKEN})\W.{{0,80}}max_tokens", "labeler.engine.omit=[max_tokens]"),
     (
         r"model.{0,80}(?:not (?:found|exist)|unknown|invalid)|model_not_found|(?:no such|invalid|unknown) model",
@@ -80,9 +91,11 @@ def hint(reason: str, words: str = "", url: str = "") -> str:
     """
     if reason.startswith("wrong model "):
         return _accept(reason.removeprefix("wrong model "))
+    if reason == "prompt too long" and _LONG_REPLY.search(words):
+        return f"{_BY_REASON[reason]}; or {_SHORTER}"
     if (found := _from_words(words)) and not reason.startswith(("refused", "prompt")):
         return found
-    if "404" in reason or "405" in reason or reason == "invalid json":
+    if "404" in reason or "405" in reason or reason == "invalid json" or reason.endswith("own API"):
         typed = f"labeler.engine.url={url}/v1" if url and not url.endswith("/v1") else "labeler.engine.url"
         return f"{typed}: the base url usually ends in /v1"
     return next((told for pattern, told in _BY_REASON.items() if fnmatchcase(reason, pattern)), "")

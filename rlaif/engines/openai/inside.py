@@ -7,11 +7,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from rlaif.engines.openai.failures import RequestFailed, told_failure
+from rlaif.engines.openai.failures import OWN_API, RequestFailed, told_failure
 from rlaif.engines.openai.provider_words import provider_words
 
 _BROKEN_OFF = frozenset({"abort", "error", "cancelled", "canceled"})
 """Finish reasons of a reply that the server did not write to its end."""
+_OF_OWN_API = frozenset({"stop_type", "generation_settings", "done", "generated_text", "meta_info"})
+"""Fields of llama-server, Ollama, Text Generation Inference and SGLang outside of ``/v1``."""
 _LASTING = re.compile(r"invalid|unsupported|not[ _]found|authentication|permission|unauthorized", re.IGNORECASE)
 _LIMITED = re.compile(r"rate[ _]?limit|too many requests", re.IGNORECASE)
 
@@ -29,6 +31,8 @@ def failure_inside(payload: object) -> RequestFailed | None:
     if not isinstance(payload, dict):
         return RequestFailed("wrong shape: the reply", retryable=True)
     choices = payload.get("choices")
+    if "choices" not in payload and not _OF_OWN_API.isdisjoint(payload):
+        return RequestFailed(OWN_API)
     if payload.get("error") or not isinstance(choices, list) or not choices:
         return _error(payload) or RequestFailed("wrong shape: no choices", retryable=True)
     if len(choices) != 1:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rlaif.engines.openai.failures import NO_LOGPROBS, RequestFailed
-from rlaif.engines.openai.pieces import plain, text_of
+from rlaif.engines.openai.pieces import TOKEN_ID, plain, text_of
 
 TOLERANCE = 1e-3
 """Rounding of float32 log-probs, and of their sum as probabilities."""
@@ -43,7 +43,9 @@ class Alternative(NamedTuple):
     logprob: float
 
 
-def next_tokens(logprobs: object, *, num_asked: int | None = None, greedy: bool = True) -> list[Alternative]:
+def next_tokens(
+    logprobs: object, *, num_asked: int | None = None, greedy: bool = True, text: str = ""
+) -> list[Alternative]:
     """The likeliest first tokens of a reply, in either form in which servers send them.
 
     Legacy completions: ``{"tokens": […], "token_logprobs": […], "top_logprobs": [{token: logprob}]}``; chat, and some
@@ -54,6 +56,7 @@ def next_tokens(logprobs: object, *, num_asked: int | None = None, greedy: bool 
         logprobs: As sent.
         num_asked: Tokens that were asked for; None does not hold the table's length against it.
         greedy: The reply was written at temperature 0 and without a constraint: its first token is the likeliest.
+        text: Of the reply: it begins with the token that was written; empty compares nothing.
 
     Returns:
         Each text once.
@@ -69,6 +72,7 @@ def next_tokens(logprobs: object, *, num_asked: int | None = None, greedy: bool 
     if total > 1.0 + TOLERANCE:
         raise RequestFailed("log-probs add up to more than 1")
     if written is not None:
+        _check_text(written[0], text)
         _check_written(alternatives, *written, greedy=greedy)
     if isinstance(table, dict) and num_asked is not None:
         _check_length(len(table), num_asked, 1.0 - total)
@@ -131,6 +135,18 @@ def _first_place(logprobs: object) -> tuple[object, tuple[str, float | None] | N
     own = item.get("logprob")
     logprob = None if own is None else read_logprob(own)
     return top[0], (text_of(item), None if logprob is not None and logprob <= _NEVER else logprob)
+
+
+def _check_text(token: str, text: str) -> None:
+    """Refuse log-probs of another place than the text's first: of a mark that the text leaves out, or of the prompt."""
+    named, said = _letters(token), _letters(text)
+    if named and said and not token.startswith(TOKEN_ID) and not said.startswith(named[: len(said)]):
+        raise RequestFailed("log-probs of another text", detail=f"{token!r} in the log-probs, {text[:20]!r} written")
+
+
+def _letters(text: str) -> str:
+    """Letters and digits of ASCII: what a server writes alike in a text and in the name of a token."""
+    return "".join(letter for letter in text if letter.isascii() and letter.isalnum())
 
 
 def _check_written(alternatives: Sequence[Alternative], token: str, own: float | None, *, greedy: bool) -> None:

@@ -163,6 +163,11 @@ def _combination_problems(options: Mapping[str, Any]) -> Iterator[str]:
         yield "scoring=echo: a chat echoes no prompt; take labeler.engine.api=completions or scoring=top_logprobs"
     if options["system"] is not None and not chat:
         yield "system: needs labeler.engine.api=chat"
+    if options["token_limit_key"] == "max_completion_tokens" and not chat:
+        yield (
+            "token_limit_key=max_completion_tokens: /completions has no such field, and servers ignore fields that "
+            "they do not know; take labeler.engine.api=chat, or max_tokens"
+        )
     if options["tokenizer"] is not None and chat:
         yield "tokenizer: a chat takes no token ids; take labeler.engine.api=completions with chat_template=model"
     if options["chat_template"] == "model" and options["tokenizer"] is None:
@@ -185,7 +190,10 @@ def _template_problems(arguments: Mapping[str, Any], options: Mapping[str, Any])
 
 def _extra_problems(extra: Mapping[str, Any]) -> Iterator[str]:
     for name in sorted(_OURS & extra.keys()):
-        yield f"extra.{name}: is set by the engine itself"
+        if name != "stream":
+            yield f"extra.{name}: is set by the engine itself"
+        elif extra[name] is not False:
+            yield "extra.stream: replies are read whole; may only be false, for a server that streams by default"
     try:
         json.dumps(extra)
     except TypeError as error:

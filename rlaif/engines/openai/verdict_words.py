@@ -20,7 +20,7 @@ _ADVERBS = (
     r"(?:(?:clearly|definitely|slightly|much|far|a bit|a little|significantly|still|overall|the|generally|marginally|"
     r"strongly) )*"
 )
-_OPEN_ENDED = r"(?!\d|(?:or|and|not|to|maybe|perhaps|possibly|but)\b)"
+_OPEN_ENDED = r"(?!\d|(?:or|and|not|to|maybe|perhaps|possibly|but|(?:an? )?(?:tie|draw)|tied|equal\w*|both|neither)\b)"
 _REASON = (
     r"(?:\s*[,;:]?\s*(?:because|since|due to|as (?:it|the|this))\s+\S.*"
     rf"|\s+[-–—]\s+{_OPEN_ENDED}.*"

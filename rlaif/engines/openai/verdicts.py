@@ -18,7 +18,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rlaif.engines.openai.verdict_words import parts_of, words_for
 
@@ -41,7 +41,17 @@ _LINE_MARK = re.compile(r"^[ \t]*(?:#+|>|[-•+](?=\s))[ \t]*", re.MULTILINE)
 _AROUND = " \t\r\n\"'“”‘’«»()[]{}.,;!"
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _LIST_NUMBER = re.compile(r"\s*\(?(\w+)[.)]\s+(?=\S)")
-_LITERAL = json.JSONDecoder(parse_int=str, parse_float=str)
+
+
+def _without_contradictions(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's fields; one that is there twice with two values has none."""
+    fields: dict[str, Any] = {}
+    for name, value in pairs:
+        fields[name] = value if fields.get(name, value) == value else None
+    return fields
+
+
+_LITERAL = json.JSONDecoder(parse_int=str, parse_float=str, object_pairs_hook=_without_contradictions)
 """Numbers as they are written."""
 
 
