@@ -181,7 +181,8 @@ def _unread(layout: Layout, values: Mapping[str, object]) -> set[str]:
 
 def _of_record(record: Record) -> Iterator[str]:
     responses = responses_of(record)
-    if len(responses) == 2 and all(isinstance(common_word(folded(text)), float) for text in responses):
+    are_words = len(responses) == 2 and all(isinstance(common_word(folded(text)), float) for text in responses)
+    if are_words and record.is_instruction:  # the end of a transcript is a response, however short
         yield "words_as_responses"
     asked = (record.turns[-1].text if record.turns else record.prompt).strip()
     for response in responses:
