@@ -45,6 +45,9 @@ class PairOptions:
     content, the same on every machine."""
     num_eval_prompts: int | None = 400
     """At most so many held-out prompts; None takes all."""
+    num_tuning_prompts: int | None = 200
+    """At most so many held-out prompts beyond those, of other conversations, for choices such as the temperature that
+    is best for SFT; None takes all."""
     max_prompt_tokens: int = 768
     """A longer dialogue loses its oldest turns; a row that is still longer is left out."""
     max_response_tokens: int = 512
@@ -61,7 +64,7 @@ class PairOptions:
             problems.append(f"data.eval_fraction={self.eval_fraction}: must be between 0 and 1")
         if not 0.0 <= self.max_skipped <= 1.0:
             problems.append(f"data.max_skipped={self.max_skipped}: must be between 0 and 1")
-        for name in ("num_eval_prompts", "max_prompt_tokens", "max_response_tokens", "max_rows"):
+        for name in ("num_eval_prompts", "num_tuning_prompts", "max_prompt_tokens", "max_response_tokens", "max_rows"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 problems.append(f"data.{name}={value}: must be at least 1")
@@ -203,12 +206,13 @@ class RecordReader:
             held_out, evaluation = {item.prompt.id for item in apart}, apart
         train = [item for item in records if item.prompt.id not in held_out]
         confidences = self.options.eval_confidences
-        eval_prompts = sorted(_distinct(evaluation), key=lambda prompt: content_id("order", prompt.id))
+        eval_prompts, tuning_prompts = self._held_out_prompts(evaluation)
         return TaskData(
             demonstrations=[d for item in train for d in _demonstration(item)],
             label_prompts=_distinct(train),
             policy_prompts=_distinct(train),
-            eval_prompts=eval_prompts[: self.options.num_eval_prompts],
+            eval_prompts=eval_prompts,
+            tuning_prompts=tuning_prompts,
             preferences=list(self._preferences(train)),
             eval_preferences=[
                 preference
@@ -217,6 +221,15 @@ class RecordReader:
             ],
             skipped=skipped,
         )
+
+    def _held_out_prompts(self, records: list[ReadRecord]) -> tuple[list[Prompt], list[Prompt]]:
+        """Prompts of the evaluation, and those beyond them of conversations that the evaluation has no prompt of."""
+        starts = {item.prompt.id: item.start for item in records}
+        ordered = sorted(_distinct(records), key=lambda prompt: content_id("order", prompt.id))
+        evaluated = ordered[: self.options.num_eval_prompts]
+        taken = {starts[prompt.id] for prompt in evaluated}
+        others = [prompt for prompt in ordered if starts[prompt.id] not in taken]
+        return evaluated, others[: self.options.num_tuning_prompts]
 
     def _preferences(self, records: Iterable[ReadRecord]) -> Iterator[Preference]:
         for item in records:
