@@ -79,10 +79,10 @@ FIGURES = (
     ),
     FigureSpec(
         name=LENGTH_CONTROLLED,
-        label="same temperature and length",
+        label="same temperature, length",
         explanation=_EQUAL_LENGTH,
         order=21,
-        check=AboveChance("the policy beats SFT at equal length"),
+        check=AboveChance("the policy beats SFT at the same temperature and length"),
         plot=WIN_RATES,
     ),
     FigureSpec(

@@ -56,6 +56,7 @@ ASKED = "asked"
 """Directory of the judge's ledger while the stage is built."""
 NUM_SIDE_BY_SIDE = 12
 """Responses side by side on the page."""
+NO_KL = "KL from SFT is left out: the two policies have different vocabularies"
 OBJECTIVES = ("policy/greedy_win_rate_vs_sft", "policy/win_rate_vs_best_sft", "policy/win_rate_vs_sft")
 """The first of these that a run has is the value that an optimizing sweeper maximizes."""
 
@@ -282,8 +283,10 @@ class EvaluationStage(Stage):
         """KL, distinct responses and lengths at the temperature of the sampling."""
         evaluator, at = PolicyEvaluator(confidence=self.confidence), self.compared.temperature
         (prompts, policy), (_, sft) = (self.compared.drawn(work, role) for role in ("policy", "baseline"))
+        tokenizers = [load_tokenizer(str(work.path(role))) for role in ("policy", "baseline")]
+        is_one_vocabulary = tokenizers[0].get_vocab() == tokenizers[1].get_vocab()
         return [
-            *evaluator.kl(prompts, self._kl(work, prompts, policy[at])),
+            *(evaluator.kl(prompts, self._kl(work, prompts, policy[at])) if is_one_vocabulary else []),
             *evaluator.responses("policy", prompts, policy[at]),
             *evaluator.responses("sft", prompts, sft[at]),
         ]
@@ -303,6 +306,7 @@ class EvaluationStage(Stage):
         by_name = {figure.name: figure.value for figure in figures}
         return Told(
             line=f"{len(rows):,} held-out prompts",
+            notes=() if "policy/kl" in by_name or not rows else (NO_KL,),
             figures=figures,
             checks=tuple(run_checks(figures, self.limits)),
             sections=(

@@ -329,11 +329,20 @@ def test_an_opponent_reads_and_writes_with_a_tokenizer_of_its_own(evaluate: Eval
     rows = read_samples(tmp_path / "evaluation.against.permuted.responses" / "samples.parquet")
     texts = [answers[0].text.strip() for _, answers in rows]
     assert set(texts) == {"good", "bad"} and texts.count("good") > texts.count("bad")
+    assert found.value("policy/kl") > 0 and found.told.notes == ()
     assert list(found.stage.problems(found.work)) == []
     (other / "config.json").unlink()
     assert list(found.stage.problems(found.work)) == [
         f"evaluation.against.permuted={other}: holds no policy; give a finished run's directory or a model's"
     ]
+
+
+def test_no_kl_between_policies_that_count_tokens_otherwise(evaluate: Evaluate, tmp_path: Path) -> None:
+    other = make_bigram_policy(tmp_path / "other", BAD, words=("Assistant:", "bad", "Human:", "good"))
+    found = evaluate(LEARNED, BAD, folders={"baseline": other})
+    assert found.value("policy/greedy_win_rate_vs_sft") == 1.0
+    assert "policy/kl" not in found.figures
+    assert found.told.notes == ("KL from SFT is left out: the two policies have different vocabularies",)
 
 
 @pytest.mark.parametrize(

@@ -67,8 +67,10 @@ def test_summary_is_one_table_within_80_columns_and_the_path_last() -> None:
     assert lines[-1] == "report  outputs/run/report.html"
     assert max(map(len, lines)) <= 80 and all(line == line.rstrip() for line in lines)
     assert "✓ win rate, same temperature    71.0 %     67.0–75.0   400 simulated annotators" in lines
-    assert any(line.startswith("✗ same temperature and length") for line in lines)
-    assert any(line.startswith("✗ not shown: the policy beats SFT at equal length") for line in lines)
+    assert any(line.startswith("✗ same temperature, length") for line in lines)
+    assert any(
+        line.startswith("✗ not shown: the policy beats SFT at the same temperature and length") for line in lines
+    )
     assert "+20.0 pp +10.0 … +30.0" in text and "5:00" not in text
 
 
@@ -94,7 +96,7 @@ def test_names_stay_on_a_narrow_terminal_and_other_columns_go_first(width: int, 
         assert value in words, "no value is cut"
     for label in (
         "win rate, same temperature",
-        "same temperature and length",
+        "same temperature, length",
         "harmless rate minus SFT's",
         "missing labels",
     ):
