@@ -157,7 +157,7 @@ class EvaluationStage(Stage):
     def _nothing_to_choose_by(self, work: Work) -> str:
         data = work.data("held_out")
         if not data.tuning_prompts:
-            return "the data have no held-out prompts beyond those of the evaluation to choose it on"
+            return "there are no held-out prompts beyond those of the evaluation to choose it on"
         if data.annotators is None and not work.has("reward_model"):
             return "there are neither simulated annotators nor a reward model to choose it by"
         return ""
