@@ -59,9 +59,7 @@ class Compared:
         if self.sft_temperature == BEST:
             roles[GRID] = Reads(kind="response_grid", of="baseline", by="respond_grid")
         elif self.sft_temperature is not None:
-            at = float(self.sft_temperature)
-            changes = {} if at == self.temperature else {TEMPERATURE: at}
-            roles[AT_OPTION] = Reads(kind="responses", of="baseline", by="respond", changes=changes)
+            roles[AT_OPTION] = self._drawn_at("baseline", float(self.sft_temperature))
         for name, place in self.against.items():
             option = f"evaluation.against.{name}"
             roles[option] = Reads(kind="policy", at=_policy_of(place), option=option)
@@ -69,12 +67,13 @@ class Compared:
         return roles
 
     def _responses(self, role: str, of: str, *, joint: str = "_") -> dict[str, Reads]:
-        return {
-            self._role(role, each, joint): Reads(
-                kind="responses", of=of, by="respond", changes={} if each == self.temperature else {TEMPERATURE: each}
-            )
-            for each in self.temperatures
-        }
+        return {self._role(role, each, joint): self._drawn_at(of, each) for each in self.temperatures}
+
+    def _drawn_at(self, of: str, temperature: float) -> Reads:
+        """Responses of a policy; 0 and 0.0 are one option, so that they name one step."""
+        plain = int(temperature) if float(temperature).is_integer() else float(temperature)
+        changes = {} if temperature == self.temperature else {TEMPERATURE: plain}
+        return Reads(kind="responses", of=of, by="respond", changes=changes)
 
     def _role(self, role: str, temperature: float, joint: str = "_") -> str:
         suffix = "" if temperature == self.temperature else f"_at_{temperature:g}"

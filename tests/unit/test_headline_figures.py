@@ -23,7 +23,7 @@ from rlaif.labeling.cost import Budget, Prices
 from rlaif.pipeline.stage import Input, Stage, Told, Work
 from rlaif.rewards.reward_model import RewardModelReward
 from rlaif.rollouts.settings import SamplingSettings
-from rlaif.stages.compared import model_problem
+from rlaif.stages.compared import Compared, model_problem
 from rlaif.stages.evaluation import EvaluationStage
 from rlaif.stages.respond import RespondStage
 from rlaif.stages.respond_grid import TUNING, RespondGridStage, read_grid
@@ -372,6 +372,16 @@ def test_an_opponent_that_cannot_respond_is_refused(broken: str, told: str, tmp_
         (other / "config.json").unlink()
     problem = model_problem(other)
     assert problem is not None and told in problem
+
+
+def test_zero_is_one_temperature_however_it_is_typed() -> None:
+    steps = []
+    for zero in (0, 0.0):
+        compared = Compared(temperature=0.9, further_temperatures=[zero], sft_temperature=zero, against={})
+        changes = {name: reads.changes for name, reads in compared.reads().items() if reads.changes}
+        assert set(changes) == {"policy_responses_at_0", "baseline_responses_at_0", "best_baseline_responses"}
+        steps.append(repr(changes))
+    assert steps[0] == steps[1]
 
 
 @pytest.mark.parametrize(
