@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rlaif.evaluation.votes import pair
+from rlaif.rollouts.settings import plain_temperature
 from rlaif.types import Comparison, Completion, Prompt
 
 Drawn = Mapping[float, Sequence[Completion]]
@@ -78,7 +79,7 @@ def matches_with_sft(
     matches = list(_headline(prompts, policy, sft, temperature, best))
     for each in sorted(policy, key=lambda each: (each != temperature, each)):
         if each == temperature or each != 0:
-            suffix = "" if each == temperature else f"_at_{each:g}"
+            suffix = "" if each == temperature else f"_at_{plain_temperature(each)}"
             matches.append(
                 Match(
                     name=f"policy/win_rate_vs_sft{suffix}",
@@ -167,7 +168,7 @@ def matches_with_opponent(
 def _opponent_figure(name: str, each: float, temperature: float) -> str:
     if each == temperature:
         return f"win_rate_vs_{name}"
-    return f"greedy_win_rate_vs_{name}" if each == 0 else f"win_rate_vs_{name}_at_{each:g}"
+    return f"greedy_win_rate_vs_{name}" if each == 0 else f"win_rate_vs_{name}_at_{plain_temperature(each)}"
 
 
 def _both(temperature: float) -> str:

@@ -37,6 +37,15 @@ def temperature_problems(option: str, temperatures: Sequence[float]) -> Iterator
         yield f"{option}: {', '.join(map(str, dict.fromkeys(twice)))} stands there twice; write it once"
 
 
+def plain_temperature(temperature: float) -> int | float:
+    """A temperature as names of figures and steps have it.
+
+    >>> plain_temperature(0.0), plain_temperature(0.5)
+    (0, 0.5)
+    """
+    return int(temperature) if float(temperature).is_integer() else float(temperature)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SamplingSettings:
     """Config group ``sampling``.

@@ -14,7 +14,7 @@ from rlaif.evaluation.temperatures import Choice
 from rlaif.models.load import ModelSpec, load_tokenizer
 from rlaif.pipeline.stage import Work
 from rlaif.roles import Reads
-from rlaif.rollouts.settings import temperature_problems
+from rlaif.rollouts.settings import plain_temperature, temperature_problems
 from rlaif.stages.respond import read_responses
 from rlaif.stages.respond_grid import HELD_OUT, TUNING, read_grid
 from rlaif.types import Completion, Prompt
@@ -71,12 +71,11 @@ class Compared:
 
     def _drawn_at(self, of: str, temperature: float) -> Reads:
         """Responses of a policy; 0 and 0.0 are one option, so that they name one step."""
-        plain = int(temperature) if float(temperature).is_integer() else float(temperature)
-        changes = {} if temperature == self.temperature else {TEMPERATURE: plain}
+        changes = {} if temperature == self.temperature else {TEMPERATURE: plain_temperature(temperature)}
         return Reads(kind="responses", of=of, by="respond", changes=changes)
 
     def _role(self, role: str, temperature: float, joint: str = "_") -> str:
-        suffix = "" if temperature == self.temperature else f"_at_{temperature:g}"
+        suffix = "" if temperature == self.temperature else f"_at_{plain_temperature(temperature)}"
         return f"{role}{joint}responses{suffix}"
 
     def opponent_problems(self, work: Work) -> Iterator[str]:

@@ -205,6 +205,8 @@ class EvaluationStage(Stage):
         if named != BEST:
             return Choice(temperature=float(named), by="evaluation.sft_temperature", score="")
         prompts, drawn = self.compared.tuning(work)
+        if not prompts:
+            return None
         annotators = self._annotators(work.data("held_out"))
         if annotators is not None:
             return choose_by_annotators(prompts, drawn, annotators, confidence=self.confidence)

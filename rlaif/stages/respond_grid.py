@@ -97,9 +97,9 @@ class RespondGridStage(Stage):
 
     def told(self, work: Work) -> Told:
         """Number of responses, and whose."""
-        grid = read_grid(work.directory, TUNING)
-        words = ", ".join(f"{temperature:g}" for temperature in grid)
-        line = f"{work.input('policy').step} at temperatures {words}" if grid else "no tuning prompts, nothing drawn"
+        temperatures = sorted(_files(work.directory, TUNING))
+        words = ", ".join(f"{temperature:g}" for temperature in temperatures)
+        line = f"{work.input('policy').step} at temperatures {words}" if temperatures else "no tuning prompts"
         return Told(line=line)
 
 
@@ -110,11 +110,15 @@ def read_grid(directory: Path, part: str) -> dict[float, list[tuple[Prompt, Comp
         directory: Result of the stage.
         part: ``TUNING`` or ``HELD_OUT``.
     """
-    found = {float(path.stem.removeprefix(f"{part}-")): path for path in directory.glob(f"{part}-*.parquet")}
+    found = _files(directory, part)
     return {
         temperature: [(prompt, completions[0]) for prompt, completions in read_samples(found[temperature])]
         for temperature in sorted(found)
     }
+
+
+def _files(directory: Path, part: str) -> dict[float, Path]:
+    return {float(path.stem.removeprefix(f"{part}-")): path for path in directory.glob(f"{part}-*.parquet")}
 
 
 def _file(part: str, temperature: float) -> str:
