@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from rlaif.errors import RlaifError
 from rlaif.evaluation.matches import AtBest, Match, matches_with_opponent, matches_with_sft
@@ -19,7 +19,7 @@ from rlaif.stages.respond import read_responses
 from rlaif.stages.respond_grid import HELD_OUT, TUNING, read_grid
 from rlaif.types import Completion, Prompt
 
-BEST = "best"
+BEST: Final = "best"
 GRID = "baseline_response_grid"
 AT_OPTION = "best_baseline_responses"
 TEMPERATURE = "evaluation.sampling.temperature"

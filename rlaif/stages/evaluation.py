@@ -210,8 +210,12 @@ class EvaluationStage(Stage):
         annotators = self._annotators(work.data("held_out"))
         if annotators is not None:
             return choose_by_annotators(prompts, drawn, annotators, confidence=self.confidence)
-        self.scorer.load(work.path("reward_model"), task=self.task)
-        return choose_by_reward(prompts, drawn, self.scorer.raw_scores, confidence=self.confidence)
+        scorer = self.scorer.load(work.path("reward_model"), task=self.task)
+
+        def rewards(prompts: Sequence[Prompt], responses: Sequence[Completion]) -> list[float]:
+            return [float(score) for score in scorer.raw_scores(prompts, responses).tolist()]
+
+        return choose_by_reward(prompts, drawn, rewards, confidence=self.confidence)
 
     def _annotators(self, data: TaskData) -> AnnotatorJudge | None:
         return None if data.annotators is None else AnnotatorJudge(data.annotators, self.num_raters)
@@ -245,7 +249,7 @@ class EvaluationStage(Stage):
     def _compared(self, work: Work, matches: Sequence[Match]) -> list[Figure]:
         """Win rates against the SFT policy and against opponents, and harmless rates."""
         annotators, judge = self._annotators(work.data("held_out")), self._llm_judge(work, matches)
-        evaluator, harmless = (kind(confidence=self.confidence) for kind in (PolicyEvaluator, HarmlessEvaluator))
+        evaluator, harmless = PolicyEvaluator(confidence=self.confidence), HarmlessEvaluator(confidence=self.confidence)
         figures: list[Figure] = []
         for match in matches:
             figures += evaluator.match(match, annotators, judge)

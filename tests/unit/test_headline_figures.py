@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from bigram import make_bigram_policy
 
 from rlaif.data.base import TaskData
@@ -114,6 +115,7 @@ def evaluate(tmp_path: Path) -> Evaluate:
         task: Task | None = None,
         data: TaskData | None = None,
         folders: Mapping[str, Path] | None = None,
+        scorer: Any = None,
         build: bool = True,
         **options: Any,
     ) -> Evaluated:
@@ -137,11 +139,13 @@ def evaluate(tmp_path: Path) -> Evaluate:
             1,
             0.95,
             judge,
-            RewardModelReward(standardized=False),
+            scorer or RewardModelReward(standardized=False),
             asking=AskingSettings(answers=AnswerPlace("none", tmp_path), prices=Prices(), budget=Budget()),
             **options,
         )
         inputs = {role: (Input(step="data", stage="data", data=data),) for role in ("held_out", "people")}
+        if scorer is not None:
+            inputs["reward_model"] = (Input(step="reward_model", stage="reward_model", path=tmp_path),)
         for role, reads in stage.reads().items():
             if reads.kind == "policy":
                 stage_name = {"policy": "policy", "baseline": "sft"}.get(role, "")
@@ -318,6 +322,27 @@ def test_without_anything_to_choose_by_the_figures_are_left_out_and_it_is_told(e
         "evaluation.sft_temperature=best: there are neither simulated annotators nor a reward model"
     )
     assert "evaluation.sft_temperature=0" in notice
+
+
+class ScoreGood:
+    """A reward model that gives 1 to ``good``."""
+
+    def load(self, folder: Path, *, task: Task) -> ScoreGood:
+        return self
+
+    def raw_scores(self, prompts: Sequence[Prompt], responses: Sequence[Completion]) -> torch.Tensor:
+        return torch.tensor([float(_is_good(response)) for response in responses])
+
+
+@pytest.mark.parametrize(("sft", "best"), [(HALF_GOOD, 0.0), (BAD, 0.9)])
+def test_without_annotators_the_reward_model_chooses(sft: dict[str, float], best: float, evaluate: Evaluate) -> None:
+    parts = {"eval_prompts": prompts("test", 20), "tuning_prompts": prompts("tuning", 60)}
+    data = TaskData(demonstrations=[], label_prompts=[], policy_prompts=[], **parts)
+    found = evaluate(LEARNED, sft, data=data, judge=ListeningJudge(), scorer=ScoreGood())
+    assert found.value("sft/best_temperature") == best
+    note = "the reward model; best of 0, 0.5, 0.9 on 60 tuning prompts"
+    assert found.figures["sft/best_temperature"].note == note
+    assert "policy/win_rate_vs_best_sft_llm_judge" in found.figures and list(found.stage.notices(found.work)) == []
 
 
 def test_an_opponent_reads_and_writes_with_a_tokenizer_of_its_own(evaluate: Evaluate, tmp_path: Path) -> None:
