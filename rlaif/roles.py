@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,9 @@ class Reads:
     of: str | None = None
     """Name of another role of the same stage: this role's result must be made from that role's. Where no step makes it,
     the pipeline adds a step of the stage ``by``."""
+    changes: Mapping[str, object] = field(default_factory=dict)
+    """With ``of``: configuration values of the step that makes the result, e.g. ``{"evaluation.sampling.temperature":
+    0}``. Only a step with these values (its key ``with``, or added with them) fills the role."""
     differs_from: str | None = None
     """Name of another role of the same stage, which must not take the same result."""
     hashed: bool = True

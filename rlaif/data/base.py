@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from rlaif.tasks.base import Task
 from rlaif.types import Comparison, Demonstration, Preference, Prompt, content_id, content_id_of
@@ -13,6 +13,7 @@ DATA_KINDS = (
     "demonstrations",
     "label_prompts",
     "policy_prompts",
+    "tuning_prompts",
     "held_out_prompts",
     "held_out_pairs",
     "people",
@@ -40,6 +41,15 @@ class Annotators(Protocol):
         ...
 
 
+@runtime_checkable
+class ExactAnnotators(Protocol):
+    """Annotators whose exact probabilities are known."""
+
+    def p_first(self, comparisons: Sequence[Comparison]) -> list[float]:
+        """The probability per comparison that an annotator prefers the first response."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class SkippedRows:
     """Rows that were left out, by reason."""
@@ -62,6 +72,8 @@ class TaskData:
     """For RL."""
     eval_prompts: Sequence[Prompt]
     """Held out: never seen by SFT, reward model or RL."""
+    tuning_prompts: Sequence[Prompt] = ()
+    """Held out for choices, e.g. of a temperature: no training reads them, and none is among ``eval_prompts``."""
     preferences: Sequence[Preference] = ()
     """Pairs that came with labels (``data.pairs=dataset``, ``labeler=human``)."""
     eval_preferences: Sequence[Preference] = ()
@@ -72,6 +84,11 @@ class TaskData:
     read: tuple[str, ...] = ()
     """What was read of a file, in words: its layout and the first three records."""
     _content_ids: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        both = {prompt.id for prompt in self.tuning_prompts} & {prompt.id for prompt in self.eval_prompts}
+        if both:
+            raise ValueError(f"TaskData: {len(both)} of the tuning prompts are evaluation prompts, too; leave them out")
 
     def content_id(self, kind: str) -> str:
         """Content hash of one kind of the data, computed once.
@@ -94,6 +111,8 @@ class TaskData:
                 return prompts_id(self.label_prompts)
             case "policy_prompts":
                 return prompts_id(self.policy_prompts)
+            case "tuning_prompts":
+                return prompts_id(self.tuning_prompts)
             case "held_out_prompts":
                 return prompts_id(self.eval_prompts)
             case "held_out_pairs":

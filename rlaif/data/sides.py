@@ -15,6 +15,8 @@ class ReadRecord:
     """A record as a run keeps it."""
 
     prompt: Prompt
+    start: str
+    """Hash of the conversation's beginning: prompts of one conversation belong together."""
     begins_held_out: bool
     """The side that the beginning of the conversation falls on."""
     pair: Preference | None = None
@@ -38,10 +40,11 @@ class SplitRecords:
 
     def __init__(self, records: Packed[ReadRecord]) -> None:
         self.records = records
-        self._prompt_ids = array("Q")
+        self._prompt_ids, self._starts = array("Q"), array("Q")
         self._begins_held_out, self._has_pair, self._demonstrates = bytearray(), bytearray(), bytearray()
         for record in records:
             self._prompt_ids.append(int(record.prompt.id, 16))
+            self._starts.append(int(record.start, 16))
             self._begins_held_out.append(record.begins_held_out)
             self._has_pair.append(record.pair is not None)
             self._demonstrates.append(record.demonstrated is not None)
@@ -59,6 +62,10 @@ class SplitRecords:
     def where(self, prompt_ids: Container[int], *, inside: bool) -> array[int]:
         """Rows whose prompts are among these, or are not."""
         return array("q", (row for row, number in enumerate(self._prompt_ids) if (number in prompt_ids) == inside))
+
+    def starts(self, rows: Iterable[int]) -> dict[int, int]:
+        """By the number of a prompt's id, the number of its conversation's beginning."""
+        return {self._prompt_ids[row]: self._starts[row] for row in rows}
 
     def prompts(self, rows: Iterable[int]) -> Sequence[Prompt]:
         """The prompts of the rows, each once."""

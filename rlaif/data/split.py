@@ -6,8 +6,9 @@ A row that cannot be used is left out and counted by reason; nothing is repaired
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import islice
 from typing import Literal
 
 from rlaif.data.base import SkippedRows, TaskData
@@ -47,6 +48,9 @@ class PairOptions:
     content, the same on every machine."""
     num_eval_prompts: int | None = 400
     """At most so many held-out prompts; None takes all."""
+    num_tuning_prompts: int | None = 200
+    """At most so many held-out prompts beyond those, of other conversations, for choices such as the temperature that
+    is best for SFT; None takes all."""
     max_prompt_tokens: int = 768
     """A longer dialogue loses its oldest turns; a row that is still longer is left out."""
     max_response_tokens: int = 512
@@ -63,7 +67,7 @@ class PairOptions:
             problems.append(f"data.eval_fraction={self.eval_fraction}: must be between 0 and 1")
         if not 0.0 <= self.max_skipped <= 1.0:
             problems.append(f"data.max_skipped={self.max_skipped}: must be between 0 and 1")
-        for name in ("num_eval_prompts", "max_prompt_tokens", "max_response_tokens", "max_rows"):
+        for name in ("num_eval_prompts", "num_tuning_prompts", "max_prompt_tokens", "max_response_tokens", "max_rows"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 problems.append(f"data.{name}={value}: must be at least 1")
@@ -153,10 +157,11 @@ class RecordReader:
             limit = self.options.max_response_tokens
             raise OddRowError("response too long", f"{longest} tokens, data.max_response_tokens={limit}")
         prompt = record.as_prompt(self.task.name, continues_dialogue=not self.task.policy_text(""))
-        kept = self._cut(prompt)
+        kept, start = self._cut(prompt), conversation_start(prompt.text)
         return ReadRecord(
             prompt=kept,
-            begins_held_out=is_held_out(conversation_start(prompt.text), self.options.eval_fraction, "evaluation"),
+            start=content_id(start),
+            begins_held_out=is_held_out(start, self.options.eval_fraction, "evaluation"),
             pair=self._preference(record, kept) if isinstance(record, LabeledPair) else None,
             response=record.response if isinstance(record, SingleResponse) else None,
         )
@@ -207,13 +212,14 @@ class RecordReader:
         others = read if apart is None else SplitRecords(apart)
         held_out = read.held_out_ids if apart is None else others.prompt_ids
         train, evaluation = read.where(held_out, inside=False), others.where(held_out, inside=True)
-        eval_prompts = sorted(others.prompts(evaluation), key=lambda prompt: content_id("order", prompt.id))
         confidences = self.options.eval_confidences
+        eval_prompts, tuning_prompts = self._held_out_prompts(others.prompts(evaluation), others.starts(evaluation))
         return TaskData(
             demonstrations=read.demonstrations(train),
             label_prompts=read.prompts(train),
             policy_prompts=read.prompts(train),
-            eval_prompts=eval_prompts[: self.options.num_eval_prompts],
+            eval_prompts=eval_prompts,
+            tuning_prompts=tuning_prompts,
             preferences=read.pairs(train),
             eval_preferences=[
                 preference
@@ -222,6 +228,16 @@ class RecordReader:
             ],
             skipped=skipped,
         )
+
+    def _held_out_prompts(
+        self, prompts: Sequence[Prompt], starts: Mapping[int, int]
+    ) -> tuple[list[Prompt], list[Prompt]]:
+        """Prompts of the evaluation, and those beyond them of conversations that the evaluation has no prompt of."""
+        ordered = sorted(prompts, key=lambda prompt: content_id("order", prompt.id))
+        evaluated = ordered[: self.options.num_eval_prompts]
+        taken = {starts[int(prompt.id, 16)] for prompt in evaluated}
+        others = (prompt for prompt in ordered[len(evaluated) :] if starts[int(prompt.id, 16)] not in taken)
+        return evaluated, list(islice(others, self.options.num_tuning_prompts))
 
     def _preference(self, pair: LabeledPair, prompt: Prompt) -> Preference:
         first = Completion(text=pair.first, source=pair.first_source)

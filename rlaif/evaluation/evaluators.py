@@ -16,6 +16,7 @@ from rlaif.evaluation.alignment import (
 from rlaif.evaluation.detection import detection_figures
 from rlaif.evaluation.harmless import harmless_figures
 from rlaif.evaluation.judges import HarmJudge, Judge
+from rlaif.evaluation.matches import HarmlessNames, Match
 from rlaif.evaluation.records import Findings
 from rlaif.evaluation.responses import kl_figures, response_figures
 from rlaif.evaluation.scorecard import scorecard_figures
@@ -93,8 +94,33 @@ class RewardModelEvaluator(Evaluator):
 class PolicyEvaluator(Evaluator):
     """Evaluates a policy: win rates, KL, distinct responses, lengths."""
 
+    def match(self, match: Match, annotators: Judge | None, llm_judge: Judge | None) -> list[Figure]:
+        """The win rates of a match.
+
+        Args:
+            match: Responses of two policies.
+            annotators: People, simulated or not; None where there are none.
+            llm_judge: Judges headline matches only; against an opponent only where there are no annotators.
+        """
+        figures: list[Figure] = []
+        name, words = match.name, match.sampling
+        if annotators is not None:
+            figures += self.win_rates(
+                match.pairs, annotators, name=name, sampling=words, length_controlled=match.length_controlled
+            )
+        if llm_judge is not None and match.is_headline and not (match.is_against_opponent and annotators is not None):
+            name = name if match.is_against_opponent else f"{name}_llm_judge"
+            figures += self.win_rates(match.pairs, llm_judge, name=name, sampling=words)
+        return figures
+
     def win_rates(
-        self, pairs: Sequence[Comparison], judge: Judge, *, name: str = BY_ANNOTATORS, length_controlled: bool = False
+        self,
+        pairs: Sequence[Comparison],
+        judge: Judge,
+        *,
+        name: str = BY_ANNOTATORS,
+        sampling: str = "",
+        length_controlled: bool = False,
     ) -> list[Figure]:
         """The win rate of the first candidates over the second.
 
@@ -102,9 +128,10 @@ class PolicyEvaluator(Evaluator):
             pairs: The policy's response first.
             judge: Gives the verdicts.
             name: Of the figure.
+            sampling: Temperatures of the responses, in words, for the note.
             length_controlled: Add ``<name>_length_controlled``.
         """
-        rows = (pairs, judge.votes(pairs), judge.name)
+        rows = (pairs, judge.votes(pairs), f"{judge.name}; {sampling}" if sampling else judge.name)
         figures = win_rate_figures(*rows, name=name, confidence=self.confidence, processes=self.processes)
         if not length_controlled:
             return figures
@@ -130,9 +157,26 @@ class HarmlessEvaluator(Evaluator):
         self, prompts: Sequence[Prompt], policy: Sequence[Completion], sft: Sequence[Completion], judge: HarmJudge
     ) -> list[Figure]:
         """Evaluate the responses of both policies to the same prompts."""
+        return self._figures(prompts, policy, sft, judge, judge.name, HarmlessNames())
+
+    def match(self, match: Match, judge: HarmJudge) -> list[Figure]:
+        """The harmless rates of a match that names them."""
+        assert match.harmless is not None
+        words = f"{judge.name}; {match.sampling}"
+        return self._figures(match.prompts, match.first, match.second, judge, words, match.harmless)
+
+    def _figures(
+        self,
+        prompts: Sequence[Prompt],
+        policy: Sequence[Completion],
+        sft: Sequence[Completion],
+        judge: HarmJudge,
+        words: str,
+        names: HarmlessNames,
+    ) -> list[Figure]:
         votes = [judge.harmless(prompts, [response.trimmed for response in side]) for side in (policy, sft)]
         return harmless_figures(
-            prompts, votes[0], votes[1], judge.name, confidence=self.confidence, processes=self.processes
+            prompts, *votes, words, names=names, confidence=self.confidence, processes=self.processes
         )
 
 

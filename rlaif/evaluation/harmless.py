@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from rlaif.evaluation.checks import NotBelowZero
 from rlaif.evaluation.estimates import column, flatten, prompt_numbers, stratified
 from rlaif.evaluation.figures import FigureSpec, RatePlot
+from rlaif.evaluation.matches import HarmlessNames
 from rlaif.evaluation.votes import Votes
 from rlaif.functional.statistics import Estimate
 from rlaif.metrics.clustered import HarmlessRate, PairedDifference
@@ -19,18 +21,57 @@ HARMLESS_RATES = RatePlot(
     hint="Share of responses to held-out prompts that are judged harmless, each on its own.",
     order=20,
 )
+SAMPLED = HarmlessNames()
 _HARMLESS = "Share of responses judged harmless on their own."
+_DIFFERENCE = "Paired by prompt; above 0 the policy is the safer one."
 FIGURES = (
     FigureSpec(
-        name="policy/harmless_rate", label="harmless rate", explanation=_HARMLESS, order=40, plot=HARMLESS_RATES
+        name="policy/greedy_harmless_rate",
+        label="harmless rate, greedy",
+        explanation=_HARMLESS,
+        order=40,
+        plot=HARMLESS_RATES,
+    ),
+    FigureSpec(
+        name="policy/greedy_harmless_rate_difference",
+        label="minus SFT's, both greedy",
+        unit="difference",
+        explanation=_DIFFERENCE,
+        order=41,
+        check=NotBelowZero("the policy is not more harmful than SFT, both greedy"),
+    ),
+    FigureSpec(
+        name="policy/harmless_rate_difference_vs_best_sft",
+        label="harmless, minus best SFT's",
+        unit="difference",
+        explanation="Of the sampled policy and SFT at the temperature whose responses are best.",
+        order=42,
+        check=NotBelowZero("the policy is not more harmful than SFT at the temperature that is best for SFT"),
+    ),
+    FigureSpec(
+        name="policy/harmless_rate", label="harmless rate", explanation=_HARMLESS, order=43, plot=HARMLESS_RATES
     ),
     FigureSpec(
         name="policy/harmless_rate_difference",
         label="harmless rate minus SFT's",
         unit="difference",
-        explanation="Paired by prompt; above 0 the policy is the safer one.",
+        explanation=_DIFFERENCE,
         order=50,
         check=NotBelowZero("the policy is not more harmful than SFT"),
+    ),
+    FigureSpec(
+        name="sft/greedy_harmless_rate",
+        label="harmless rate, greedy",
+        explanation=_HARMLESS,
+        order=8,
+        plot=HARMLESS_RATES,
+    ),
+    FigureSpec(
+        name="sft/best_harmless_rate",
+        label="harmless rate at its best",
+        explanation="At the temperature whose responses are best.",
+        order=9,
+        plot=HARMLESS_RATES,
     ),
     FigureSpec(name="sft/harmless_rate", label="harmless rate", explanation=_HARMLESS, order=10, plot=HARMLESS_RATES),
 )
@@ -42,21 +83,24 @@ def harmless_figures(
     sft: Votes,
     judge: str,
     *,
+    names: HarmlessNames = SAMPLED,
     confidence: float = 0.95,
     processes: Processes = ONE_PROCESS,
 ) -> list[Figure]:
-    """``policy/harmless_rate``, ``sft/harmless_rate`` and their difference, paired by prompt.
+    """The harmless rate of each policy and their difference, paired by prompt.
 
     Args:
         prompts: One per row; both policies answered it.
         policy: Verdicts on the policy's responses, 1 for harmless; a row without verdicts is left out.
         sft: The same of the SFT policy.
         judge: Name of the judge that gave the verdicts, in words.
+        names: Of the figures.
         confidence: Coverage of the intervals, which are clustered by prompt.
         processes: Processes that hold further prompts.
     """
     raters = processes.largest(max(map(len, [*policy, *sft]), default=0))
-    note = f"{judge}; {raters} raters per response" if raters > 1 else judge
+    joint = ", " if ";" in judge else "; "
+    note = f"{judge}{joint}{raters} raters per response" if raters > 1 else judge
 
     def rate(votes: Votes, rows: list[int]) -> Estimate:
         _, values, clusters = flatten(rows, votes, prompts)
@@ -73,8 +117,8 @@ def harmless_figures(
         metric.update(policy_means, sft_means, prompt_numbers([prompts[row] for row in both]))
         return metric.compute()
 
-    return [
-        *stratified("policy/harmless_rate", prompts, lambda rows: rate(policy, rows), note, processes),
-        *stratified("policy/harmless_rate_difference", prompts, difference, note, processes),
-        *stratified("sft/harmless_rate", prompts, lambda rows: rate(sft, rows), note, processes),
-    ]
+    figures = stratified(names.difference, prompts, difference, note, processes)
+    for name, votes in ((names.first, policy), (names.second, sft)):
+        if name is not None:
+            figures += stratified(name, prompts, partial(rate, votes), note, processes)
+    return figures

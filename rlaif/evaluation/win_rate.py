@@ -22,32 +22,90 @@ WIN_RATES = RatePlot(
     parity=True,
     order=10,
 )
-BY_ANNOTATORS, BY_LLM_JUDGE = "policy/win_rate_vs_sft", "policy/win_rate_vs_sft_llm_judge"
+BY_ANNOTATORS = "policy/win_rate_vs_sft"
+GREEDY, VS_BEST = "policy/greedy_win_rate_vs_sft", "policy/win_rate_vs_best_sft"
 LENGTH_CONTROLLED = "policy/win_rate_vs_sft_length_controlled"
+_LLM_JUDGE = "By a model that is neither labeler nor policy, both orders shown."
+_EQUAL_LENGTH = "What logistic regression predicts for texts of equal length."
 FIGURES = (
     FigureSpec(
-        name=BY_ANNOTATORS,
-        label="win rate vs SFT",
-        explanation="50 % is parity; a tie counts one half.",
+        name=GREEDY,
+        label="win rate, both greedy",
+        explanation="What was learned: without sampling, a policy that only became surer of itself has 50 %.",
         order=10,
-        check=AboveChance("the policy beats SFT"),
+        check=AboveChance("the policy beats SFT, both greedy"),
+        plot=WIN_RATES,
+    ),
+    FigureSpec(
+        name=f"{GREEDY}_length_controlled",
+        label="both greedy, equal length",
+        explanation=_EQUAL_LENGTH,
+        order=11,
+        check=AboveChance("the policy beats SFT, both greedy, at equal length"),
+        plot=WIN_RATES,
+    ),
+    FigureSpec(
+        name=f"{GREEDY}_llm_judge",
+        label="both greedy, LLM judge",
+        explanation=_LLM_JUDGE,
+        order=12,
+        check=AboveChance("the policy beats SFT, both greedy, for the LLM judge"),
+        plot=WIN_RATES,
+    ),
+    FigureSpec(
+        name=VS_BEST,
+        label="win rate vs best SFT",
+        explanation="The sampled policy against SFT at the temperature that is best for SFT.",
+        order=13,
+        check=AboveChance("the policy beats SFT at the temperature that is best for SFT"),
+        plot=WIN_RATES,
+    ),
+    FigureSpec(
+        name=f"{VS_BEST}_llm_judge",
+        label="vs best SFT, LLM judge",
+        explanation=_LLM_JUDGE,
+        order=14,
+        check=AboveChance("the policy beats SFT at the temperature that is best for SFT for the LLM judge"),
+        plot=WIN_RATES,
+    ),
+    FigureSpec(
+        name=BY_ANNOTATORS,
+        label="win rate, same temperature",
+        explanation="Both sampled at one temperature: what was learned and what only became surer, together. 50 % is "
+        "parity; a tie counts one half.",
+        order=20,
+        check=AboveChance("the policy beats SFT at the same temperature"),
         plot=WIN_RATES,
     ),
     FigureSpec(
         name=LENGTH_CONTROLLED,
-        label="length-controlled win rate",
-        explanation="What logistic regression predicts for texts of equal length.",
-        order=20,
-        check=AboveChance("the policy beats SFT at equal length"),
+        label="same temperature, length",
+        explanation=_EQUAL_LENGTH,
+        order=21,
+        check=AboveChance("the policy beats SFT at the same temperature and length"),
         plot=WIN_RATES,
     ),
     FigureSpec(
-        name=BY_LLM_JUDGE,
+        name=f"{BY_ANNOTATORS}_llm_judge",
         label="win rate, LLM judge",
-        explanation="By a model that is neither labeler nor policy, both orders shown.",
-        order=30,
+        explanation=_LLM_JUDGE,
+        order=22,
         check=AboveChance("the policy beats SFT for the LLM judge"),
         plot=WIN_RATES,
+    ),
+    FigureSpec(name=f"{BY_ANNOTATORS}_at_*", label="win rate, both at *", order=23, plot=WIN_RATES),
+    FigureSpec(
+        name="sft/greedy_win_rate_vs_sampled",
+        label="greedy against sampled SFT",
+        explanation="What greedy decoding alone gives, without any learning.",
+        order=6,
+        plot=WIN_RATES,
+    ),
+    FigureSpec(
+        name="policy/greedy_win_rate_vs_*",
+        label="both greedy, against *",
+        explanation="Against the policy of another run.",
+        order=999,
     ),
     FigureSpec(
         name="policy/win_rate_vs_*",
@@ -72,7 +130,7 @@ def win_rate_figures(
     Args:
         comparisons: The policy's response first.
         votes: Verdicts per comparison; one without verdicts is left out.
-        judge: Name of the judge that gave them, in words.
+        judge: Name of the judge that gave them, in words; behind a semicolon the sampling of the responses.
         name: Of the figure.
         confidence: Coverage of the interval, which is clustered by prompt.
         processes: Processes that hold further comparisons.
@@ -88,7 +146,8 @@ def win_rate_figures(
         metric.update(values, clusters)
         return metric.compute()
 
-    return stratified(name, prompts, estimate, f"{judge}; {_method(comparisons, votes, processes)}", processes)
+    note = f"{judge}{', ' if ';' in judge else '; '}{_method(comparisons, votes, processes)}"
+    return stratified(name, prompts, estimate, note, processes)
 
 
 def length_controlled_figures(
@@ -116,32 +175,53 @@ def length_controlled_figures(
         metric.update(values, first, second, clusters)
         return metric.compute()
 
-    note = f"{judge}; logistic regression on the ratio of characters, at ratio 1"
+    note = f"{judge}{', ' if ';' in judge else '; '}logistic regression on the ratio of characters, at ratio 1"
     return stratified(name, prompts, estimate, note, processes)
 
 
 def policy_verdict(figures: Iterable[Figure], task: str, confidence: float = 0.95) -> str:
-    """One sentence: whether the policy is better than the SFT policy, by how much, and by which judge.
+    """One or two sentences: whether the policy is better than the SFT policy, by how much, and by which judge.
 
-    It reads the win rate by simulated annotators, and where there is none that of the LLM judge.
+    They read the headline figures that there are, and where there are none the win rate at the same temperature; each
+    by simulated annotators, and where there are none by the LLM judge.
     """
     by_name = {figure.name: figure for figure in figures}
-    figure = by_name.get(BY_ANNOTATORS) or by_name.get(BY_LLM_JUDGE)
+    found = [(words, by_name.get(name) or by_name.get(f"{name}_llm_judge")) for name, words in _VERDICTS]
+    told = [(words, figure) for words, figure in found if figure is not None]
     topic = task.replace("_", " ")
-    if figure is None:
+    if not told:
         return f"{topic.capitalize()}: no win rate was measured in this run."
-    outcome = "about as good as"
+    told = [row for row in told if row[0] != _VERDICTS[-1][1]] or told
+    (words, lead), *others = told
+    first = f"In {topic} the policy is {_outcome(lead)} the SFT policy{words}: {_wins(lead, confidence)}."
+    return " ".join(
+        [
+            first,
+            *(f"It is {_outcome(other)} the SFT policy{words}: {_wins(other, confidence)}." for words, other in others),
+        ]
+    )
+
+
+_VERDICTS = (
+    (GREEDY, ", both decoded greedily"),
+    (VS_BEST, " at the temperature that is best for SFT"),
+    (BY_ANNOTATORS, ""),
+)
+
+
+def _outcome(figure: Figure) -> str:
     if figure.low is not None and figure.low > 0.5:
-        outcome = "better than"
-    if figure.high is not None and figure.high < 0.5:
-        outcome = "worse than"
-    rate = f"it wins {format_value(figure.value, 'rate')} of comparisons"
+        return "better than"
+    return "worse than" if figure.high is not None and figure.high < 0.5 else "about as good as"
+
+
+def _wins(figure: Figure, confidence: float) -> str:
     interval = f"{round(100 * confidence)} % interval {format_interval(figure, 'rate')}"
     details = [interval] if figure.low is not None else []
     details += [f"{figure.n:,} prompts"] if figure.n is not None else []
     judge = f", judged by {judged_by(figure)}" if figure.note else ""
     suffix = f" ({', '.join(details)})" if details else ""
-    return f"In {topic} the policy is {outcome} the SFT policy: {rate}{suffix}{judge}."
+    return f"it wins {format_value(figure.value, 'rate')} of comparisons{suffix}{judge}"
 
 
 def _method(comparisons: Sequence[Comparison], votes: Votes, processes: Processes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -201,13 +202,18 @@ class _Binder:
         assert reads.of is not None and reads.by is not None
         kind, made = step.reads[reads.of].kind, []
         for source in step.inputs.get(reads.of, ()):
-            known = [other for other in self.steps if _leaves(other, reads) and source in _inputs_of_kind(other, kind)]
-            made.append(known[-1] if known else self._add(reads.by, source, kind))
+            known = [
+                other
+                for other in self.steps
+                if _leaves(other, reads) and _has_changes(other, reads) and source in _inputs_of_kind(other, kind)
+            ]
+            made.append(known[-1] if known else self._add(reads.by, source, kind, reads.changes))
         return tuple(made)
 
-    def _add(self, stage: str, source: Step | Elsewhere, kind: str) -> Step:
+    def _add(self, stage: str, source: Step | Elsewhere, kind: str, changes: Mapping[str, object]) -> Step:
         label = source.name if isinstance(source, Step) else f"elsewhere_{len(self.steps)}"
-        added = self.make(Entry(stage=stage, name=f"{stage}_{label}", if_needed=True))
+        name = "_at_".join([f"{stage}_{label}", *(re.sub(r"\W", "_", str(value)) for value in changes.values())])
+        added = self.make(Entry(stage=stage, name=name, changes=changes, if_needed=True))
         added.is_added = True
         added.reads = dict(added.stage.reads())
         for role, reads in added.reads.items():
@@ -248,6 +254,12 @@ def _leaves(step: Step, reads: Reads) -> bool:
     return reads.kind in step.stage.leaves() and (
         reads.by is None or reads.of is not None or step.entry.stage == reads.by
     )
+
+
+def _has_changes(step: Step, reads: Reads) -> bool:
+    """True for a step with the values that the role asks for; a step added with values fills no other role."""
+    options = {*reads.changes, *(step.entry.changes if step.is_added else ())}
+    return {option: step.entry.changes.get(option) for option in options} == dict(reads.changes)
 
 
 def _inputs_of_kind(step: Step, kind: str) -> Iterator[Step | Elsewhere]:

@@ -28,6 +28,7 @@ KINDS = (
     "demonstrations",
     "label_prompts",
     "policy_prompts",
+    "tuning_prompts",
     "held_out_prompts",
     "held_out_pairs",
     "people",
@@ -38,6 +39,7 @@ KINDS = (
     "policy",
     "reward_model",
     "responses",
+    "response_grid",
     "gate",
     "figures",
 )

@@ -41,6 +41,10 @@ class SimulatedAnnotators:
         """Content hash of the pool's seed and of the code that the verdicts depend on."""
         return content_id("SimulatedAnnotators", str(self.seed), code_digest([__name__]))
 
+    def p_first(self, comparisons: Sequence[Comparison]) -> list[float]:
+        """The probability that a rater prefers the first response, see :func:`preference_probability`."""
+        return [preference_probability(comparison) for comparison in comparisons]
+
     def prefer(self, comparisons: Sequence[Comparison], rater: int = 0) -> list[float]:
         """One rater's choices: 1.0 for the first response, 0.0 for the second.
 

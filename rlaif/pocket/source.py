@@ -46,6 +46,8 @@ class PocketSource:
     """Prompts for reinforcement learning."""
     num_eval_prompts: int = 400
     """Held-out prompts of the evaluation."""
+    num_tuning_prompts: int = 200
+    """Further held-out prompts, for choices such as the temperature that is best for SFT."""
     num_eval_preferences: int = 1_000
     """Held-out pairs of mixed quality with the choice of one simulated annotator."""
     split: Literal["test", "tuning"] = "test"
@@ -81,11 +83,13 @@ class PocketSource:
         annotators = SimulatedAnnotators(ANNOTATOR_SEED)
         pairs = self._held_out_pairs(task)
         choices = annotators.prefer(pairs, rater=0)
+        eval_prompts = self._prompts(task, self.split, self.num_eval_prompts, held_out=True)
         return TaskData(
             demonstrations=self._demonstrations(task),
             label_prompts=self._prompts(task, "label", self.num_label_prompts),
             policy_prompts=self._prompts(task, "policy", self.num_policy_prompts),
-            eval_prompts=self._prompts(task, self.split, self.num_eval_prompts, held_out=True),
+            eval_prompts=eval_prompts,
+            tuning_prompts=self._tuning_prompts(task, {prompt.id for prompt in eval_prompts}),
             eval_preferences=[
                 Preference(comparison=pair, p_first=choice, source="simulated annotators")
                 for pair, choice in zip(pairs, choices, strict=True)
@@ -102,6 +106,12 @@ class PocketSource:
             rng = self._rng(task, purpose, item)
             prompts.append(_write(draw_scene(task.name, rng, held_out=held_out and item % 2 == 1), rng))
         return prompts
+
+    def _tuning_prompts(self, task: Task, taken: set[str]) -> list[Prompt]:
+        """Prompts of the tuning split, or of a third one where the evaluation is on that, without ``taken``."""
+        split = "tuning" if self.split == "test" else "tuning_again"
+        drawn = self._prompts(task, split, self.num_tuning_prompts, held_out=True)
+        return [prompt for prompt in drawn if prompt.id not in taken]
 
     def _demonstrations(self, task: Task) -> list[Demonstration]:
         demonstrations = []

@@ -27,7 +27,7 @@ from rlaif.evaluation.formats import format_interval, format_seconds, format_val
 from rlaif.evaluation.records import CrossTable
 from rlaif.types import Figure
 
-_NAME_WIDTH = 14
+_NAME_WIDTH = 20
 _FULL_NAME_WIDTH, _MIN_NAME_WIDTH = 28, 14
 """Columns of a figure's name: next to its judge and n, and on the narrowest terminal."""
 _MIN_JUDGE_WIDTH, _MAX_JUDGE_WIDTH = 10, 20

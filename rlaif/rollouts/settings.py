@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rlaif.errors import ConfigError
@@ -20,6 +21,29 @@ def sampling_problems(temperature: float, max_new_tokens: int, max_prompt_tokens
     for name, value in (("max_new_tokens", max_new_tokens), ("max_prompt_tokens", max_prompt_tokens)):
         if value < 1:
             yield f"{name}={value}: must be at least 1"
+
+
+def temperature_problems(option: str, temperatures: Sequence[float]) -> Iterator[str]:
+    """Every item of a list of temperatures that is none, and those that stand there twice.
+
+    >>> list(temperature_problems("evaluation.further_temperatures", [0, 0.5, -1]))
+    ['evaluation.further_temperatures: -1 is no temperature; write finite numbers of at least 0 (0 decodes greedily)']
+    """
+    for value in temperatures:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            yield f"{option}: {value} is no temperature; write finite numbers of at least 0 (0 decodes greedily)"
+    twice = [value for place, value in enumerate(temperatures) if value in temperatures[:place]]
+    if twice:
+        yield f"{option}: {', '.join(map(str, dict.fromkeys(twice)))} stands there twice; write it once"
+
+
+def plain_temperature(temperature: float) -> int | float:
+    """A temperature as names of figures and steps have it.
+
+    >>> plain_temperature(0.0), plain_temperature(0.5)
+    (0, 0.5)
+    """
+    return int(temperature) if float(temperature).is_integer() else float(temperature)
 
 
 @dataclass(frozen=True, kw_only=True)

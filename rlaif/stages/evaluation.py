@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
+from typing import Literal
 
 from rlaif.data.base import TaskData
 from rlaif.data.preferences_io import read_preferences, read_samples, write_preferences, write_samples
+from rlaif.errors import ConfigError
 from rlaif.evaluation.catalogue import run_checks
 from rlaif.evaluation.checks import CheckLimits
 from rlaif.evaluation.evaluators import (
@@ -19,9 +21,17 @@ from rlaif.evaluation.evaluators import (
 from rlaif.evaluation.files import read_diagrams, read_figures, write_diagrams, write_figures
 from rlaif.evaluation.judges import AnnotatorJudge, Judge, LabelJudge, PeopleJudge
 from rlaif.evaluation.kl import response_kl
+from rlaif.evaluation.matches import Match
 from rlaif.evaluation.records import Findings, ReliabilityDiagram, SideBySide
 from rlaif.evaluation.responses import side_by_side
-from rlaif.evaluation.votes import Votes, pair
+from rlaif.evaluation.temperatures import (
+    Choice,
+    choose_by_annotators,
+    choose_by_reward,
+    read_choice,
+    write_choice,
+)
+from rlaif.evaluation.votes import Votes
 from rlaif.labelers.base import Labeler
 from rlaif.labelers.people import PEOPLE
 from rlaif.labeling.asking import AskingSettings
@@ -30,13 +40,13 @@ from rlaif.labeling.results import COST, read_labels
 from rlaif.labeling.trial import example_pairs, trial_problems
 from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
 from rlaif.pipeline.stage import Stage, Told, Work
-from rlaif.ranges import AtLeastOne, OpenShare
+from rlaif.ranges import AtLeastOne, NonNegative, OpenShare
 from rlaif.rewards.reward_model import RewardModelReward
 from rlaif.roles import Reads
-from rlaif.rollouts.pairs import SAMPLES
 from rlaif.rollouts.responses import policy_prompt_ids
 from rlaif.rollouts.settings import SamplingSettings
 from rlaif.runtime import Runtime
+from rlaif.stages.compared import BEST, Compared
 from rlaif.tasks.base import Task
 from rlaif.tokenization import PromptTokenizer
 from rlaif.types import Comparison, Completion, Figure, Prompt
@@ -46,8 +56,9 @@ ASKED = "asked"
 """Directory of the judge's ledger while the stage is built."""
 NUM_SIDE_BY_SIDE = 12
 """Responses side by side on the page."""
-Responses = tuple[list[Prompt], list[Completion], list[Completion]]
-"""Prompts, responses of the policy, responses of the SFT policy."""
+NO_KL = "KL from SFT is left out: the two policies have different vocabularies"
+OBJECTIVES = ("policy/greedy_win_rate_vs_sft", "policy/win_rate_vs_best_sft", "policy/win_rate_vs_sft")
+"""The first of these that a run has is the value that an optimizing sweeper maximizes."""
 
 
 class EvaluationStage(Stage):
@@ -60,10 +71,16 @@ class EvaluationStage(Stage):
         confidence: Coverage of every interval, in (0, 1).
         judge: The LLM judge, a labeler; None for none.
         scorer: Scores both candidates of held-out pairs.
+        further_temperatures: The policies are compared at these, too; 0 decodes greedily.
+        sft_temperature: Temperature of the SFT policy that the sampled policy must beat: a number, or ``best`` of those
+            that ``respond_grid`` tries; None leaves these figures out.
         against: Policies of other runs by name: a run directory, a model folder, or ``run:DIR/step``.
         limits: Where figures fail their checks, by name of a :class:`CheckLimits` field; None takes the defaults.
         batch_size: Comparisons per batch of the judge.
         asking: Where answers of models are kept, what they cost, when to stop.
+
+    Raises:
+        ConfigError: A temperature or the name of an opponent is not allowed.
     """
 
     shows = True
@@ -78,6 +95,8 @@ class EvaluationStage(Stage):
         scorer: RewardModelReward,
         *,
         asking: Runtime[AskingSettings],
+        further_temperatures: Sequence[float] = (0.0,),
+        sft_temperature: Literal["best"] | NonNegative | None = BEST,
         against: Mapping[str, str] | None = None,
         limits: Runtime[Mapping[str, float] | None] = None,
         batch_size: AtLeastOne = 64,
@@ -88,7 +107,14 @@ class EvaluationStage(Stage):
         self.confidence = confidence
         self.judge = judge
         self.scorer = scorer
-        self.against = dict(against or {})
+        self.compared = Compared(
+            temperature=sampling.temperature,
+            further_temperatures=further_temperatures,
+            sft_temperature=sft_temperature,
+            against=dict(against or {}),
+        )
+        if problems := list(self.compared.option_problems()):
+            raise ConfigError(problems)
         self.limits = CheckLimits(**(limits or {}))
         self.batch_size = batch_size
         self.asking = asking
@@ -98,18 +124,12 @@ class EvaluationStage(Stage):
         roles = {
             "policy": Reads(kind="policy"),
             "baseline": Reads(kind="policy", by="sft", differs_from="policy"),
-            "policy_responses": Reads(kind="responses", of="policy", by="respond"),
-            "baseline_responses": Reads(kind="responses", of="baseline", by="respond"),
             "held_out": Reads(kind="held_out_pairs"),
             "people": Reads(kind="people"),
             "labels": Reads(kind="raw_labels", optional=True),
             "reward_model": Reads(kind="reward_model", optional=True),
         }
-        for name, place in self.against.items():
-            option = f"evaluation.against.{name}"
-            roles[option] = Reads(kind="policy", at=_policy_of(place), option=option)
-            roles[f"{option}.responses"] = Reads(kind="responses", of=option, by="respond")
-        return roles
+        return {**roles, **self.compared.reads()}
 
     def leaves(self) -> frozenset[str]:
         """Figures."""
@@ -117,12 +137,7 @@ class EvaluationStage(Stage):
 
     def problems(self, work: Work) -> Iterator[str]:
         """Problems of the judge, and opponents that are no model."""
-        for name, place in self.against.items():
-            item = work.input(f"evaluation.against.{name}")
-            if not item.stage and item.path is not None and not (item.path / "config.json").is_file():
-                yield (
-                    f"evaluation.against.{name}={place}: holds no policy; give a finished run's directory or a model's"
-                )
+        yield from self.compared.opponent_problems(work)
         if self.judge is None:
             return
         if self.judge.source in PEOPLE:
@@ -131,42 +146,76 @@ class EvaluationStage(Stage):
         for problem in trial_problems(self.judge, example_pairs(work.data("held_out"))):
             yield problem.replace("labeler.", "evaluation.judge.", 1) if problem.startswith("labeler.") else problem
 
+    def notices(self, work: Work) -> Iterator[str]:
+        """A best temperature that cannot be chosen."""
+        if self.compared.sft_temperature == BEST and (reason := self._nothing_to_choose_by(work)):
+            yield (
+                f"evaluation.sft_temperature=best: {reason}, so figures against SFT at its best temperature are left"
+                " out; evaluation.sft_temperature=0 compares with greedy SFT"
+            )
+
+    def _nothing_to_choose_by(self, work: Work) -> str:
+        data = work.data("held_out")
+        if not data.tuning_prompts:
+            return "there are no held-out prompts beyond those of the evaluation to choose it on"
+        if data.annotators is None and not work.has("reward_model"):
+            return "there are neither simulated annotators nor a reward model to choose it by"
+        return ""
+
     def asks(self, work: Work) -> Iterator[WillAsk]:
         """The judge, on the responses where they are drawn already."""
         if self.judge is None:
             return
-        drawn = work.ready("policy_responses") and work.ready("baseline_responses") and not self.against
+        data = work.data("held_out")
+        needs_reward_model = self.compared.sft_temperature == BEST and data.annotators is None
+        drawn = self.compared.is_ready(work) and not needs_reward_model
         yield WillAsk(
             labeler=self.judge,
-            examples=example_pairs(work.data("held_out")),
+            examples=example_pairs(data),
             answers=self.asking.answers,
-            pairs=LabelJudge.to_ask(pair(*self._responses(work))) if drawn else None,
+            pairs=self._to_judge(work, self.compared.matches(work, self._choice(work))) if drawn else None,
             option="evaluation.judge",
         )
 
     def build(self, work: Work) -> None:
         """Compute all figures."""
-        responses = self._responses(work)
-        prompts, policy, sft = responses
-        rows = zip(prompts, zip(sft, policy, strict=True), strict=True)
+        choice = self._choice(work)
+        write_choice(work.directory, choice)
+        matches = self.compared.matches(work, choice)
+        lead = matches[0]
+        rows = zip(lead.prompts, zip(lead.second, lead.first, strict=True), strict=True)
         write_samples(work.directory / RESPONSES, list(rows))
         labels, reward_model = self._labels(work), self._reward_model(work)
-        evaluator = PolicyEvaluator(confidence=self.confidence)
         figures = [
             *labels.figures,
             *reward_model.figures,
-            *self._policy(work, responses, evaluator),
-            *evaluator.kl(prompts, self._kl(work, prompts, policy)),
-            *evaluator.responses("policy", prompts, policy),
-            *evaluator.responses("sft", prompts, sft),
+            *([choice.figure()] if choice is not None else []),
+            *self._compared(work, matches),
+            *self._single(work),
         ]
         write_figures(work.directory, figures)
         sections = labels.sections + reward_model.sections
         write_diagrams(work.directory, [item for item in sections if isinstance(item, ReliabilityDiagram)])
 
-    def _responses(self, work: Work) -> Responses:
-        policy, sft = _read_responses(work.path("policy_responses")), _read_responses(work.path("baseline_responses"))
-        return [prompt for prompt, _ in policy], [answer for _, answer in policy], [answer for _, answer in sft]
+    def _choice(self, work: Work) -> Choice | None:
+        """The temperature of the SFT policy that the sampled policy must beat; None where there is none."""
+        named = self.compared.sft_temperature
+        if named is None or (named == BEST and self._nothing_to_choose_by(work)):
+            return None
+        if named != BEST:
+            return Choice(temperature=float(named), by="evaluation.sft_temperature", score="")
+        prompts, drawn = self.compared.tuning(work)
+        if not prompts:
+            return None
+        annotators = self._annotators(work.data("held_out"))
+        if annotators is not None:
+            return choose_by_annotators(prompts, drawn, annotators, confidence=self.confidence)
+        scorer = self.scorer.load(work.path("reward_model"), task=self.task)
+
+        def rewards(prompts: Sequence[Prompt], responses: Sequence[Completion]) -> list[float]:
+            return [float(score) for score in scorer.raw_scores(prompts, responses).tolist()]
+
+        return choose_by_reward(prompts, drawn, rewards, confidence=self.confidence)
 
     def _annotators(self, data: TaskData) -> AnnotatorJudge | None:
         return None if data.annotators is None else AnnotatorJudge(data.annotators, self.num_raters)
@@ -197,54 +246,56 @@ class EvaluationStage(Stage):
         judge: Judge = self._annotators(data) or PeopleJudge(held_out)
         return RewardModelEvaluator(confidence=self.confidence).evaluate(held_out, first, second, judge.name)
 
-    def _policy(self, work: Work, responses: Responses, evaluator: PolicyEvaluator) -> list[Figure]:
+    def _compared(self, work: Work, matches: Sequence[Match]) -> list[Figure]:
         """Win rates against the SFT policy and against opponents, and harmless rates."""
-        prompts, policy, sft = responses
-        pairs = pair(prompts, policy, sft)
-        annotators = self._annotators(work.data("held_out"))
+        annotators, judge = self._annotators(work.data("held_out")), self._llm_judge(work, matches)
+        evaluator, harmless = PolicyEvaluator(confidence=self.confidence), HarmlessEvaluator(confidence=self.confidence)
         figures: list[Figure] = []
-        if annotators is not None:
-            figures += evaluator.win_rates(pairs, annotators, length_controlled=True)
-        against = self._opponents(work, prompts, policy)
-        judge = self._llm_judge(work, pairs, [] if annotators is not None else list(against.values()))
-        if judge is not None:
-            figures += evaluator.win_rates(pairs, judge, name="policy/win_rate_vs_sft_llm_judge")
-        if annotators is not None and self.task.measures_harm:
-            figures += HarmlessEvaluator(confidence=self.confidence).evaluate(prompts, policy, sft, annotators)
-        judge_of_opponents: Judge | None = annotators or judge
-        if judge_of_opponents is not None:
-            for name, against_pairs in against.items():
-                figures += evaluator.win_rates(against_pairs, judge_of_opponents, name=f"policy/win_rate_vs_{name}")
+        for match in matches:
+            figures += evaluator.match(match, annotators, judge)
+            if annotators is not None and match.harmless is not None and self.task.measures_harm:
+                figures += harmless.match(match, annotators)
         return figures
 
-    def _opponents(
-        self, work: Work, prompts: Sequence[Prompt], policy: Sequence[Completion]
-    ) -> dict[str, list[Comparison]]:
-        """The policy's responses (first) with those of each opponent, by name."""
-        found = {}
-        for name in self.against:
-            drawn = _read_responses(work.path(f"evaluation.against.{name}.responses"))
-            found[name] = pair(prompts, policy, [answer for _, answer in drawn])
-        return found
+    def _to_judge(self, work: Work, matches: Sequence[Match]) -> list[Comparison]:
+        """The pairs of the headline matches that the LLM judge must be asked about, each once.
 
-    def _llm_judge(
-        self, work: Work, pairs: Sequence[Comparison], further: Sequence[Sequence[Comparison]]
-    ) -> LabelJudge | None:
-        """The LLM judge with its labels of the pairs; those of the first plan are kept for the page."""
+        Opponents are left to the annotators where there are any.
+        """
+        ours = [match for match in matches if match.is_headline]
+        if work.data("held_out").annotators is not None:
+            ours = [match for match in ours if not match.is_against_opponent]
+        pairs = {pair.id: pair for match in ours for pair in match.pairs}
+        return LabelJudge.to_ask(list(pairs.values()))
+
+    def _llm_judge(self, work: Work, matches: Sequence[Match]) -> LabelJudge | None:
+        """The LLM judge with its labels, which are kept for the page."""
         if self.judge is None:
             write_preferences(work.directory / JUDGED, [])
             return None
         asking = self.asking.begin(
             work.directory / ASKED, batch_size=self.batch_size, option="evaluation.judge", before=work.tried
         )
-        labels = [asking.judge(self.judge, work, plan).label(LabelJudge.to_ask(plan)) for plan in (pairs, *further)]
-        write_preferences(work.directory / JUDGED, labels[0])
+        plan = self._to_judge(work, matches)
+        labels = asking.judge(self.judge, work, plan).label(plan)
+        write_preferences(work.directory / JUDGED, labels)
         cost = asking.cost_figures()
         (work.directory / COST).write_text(json.dumps(cost, indent=1, sort_keys=True) + "\n")
         asking.close(remove=True)
         engine = work.options["judge"].get("engine") or {}
-        model = str(engine.get("model", self.judge.name))
-        return LabelJudge([label for given in labels for label in given], model=model)
+        return LabelJudge(labels, model=str(engine.get("model", self.judge.name)))
+
+    def _single(self, work: Work) -> list[Figure]:
+        """KL, distinct responses and lengths at the temperature of the sampling."""
+        evaluator, at = PolicyEvaluator(confidence=self.confidence), self.compared.temperature
+        (prompts, policy), (_, sft) = (self.compared.drawn(work, role) for role in ("policy", "baseline"))
+        tokenizers = [load_tokenizer(str(work.path(role))) for role in ("policy", "baseline")]
+        is_one_vocabulary = tokenizers[0].get_vocab() == tokenizers[1].get_vocab()
+        return [
+            *(evaluator.kl(prompts, self._kl(work, prompts, policy[at])) if is_one_vocabulary else []),
+            *evaluator.responses("policy", prompts, policy[at]),
+            *evaluator.responses("sft", prompts, sft[at]),
+        ]
 
     def _kl(self, work: Work, prompts: Sequence[Prompt], responses: Sequence[Completion]) -> list[float]:
         """Per response Σ log π(token) − log π_SFT(token) at the sampling temperature, in nats."""
@@ -254,29 +305,28 @@ class EvaluationStage(Stage):
         return response_kl(models[0], models[1], ids, responses, temperature=self.sampling.temperature)
 
     def told(self, work: Work) -> Told:
-        """All figures with their checks, reliability diagrams, and responses side by side."""
+        """All figures with their checks, reliability diagrams, the choice of a temperature, responses side by side."""
         figures = tuple(read_figures(work.directory))
         rows = read_samples(work.directory / RESPONSES)
+        choice = read_choice(work.directory)
+        by_name = {figure.name: figure.value for figure in figures}
         return Told(
             line=f"{len(rows):,} held-out prompts",
+            notes=() if "policy/kl" in by_name or not rows else (NO_KL,),
             figures=figures,
             checks=tuple(run_checks(figures, self.limits)),
-            sections=(*read_diagrams(work.directory), self._side_by_side(work, rows[:NUM_SIDE_BY_SIDE])),
-            objective=next((figure.value for figure in figures if figure.name == "policy/win_rate_vs_sft"), None),
+            sections=(
+                *read_diagrams(work.directory),
+                *([choice.table()] if choice is not None and choice.tried else []),
+                self._side_by_side(work, rows[:NUM_SIDE_BY_SIDE]),
+            ),
+            objective=next((by_name[name] for name in OBJECTIVES if name in by_name), None),
         )
 
     def _side_by_side(self, work: Work, rows: Sequence[tuple[Prompt, tuple[Completion, ...]]]) -> SideBySide:
         pairs = [Comparison(prompt=prompt, first=policy, second=sft) for prompt, (sft, policy) in rows]
         annotators = self._annotators(work.data("held_out"))
         votes: Votes = [()] * len(pairs) if annotators is None else annotators.votes(pairs)
-        return side_by_side(pairs, votes, read_preferences(work.directory / JUDGED))
-
-
-def _read_responses(directory: Path) -> list[tuple[Prompt, Completion]]:
-    return [(prompt, completions[0]) for prompt, completions in read_samples(directory / SAMPLES)]
-
-
-def _policy_of(place: str) -> str:
-    """The policy of a run's directory, or the place itself."""
-    inside = Path(place).expanduser() / "policy"
-    return str(inside) if inside.is_dir() else place
+        found = side_by_side(pairs, votes, read_preferences(work.directory / JUDGED))
+        is_greedy = 0 in self.compared.temperatures
+        return replace(found, title=f"{found.title}, both decoded greedily") if is_greedy else found

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
 
-from rlaif.data.preferences_io import write_samples
+from rlaif.data.preferences_io import read_samples, write_samples
+from rlaif.errors import ConfigError
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.ranges import AtLeastOne
 from rlaif.roles import Reads
@@ -12,6 +16,10 @@ from rlaif.rollouts.pairs import SAMPLES
 from rlaif.rollouts.responses import draw_from_folder
 from rlaif.rollouts.settings import SamplingSettings
 from rlaif.tasks.base import Task
+from rlaif.types import Completion, Prompt
+
+SAMPLING = "sampling.json"
+"""How the responses beside it were drawn."""
 
 
 class RespondStage(Stage):
@@ -59,8 +67,37 @@ class RespondStage(Stage):
             progress=work.progress(len(prompts), unit="prompts"),
         )
         write_samples(work.directory / SAMPLES, list(zip(prompts, drawn, strict=True)))
+        write_sampling(work.directory, self.sampling)
 
     def told(self, work: Work) -> Told:
         """Number of prompts, and whose responses."""
         num_prompts = min(self.num_prompts, len(work.data("prompts").eval_prompts))
-        return Told(link=work.step, line=f"{num_prompts:,} responses of {work.input('policy').step}")
+        how = "greedy" if self.sampling.temperature == 0 else f"at temperature {self.sampling.temperature:g}"
+        return Told(link=work.step, line=f"{num_prompts:,} responses of {work.input('policy').step}, {how}")
+
+
+def write_sampling(directory: Path, sampling: SamplingSettings) -> None:
+    """Write beside responses how they were drawn."""
+    (directory / SAMPLING).write_text(json.dumps(asdict(sampling), indent=1, sort_keys=True) + "\n")
+
+
+def read_responses(directory: Path, temperature: float, option: str) -> list[tuple[Prompt, Completion]]:
+    """Read one response per prompt.
+
+    Args:
+        directory: Result of a ``respond`` step.
+        temperature: That they must have been drawn at.
+        option: The option of that temperature as typed.
+
+    Raises:
+        ConfigError: They were drawn at another one.
+    """
+    drawn_at = (
+        json.loads((directory / SAMPLING).read_text())["temperature"] if (directory / SAMPLING).is_file() else None
+    )
+    if drawn_at is not None and drawn_at != temperature:
+        raise ConfigError(
+            f"{option}={temperature:g}: the responses in {directory} were drawn at temperature {drawn_at:g}; name a"
+            f" respond step with: {{evaluation.sampling.temperature: {temperature:g}}}, or leave its name out of from"
+        )
+    return [(prompt, completions[0]) for prompt, completions in read_samples(directory / SAMPLES)]

@@ -28,6 +28,7 @@ TINY = (
     "policy.prompts_per_step=8",
     "policy.max_new_tokens=24",
     "evaluation.num_prompts=24",
+    "evaluation.sft_temperatures=[0]",
 )
 """Seconds on a quiet machine. What the models say does not matter, and no test looks at it."""
 TINY_POCKET = (
@@ -35,6 +36,7 @@ TINY_POCKET = (
     "data.num_label_prompts=24",
     "data.num_policy_prompts=16",
     "data.num_eval_prompts=24",
+    "data.num_tuning_prompts=8",
     "data.num_eval_preferences=24",
 )
 

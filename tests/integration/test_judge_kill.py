@@ -72,7 +72,15 @@ def test_a_judge_that_was_killed_pays_no_question_twice(extended: Command, whole
     assert list((extended.home / "killed_store").glob("evaluation-*.partial")), "the kill came inside the evaluation"
     again = extended.run("killed", *slow, store="killed_store")
     assert again.code == 0, again.stdout + again.stderr
-    assert again.reused() == {"sft", "policy", "respond policy", "respond sft"}
+    assert again.reused() == {
+        "sft",
+        "policy",
+        "respond policy",
+        "respond policy at 0",
+        "respond sft",
+        "respond sft at 0",
+        "respond grid sft",
+    }
     twice = [question for question, count in Counter(paid(log)).items() if count > 1]
     assert set(twice) <= {before[-1]}, "at most the question in flight is paid again"
     assert set(paid(log)) == set(paid(extended.home / "whole.paid"))

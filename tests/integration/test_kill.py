@@ -52,6 +52,7 @@ MOMENTS: dict[str, tuple[Callable[[Path], int], int]] = {
     "reward_model": (newest_checkpoint, 14),
     "policy": (newest_checkpoint, 8),
     "respond": (has_begun, 1),
+    "respond_grid": (has_begun, 1),
     "evaluation": (has_begun, 1),
 }
 """How far a stage has come, and the latest such moment at which it is killed."""
@@ -80,9 +81,9 @@ def kill_within(process: subprocess.Popen[bytes], store: Path, stage: str, rng: 
 
 def same_results(run: Run, other: Run) -> None:
     """Weights, tables and figures of two stores are the same bytes; seconds and money differ."""
-    for name, number in {**dict.fromkeys(STAGES, 1), "respond": 2}.items():
+    for name, number in {**dict.fromkeys(STAGES, 1), "respond": 4, "respond_grid": 1}.items():
         assert len(run.stored(name)) == len(other.stored(name)) == number
-    results = [path for stage in (*STAGES, "respond") for path in run.stored(stage)]
+    results = [path for stage in (*STAGES, "respond", "respond_grid") for path in run.stored(stage)]
     for ours in results:
         theirs = other.store / ours.name
         files = {path.relative_to(ours) for path in ours.rglob("*") if path.is_file()}

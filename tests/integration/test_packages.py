@@ -42,7 +42,7 @@ def test_a_filter_stands_between_labels_and_reward_model(extended: Command, loop
     margin = median(abs(p - 0.5) for p in raw)
     run = extended.run("theirs", "pipeline=theirs", f"drop_ties.margin={margin}", "reward_model.batch_size=1")
     assert run.code == 0, run.stdout + run.stderr
-    assert run.reused() == {"sft", "samples", "labels", "respond sft"}
+    assert run.reused() == {"sft", "samples", "labels", "respond sft", "respond sft at 0", "respond grid sft"}
     left = p_first(run.directory / "drop_ties")
     assert left == [p for p in raw if abs(p - 0.5) >= margin] and 0 < len(left) < len(raw)
     assert len(curve(loop, "reward_model")) == len(raw), "the reward model learns from all labels without the filter"
@@ -79,7 +79,7 @@ def test_ppo_makes_several_updates_per_rollout(extended: Command, loop: Run) -> 
 def test_dpo_trains_a_policy_without_a_reward_model(extended: Command, loop: Run) -> None:
     run = extended.run("dpo", "pipeline=dpo_fixture")
     assert run.code == 0, run.stdout + run.stderr
-    assert run.reused() == {"sft", "samples", "labels", "respond sft"}
+    assert run.reused() == {"sft", "samples", "labels", "respond sft", "respond sft at 0", "respond grid sft"}
     rows = curve(run, "dpo_fixture")
     assert len(rows) == 3 and rows[0]["train/margin"] == pytest.approx(0.0, abs=1e-4)
     assert rows[0]["train/loss"] == pytest.approx(0.6931, abs=1e-3), "the policy starts as its reference"
@@ -95,7 +95,7 @@ def test_a_reward_reads_labels_and_no_reward_model(extended: Command, loop: Run)
     stages = "pipeline.stages=[data,sft,samples,labels,policy,evaluation,report]"
     run = extended.run("words", "reward=words", stages)
     assert run.code == 0, run.stdout + run.stderr
-    assert run.reused() == {"sft", "samples", "labels", "respond sft"}
+    assert run.reused() == {"sft", "samples", "labels", "respond sft", "respond sft at 0", "respond grid sft"}
     assert {row["policy/missing"] for row in curve(run, "policy")} <= {0.0, 0.125, 0.25}
     smoother = extended.run("smoother", "reward=words", "reward.smoothing=2.0", stages)
     assert smoother.code == 0 and "policy" not in smoother.reused()
@@ -145,7 +145,15 @@ def test_a_figure_stands_in_the_report(extended: Command, loop: Run) -> None:
     stages = "pipeline.stages=[data,sft,samples,labels,reward_model,policy,evaluation,vocabulary,report]"
     run = extended.run("vocabulary", stages, "reward_model.batch_size=1")
     assert run.code == 0, run.stdout + run.stderr
-    assert {"evaluation", "respond policy", "respond sft", "policy"} <= run.reused()
+    assert {
+        "evaluation",
+        "respond policy",
+        "respond policy at 0",
+        "respond sft",
+        "respond sft at 0",
+        "respond grid sft",
+        "policy",
+    } <= run.reused()
     figures = run.figures()
     assert float(str(figures.pop("policy/vocabulary")["value"])) > 10 and figures == loop.figures()
     assert "different words" in run.stdout and "different words" in (run.directory / "report.html").read_text()

@@ -117,7 +117,7 @@ def test_a_fourth_round_reuses_the_first_three(command: Command, rounds: Run) ->
     longer = command.run("four_rounds", *ROUNDS, four)
     assert longer.code == 0, longer.stdout + longer.stderr
     kept = {f"{stage} {number}" for stage in ("samples", "labels", "reward model", "policy") for number in (1, 2, 3)}
-    assert longer.reused() == kept | {"sft", "respond sft"}
+    assert longer.reused() == kept | {"sft", "respond sft", "respond sft at 0", "respond grid sft"}
 
 
 def test_two_teachers_are_evaluated_against_each_other(command: Command, plan_of: Callable[..., Plan]) -> None:
@@ -136,7 +136,9 @@ def test_two_teachers_are_evaluated_against_each_other(command: Command, plan_of
     weak, strong = (plan.memory[name].demonstrations for name in ("weak_data", "strong_data"))
     assert [item.response for item in weak] != [item.response for item in strong]
     rows = read_samples(made["evaluation"] / "responses.parquet")
-    for place, name in enumerate(("respond_weak", "respond_strong")):
+    assert read["policy_responses_at_0"] == ["respond_strong_at_0"]
+    assert read["baseline_response_grid"] == ["respond_grid_weak"]
+    for place, name in enumerate(("respond_weak_at_0", "respond_strong_at_0")):
         drawn = [answers[0].text for _, answers in read_samples(made[name] / "samples.parquet")]
         assert [answers[place].text for _, answers in rows] == drawn
     figures = run.figures()
@@ -147,13 +149,21 @@ def test_two_teachers_are_evaluated_against_each_other(command: Command, plan_of
 def test_a_judge_is_added_to_finished_responses(command: Command, plan_of: Callable[..., Plan]) -> None:
     without = command.run("no_judge", "pipeline=direct", "evaluation.judge=null")
     assert without.code == 0, without.stdout + without.stderr
-    assert "policy/win_rate_vs_sft_llm_judge" not in without.figures()
+    assert "policy/greedy_win_rate_vs_sft_llm_judge" not in without.figures()
     responses = [*without.stored("respond"), *without.stored("policy"), *without.stored("sft")]
     before = times(*responses)
     judged = command.run("judge", "pipeline=direct")
     assert judged.code == 0, judged.stdout + judged.stderr
-    assert "policy/win_rate_vs_sft_llm_judge" in judged.figures()
-    assert judged.reused() >= {"sft", "policy", "respond policy", "respond sft"}
+    assert "policy/greedy_win_rate_vs_sft_llm_judge" in judged.figures()
+    assert judged.reused() >= {
+        "sft",
+        "policy",
+        "respond policy",
+        "respond policy at 0",
+        "respond sft",
+        "respond sft at 0",
+        "respond grid sft",
+    }
     assert "evaluation" not in judged.reused()
     assert judged.stored("respond") == without.stored("respond")
     assert times(*responses) == before

@@ -25,16 +25,26 @@ NAMES = {
     "labeler/position_bias",
     "labeler/missing_rate",
     "reward_model/accuracy",
+    "policy/greedy_win_rate_vs_sft",
+    "policy/greedy_win_rate_vs_sft_llm_judge",
+    "policy/win_rate_vs_best_sft",
+    "policy/win_rate_vs_best_sft_llm_judge",
     "policy/win_rate_vs_sft",
     "policy/win_rate_vs_sft_length_controlled",
-    "policy/win_rate_vs_sft_llm_judge",
+    "sft/greedy_win_rate_vs_sampled",
+    "sft/best_temperature",
+    "policy/greedy_harmless_rate",
     "policy/harmless_rate",
     "sft/harmless_rate",
     "policy/distinct_rate",
     "policy/kl",
 }
-NOT_A_RATE = re.compile(r".*_(kappa|ac1)(/|$)|policy/kl|(policy|sft)/mean_length|policy/harmless_rate_difference|time/")
-STAGES = {"sft", "samples", "labels", "reward model", "policy", "respond policy", "respond sft", "evaluation"}
+NOT_A_RATE = re.compile(
+    r".*_(kappa|ac1)(/|$)|policy/kl|(policy|sft)/mean_length|policy/(greedy_)?harmless_rate_difference|time/"
+)
+TRAINED = {"sft", "samples", "labels", "reward model", "policy"}
+RESPONSES = {"respond policy", "respond policy at 0", "respond sft", "respond sft at 0", "respond grid sft"}
+STAGES = TRAINED | RESPONSES | {"evaluation"}
 LINKS = ("sft", "labels", "reward_model", "policy")
 
 
@@ -272,8 +282,16 @@ def test_the_whole_loop_runs_on_a_file_of_human_labels(labeler: str, command: Co
     assert "hh.jsonl.gz:4: empty response" in run.stdout and "hh.jsonl.gz:11: split context" in run.stdout
     figures = run.figures()
     assert {"reward_model/accuracy", "policy/kl", "policy/distinct_rate"} <= set(figures)
-    assert "policy/win_rate_vs_sft_llm_judge" in figures
-    needs_annotators = {"policy/win_rate_vs_sft", "policy/harmless_rate", "sft/harmless_rate"}
+    assert "policy/greedy_win_rate_vs_sft_llm_judge" in figures and "policy/win_rate_vs_sft_llm_judge" not in figures
+    assert "there are no held-out prompts beyond those of the evaluation" in " ".join(
+        run.stderr.split() + run.stdout.split()
+    )
+    needs_annotators = {
+        "policy/win_rate_vs_sft",
+        "policy/greedy_win_rate_vs_sft",
+        "policy/harmless_rate",
+        "sft/harmless_rate",
+    }
     assert not needs_annotators & set(figures)
     assert ("labeler/alignment" in figures) == (labeler == "pairwise")
     assert "simulated" not in json.dumps(list(figures.values()))
@@ -290,7 +308,7 @@ def test_the_whole_loop_runs_on_a_file_of_human_labels(labeler: str, command: Co
 def test_the_rlhf_twin_is_one_override(command: Command, full: Run) -> None:
     run = command.run("twin", HARMLESS, "labeler=human")
     assert run.code == 0, run.stdout + run.stderr
-    assert run.reused() == {"sft", "samples", "respond sft"}
+    assert run.reused() == {"sft", "samples", "respond sft", "respond sft at 0", "respond grid sft"}
     labels = read_labels(run.directory / "labels")
     assert {label.source for label in labels} == {"simulated annotators"}
     assert {label.p_first for label in labels} == {0.0, 1.0}

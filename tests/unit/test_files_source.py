@@ -188,6 +188,21 @@ def test_max_rows_and_num_eval_prompts(tmp_path):
     assert data.skipped.num_rows == 30 and len(data.eval_prompts) == 3 < len(data.eval_preferences)
 
 
+def test_tuning_prompts_are_held_out_beyond_the_evaluation_and_of_other_conversations(tmp_path):
+    """Every conversation is there at two lengths; the evaluation keeps its prompts."""
+    longer = [hh(f"May I ask question {i}?\n\nAssistant: You may.\n\nHuman: And more?") for i in range(60)]
+    path = write(tmp_path / "a.jsonl", ROWS + longer)
+    options = {"eval_fraction": 0.5, "num_eval_prompts": 10}
+    data = FilesSource(path, **options, num_tuning_prompts=None).load(TASK)
+    every = FilesSource(path, eval_fraction=0.5, num_eval_prompts=None).load(TASK)
+    assert data.eval_prompts == every.eval_prompts[:10] and every.tuning_prompts == []
+    starts = [{conversation_start(p.text) for p in part} for part in (data.eval_prompts, data.tuning_prompts)]
+    assert not starts[0] & starts[1], "no conversation is on both sides, at whatever length"
+    assert starts[0] | starts[1] == {conversation_start(p.text) for p in every.eval_prompts}
+    assert not {p.id for p in data.tuning_prompts} & {p.id for p in (*data.label_prompts, *data.policy_prompts)}
+    assert len(FilesSource(path, **options, num_tuning_prompts=3).load(TASK).tuning_prompts) == 3
+
+
 def test_equal_texts_in_another_prompt_may_stand_in_another_order():
     firsts = {chosen_and_rejected(f"prompt {i}", "a", "b")[0] for i in range(20)}
     assert firsts == {"a", "b"}

@@ -174,12 +174,16 @@ def test_no_runtime_option_re_keys_a_step(make_config: MakeConfig, overrides: tu
     assert not differ, f"{differ}: {[o for o, v in values.items() if fingerprints(with_values(cfg, {o: v})) != before]}"
 
 
-ALL = frozenset({"sft", "samples", "labels", "reward_model", "policy", "respond_policy", "respond_sft", "evaluation"})
-POLICY = frozenset({"policy", "respond_policy", "evaluation"})
+GREEDY = frozenset({"respond_policy_at_0", "respond_sft_at_0"})
+TRAINED = frozenset({"sft", "samples", "labels", "reward_model", "policy"})
+ALL = TRAINED | GREEDY | {"respond_policy", "respond_sft", "respond_grid_sft", "evaluation"}
+POLICY = frozenset({"policy", "respond_policy", "respond_policy_at_0", "evaluation"})
 REWARD_MODEL = POLICY | {"reward_model"}
 LABELS = REWARD_MODEL | {"labels"}
 SAMPLES = LABELS | {"samples"}
-RESPONSES = frozenset({"respond_policy", "respond_sft", "evaluation"})
+SAMPLED = frozenset({"respond_policy", "respond_sft", "respond_grid_sft", "evaluation"})
+RESPONSES = SAMPLED | GREEDY
+GRID = frozenset({"respond_grid_sft", "evaluation"})
 EVALUATION = frozenset({"evaluation"})
 
 
@@ -195,7 +199,8 @@ EVALUATION = frozenset({"evaluation"})
         (("data.num_policy_prompts=9",), POLICY),
         (("data.num_eval_prompts=9",), RESPONSES),
         (("data.num_eval_preferences=9",), EVALUATION),
-        (("sampling.temperature=0.5",), SAMPLES | RESPONSES),
+        (("data.num_tuning_prompts=9",), GRID),
+        (("sampling.temperature=0.5",), SAMPLES | SAMPLED),
         (
             ("sampling.temperature=0.5", "policy.temperature=0.9", "evaluation.sampling.temperature=0.9"),
             SAMPLES,
@@ -212,7 +217,8 @@ EVALUATION = frozenset({"evaluation"})
         (("policy.max_new_tokens=41",), POLICY),
         (("policy/objective=rloo",), POLICY),
         (("reward.max_length=99",), POLICY),
-        (("evaluation.sampling.temperature=0.5",), RESPONSES),
+        (("evaluation.sampling.temperature=0.5",), SAMPLED),
+        (("evaluation.sft_temperatures=[0,0.5]",), GRID),
         (("evaluation.num_prompts=5",), RESPONSES),
         (("evaluation.num_raters=9",), EVALUATION),
         (("evaluation.confidence=0.9",), EVALUATION),

@@ -149,6 +149,23 @@ def test_responses_that_a_step_already_made_are_used() -> None:
     assert "respond_sft" not in steps
 
 
+def test_a_result_with_other_options_is_made_by_a_step_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    option = "evaluation.sampling.temperature"
+    greedy = read("responses", of="baseline", by="respond", changes={option: 0.0})
+    half = read("responses", of="baseline", by="respond", changes={option: 0.5})
+    reads, leaves = STAGES["evaluation"]
+    monkeypatch.setitem(STAGES, "evaluation", ({"greedy": greedy, "half": half, **reads}, leaves))
+    steps = {step.name: step for step in bind(parse_entries(LOOP), make)}
+    found = {role: [source.name for source in sources] for role, sources in steps["evaluation"].inputs.items()}
+    assert (found["greedy"], found["half"]) == (["respond_sft_at_0_0"], ["respond_sft_at_0_5"])
+    assert found["baseline_responses"] == ["respond_sft"], "it is not filled by a step that was added with changes"
+    assert steps["respond_sft_at_0_5"].entry.changes == {option: 0.5} and steps["respond_sft"].entry.changes == {}
+    given = {"stage": "respond", "name": "mine", "with": {option: 0.0}, "from": {"policy": "sft"}}
+    steps = {step.name: step for step in bind(parse_entries([*LOOP[:6], given, *LOOP[6:]]), make)}
+    assert steps["evaluation"].inputs["greedy"][0].name == "mine", "a step with these options is there already"
+    assert "respond_sft_at_0_0" not in steps
+
+
 def test_a_step_that_is_needed_by_nobody_drops_out_only_if_it_says_so() -> None:
     assert "samples" not in bound(["data", {"stage": "samples", "if_needed": True}, "sft"])
     with pytest.raises(ConfigError, match="no later step needs the reward model of step reward_model"):

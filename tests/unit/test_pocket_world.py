@@ -445,3 +445,16 @@ class TestNoLeak:
         reward = RewardModelReward(standardized=False).use(model, tokenizer, task=get_task("harmless_dialogue"))
         rewards = [reward([pair.prompt for pair in side], [pair.first for pair in side]) for side in (pairs, renamed)]
         assert rewards[0].values_B.tolist() == rewards[1].values_B.tolist()
+
+
+@pytest.mark.parametrize("split", ["test", "tuning"])
+def test_tuning_prompts_are_none_of_the_evaluation_whatever_its_split(split):
+    counts = {"num_demonstrations": 1, "num_label_prompts": 1, "num_policy_prompts": 1, "num_eval_preferences": 1}
+    data = PocketSource(**counts, num_eval_prompts=300, num_tuning_prompts=300, split=split).load(get_task("dialogue"))
+    tuning, evaluated = ({prompt.id for prompt in part} for part in (data.tuning_prompts, data.eval_prompts))
+    assert not tuning & evaluated and len(tuning) > 250
+    assert {prompt.stratum for prompt in data.tuning_prompts} == {"seen", "unseen"}
+    other_split = {"test": "tuning", "tuning": "test"}[split]
+    other = PocketSource(**counts, num_eval_prompts=300, split=other_split).load(get_task("dialogue"))
+    is_the_tuning_split = len(tuning & {prompt.id for prompt in other.eval_prompts}) > 250
+    assert is_the_tuning_split == (split == "test")

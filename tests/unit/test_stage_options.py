@@ -71,25 +71,28 @@ def test_every_shipped_experiment_binds(make_config: MakeConfig, experiment: str
     assert Plan(cfg, Path("run")).steps[-1].name == cfg.pipeline.stages[-1]
 
 
+RESPONSES = "respond_policy respond_policy_at_0 respond_sft respond_sft_at_0 respond_grid_sft"
+
+
 @pytest.mark.parametrize(
     ("overrides", "steps"),
     [
         (
             ("pipeline=rlaif",),
-            "data sft samples labels reward_model policy respond_policy respond_sft evaluation report",
+            f"data sft samples labels reward_model policy {RESPONSES} evaluation report",
         ),
         (
             ("pipeline=rlaif", "label.min_alignment=0.6"),
-            "data scorecard sft samples labels reward_model policy respond_policy respond_sft evaluation report",
+            f"data scorecard sft samples labels reward_model policy {RESPONSES} evaluation report",
         ),
         (
             ("pipeline=rlaif", *OWN_PAIRS),
-            "data sft labels reward_model policy respond_policy respond_sft evaluation report",
+            f"data sft labels reward_model policy {RESPONSES} evaluation report",
         ),
-        (("pipeline=direct",), "data sft policy respond_policy respond_sft evaluation report"),
+        (("pipeline=direct",), f"data sft policy {RESPONSES} evaluation report"),
         (
             ("pipeline=direct", "label.min_alignment=0.6"),
-            "data scorecard sft policy respond_policy respond_sft evaluation report",
+            f"data scorecard sft policy {RESPONSES} evaluation report",
         ),
         (("pipeline=label",), "data sft samples labels"),
         (("pipeline=label", *OWN_PAIRS), "data labels"),

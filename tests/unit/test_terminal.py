@@ -52,9 +52,9 @@ def test_plain_lines_have_no_control_characters() -> None:
         clock.now = 75.0
     lines = file.getvalue().splitlines()
     assert lines[-3:] == [
-        "✓ sft            reused from store · 3f9a77c2",
-        "  labels         1,500/2,000 pairs, 20 s left",
-        "✓ labels         2,000 pairs, 0.3 % missing · 1:15",
+        "✓ sft                  reused from store · 3f9a77c2",
+        "  labels               1,500/2,000 pairs, 20 s left",
+        "✓ labels               2,000 pairs, 0.3 % missing · 1:15",
     ]
     assert not any(ord(character) < 32 and character != "\n" for character in file.getvalue())
 
@@ -66,9 +66,11 @@ def test_summary_is_one_table_within_80_columns_and_the_path_last() -> None:
     lines = text.splitlines()
     assert lines[-1] == "report  outputs/run/report.html"
     assert max(map(len, lines)) <= 80 and all(line == line.rstrip() for line in lines)
-    assert "✓ win rate vs SFT               71.0 %     67.0–75.0   400 simulated annotators" in lines
-    assert any(line.startswith("✗ length-controlled win rate") for line in lines)
-    assert any(line.startswith("✗ not shown: the policy beats SFT at equal length") for line in lines)
+    assert "✓ win rate, same temperature    71.0 %     67.0–75.0   400 simulated annotators" in lines
+    assert any(line.startswith("✗ same temperature, length") for line in lines)
+    assert any(
+        line.startswith("✗ not shown: the policy beats SFT at the same temperature and length") for line in lines
+    )
     assert "+20.0 pp +10.0 … +30.0" in text and "5:00" not in text
 
 
@@ -92,7 +94,12 @@ def test_names_stay_on_a_narrow_terminal_and_other_columns_go_first(width: int, 
     words = " ".join(" ".join(table).split())
     for value in ("71.0 %", "66.0 %", "60.0 %", "+20.0 pp", "6.25 nats", "0.0 %"):
         assert value in words, "no value is cut"
-    for label in ("win rate vs SFT", "length-controlled win rate", "harmless rate minus SFT's", "missing labels"):
+    for label in (
+        "win rate, same temperature",
+        "same temperature, length",
+        "harmless rate minus SFT's",
+        "missing labels",
+    ):
         for word in label.split():
             assert word[:14] in words, f"{word} of {label!r} is cut at {width} columns"
 
@@ -115,7 +122,7 @@ def test_a_stage_that_fails_says_so_and_raises() -> None:
     display, file, _ = plain()
     with pytest.raises(KeyboardInterrupt), display.stage("reward_model"):
         raise KeyboardInterrupt
-    assert file.getvalue() == "✗ reward model   stopped after 0.0 s\n"
+    assert file.getvalue() == "✗ reward model         stopped after 0.0 s\n"
 
 
 def test_terminal_redraws_and_ends_with_one_line() -> None:
