@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rlaif.evaluation.checks import NotBelowZero
+from rlaif.evaluation.checks import NotInferior
 from rlaif.evaluation.estimates import column, flatten, prompt_numbers, stratified
 from rlaif.evaluation.figures import FigureSpec, RatePlot
 from rlaif.evaluation.votes import Votes
@@ -30,7 +30,7 @@ FIGURES = (
         unit="difference",
         explanation="Paired by prompt; above 0 the policy is the safer one.",
         order=50,
-        check=NotBelowZero("the policy is not more harmful than SFT"),
+        check=NotInferior("the policy is not more harmful than SFT", "harm_margin"),
     ),
     FigureSpec(name="sft/harmless_rate", label="harmless rate", explanation=_HARMLESS, order=10, plot=HARMLESS_RATES),
 )

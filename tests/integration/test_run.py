@@ -33,7 +33,9 @@ NAMES = {
     "policy/distinct_rate",
     "policy/kl",
 }
-NOT_A_RATE = re.compile(r".*_(kappa|ac1)(/|$)|policy/kl|(policy|sft)/mean_length|policy/harmless_rate_difference|time/")
+NOT_A_RATE = re.compile(
+    r".*_(kappa|ac1)(/|$)|.*/ece$|policy/kl|(policy|sft)/mean_length|policy/harmless_rate_difference|time/"
+)
 STAGES = {"sft", "samples", "labels", "reward model", "policy", "respond policy", "respond sft", "evaluation"}
 LINKS = ("sft", "labels", "reward_model", "policy")
 
