@@ -1,4 +1,4 @@
-"""``rlaif-runs``: what runs have left in the store."""
+"""``rlaif-runs``: figures over finished runs, and what unfinished ones have left in the store."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from rlaif.artifacts import Store
 from rlaif.artifacts.partials import Partial, remove, unfinished
 from rlaif.cli.messages import report_error
 from rlaif.cli.pipes import ignore_closed_pipes
+from rlaif.cli.summary import add_summary
 from rlaif.cli.threads import let_waiting_threads_sleep
 from rlaif.conf_files import conf_dir
 from rlaif.errors import ConfigError, RlaifError
@@ -99,8 +100,9 @@ def _default_store() -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=COMMAND, description="What runs have left in the store.")
+    parser = argparse.ArgumentParser(prog=COMMAND, description="Figures over finished runs; what unfinished ones left.")
     commands = parser.add_subparsers(dest="command", required=True)
+    add_summary(commands)
     cleaned = commands.add_parser("clean", help="list and remove what unfinished stages left in the store")
     cleaned.set_defaults(run=clean)
     cleaned.add_argument("--store", default=_default_store(), help="store.dir (default: %(default)s)")
