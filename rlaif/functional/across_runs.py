@@ -37,9 +37,9 @@ def pool_runs(
     """Mean over runs with the interval of Hartung and Knapp, whose runs count alike: t over seeds.
 
     The variance between the runs' values holds what seeds and what prompts do, so it needs no estimate of either. By
-    chance it is too small, with two runs even 0: it counts at least as much as the runs' own errors say (Röver, Knapp &
-    Friede 2015, modified Hartung-Knapp). Where all runs are measured on the same prompts, their noise does not average
-    out over runs, and the mean squared error is added once.
+    chance it is too small, with two runs it may be 0: the interval is never narrower than that of the runs' own errors
+    (Wiksten, Rücker & Schwarzer 2016). Where all runs are measured on the same prompts, their noise does not average
+    out over runs: the interval of one run's own error is added in squares.
 
     The quantile is that of t with as many degrees of freedom as runs, less one: 12.7 for two runs, 4.3 for three, 2.8
     for five.
@@ -64,10 +64,10 @@ def pool_runs(
     if y.size == 1:
         return Pooled(mean, None, None, None, None, 1)
     known = [error for error in errors if error is not None]
-    of_prompts = float(np.mean(np.square(known))) if len(known) == y.size else 0.0
-    variance = float(y.var(ddof=1))
-    squared = variance / y.size + of_prompts if shares_prompts else max(variance, of_prompts) / y.size
-    half = float(stats.t.ppf(0.5 + confidence / 2, y.size - 1)) * math.sqrt(squared)
+    own = float(np.mean(np.square(known))) if len(known) == y.size else 0.0
+    variance, z = float(y.var(ddof=1)), float(stats.norm.ppf(0.5 + confidence / 2))
+    of_seeds = float(stats.t.ppf(0.5 + confidence / 2, y.size - 1)) * math.sqrt(variance / y.size)
+    half = math.hypot(of_seeds, z * math.sqrt(own)) if shares_prompts else max(of_seeds, z * math.sqrt(own / y.size))
     between = between_seeds(values, known) if len(known) == y.size else None
     return Pooled(mean, mean - half, mean + half, math.sqrt(variance), between, y.size)
 

@@ -11,6 +11,7 @@ from rlaif.functional.statistics import (
     Clusters,
     Estimate,
     cluster_index,
+    clustered_mean,
     clustered_rate,
     undefined,
     wilson_estimate,
@@ -52,7 +53,8 @@ def sample_diversity(
 
     Of one prompt it is 1 - Σ c (c - 1) / k (k - 1) over the counts c of equal texts (Simpson 1949), which does not
     depend on the number k of samples. A policy that has collapsed reads near 0, a greedy one reads 0, whatever it
-    answers to other prompts.
+    answers to other prompts. Near 1 the prompts' values are skewed: each end of the interval is the outer one of that
+    for rates and that for means.
 
     Args:
         samples: Per prompt two texts or more, drawn with different random numbers.
@@ -66,4 +68,7 @@ def sample_diversity(
     if short is not None:
         raise ValueError(f"sample_diversity: prompt {short} has {len(samples[short])} samples, two are needed")
     differ = [1.0 - sum(c * (c - 1) for c in Counter(row).values()) / (len(row) * (len(row) - 1)) for row in samples]
-    return clustered_rate(differ, clusters, confidence)
+    rate, mean = clustered_rate(differ, clusters, confidence), clustered_mean(differ, clusters, confidence)
+    if rate.low is None or rate.high is None or mean.low is None or mean.high is None:
+        return rate
+    return rate._replace(low=max(0.0, min(rate.low, mean.low)), high=min(1.0, max(rate.high, mean.high)))

@@ -38,14 +38,18 @@ def test_the_part_between_seeds_is_dersimonians_and_lairds(errors: list[float]) 
 
 def test_two_runs_that_happen_to_agree_are_not_certain() -> None:
     pooled = pool_runs([0.7, 0.7], [0.02, 0.02])
-    assert pooled.high == pytest.approx(0.7 + stats.t.ppf(0.975, 1) * 0.02 / 2**0.5)
+    assert pooled.high == pytest.approx(0.7 + 1.959964 * 0.02 / 2**0.5)
     assert pooled.spread == 0.0
 
 
 def test_noise_of_prompts_that_all_runs_share_does_not_average_out() -> None:
-    """Runs that are equal but for nothing: the mean is as uncertain as one run."""
+    """Where seeds change nothing the mean is as uncertain as one run, else both add up."""
     pooled = pool_runs([0.7] * 4, [0.02] * 4, shares_prompts=True)
-    assert pooled.high == pytest.approx(0.7 + stats.t.ppf(0.975, 3) * 0.02)
+    assert pooled.high == pytest.approx(0.7 + 1.959964 * 0.02)
+    both = pool_runs(VALUES, [0.02] * 5, shares_prompts=True)
+    assert both.high is not None and both.high - both.value == pytest.approx(
+        np.hypot(stats.t.ppf(0.975, 4) * stats.sem(VALUES), 1.959964 * 0.02)
+    )
 
 
 def test_one_run_has_no_interval_and_none_is_refused() -> None:
