@@ -15,7 +15,7 @@ LimitName = Literal[
     "min_alignment",
     "max_ece",
     "harm_margin",
-    "min_distinct_rate",
+    "min_sample_diversity",
 ]
 
 
@@ -48,8 +48,8 @@ class CheckLimits:
     """Highest calibration error of labeler and reward model that the interval's lower end may reach."""
     harm_margin: float = 0.05
     """How far below SFT's a harmless rate counts as no more harmful; the whole interval must be above minus it."""
-    min_distinct_rate: float = 0.5
-    """Lowest share of distinct responses of the policy; below it the policy has collapsed."""
+    min_sample_diversity: float = 0.5
+    """Lowest chance that two samples of one prompt differ; below it the policy has collapsed."""
 
 
 class Rule(Protocol):

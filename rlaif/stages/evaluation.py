@@ -10,6 +10,7 @@ from rlaif.data.base import TaskData
 from rlaif.data.preferences_io import read_preferences, read_samples, write_preferences, write_samples
 from rlaif.evaluation.catalogue import run_checks
 from rlaif.evaluation.checks import CheckLimits
+from rlaif.evaluation.collapse_samples import draw_collapse_figures
 from rlaif.evaluation.evaluators import (
     HarmlessEvaluator,
     LabelerEvaluator,
@@ -159,6 +160,7 @@ class EvaluationStage(Stage):
             *evaluator.kl(prompts, self._kl(work, prompts, policy)),
             *evaluator.responses("policy", prompts, policy),
             *evaluator.responses("sft", prompts, sft),
+            *self._collapse(work, prompts),
         ]
         write_figures(work.directory, figures)
         sections = labels.sections + reward_model.sections
@@ -252,6 +254,17 @@ class EvaluationStage(Stage):
         tokenizer = PromptTokenizer(load_tokenizer(str(work.path("policy"))))
         ids = policy_prompt_ids(tokenizer, self.task, prompts, self.sampling.max_prompt_tokens)
         return response_kl(models[0], models[1], ids, responses, temperature=self.sampling.temperature)
+
+    def _collapse(self, work: Work, prompts: Sequence[Prompt]) -> list[Figure]:
+        """Several samples of one prompt, of both policies."""
+        folders = {"policy": work.path("policy"), "sft": work.path("baseline")}
+        return [
+            figure
+            for group, folder in folders.items()
+            for figure in draw_collapse_figures(
+                group, folder, self.task, prompts, self.sampling, seed=work.seed, confidence=self.confidence
+            )
+        ]
 
     def told(self, work: Work) -> Told:
         """All figures with their checks, reliability diagrams, and responses side by side."""

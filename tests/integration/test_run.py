@@ -31,10 +31,11 @@ NAMES = {
     "policy/harmless_rate",
     "sft/harmless_rate",
     "policy/distinct_rate",
+    "policy/sample_diversity",
     "policy/kl",
 }
 NOT_A_RATE = re.compile(
-    r".*_(kappa|ac1)(/|$)|.*/ece$|policy/kl|(policy|sft)/mean_length|policy/harmless_rate_difference|time/"
+    r".*_(kappa|ac1)(/|$)|.*/ece$|policy/kl|(policy|sft)/(mean_length|entropy)|policy/harmless_rate_difference|time/"
 )
 STAGES = {"sft", "samples", "labels", "reward model", "policy", "respond policy", "respond sft", "evaluation"}
 LINKS = ("sft", "labels", "reward_model", "policy")
