@@ -11,28 +11,13 @@ from rich.console import Console
 
 from rlaif.artifacts import atomic_write
 from rlaif.cli.run_groups import Group, code_notices, comparable, group_runs
-from rlaif.cli.run_results import KINDS, find_runs
+from rlaif.cli.run_results import find_runs
 from rlaif.errors import ConfigError
 from rlaif.evaluation.summary import PooledFigure, paired_differences, pool_figures
 from rlaif.reporting.summary_tables import SummaryRow, summary_csv, summary_json, summary_markdown, summary_table
 
-DEFAULT_FIGURES = ("*",)
 WIDE = {2: "12.7", 3: "4.3", 4: "3.2"}
 """Runs, and how many standard errors their 95 % interval reaches to either side."""
-
-
-def add_summary(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    parser = commands.add_parser("summary", help="figures over the seeds of finished runs: mean, interval, spread")
-    parser.set_defaults(run=summarize)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories, sweep directories, globs of them")
-    parser.add_argument("--kind", choices=KINDS, help="figures of which file (default: the first that all runs have)")
-    named = "names of figures, * for any, e.g. 'policy/*' (default: all but time/*)"
-    parser.add_argument("--figures", nargs="+", default=[], metavar="NAME", help=named)
-    ignored = "options in which runs of one group may differ besides seeds, * for any, e.g. 'model.*'"
-    parser.add_argument("--ignore", nargs="+", default=[], metavar="OPTION", help=ignored)
-    for kind in ("markdown", "csv", "json"):
-        parser.add_argument(f"--{kind}", metavar="FILE", help=f"write the table as {kind} (- prints it alone)")
 
 
 def summarize(arguments: argparse.Namespace) -> None:
