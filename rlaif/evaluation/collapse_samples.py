@@ -54,6 +54,8 @@ def draw_collapse_figures(
         seed=seed,
         purpose=f"collapse {group}",
         source=group,
+        dtype="float32",
+        progress=lambda done, total: None,
     )
     tokenizer = PromptTokenizer(load_tokenizer(str(folder)))
     ids = policy_prompt_ids(tokenizer, task, few, sampling.max_prompt_tokens)
@@ -73,8 +75,6 @@ def _logprobs(
     for ids, row in zip(prompt_ids, drawn, strict=True):
         tokens_BT, lengths_B = pad_right([list(response.token_ids) for response in row], 0)
         mask_BT = torch.arange(tokens_BT.shape[1]) < lengths_B[:, None]
-        logprobs_BT = response_logprobs(
-            model, [ids] * len(row), tokens_BT, mask_BT, temperature=temperature
-        ).logprobs_BT
-        found.append((logprobs_BT * mask_BT).sum(-1).tolist())
+        rows = response_logprobs(model, [ids] * len(row), tokens_BT, mask_BT, temperature=temperature)
+        found.append(rows.logprobs_BT.sum(-1).tolist())
     return found
