@@ -1,4 +1,4 @@
-"""``rlaif-runs``: what runs have left in the store."""
+"""``rlaif-runs``: figures over finished runs, and what unfinished ones have left in the store."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from rlaif.artifacts import Store
 from rlaif.artifacts.partials import Partial, remove, unfinished
 from rlaif.cli.messages import report_error
 from rlaif.cli.pipes import ignore_closed_pipes
+from rlaif.cli.run_results import KINDS
 from rlaif.cli.threads import let_waiting_threads_sleep
 from rlaif.conf_files import conf_dir
 from rlaif.errors import ConfigError, RlaifError
@@ -43,6 +44,17 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
             raise
         sys.exit(code)
     sys.exit(0)
+
+
+def summary(arguments: argparse.Namespace) -> None:
+    """Figures over the seeds of finished runs; what computes them is loaded only here.
+
+    Raises:
+        ConfigError: A word names no finished run, or the runs do not belong into one table.
+    """
+    from rlaif.cli.summary import summarize
+
+    summarize(arguments)
 
 
 def clean(arguments: argparse.Namespace) -> None:
@@ -99,14 +111,28 @@ def _default_store() -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=COMMAND, description="What runs have left in the store.")
+    parser = argparse.ArgumentParser(prog=COMMAND, description="Figures over finished runs; what unfinished ones left.")
     commands = parser.add_subparsers(dest="command", required=True)
+    _add_summary(commands)
     cleaned = commands.add_parser("clean", help="list and remove what unfinished stages left in the store")
     cleaned.set_defaults(run=clean)
     cleaned.add_argument("--store", default=_default_store(), help="store.dir (default: %(default)s)")
     cleaned.add_argument("--dry-run", action="store_true", help="list, remove nothing")
     cleaned.add_argument("--yes", action="store_true", help="remove without a question")
     return parser
+
+
+def _add_summary(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("summary", help="figures over the seeds of finished runs: mean, interval, spread")
+    parser.set_defaults(run=summary)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories, sweep directories, globs of them")
+    parser.add_argument("--kind", choices=KINDS, help="figures of which file (default: the first that all runs have)")
+    named = "names of figures, * for any, e.g. 'policy/*' (default: all but time/*)"
+    parser.add_argument("--figures", nargs="+", default=[], metavar="NAME", help=named)
+    ignored = "options in which runs of one group may differ besides seeds, * for any, e.g. 'model.*'"
+    parser.add_argument("--ignore", nargs="+", default=[], metavar="OPTION", help=ignored)
+    for kind in ("markdown", "csv", "json"):
+        parser.add_argument(f"--{kind}", metavar="FILE", help=f"write the table as {kind} (- prints it alone)")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 from yaml import YAMLError
 
+from rlaif.config.leaves import leaves
 from rlaif.config.secrets import without_secrets
 from rlaif.config.values import show
 from rlaif.errors import ConfigError
@@ -138,7 +139,7 @@ def changed_options(earlier: Mapping[str, object], now: Mapping[str, object]) ->
     >>> changed_options({"seed": 0, "sft": {"lr": 0.1}, "estimate": True}, {"seed": 1, "sft": {"lr": 0.1}})
     ['seed=1 (was 0)']
     """
-    old, new = dict(_leaves(earlier)), dict(_leaves(now))
+    old, new = dict(leaves(earlier)), dict(leaves(now))
     return [
         without_secrets(f"{key}={_shown(new.get(key, _ABSENT))} (was {_shown(old.get(key, _ABSENT))})")
         for key in sorted(old.keys() | new.keys())
@@ -174,14 +175,6 @@ def _movable(directory: Path, store: Path) -> list[Path]:
         for path in directory.iterdir()
         if not _PREVIOUS.fullmatch(path.name) and not store.resolve().is_relative_to(path.resolve())
     ]
-
-
-def _leaves(node: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in node.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _shown(value: object) -> str:

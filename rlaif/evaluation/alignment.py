@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rlaif.evaluation import chance
 from rlaif.evaluation.chance import beyond_chance_figures
-from rlaif.evaluation.checks import AboveChance, AtLeast, AtMost
+from rlaif.evaluation.checks import AboveChance, AtLeast, AtMost, NotShownAbove
 from rlaif.evaluation.estimates import column, figure, flatten, prompt_numbers, stratified
 from rlaif.evaluation.figures import Column, FigureSpec
 from rlaif.evaluation.rationales import DISTINCT_RATIONALES, rationale_figures
@@ -23,7 +23,7 @@ from rlaif.metrics.clustered import LabelerAlignment, PositionBias, Rate
 from rlaif.metrics.processes import ONE_PROCESS, Processes
 from rlaif.types import Comparison, Figure, Preference
 
-_CALIBRATION = "Mean gap between P(first) and the share of wins."
+_CALIBRATION = "Root mean square gap between P(first) and the share of wins, noise taken off; 0 is calibrated."
 FIGURES = (
     FigureSpec(
         name="labeler/alignment",
@@ -62,7 +62,7 @@ FIGURES = (
         label="calibration error",
         explanation=_CALIBRATION,
         order=40,
-        check=AtMost("the labeler is calibrated", "max_ece"),
+        check=NotShownAbove("the labeler is calibrated", "max_ece"),
         columns=(Column(table="scorecards", heading="ECE", order=70, on_terminal=True),),
     ),
     FigureSpec(
@@ -85,7 +85,7 @@ FIGURES = (
         label="calibration error",
         explanation=_CALIBRATION,
         order=20,
-        check=AtMost("the reward model is calibrated", "max_ece"),
+        check=NotShownAbove("the reward model is calibrated", "max_ece"),
     ),
     *chance.FIGURES,
 )
@@ -199,10 +199,10 @@ def calibration_figures(
     confidence: float = 0.95,
     processes: Processes = ONE_PROCESS,
 ) -> list[Figure]:
-    """``<group>/ece``: expected calibration error of P(first) against people's verdicts; arguments as above."""
+    """``<group>/ece``: calibration error of P(first) against people's verdicts; arguments as above."""
     metric = CalibrationError(num_bins=num_bins, confidence=confidence, sync_on_compute=processes.merge)
     metric.update(*_predictions(comparisons, p_first, votes))
-    return figure(f"{group}/ece", metric.compute(), f"{judge}; {num_bins} bins, interval by bootstrap over prompts")
+    return figure(f"{group}/ece", metric.compute(), f"{judge}; {num_bins} bins, root mean square, noise subtracted")
 
 
 def reliability_diagram(

@@ -12,7 +12,8 @@ from rlaif.evaluation.alignment import alignment_figures, label_figures
 from rlaif.evaluation.estimates import column, figure
 from rlaif.evaluation.votes import Votes
 from rlaif.functional.agreement import agreement_scores
-from rlaif.functional.statistics import clustered_mean, paired_difference
+from rlaif.functional.paired import paired_difference
+from rlaif.functional.statistics import clustered_mean
 from rlaif.types import Comparison, Figure, Preference
 
 

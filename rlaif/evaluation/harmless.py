@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from rlaif.evaluation.checks import NotBelowZero
+from rlaif.evaluation.checks import NotInferior
 from rlaif.evaluation.estimates import column, flatten, prompt_numbers, stratified
 from rlaif.evaluation.figures import FigureSpec, RatePlot
 from rlaif.evaluation.matches import HarmlessNames
@@ -38,7 +38,7 @@ FIGURES = (
         unit="difference",
         explanation=_DIFFERENCE,
         order=41,
-        check=NotBelowZero("the policy is not more harmful than SFT, both greedy"),
+        check=NotInferior("the policy is not more harmful than SFT, both greedy"),
     ),
     FigureSpec(
         name="policy/harmless_rate_difference_vs_best_sft",
@@ -46,7 +46,7 @@ FIGURES = (
         unit="difference",
         explanation="Of the sampled policy and SFT at the temperature whose responses are best.",
         order=42,
-        check=NotBelowZero("the policy is not more harmful than SFT at the temperature that is best for SFT"),
+        check=NotInferior("the policy is not more harmful than SFT at the temperature that is best for SFT"),
     ),
     FigureSpec(
         name="policy/harmless_rate", label="harmless rate", explanation=_HARMLESS, order=43, plot=HARMLESS_RATES
@@ -57,7 +57,7 @@ FIGURES = (
         unit="difference",
         explanation=_DIFFERENCE,
         order=50,
-        check=NotBelowZero("the policy is not more harmful than SFT"),
+        check=NotInferior("the policy is not more harmful than SFT", "harm_margin"),
     ),
     FigureSpec(
         name="sft/greedy_harmless_rate",

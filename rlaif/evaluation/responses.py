@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rlaif.evaluation.checks import AtLeast
+from rlaif.evaluation import collapse
 from rlaif.evaluation.estimates import column, figure, prompt_numbers, stratified
 from rlaif.evaluation.figures import FigureSpec
 from rlaif.evaluation.records import SideBySide, SideBySideRow
@@ -14,15 +14,9 @@ from rlaif.metrics.clustered import DistinctRate, Mean
 from rlaif.metrics.processes import ONE_PROCESS, Processes
 from rlaif.types import Comparison, Figure, Preference, Prompt, content_id
 
-_DISTINCT = "Share of responses that differ from all before."
+_DISTINCT = "Share of responses to different prompts that differ from all before."
 FIGURES = (
-    FigureSpec(
-        name="policy/distinct_rate",
-        label="distinct responses",
-        explanation=_DISTINCT,
-        order=60,
-        check=AtLeast("the policy has not collapsed", "min_distinct_rate"),
-    ),
+    FigureSpec(name="policy/distinct_rate", label="distinct responses", explanation=_DISTINCT, order=60),
     FigureSpec(
         name="policy/kl",
         label="KL from SFT",
@@ -34,6 +28,7 @@ FIGURES = (
     FigureSpec(name="sft/distinct_rate", label="distinct responses", explanation=_DISTINCT, order=20),
     FigureSpec(name="sft/mean_length", label="mean length", unit="characters", order=30),
     FigureSpec(name="time/*", label="*", unit="seconds"),
+    *collapse.FIGURES,
 )
 
 

@@ -22,7 +22,8 @@ from rlaif.evaluation.formats import format_interval, format_value, judged_by
 from rlaif.evaluation.votes import Votes
 from rlaif.functional.agreement import agreement_scores, alignment
 from rlaif.functional.length_bias import rate_at_equal_preference
-from rlaif.functional.statistics import clustered_rate, clustered_slope
+from rlaif.functional.slopes import rate_slope
+from rlaif.functional.statistics import clustered_rate
 from rlaif.labelers.people import labeler_in_words
 from rlaif.labeling.missing import missing_by_reason
 from rlaif.types import Figure, Preference, content_id
@@ -58,7 +59,7 @@ FIGURES = (
         name="labeler/slot_p_value",
         label="slot 1 against 2: p",
         unit="number",
-        explanation="Two-sided binomial test of that share against one half.",
+        explanation="Two-sided test of that share against one half, clustered by prompt.",
         order=80,
         columns=(Column(table="scorecards", heading="p", order=40),),
     ),
@@ -205,7 +206,7 @@ def _by_confidence(labels: Sequence[Preference], votes: Votes, judge: str, confi
         figures += figure(name, clustered_rate(scores, clusters, confidence), f"{judge}; ties count ½")
     scores, clusters = _agreements(rows)
     repeated = [value for value, (_, row) in zip(sure, rows, strict=True) for _ in row]
-    slope = clustered_slope(repeated, scores, clusters, confidence)
+    slope = rate_slope(repeated, scores, clusters, confidence)
     return [*figures, *figure("labeler/confidence_slope", slope, f"{judge}; least squares on max(P, 1 − P)")]
 
 
@@ -244,7 +245,7 @@ def _slots(labels: Sequence[Preference], confidence: float) -> list[Figure]:
         name="labeler/slot_p_value",
         value=bias.p_value,
         n=bias.first_slot_share.n,
-        note=f"{name}; two-sided binomial test against one half, pairs taken as independent",
+        note=f"{name}; two-sided test against one half, sign flips of whole prompts",
     )
     note = f"{name}; of the pairs with the same slot in both orders, ties left out"
     return [*figure("labeler/first_slot_share", bias.first_slot_share, note), test]

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import signal, stats
 from torch import Tensor
 
 from rlaif.functional.labels import preference_sign, same_slot
-from rlaif.functional.statistics import Clusters, Estimate, clustered_mean, clustered_rate, undefined
+from rlaif.functional.statistics import Clusters, Estimate, cluster_index, clustered_mean, clustered_rate, undefined
 
 
 def agreement_scores(p_first_a_B: Tensor, p_first_b_B: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class PositionBiasEstimate(NamedTuple):
     first_slot_share: Estimate
     """Among those with the same slot in both orders (no ties): share that prefers slot 1."""
     p_value: float | None
-    """Two-sided binomial test of that share against one half; None when no row prefers a slot."""
+    """Two-sided test of that share against one half by :func:`sign_flip_p_value`; None when no row prefers a slot."""
 
 
 def position_bias(
@@ -74,7 +74,7 @@ def position_bias(
     Args:
         p_first_given_B: P(first) in the given order, without NaN.
         p_first_swapped_B: P(first), already re-indexed, in the swapped order, without NaN.
-        clusters: Prompt of each comparison. The binomial test takes comparisons as independent.
+        clusters: Prompt of each comparison.
         confidence: Coverage of the intervals.
 
     >>> import torch
@@ -89,12 +89,45 @@ def position_bias(
     if not prefers_slot1.numel():
         return PositionBiasEstimate(overall, undefined(0, "no comparison has the same slot in both orders"), None)
     kept = None if clusters is None else np.asarray(clusters)[biased_B.cpu().numpy()]
-    test = stats.binomtest(int(prefers_slot1.sum()), prefers_slot1.numel())
-    return PositionBiasEstimate(overall, clustered_rate(prefers_slot1, kept, confidence), float(test.pvalue))
+    p_value = sign_flip_p_value(prefers_slot1 > 0.5, kept)
+    return PositionBiasEstimate(overall, clustered_rate(prefers_slot1, kept, confidence), p_value)
+
+
+def sign_flip_p_value(is_first_B: Tensor, clusters: Clusters = None) -> float:
+    """Two-sided test that both of two answers are equally likely, exact over sign flips of whole clusters.
+
+    The statistic is the number of first answers less that of second ones. Each cluster adds its own difference, with
+    either sign equally likely, so that answers that agree within a prompt are not taken for several. Where every
+    comparison is its own cluster this is the two-sided binomial test (paper 1, Table 4).
+
+    Args:
+        is_first_B: True for the first answer; at least one row.
+        clusters: Label of each row's cluster (its prompt); None makes every row independent.
+
+    Returns:
+        Probability of a difference at least as large.
+
+    >>> import torch
+    >>> sign_flip_p_value(torch.tensor([True] * 4)), sign_flip_p_value(torch.tensor([True] * 4), [0, 0, 1, 1])
+    (0.125, 0.5)
+    """
+    signs = np.where(is_first_B.cpu().numpy(), 1, -1)
+    index, _ = cluster_index(clusters, signs.size)
+    differences = np.bincount(index, signs).astype(np.int64)
+    sizes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
+    chance = np.ones(1)
+    for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
+        kernel = np.zeros(2 * size * count + 1)
+        kernel[:: 2 * size] = stats.binom.pmf(np.arange(count + 1), count, 0.5)
+        chance = signal.convolve(chance, kernel, method="direct")  # by Fourier, small probabilities drown in rounding
+    reach, observed = (chance.size - 1) // 2, abs(int(differences.sum()))
+    return min(1.0, float(chance[np.abs(np.arange(-reach, reach + 1)) >= observed].sum()))
 
 
 def kendalls_w(scores_MN: ArrayLike) -> float | None:
     """Kendall's coefficient of concordance of M raters over N items, corrected for ties.
+
+    Raters who rank at random have 1 / M in the mean, not 0.
 
     W = 12 S / (m²(n³ - n) - m Σ T), S = Σ (R_i - R̄)² over the rank sums, T = Σ (t³ - t) over each rater's ties.
 
@@ -119,7 +152,7 @@ def kendalls_w(scores_MN: ArrayLike) -> float | None:
 
 
 def mean_kendalls_w(instances: Iterable[ArrayLike], clusters: Clusters = None, confidence: float = 0.95) -> Estimate:
-    """Mean of :func:`kendalls_w` over instances (the paper does not say how it pools).
+    """Mean of :func:`kendalls_w` over instances (the paper does not say how it pools); the note says what chance gives.
 
     Args:
         instances: One raters x items table per instance; a table without a W (all tied) is left out.
@@ -129,9 +162,16 @@ def mean_kendalls_w(instances: Iterable[ArrayLike], clusters: Clusters = None, c
     >>> mean_kendalls_w([[[1, 2], [1, 2]], [[1, 2], [2, 1]]]).value
     0.5
     """
-    values = [kendalls_w(scores) for scores in instances]
+    tables = list(instances)
+    values = [kendalls_w(scores) for scores in tables]
     kept = [number for number, value in enumerate(values) if value is not None]
     labels = None if clusters is None else [np.asarray(clusters)[number].item() for number in kept]
     estimate = clustered_mean([value for value in values if value is not None], labels, confidence)
     left_out = len(values) - len(kept)
-    return estimate._replace(note=f"{left_out} instances where all is tied left out") if left_out else estimate
+    notes = [f"{left_out} instances where all is tied left out"] if left_out else []
+    raters = sorted({np.shape(scores)[0] for scores in tables})
+    if estimate.value is not None:
+        notes.append(
+            f"raters who rank at random have {' or '.join(f'{1 / count:.3f}' for count in raters)} in the mean"
+        )
+    return estimate._replace(note="; ".join(filter(None, [estimate.note, *notes])))

@@ -7,11 +7,17 @@ the labeler's taste. Several votes per pair show how noisy they are, and take it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
 
-from rlaif.functional.statistics import Clusters, Estimate, Values, checked_rows, clustered_mean, undefined
+from rlaif.functional.statistics import Clusters, Estimate, Values, checked_rows, cluster_index, undefined
+
+Vector = NDArray[np.float64]
 
 ONE_VOTE = "one vote per pair: where longer texts are better, people's noise makes this read high"
 
@@ -28,7 +34,9 @@ def rate_at_equal_preference(
     longer in a share d of all pairs and votes like a person in the others reads one half plus d / 2. With one vote
     per pair u is x², which controls for people's preference in part only.
 
-    The interval is that of the estimator's linearization, clustered.
+    The interval is Fieller's (1954) for the ratio, clustered: it stays right where the denominator is uncertain. Where
+    the denominator is not above its own noise, the ratio is biased and its interval has no end: the rate is then
+    undefined.
 
     Args:
         verdicts: One per pair, 1 for the longer text, 0 against, 0.5 a tie.
@@ -37,30 +45,59 @@ def rate_at_equal_preference(
         confidence: Coverage of the interval.
 
     Returns:
-        A rate; undefined where people's preference does not vary between pairs.
+        A rate; undefined where people's preference is not seen to vary between pairs.
 
-    >>> rate_at_equal_preference([1.0, 1.0, 1.0, 0.0], [[1.0, 1.0], [0.0, 0.0], [1.0, 1.0], [0.0, 0.0]]).value
+    >>> y, votes = [1.0, 1.0, 1.0, 0.0] * 5, [[1.0, 1.0], [0.0, 0.0], [1.0, 1.0], [0.0, 0.0]] * 5
+    >>> rate_at_equal_preference(y, votes).value
     0.75
     """
     y = checked_rows("verdicts", verdicts, low=0.0, high=1.0)
     if y.size != len(votes):
         raise ValueError(f"rate_at_equal_preference: {y.size} verdicts for {len(votes)} rows of votes")
+    index, num_clusters = cluster_index(clusters, y.size)
     several = all(len(row) > 1 for row in votes)
     x = checked_rows("votes", [sum(row) / len(row) for row in votes], low=0.0, high=1.0)
     u = np.array([_mean_product(row) for row in votes]) if several else x * x
-    spread = float(u.mean() - x.mean() ** 2) if y.size else 0.0
-    if spread <= 1e-12:
-        return undefined(y.size, "people's preference does not vary between pairs")
-    slope = float((x * y).mean() - x.mean() * y.mean()) / spread
-    value = float(y.mean()) + slope * (0.5 - float(x.mean()))
-    away_x, away_y = x - x.mean(), y - y.mean()
-    change_of_covariance = away_x * away_y - (away_x * away_y).mean()
+    if num_clusters < 2:
+        return undefined(num_clusters, "fewer than two prompts")
+    away_x, away_y, left = x - x.mean(), y - y.mean(), 0.5 - float(x.mean())
+    spread, covariance = float(u.mean() - x.mean() ** 2), float((away_x * away_y).mean())
     change_of_spread = u - u.mean() - 2.0 * x.mean() * away_x
-    change_of_slope = (change_of_covariance - slope * change_of_spread) / spread
-    influence = away_y - slope * away_x + (0.5 - x.mean()) * change_of_slope
-    estimate = clustered_mean(value + influence, clusters, confidence)
-    rate, low, high = (None if end is None else min(1.0, max(0.0, end)) for end in (value, estimate.low, estimate.high))
-    return Estimate(rate, low, high, estimate.n, estimate.note if several else ONE_VOTE)
+    change_of_covariance = away_x * away_y - covariance
+    change = away_y * spread + y.mean() * change_of_spread + left * change_of_covariance - covariance * away_x
+    ratio = _Ratio(float(y.mean()) * spread + left * covariance, spread, *_sums(index, change, change_of_spread))
+    ends = ratio.interval(float(stats.t.ppf(0.5 + confidence / 2, num_clusters - 1)))
+    if ends is None:
+        return undefined(num_clusters, "people's preference is not seen to vary between pairs")
+    rate, low, high = (min(1.0, max(0.0, end)) for end in (ratio.above / ratio.below, *ends))
+    return Estimate(rate, low, high, num_clusters, "" if several else ONE_VOTE)
+
+
+class _Ratio(NamedTuple):
+    """A ratio of two estimates with their variances and covariance."""
+
+    above: float
+    below: float
+    var_above: float
+    var_below: float
+    covariance: float
+
+    def interval(self, t: float) -> tuple[float, float] | None:
+        """Ratios r for which above - r · below is within t standard errors of 0; None where they have an open end."""
+        a = self.below**2 - t * t * self.var_below
+        b = self.above * self.below - t * t * self.covariance
+        c = self.above**2 - t * t * self.var_above
+        if self.below <= 0.0 or a <= 1e-12:
+            return None
+        half = math.sqrt(max(0.0, b * b - a * c)) / a
+        return b / a - half, b / a + half
+
+
+def _sums(index: NDArray[np.intp], change: Vector, change_of_spread: Vector) -> tuple[float, float, float]:
+    """Variances and covariance of the means of two columns of changes, clustered."""
+    one, two = np.bincount(index, change), np.bincount(index, change_of_spread)
+    factor = one.size / (one.size - 1) / index.size**2
+    return factor * float(one @ one), factor * float(two @ two), factor * float(one @ two)
 
 
 def _mean_product(votes: Sequence[float]) -> float:

@@ -7,7 +7,6 @@ counts clusters. NaN is refused: what is missing is left out and counted by the 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
@@ -88,10 +87,12 @@ def cluster_index(clusters: Clusters, num_rows: int) -> tuple[NDArray[np.intp], 
 
 
 def clustered_mean(values: Values, clusters: Clusters = None, confidence: float = 0.95) -> Estimate:
-    """Mean with a cluster-robust t interval.
+    """Mean with an interval that knows clusters and skewness. For rates use :func:`clustered_rate`.
 
-    The variance is G/(G-1) Σ_c (Σ_{i in c} x_i - x̄)² / N², as of a regression on a constant with clustered
-    errors (Liang & Zeger 1986), and t has G - 1 degrees of freedom. For rates use :func:`clustered_rate`.
+    The variance is G/(G-1) Σ_c (Σ_{i in c} x_i - x̄)² / N², as of a regression on a constant with clustered errors
+    (Liang & Zeger 1986). Each end is the outer one of Student's interval with G - 1 degrees of freedom and of Hall's
+    (1992), whose cubic transformation takes the skewness of the clusters' sums off t: Student's alone misses the mean
+    of 32 lognormal numbers in 13 % of all cases, this one in 7 %.
 
     Args:
         values: N numbers without NaN.
@@ -110,9 +111,26 @@ def clustered_mean(values: Values, clusters: Clusters = None, confidence: float 
     if num_clusters < 2:
         return Estimate(mean, None, None, num_clusters, "one cluster has no interval")
     residuals = np.bincount(index, x - mean)
-    variance = num_clusters / (num_clusters - 1) * float(residuals @ residuals) / x.size**2
-    half = float(stats.t.ppf(0.5 + confidence / 2, num_clusters - 1)) * math.sqrt(variance)
-    return Estimate(mean, mean - half, mean + half, num_clusters)
+    error = math.sqrt(num_clusters / (num_clusters - 1) * float(residuals @ residuals)) / x.size
+    quantile = float(stats.t.ppf(0.5 + confidence / 2, num_clusters - 1))
+    below, above = (_without_skewness(end, residuals) for end in (quantile, -quantile))
+    return Estimate(mean, mean - max(quantile, below) * error, mean + max(quantile, -above) * error, num_clusters)
+
+
+def _without_skewness(t: float, residuals: NDArray[np.float64]) -> float:
+    """The t of the sum of skewed numbers that is as unlikely as ``t`` is of normal ones (Hall 1992, cubic).
+
+    Args:
+        t: In standard errors.
+        residuals: Of each cluster from the mean, their sum 0.
+    """
+    n, spread = residuals.size, float(residuals @ residuals) / residuals.size
+    skewness = float((residuals**3).mean()) / spread**1.5 if varies(residuals) else 0.0
+    if abs(skewness) < ROUNDING:
+        return t
+    bend = skewness / 3.0
+    root = 1.0 + 3.0 * bend * (t / math.sqrt(n) - skewness / (6.0 * n))
+    return math.sqrt(n) * (math.copysign(abs(root) ** (1.0 / 3.0), root) - 1.0) / bend
 
 
 def clustered_rate(values: Values, clusters: Clusters = None, confidence: float = 0.95) -> Estimate:
@@ -139,78 +157,6 @@ def clustered_rate(values: Values, clusters: Clusters = None, confidence: float 
     residuals = np.bincount(index, x - rate)
     variance = float(residuals @ residuals) / x.size**2
     return wilson_estimate(rate, variance, num_clusters, x.size, confidence)
-
-
-def paired_difference(
-    values_a: Values, values_b: Values, clusters: Clusters = None, confidence: float = 0.95
-) -> Estimate:
-    """Mean of a - b over rows that belong together, for numbers in [0, 1].
-
-    The interval is that of the rate (a - b + 1)/2, mapped back, so that it keeps a width when all rows agree.
-
-    >>> paired_difference([1.0, 1.0, 0.0, 1.0], [0.0, 1.0, 0.0, 1.0]).value
-    0.25
-    """
-    a = checked_rows("values_a", values_a, low=0.0, high=1.0)
-    b = checked_rows("values_b", values_b, low=0.0, high=1.0)
-    if a.size != b.size:
-        raise ValueError(f"paired_difference: {a.size} rows against {b.size}")
-    rate = clustered_rate((a - b + 1.0) / 2.0, clusters, confidence)
-    value, low, high = (None if x is None else 2.0 * x - 1.0 for x in rate[:3])
-    return Estimate(value, low, high, rate.n, rate.note)
-
-
-def clustered_slope(x: Values, y: Values, clusters: Clusters = None, confidence: float = 0.95) -> Estimate:
-    """Slope of the least-squares line of y on x, with a cluster-robust t interval.
-
-    The variance is G/(G-1) times the sandwich of Liang & Zeger (1986), and t has G - 1 degrees of freedom.
-
-    Args:
-        x: N numbers without NaN; where all are equal up to rounding the slope is undefined.
-        y: N numbers without NaN.
-        clusters: Label of each row's cluster (its prompt); None makes every row independent.
-        confidence: Coverage of the interval.
-
-    >>> clustered_slope([0.0, 1.0, 2.0], [1.0, 3.0, 5.0]).value
-    2.0
-    """
-    a, b = checked_rows("x", x), checked_rows("y", y)
-    if a.size != b.size:
-        raise ValueError(f"clustered_slope: {a.size} rows against {b.size}")
-    _, num_clusters = cluster_index(clusters, a.size)
-    if not varies(a):
-        return undefined(num_clusters, "every x is the same: the slope is undetermined")
-    centred = a - a.mean()
-    spread = float(centred @ centred) / a.size
-    slope = float(centred @ b) / a.size / spread
-    residuals = b - b.mean() - slope * centred
-    estimate = clustered_mean(slope + centred * residuals / spread, clusters, confidence)
-    return estimate._replace(value=slope)
-
-
-def distinct_rate(texts: Sequence[Hashable], clusters: Clusters = None, confidence: float = 0.95) -> Estimate:
-    """Number of different texts over number of texts, with a jackknife interval that leaves out whole clusters.
-
-    The jackknife variance (Efron & Stein 1981) is on average not too small. It enters the same Wilson
-    interval as :func:`clustered_rate`.
-
-    >>> distinct_rate(["a", "b", "a", "c"]).value
-    0.75
-    """
-    index, num_clusters = cluster_index(clusters, len(texts))
-    if not texts:
-        return undefined(0, "no rows")
-    rows = Counter(texts)
-    rows_in_cluster = Counter(zip(index.tolist(), texts, strict=True))
-    only_here = np.zeros(num_clusters)
-    for (cluster, text), count in rows_in_cluster.items():
-        only_here[cluster] += count == rows[text]
-    rate = len(rows) / len(texts)
-    if num_clusters < 2:
-        return wilson_estimate(rate, 0.0, num_clusters, len(texts), confidence)
-    without = (len(rows) - only_here) / (len(texts) - np.bincount(index))
-    variance = (num_clusters - 1) / num_clusters * float(((without - without.mean()) ** 2).sum())
-    return wilson_estimate(rate, variance, num_clusters, len(texts), confidence)
 
 
 def wilson_estimate(rate: float, variance: float, num_clusters: int, num_rows: int, confidence: float) -> Estimate:

@@ -1,16 +1,16 @@
-"""Calibration as metrics that keep their rows, because the interval is a bootstrap over prompts."""
+"""Calibration as metrics that keep their rows, because noise is counted by prompt."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from rlaif.functional.calibration import Reliability, calibration_error_estimate, calibration_sums, reliability
+from rlaif.functional.calibration import Reliability, calibration_error, calibration_sums, reliability
 from rlaif.functional.statistics import Estimate
 from rlaif.metrics.clustered import ClusteredRows
 
 
 class CalibrationError(ClusteredRows):
-    """Expected calibration error of probabilities, with an interval by bootstrap over prompts.
+    """Root mean square calibration error of probabilities, noise taken off, with an interval clustered by prompt.
 
     Args:
         num_bins: Equal bins of [0, 1].
@@ -19,9 +19,9 @@ class CalibrationError(ClusteredRows):
 
     >>> import torch
     >>> metric = CalibrationError()
-    >>> metric.update(torch.tensor([0.75, 0.75]), torch.tensor([0.0, 1.0]), torch.tensor([0, 1]))
+    >>> metric.update(torch.full((8,), 0.25), torch.ones(8), torch.arange(8))
     >>> metric.compute().value
-    0.25
+    0.75
     """
 
     def __init__(self, *, num_bins: int = 10, confidence: float = 0.95, sync_on_compute: bool = True) -> None:
@@ -33,9 +33,9 @@ class CalibrationError(ClusteredRows):
         self.keep(prompt_index_B, probability_B, outcome_B)
 
     def compute(self) -> Estimate:
-        """The error in [0, 1]; undefined without rows."""
+        """The error in [-1, 1]; undefined where no bin has rows of two prompts."""
         (probability_N, outcome_N), prompts_N = self.columns()
-        return calibration_error_estimate(probability_N, outcome_N, prompts_N, self.confidence, num_bins=self.num_bins)
+        return calibration_error(probability_N, outcome_N, prompts_N, self.confidence, num_bins=self.num_bins)
 
 
 class ReliabilityBins(CalibrationError):

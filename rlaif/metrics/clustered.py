@@ -15,9 +15,11 @@ from torchmetrics.utilities import dim_zero_cat
 
 from rlaif.functional.agreement import PositionBiasEstimate, agreement_scores, position_bias
 from rlaif.functional.chance import ChanceCorrected, chance_corrected
+from rlaif.functional.distinct import distinct_rate
 from rlaif.functional.labels import preference_sign
 from rlaif.functional.length_control import length_controlled_win_rate
-from rlaif.functional.statistics import Estimate, clustered_mean, clustered_rate, distinct_rate, paired_difference
+from rlaif.functional.paired import paired_difference
+from rlaif.functional.statistics import Estimate, clustered_mean, clustered_rate
 
 
 class ClusteredRows(Metric):

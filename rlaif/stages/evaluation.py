@@ -12,6 +12,7 @@ from rlaif.data.preferences_io import read_preferences, read_samples, write_pref
 from rlaif.errors import ConfigError
 from rlaif.evaluation.catalogue import run_checks
 from rlaif.evaluation.checks import CheckLimits
+from rlaif.evaluation.collapse_samples import draw_collapse_figures
 from rlaif.evaluation.evaluators import (
     HarmlessEvaluator,
     LabelerEvaluator,
@@ -192,6 +193,7 @@ class EvaluationStage(Stage):
             *([choice.figure()] if choice is not None else []),
             *self._compared(work, matches),
             *self._single(work),
+            *self._collapse(work),
         ]
         write_figures(work.directory, figures)
         sections = labels.sections + reward_model.sections
@@ -303,6 +305,18 @@ class EvaluationStage(Stage):
         tokenizer = PromptTokenizer(load_tokenizer(str(work.path("policy"))))
         ids = policy_prompt_ids(tokenizer, self.task, prompts, self.sampling.max_prompt_tokens)
         return response_kl(models[0], models[1], ids, responses, temperature=self.sampling.temperature)
+
+    def _collapse(self, work: Work) -> list[Figure]:
+        """Several samples of one prompt, of both policies."""
+        prompts, _ = self.compared.drawn(work, "policy")
+        folders = {"policy": work.path("policy"), "sft": work.path("baseline")}
+        return [
+            figure
+            for group, folder in folders.items()
+            for figure in draw_collapse_figures(
+                group, folder, self.task, prompts, self.sampling, seed=work.seed, confidence=self.confidence
+            )
+        ]
 
     def told(self, work: Work) -> Told:
         """All figures with their checks, reliability diagrams, the choice of a temperature, responses side by side."""

@@ -37,10 +37,11 @@ NAMES = {
     "policy/harmless_rate",
     "sft/harmless_rate",
     "policy/distinct_rate",
+    "policy/sample_diversity",
     "policy/kl",
 }
 NOT_A_RATE = re.compile(
-    r".*_(kappa|ac1)(/|$)|policy/kl|(policy|sft)/mean_length|policy/(greedy_)?harmless_rate_difference|time/"
+    r".*_(kappa|ac1)(/|$)|.*/ece$|policy/kl|(policy|sft)/(mean_length|entropy)|policy/(greedy_)?harmless_rate_difference|time/"
 )
 TRAINED = {"sft", "samples", "labels", "reward model", "policy"}
 RESPONSES = {"respond policy", "respond policy at 0", "respond sft", "respond sft at 0", "respond grid sft"}

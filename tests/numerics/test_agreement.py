@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import accuracy_score
 
-from rlaif.functional.agreement import agreement_scores, alignment, kendalls_w, mean_kendalls_w, position_bias
+from rlaif.functional.agreement import (
+    agreement_scores,
+    alignment,
+    kendalls_w,
+    mean_kendalls_w,
+    position_bias,
+    sign_flip_p_value,
+)
 
 
 def test_alignment_without_ties_is_accuracy() -> None:
@@ -66,12 +73,37 @@ def test_no_bias_has_no_same_slot() -> None:
     assert measured.first_slot_share.value is None and measured.p_value is None
 
 
-def test_binomial_p_value_is_the_sum_of_unlikelier_outcomes() -> None:
-    # 8 comparisons with the same slot: slot 1 seven times. P(X <= 1) + P(X >= 7) = 2 (1 + 8) / 2^8.
+def test_the_p_value_without_clusters_is_that_of_the_binomial_test() -> None:
+    for firsts, rows in ((7, 8), (4, 8), (0, 3), (90, 300), (3000, 4000)):
+        answers = torch.arange(rows) < firsts
+        assert sign_flip_p_value(answers) == pytest.approx(stats.binomtest(firsts, rows).pvalue, rel=1e-9)
+
+
+def test_the_p_value_is_the_share_of_sign_flips_that_differ_as_much() -> None:
+    """Prompts with differences 3, -1, 2, 1, 0: all 32 flips by hand."""
+    answers = torch.tensor([1, 1, 1, 0, 1, 1, 0, 1, 1, 0, 1], dtype=torch.bool)
+    clusters = list("aaabccddddd")
+    sums = [3, -1, 2, 1]
+    flips = [
+        abs(sum(s * d for s, d in zip(signs, sums, strict=True))) for signs in itertools.product((1, -1), repeat=4)
+    ]
+    expected = np.mean([flip >= 5 for flip in flips])
+    assert sign_flip_p_value(answers, clusters) == pytest.approx(expected)
+
+
+def test_six_equal_answers_per_prompt_are_not_six_prompts() -> None:
+    """Prompts name slot 1 in all six pairs or in none, by a coin: 5 % are below 0.05, not 30 % and more."""
+    rng = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(40), 6)
+    p_values = [sign_flip_p_value(torch.from_numpy((rng.random(40) < 0.5)[clusters]), clusters) for _ in range(400)]
+    assert np.mean(np.array(p_values) < 0.05) < 0.05 + 3 * (0.05 * 0.95 / 400) ** 0.5
+
+
+def test_position_bias_tests_its_prompts() -> None:
     given_order = torch.tensor([0.9] * 7 + [0.1])
-    swapped_order = 1 - given_order
-    measured = position_bias(given_order, swapped_order, clusters=list("aabbccdd"))
-    assert measured.p_value == pytest.approx(2 * (1 + 8) / 2**8)
+    measured = position_bias(given_order, 1 - given_order, clusters=list("aabbccdd"))
+    # Differences 2, 2, 2, 0: all three signs are equal in 2 of 8 flips.
+    assert measured.p_value == pytest.approx(0.25)
     assert measured.first_slot_share.value == pytest.approx(7 / 8)
     assert measured.first_slot_share.n == 4
 
@@ -95,7 +127,15 @@ def test_kendalls_w_is_undefined_when_all_is_tied() -> None:
     assert kendalls_w([[1, 1, 1], [2, 2, 2]]) is None
     estimate = mean_kendalls_w([[[1, 1], [1, 1]], [[1, 2], [1, 2]], [[1, 2], [2, 1]]], clusters=["a", "b", "c"])
     assert estimate.value == 0.5 and estimate.n == 2
-    assert estimate.note == "1 instances where all is tied left out"
+    assert estimate.note.startswith("1 instances where all is tied left out")
+
+
+@pytest.mark.parametrize("num_raters", [2, 5])
+def test_raters_who_rank_at_random_have_the_concordance_that_the_note_says(num_raters: int) -> None:
+    rng = np.random.default_rng(num_raters)
+    estimate = mean_kendalls_w([rng.permuted(np.tile(np.arange(6), (num_raters, 1)), axis=1) for _ in range(3000)])
+    assert estimate.value == pytest.approx(1 / num_raters, abs=0.01)
+    assert f"have {1 / num_raters:.3f} in the mean" in estimate.note
 
 
 def test_kendalls_w_refuses_nan() -> None:

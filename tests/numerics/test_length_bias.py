@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from rlaif.functional.length_bias import ONE_VOTE, rate_at_equal_preference
 
@@ -47,7 +48,7 @@ def test_one_vote_per_pair_reads_high_where_longer_is_better_and_says_so() -> No
 
 
 def test_one_vote_per_pair_is_the_line_of_numpy() -> None:
-    y, x = [1.0, 0.0, 0.5, 1.0, 0.0], [1.0, 0.25, 0.5, 0.0, 0.5]
+    y, x = [1.0, 0.0, 0.5, 1.0, 0.0] * 4, [1.0, 0.25, 0.5, 0.0, 0.5] * 4
     slope, intercept = np.polyfit(x, y, 1)
     value = rate_at_equal_preference(y, [(vote,) for vote in x]).value
     assert value == pytest.approx(slope * 0.5 + intercept)
@@ -76,8 +77,47 @@ def test_pairs_of_one_prompt_widen_the_interval() -> None:
 
 
 def test_people_who_never_differ_leave_it_undetermined() -> None:
-    assert rate_at_equal_preference([1.0, 0.0], [(1.0, 1.0), (1.0, 1.0)]).value is None
+    clusters = ["p", "p", "q"]
+    estimate = rate_at_equal_preference([1.0, 0.0, 1.0], [(1.0, 1.0)] * 3, clusters)
+    assert (estimate.value, estimate.n) == (None, 2)
     assert rate_at_equal_preference([], []).value is None
+
+
+def test_preferences_that_hardly_vary_leave_it_undetermined_mostly() -> None:
+    """All pairs are wanted by 60 to 64 %: what seems to vary is noise, and the ratio would be read off it."""
+    rng = np.random.default_rng(1)
+    undetermined = 0
+    for _ in range(200):
+        preference = rng.uniform(0.60, 0.64, 300)
+        votes = [tuple(row) for row in (rng.random((300, 3)) < preference[:, None]).astype(float).tolist()]
+        undetermined += rate_at_equal_preference(like_a_person(rng, preference, 0.0), votes).value is None
+    assert undetermined >= 190
+
+
+def test_the_interval_is_fiellers() -> None:
+    """Its ends are the rates at which the mean of (above - rate · below), linearized, is t standard errors from 0."""
+    rng = np.random.default_rng(8)
+    preference, votes = draw(rng, 200, 1)
+    y, x = like_a_person(rng, preference, 0.2), np.array(votes)[:, 0]
+    estimate = rate_at_equal_preference(y, votes)
+
+    def statistic(rate: float) -> float:
+        def scaled(weights: np.ndarray) -> float:
+            mean_x, mean_y = weights @ x, weights @ y
+            spread = weights @ (x * x) - mean_x**2
+            return mean_y * spread + (weights @ (x * y) - mean_x * mean_y) * (0.5 - mean_x) - rate * spread
+
+        even = np.full(200, 1 / 200)
+        changes = []
+        for row in range(200):
+            moved = even.copy()
+            moved[row] += 1e-6
+            changes.append((scaled(moved / moved.sum()) - scaled(even)) / 1e-6)
+        return scaled(even) / (np.array(changes) @ np.array(changes) / 200**2 * 200 / 199) ** 0.5
+
+    assert estimate.low is not None and estimate.high is not None
+    assert statistic(estimate.low) == pytest.approx(stats.t.ppf(0.975, 199), rel=1e-3)
+    assert statistic(estimate.high) == pytest.approx(-stats.t.ppf(0.975, 199), rel=1e-3)
 
 
 def test_sizes_must_agree() -> None:

@@ -94,6 +94,34 @@ def test_every_limit_is_the_limit_of_a_check_that_can_fail() -> None:
         assert sorted(outcome.passed for outcome in outcomes if outcome is not None) == [False, True], name
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "passed", "words"),
+    [
+        (-0.04, 0.03, True, "the interval is above −5.0 pp"),
+        (-0.17, 0.01, False, "not shown: the interval reaches below −5.0 pp"),
+        (-0.2, -0.06, False, "the interval is below −5.0 pp"),
+        (None, None, False, "not shown: there is no interval"),
+    ],
+)
+def test_no_more_harm_is_shown_by_the_whole_interval(
+    low: float | None, high: float | None, passed: bool, words: str
+) -> None:
+    figure = Figure(name="policy/harmless_rate_difference", value=-0.03, low=low, high=high, n=40)
+    (check,) = run_checks([figure])
+    assert check.passed == passed and words in check.detail
+    assert run_checks([figure], CheckLimits(harm_margin=0.3))[0].passed == (low is not None)
+
+
+def test_few_pairs_cannot_fail_a_calibrated_labeler() -> None:
+    wide = Figure(name="labeler/ece", value=0.18, low=0.0, high=0.4, n=32)
+    assert [
+        check.passed for check in run_checks([wide, Figure(name="reward_model/ece", value=0.3, low=0.2, high=0.4)])
+    ] == [
+        False,
+        True,
+    ]
+
+
 def test_places_in_a_group_and_in_a_table_differ() -> None:
     specs = declared_figures().values()
     places = [(spec.name.partition("/")[0], spec.order) for spec in specs if "*" not in spec.name]

@@ -1,0 +1,123 @@
+"""``rlaif-runs summary``: figures over the seeds of finished runs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from rich.console import Console
+
+from rlaif.artifacts import atomic_write
+from rlaif.cli.run_groups import Group, code_notices, comparable, group_runs
+from rlaif.cli.run_results import find_runs
+from rlaif.errors import ConfigError
+from rlaif.evaluation.summary import PooledFigure, paired_differences, pool_figures
+from rlaif.reporting.summary_tables import SummaryRow, summary_csv, summary_json, summary_markdown, summary_table
+
+WIDE = {2: "12.7", 3: "4.3", 4: "3.2"}
+"""Runs, and how many standard errors their 95 % interval reaches to either side."""
+
+
+def summarize(arguments: argparse.Namespace) -> None:
+    """Read runs, group and pool them, and show or write the tables.
+
+    Raises:
+        ConfigError: A word names no finished run, or the runs do not belong into one table.
+    """
+    runs, _, left_out = find_runs(arguments.runs, arguments.kind)
+    groups = group_runs(runs, arguments.ignore)
+    confidence = _confidence(groups)
+    tables = [(group.name, _pooled(group, arguments.figures, confidence)) for group in groups]
+    compared = [_compared(one, base, arguments.figures, confidence) for one, base in comparable(groups)]
+    tables += [(name, rows) for name, rows in compared if rows]
+    rows = [row for _, found in tables for row in found]
+    if not rows:
+        raise ConfigError(f"--figures {' '.join(arguments.figures)}: no run has such a figure")
+    notices = [*left_out, *code_notices(runs), *_width_notices(groups)]
+    if not _print_alone(arguments, rows, notices, confidence):
+        _show(tables, notices, confidence)
+    _write(arguments, rows, notices, confidence)
+
+
+def _confidence(groups: Sequence[Group]) -> float:
+    value = groups[0].option("evaluation.confidence")
+    return float(value) if isinstance(value, int | float) else 0.95
+
+
+def _pooled(group: Group, patterns: Sequence[str], confidence: float) -> list[SummaryRow]:
+    found = pool_figures(group.runs, shares_prompts=group.shares_prompts, confidence=confidence)
+    return [SummaryRow(group=group.name, figure=figure) for figure in _named(found, patterns)]
+
+
+def _compared(one: Group, base: Group, patterns: Sequence[str], confidence: float) -> tuple[str, list[SummaryRow]]:
+    found = paired_differences(one.runs, base.runs, shares_prompts=one.shares_prompts, confidence=confidence)
+    name = f"{one.name} minus {base.name}"
+    rows = [SummaryRow(group=name, figure=figure, is_difference=True) for figure in _named(found, patterns)]
+    return f"{name}, paired by seed", rows
+
+
+def _named(figures: Sequence[PooledFigure], patterns: Sequence[str]) -> list[PooledFigure]:
+    if not patterns:
+        return [figure for figure in figures if not figure.name.startswith("time/")]
+    return [figure for figure in figures if any(fnmatchcase(figure.name, pattern) for pattern in patterns)]
+
+
+def _width_notices(groups: Sequence[Group]) -> list[str]:
+    """What few runs can say."""
+    counts = sorted({len(group.runs) for group in groups})
+    notices = ["one run tells nothing about other seeds: it has no interval here"] if counts[0] == 1 else []
+    wide = [f"{count} runs {WIDE[count]}" for count in counts if count in WIDE]
+    if wide:
+        notices.append(f"intervals of few runs are wide, in standard errors: {', '.join(wide)}; 5 runs 2.8")
+    if any(group.shares_prompts for group in groups):
+        notices.append("runs that share their prompts: the noise of prompts does not shrink with the number of runs")
+    return notices
+
+
+def _texts(rows: Sequence[SummaryRow], notices: Sequence[str], confidence: float) -> dict[str, str]:
+    return {
+        "markdown": summary_markdown(rows, confidence),
+        "csv": summary_csv(rows),
+        "json": summary_json(rows, notices),
+    }
+
+
+def _print_alone(
+    arguments: argparse.Namespace, rows: Sequence[SummaryRow], notices: Sequence[str], confidence: float
+) -> bool:
+    """Print the text of the option whose file is ``-``; notices then go to stderr."""
+    alone = [kind for kind in ("markdown", "csv", "json") if getattr(arguments, kind) == "-"]
+    if len(alone) > 1:
+        raise ConfigError(f"--{alone[1]} -: --{alone[0]} - prints already; write one of them to a file")
+    for kind in alone:
+        print(_texts(rows, notices, confidence)[kind], end="")
+        _tell(Console(stderr=True, highlight=False), notices)
+    return bool(alone)
+
+
+def _show(tables: Sequence[tuple[str, Sequence[SummaryRow]]], notices: Sequence[str], confidence: float) -> None:
+    console = Console(highlight=False)
+    for name, rows in tables:
+        if rows:
+            console.print(summary_table(rows, name or "all runs", confidence))
+            console.print()
+    _tell(console, notices)
+
+
+def _tell(console: Console, notices: Sequence[str]) -> None:
+    for notice in notices:
+        console.print(notice, style="dim", markup=False, soft_wrap=True)
+
+
+def _write(
+    arguments: argparse.Namespace, rows: Sequence[SummaryRow], notices: Sequence[str], confidence: float
+) -> None:
+    texts = _texts(rows, notices, confidence)
+    for kind, text in texts.items():
+        name = getattr(arguments, kind)
+        if name not in (None, "-"):
+            if not Path(name).parent.is_dir():
+                raise ConfigError(f"--{kind}={name}: there is no directory {Path(name).parent}")
+            atomic_write(name, text)
