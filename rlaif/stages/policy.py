@@ -17,7 +17,7 @@ from rlaif.labeling.learning import depends_on_people
 from rlaif.labeling.results import COST
 from rlaif.labeling.trial import example_pairs, trial_problems
 from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
-from rlaif.modules.policy import PolicySettings
+from rlaif.modules.policy_settings import PolicySettings
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.ranges import PositiveShare
 from rlaif.rewards.base import Reward, RewardResources
@@ -94,13 +94,9 @@ class PolicyStage(Stage):
         return frozenset({"policy"})
 
     def problems(self, work: Work) -> Iterator[str]:
-        """Problems of the reward's labeler and of the number of processes."""
+        """Problems of the reward's labeler, and numbers of responses that do not divide."""
         yield from trial_problems(self.reward, example_pairs(work.data("prompts")))
-        if self.settings.prompts_per_step % work.num_processes:
-            yield (
-                f"policy.prompts_per_step={self.settings.prompts_per_step}: must be a multiple of the number of"
-                f" devices, {work.num_processes}"
-            )
+        yield from self.settings.division.problems(work.num_processes)
 
     def asks(self, work: Work) -> Iterator[WillAsk]:
         """The reward's labeler, on responses that are still to be drawn."""

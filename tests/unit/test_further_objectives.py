@@ -20,7 +20,8 @@ from rlaif.models.load import load_causal_lm
 from rlaif.modules.checkpointing import PeriodicCheckpoint, list_checkpoints
 from rlaif.modules.curves import CurveWriter, read_curve
 from rlaif.modules.optim import OptimizerSettings
-from rlaif.modules.policy import PolicyModule, PolicySettings
+from rlaif.modules.policy import PolicyModule
+from rlaif.modules.policy_settings import PolicySettings
 from rlaif.modules.trainer import build_trainer, fit
 from rlaif.objectives.base import PairLabels, PairOutputs, PolicyOutputs
 from rlaif.objectives.reinforce import Reinforce
