@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from rlaif.tasks.base import Task
 from rlaif.types import Comparison, Demonstration, Preference, Prompt, content_id
@@ -14,6 +14,7 @@ DATA_KINDS = (
     "label_prompts",
     "policy_prompts",
     "held_out_prompts",
+    "validation_prompts",
     "held_out_pairs",
     "people",
     "pairs",
@@ -40,6 +41,15 @@ class Annotators(Protocol):
         ...
 
 
+@runtime_checkable
+class ExactAnnotators(Protocol):
+    """Annotators whose probabilities are known: a win rate then needs no draw."""
+
+    def preference_probabilities(self, comparisons: Sequence[Comparison]) -> list[float]:
+        """P(a random rater prefers the first response) for each comparison."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class SkippedRows:
     """Rows that were left out, by reason."""
@@ -62,6 +72,8 @@ class TaskData:
     """For RL."""
     eval_prompts: list[Prompt]
     """Held out: never seen by SFT, reward model or RL."""
+    validation_prompts: list[Prompt] = field(default_factory=list)
+    """To watch RL while it runs (``policy.validate_every``): read by no training and no evaluation."""
     preferences: list[Preference] = field(default_factory=list)
     """Pairs that came with labels (``data.pairs=dataset``, ``labeler=human``)."""
     eval_preferences: list[Preference] = field(default_factory=list)
@@ -96,6 +108,8 @@ class TaskData:
                 return prompts_id(self.policy_prompts)
             case "held_out_prompts":
                 return prompts_id(self.eval_prompts)
+            case "validation_prompts":
+                return content_id(prompts_id(self.validation_prompts), self._annotators_id)
             case "held_out_pairs":
                 return content_id(preferences_id(self.eval_preferences), self._annotators_id)
             case "people":

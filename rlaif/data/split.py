@@ -45,6 +45,9 @@ class PairOptions:
     content, the same on every machine."""
     num_eval_prompts: int | None = 400
     """At most so many held-out prompts; None takes all."""
+    num_validation_prompts: int | None = 256
+    """At most so many further held-out prompts to watch RL on (``policy.validate_every``), of conversations that the
+    evaluation does not read; None takes all that ``num_eval_prompts`` leaves."""
     max_prompt_tokens: int = 768
     """A longer dialogue loses its oldest turns; a row that is still longer is left out."""
     max_response_tokens: int = 512
@@ -61,7 +64,13 @@ class PairOptions:
             problems.append(f"data.eval_fraction={self.eval_fraction}: must be between 0 and 1")
         if not 0.0 <= self.max_skipped <= 1.0:
             problems.append(f"data.max_skipped={self.max_skipped}: must be between 0 and 1")
-        for name in ("num_eval_prompts", "max_prompt_tokens", "max_response_tokens", "max_rows"):
+        for name in (
+            "num_eval_prompts",
+            "num_validation_prompts",
+            "max_prompt_tokens",
+            "max_response_tokens",
+            "max_rows",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 problems.append(f"data.{name}={value}: must be at least 1")
@@ -209,6 +218,7 @@ class RecordReader:
             label_prompts=_distinct(train),
             policy_prompts=_distinct(train),
             eval_prompts=eval_prompts[: self.options.num_eval_prompts],
+            validation_prompts=self._validation_prompts(eval_prompts, evaluation),
             preferences=list(self._preferences(train)),
             eval_preferences=[
                 preference
@@ -217,6 +227,16 @@ class RecordReader:
             ],
             skipped=skipped,
         )
+
+    def _validation_prompts(self, held_out: list[Prompt], records: list[ReadRecord]) -> list[Prompt]:
+        """What the evaluation leaves of the held-out prompts, without those of a conversation that it reads."""
+        num_evaluated = self.options.num_eval_prompts
+        if num_evaluated is None:
+            return []
+        starts = {item.prompt.id: item.start for item in records}
+        read = {starts[prompt.id] for prompt in held_out[:num_evaluated]}
+        left = [prompt for prompt in held_out[num_evaluated:] if starts[prompt.id] not in read]
+        return left[: self.options.num_validation_prompts]
 
     def _preferences(self, records: Iterable[ReadRecord]) -> Iterator[Preference]:
         for item in records:

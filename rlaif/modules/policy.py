@@ -149,7 +149,7 @@ class PolicyModule(LightningModule):
         Returns:
             The outputs, and entropies [B, T] in nats when asked for.
         """
-        read = self._read(self.policy, rollouts, with_entropy=with_entropy)
+        read = self.read(self.policy, rollouts, with_entropy=with_entropy)
         values_BT = None
         if self.value is not None:
             values_BT = self.value(read.hidden_BTD, rollouts.prompt_ids, rollouts.tokens_BT)
@@ -157,10 +157,11 @@ class PolicyModule(LightningModule):
         if self.objective.needs.vocabulary_logits:
             logits_BTV = self._logits(self.policy, read.hidden_BTD)
             with torch.no_grad():
-                ref_logits_BTV = self._logits(self.reference, self._read(self.reference, rollouts).hidden_BTD)
+                ref_logits_BTV = self._logits(self.reference, self.read(self.reference, rollouts).hidden_BTD)
         return PolicyOutputs(read.logprobs_BT, values_BT, logits_BTV, ref_logits_BTV), read.entropy_BT
 
-    def _read(self, model: PreTrainedModel, rollouts: Rollouts, *, with_entropy: bool = False) -> ResponseLogprobs:
+    def read(self, model: PreTrainedModel, rollouts: Rollouts, *, with_entropy: bool = False) -> ResponseLogprobs:
+        """Log-probs of responses under a model, at the sampling temperature."""
         return response_logprobs(
             model,
             rollouts.prompt_ids,
@@ -197,7 +198,7 @@ class PolicyModule(LightningModule):
             rewards_B=rewards.values_B.to(self.device),
             scored_mask_B=rewards.scored_mask_B.to(self.device),
             logprobs_BT=outputs.logprobs_BT,
-            ref_logprobs_BT=self._read(self.reference, drawn.rollouts).logprobs_BT,
+            ref_logprobs_BT=self.read(self.reference, drawn.rollouts).logprobs_BT,
             values_BT=outputs.values_BT,
         )
         statistics = rollout_statistics(scored, drawn.completions, entropy_BT)

@@ -51,6 +51,10 @@ class PolicySettings(TrainingSettings):
     minibatch_size: AtLeastOne | None = None
     """Responses per forward pass with gradient on one device, whole prompts; gradients add up over the step."""
 
+    validate_every: AtLeastOne | None = None
+    """Policy steps between validations on prompts that nothing else reads, besides those of the start and the end;
+    None validates never."""
+
     def _problems(self) -> Iterator[str]:
         yield from super()._problems()
         needed = self.objective.needs.samples_per_prompt

@@ -103,7 +103,10 @@ class RolloutObjective(Protocol):
         ...
 
     def credit(self, batch: Rollouts) -> Rollouts:
-        """Fill advantages, returns and ``counted_mask_B``, once per rollout over the responses of all processes.
+        """Fill advantages, returns and ``counted_mask_B`` of a rollout, over the responses of all processes.
+
+        The first rollout is credited twice where there are values: with values of 0, and with their start, the mean
+        return that the first credit found.
 
         Args:
             batch: With rewards, log-probs of policy and reference, and values where they are needed.

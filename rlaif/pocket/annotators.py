@@ -41,6 +41,10 @@ class SimulatedAnnotators:
         """Content hash of the pool's seed and of the code that the verdicts depend on."""
         return content_id("SimulatedAnnotators", str(self.seed), code_digest([__name__]))
 
+    def preference_probabilities(self, comparisons: Sequence[Comparison]) -> list[float]:
+        """P(a random rater of the pool prefers the first response) for each comparison."""
+        return [preference_probability(comparison) for comparison in comparisons]
+
     def prefer(self, comparisons: Sequence[Comparison], rater: int = 0) -> list[float]:
         """One rater's choices: 1.0 for the first response, 0.0 for the second.
 

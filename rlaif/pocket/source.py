@@ -46,6 +46,8 @@ class PocketSource:
     """Prompts for reinforcement learning."""
     num_eval_prompts: int = 400
     """Held-out prompts of the evaluation."""
+    num_validation_prompts: int = 256
+    """Prompts to watch RL on, drawn as the held-out ones are; none of them is a held-out prompt of the evaluation."""
     num_eval_preferences: int = 1_000
     """Held-out pairs of mixed quality with the choice of one simulated annotator."""
     split: Literal["test", "tuning"] = "test"
@@ -80,12 +82,14 @@ class PocketSource:
             raise ConfigError(f"task={task.name}: the pocket world has {', '.join(TASK_NAMES)}; use data=files or hub")
         annotators = SimulatedAnnotators(ANNOTATOR_SEED)
         pairs = self._held_out_pairs(task)
+        eval_prompts = self._prompts(task, self.split, self.num_eval_prompts, held_out=True)
         choices = annotators.prefer(pairs, rater=0)
         return TaskData(
             demonstrations=self._demonstrations(task),
             label_prompts=self._prompts(task, "label", self.num_label_prompts),
             policy_prompts=self._prompts(task, "policy", self.num_policy_prompts),
-            eval_prompts=self._prompts(task, self.split, self.num_eval_prompts, held_out=True),
+            eval_prompts=eval_prompts,
+            validation_prompts=self._validation_prompts(task, {prompt.id for prompt in eval_prompts}),
             eval_preferences=[
                 Preference(comparison=pair, p_first=choice, source="simulated annotators")
                 for pair, choice in zip(pairs, choices, strict=True)
@@ -102,6 +106,11 @@ class PocketSource:
             rng = self._rng(task, purpose, item)
             prompts.append(_write(draw_scene(task.name, rng, held_out=held_out and item % 2 == 1), rng))
         return prompts
+
+    def _validation_prompts(self, task: Task, taken: set[str]) -> list[Prompt]:
+        """Prompts of a draw of their own; a prompt that the evaluation reads is left out."""
+        drawn = self._prompts(task, "validation", self.num_validation_prompts, held_out=True)
+        return [prompt for prompt in drawn if prompt.id not in taken]
 
     def _demonstrations(self, task: Task) -> list[Demonstration]:
         demonstrations = []

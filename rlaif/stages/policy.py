@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from rlaif.artifacts.curve import CURVE, read_curve
+from rlaif.artifacts.curve import CURVE, VALIDATION, read_curve
+from rlaif.data.base import ExactAnnotators
 from rlaif.data.preferences_io import read_samples
-from rlaif.evaluation.records import Curves
+from rlaif.evaluation.records import Curves, ValidationCurves
 from rlaif.labelers.base import Rater
 from rlaif.labelers.models import engines_of
 from rlaif.labeling.asking import Asking, AskingSettings
@@ -18,6 +19,7 @@ from rlaif.labeling.results import COST
 from rlaif.labeling.trial import example_pairs, trial_problems
 from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
 from rlaif.modules.policy_settings import PolicySettings
+from rlaif.modules.validation import PolicyValidation
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.ranges import PositiveShare
 from rlaif.rewards.base import Reward, RewardResources
@@ -83,6 +85,8 @@ class PolicyStage(Stage):
             "samples": Reads(kind="samples", optional=True),
             **self.reward.reads(),
         }
+        if self.settings.validate_every is not None:
+            roles["validation"] = Reads(kind="validation_prompts")
         if depends_on_people(self.reward):
             roles["people"] = Reads(kind="people")
         if self.min_alignment is not None and engines_of(self.reward):
@@ -104,7 +108,12 @@ class PolicyStage(Stage):
         yield WillAsk(labeler=self.reward, examples=examples, answers=self.asking.answers)
 
     def notices(self, work: Work) -> Iterator[str]:
-        """Sampling options that differ from those of the labeled pairs."""
+        """Sampling options that differ from those of the labeled pairs, and validation without prompts."""
+        if self.settings.validate_every is not None and not self._validation_prompts(work):
+            yield (
+                f"policy.validate_every={self.settings.validate_every}: the training is not validated, because the"
+                " evaluation reads every held-out prompt; set data.num_eval_prompts lower or policy.validate_every=null"
+            )
         own = self.settings.sampling
         if self.sampling is not None and own != self.sampling and work.has("samples"):
             names = ("temperature", "max_new_tokens", "max_prompt_tokens")
@@ -133,6 +142,7 @@ class PolicyStage(Stage):
             max_steps=module.num_optimizer_steps,
             max_grad_norm=self.settings.max_grad_norm,
             accumulate_grad_batches=module.num_minibatches(training.world_size),
+            callbacks=self._validation(work),
         )
         training.save(trainer, module.policy, tokenizer)
         if trainer.is_global_zero:
@@ -141,6 +151,19 @@ class PolicyStage(Stage):
                 written = {name: cost[name] for name in COST_OF_SCORES}
                 (work.directory / COST).write_text(json.dumps(written, indent=1, sort_keys=True) + "\n")
             asking.close(remove=True)
+
+    def _validation_prompts(self, work: Work) -> list[Prompt]:
+        return work.data("validation").validation_prompts if work.has("validation") else []
+
+    def _validation(self, work: Work) -> list[PolicyValidation]:
+        """Watches the training, where there are prompts for it."""
+        prompts, every = self._validation_prompts(work), self.settings.validate_every
+        if not prompts or every is None:
+            return []
+        annotators = work.data("validation").annotators
+        preference = annotators.preference_probabilities if isinstance(annotators, ExactAnnotators) else None
+        path = work.directory / VALIDATION
+        return [PolicyValidation(path, prompts, every_n_steps=every, preference=preference)]
 
     def _spec(self, work: Work, role: str) -> ModelSpec:
         return ModelSpec(str(work.path(role)), dtype=self.dtype)
@@ -162,8 +185,8 @@ class PolicyStage(Stage):
         return self.reward.prepare(resources)
 
     def _references(self, work: Work) -> dict[str, Completion]:
-        """One response of the SFT policy to each prompt of the training, by prompt id."""
-        prompts = work.data("prompts").policy_prompts
+        """One response of the SFT policy to each prompt of training and validation, by prompt id."""
+        prompts = [*work.data("prompts").policy_prompts, *self._validation_prompts(work)]
         drawn = self._draw(work, prompts, "reference")
         return {prompt.id: completion for prompt, (completion,) in zip(prompts, drawn, strict=True)}
 
@@ -193,8 +216,8 @@ class PolicyStage(Stage):
         )
 
     def told(self, work: Work) -> Told:
-        """Steps, first and last reward, KL, and the curves."""
-        rows = read_curve(work.directory / CURVE)
+        """Steps, first and last reward, KL, and the curves of training and validation."""
+        rows, validations = read_curve(work.directory / CURVE), read_curve(work.directory / VALIDATION)
         line = ""
         if rows:
             first, last = rows[0], rows[-1]
@@ -204,4 +227,16 @@ class PolicyStage(Stage):
             )
         labeler = getattr(self.reward, "labeler", None)
         title = "" if labeler is None else f"direct RLAIF by {labeler.name}"
-        return Told(line=line, link=work.step, title=title, sections=(Curves.from_rows(rows),))
+        sections = (ValidationCurves.from_rows(validations), Curves.from_rows(rows))
+        return Told(line=line, notes=tuple(_validated(validations)), link=work.step, title=title, sections=sections)
+
+
+def _validated(rows: Sequence[Mapping[str, float]]) -> Iterator[str]:
+    """Win rates of the last validation, in a line for the terminal."""
+    if not rows:
+        return
+    strata = {name.removeprefix("win_rate/"): value for name, value in rows[-1].items() if name.startswith("win_rate/")}
+    told = [f"{name} {100 * value:.1f} %" for name, value in strata.items() if "greedy" not in name]
+    told += [f"{name} {100 * value:.1f} %" for name, value in strata.items() if name.startswith("greedy/")]
+    if told:
+        yield f"validation  wins against SFT on {', '.join(told).replace('greedy/', 'greedy ')}"

@@ -13,7 +13,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from transformers import LlamaConfig, LlamaForCausalLM, get_scheduler
 
-from rlaif.modules.curves import CurveWriter, read_curve
+from rlaif.artifacts.curve import read_curve
+from rlaif.modules.curves import CurveWriter
 from rlaif.modules.optim import OptimizerSettings
 from rlaif.modules.policy import PolicyModule
 from rlaif.modules.trainer import build_trainer, fit

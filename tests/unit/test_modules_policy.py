@@ -11,9 +11,10 @@ import torch
 from lightning import Trainer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from rlaif.artifacts.curve import read_curve
 from rlaif.errors import ConfigError
 from rlaif.models.load import load_causal_lm
-from rlaif.modules.curves import CurveWriter, read_curve
+from rlaif.modules.curves import CurveWriter
 from rlaif.modules.optim import OptimizerSettings
 from rlaif.modules.policy import PolicyModule
 from rlaif.modules.trainer import build_trainer, fit
