@@ -35,6 +35,7 @@ TINY_POCKET = (
     "data.num_label_prompts=24",
     "data.num_policy_prompts=16",
     "data.num_eval_prompts=24",
+    "data.num_validation_prompts=8",
     "data.num_eval_preferences=24",
 )
 

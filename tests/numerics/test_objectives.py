@@ -7,9 +7,11 @@ import itertools
 import pytest
 import torch
 from scipy.stats import zscore
+from sklearn.metrics import explained_variance_score
 from torch import Tensor
 
 from rlaif.errors import ConfigError
+from rlaif.functional.baselines import explained_variance
 from rlaif.objectives.base import PolicyOutputs, Updates
 from rlaif.objectives.reinforce import Reinforce
 from rlaif.objectives.rloo import Rloo
@@ -194,3 +196,13 @@ def test_a_rollout_has_at_least_one_update(epochs: int, minibatches: int) -> Non
     assert Updates(epochs=2, minibatches=3).total == 6
     with pytest.raises(ConfigError, match="must be at least 1"):
         Updates(epochs=epochs, minibatches=minibatches)
+
+
+def test_explained_variance_is_sklearns() -> None:
+    generator = torch.Generator().manual_seed(0)
+    returns_BT, values_BT = (torch.randn(6, 5, generator=generator) + shift for shift in (3.0, -1.0))
+    mask_BT = torch.rand(6, 5, generator=generator) < 0.7
+    ours = explained_variance(returns_BT + 0.3 * values_BT, returns_BT, mask_BT).item()
+    theirs = explained_variance_score(returns_BT[mask_BT].numpy(), (returns_BT + 0.3 * values_BT)[mask_BT].numpy())
+    assert ours == pytest.approx(theirs, abs=1e-5)
+    assert explained_variance(values_BT, torch.full((6, 5), 2.0), mask_BT) == 0.0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,10 +15,13 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from rlaif.artifacts.curve import read_curve
 from rlaif.errors import ConfigError
+from rlaif.models.classifier_text import ClassifierText
 from rlaif.models.load import load_causal_lm
 from rlaif.modules.curves import CurveWriter
 from rlaif.modules.optim import OptimizerSettings
 from rlaif.modules.policy import PolicyModule
+from rlaif.modules.policy_settings import PolicySettings
+from rlaif.modules.step_division import StepDivision
 from rlaif.modules.trainer import build_trainer, fit
 from rlaif.objectives.base import RolloutObjective
 from rlaif.objectives.reinforce import Reinforce
@@ -166,6 +171,76 @@ def test_trailing_symbols_are_not_rewarded(tokenizer: PreTrainedTokenizerBase) -
     assert (stripped.text, stripped.token_ids, stripped.source) == ("Good", (), "policy")
     kept = make_responses(tokenizer).draw(Scripted(tokens), 0).completions[0]
     assert (kept.text, kept.token_ids) == ("Good. ..", tuple(tokens))
+
+
+class Limited(Scripted):
+    """A sampler whose responses the token limit ends."""
+
+    def sample(
+        self, prompt_ids: Sequence[Sequence[int]], *, num_samples: int, sampling: Sampling, seeds: Sequence[int]
+    ) -> Rollouts:
+        rollouts = super().sample(prompt_ids, num_samples=num_samples, sampling=sampling, seeds=seeds)
+        return replace(rollouts, finished_B=torch.zeros_like(rollouts.finished_B))
+
+
+def test_a_cut_response_is_rewarded_without_an_end_token(tokenizer: PreTrainedTokenizerBase) -> None:
+    tokens = tokenizer(" Good. ..")["input_ids"]
+    responses = make_responses(tokenizer, strip_trailing=". ")
+    text = ClassifierText(tokenizer, max_length=64)
+    cut, ended = (
+        text(PROMPTS[0], responses.draw(sampler(tokens), 0).completions[0]).ids for sampler in (Limited, Scripted)
+    )
+    assert [*cut, tokenizer.eos_token_id] == ended
+    assert tokenizer.eos_token_id not in cut[1:]
+
+
+def test_all_mistakes_of_the_options_come_at_once() -> None:
+    options = {"steps": 1, "prompts_per_step": 4, "lr": 1e-3, "optimizer": torch.optim.SGD}
+    with pytest.raises(ConfigError) as caught:
+        PolicySettings(
+            objective=Rloo(),
+            value_lr=-1.0,
+            weight_decay=-0.1,
+            max_grad_norm=-1.0,
+            minibatch_size=0,
+            max_prompt_tokens=0,
+            temperature=0.0,
+            **options,  # type: ignore[arg-type]
+        )
+    assert sorted(problem.partition("=")[0] for problem in caught.value.problems) == [
+        "policy.max_grad_norm",
+        "policy.max_prompt_tokens",
+        "policy.minibatch_size",
+        "policy.samples_per_prompt",
+        "policy.temperature",
+        "policy.value_lr",
+        "policy.weight_decay",
+    ]
+    with pytest.raises(ConfigError, match=r"policy\.lr=nan: must be above 0"):
+        PolicySettings(objective=Reinforce(), **(options | {"lr": math.nan}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("num_processes", "minibatch_size", "num_updates", "option"),
+    [
+        (1, 3, 1, "minibatch_size"),
+        (1, 1, 1, "minibatch_size"),
+        (4, None, 1, "prompts_per_step"),
+        (1, None, 4, "objective.minibatches"),
+    ],
+)
+def test_numbers_that_do_not_divide_are_found_without_a_model(
+    num_processes: int, minibatch_size: int | None, num_updates: int, option: str
+) -> None:
+    division = StepDivision(
+        prompts_per_step=6, samples_per_prompt=2, num_updates=num_updates, minibatch_size=minibatch_size
+    )
+    (problem,) = division.problems(num_processes)
+    assert problem.startswith(f"policy.{option}=")
+    fitting = StepDivision(prompts_per_step=6, samples_per_prompt=2, num_updates=3, minibatch_size=2)
+    assert list(fitting.problems(2)) == []
+    assert fitting.num_minibatches(2) == 1
+    assert fitting.num_minibatches(1) == 2
 
 
 def test_a_completion_keeps_its_white_space_and_is_judged_without(tokenizer: PreTrainedTokenizerBase) -> None:
