@@ -56,7 +56,8 @@ class PolicySettings(TrainingSettings):
     None validates never."""
 
     def _problems(self) -> Iterator[str]:
-        yield from super()._problems()
+        out_of_bounds = list(super()._problems())
+        yield from out_of_bounds
         needed = self.objective.needs.samples_per_prompt
         if 1 <= self.samples_per_prompt < needed:
             name = type(self.objective).__name__
@@ -64,6 +65,8 @@ class PolicySettings(TrainingSettings):
                 f"samples_per_prompt={self.samples_per_prompt}: the objective {name} compares the responses to a"
                 f" prompt and needs at least {needed}"
             )
+        if not out_of_bounds:
+            yield from (problem.removeprefix(f"{self.group}.") for problem in self.division.problems(num_processes=1))
 
     @property
     def division(self) -> StepDivision:

@@ -228,15 +228,11 @@ class PolicyStage(Stage):
         labeler = getattr(self.reward, "labeler", None)
         title = "" if labeler is None else f"direct RLAIF by {labeler.name}"
         sections = (ValidationCurves.from_rows(validations), Curves.from_rows(rows))
-        return Told(line=line, notes=tuple(_validated(validations)), link=work.step, title=title, sections=sections)
+        return Told(line=line + _last_win_rates(validations), link=work.step, title=title, sections=sections)
 
 
-def _validated(rows: Sequence[Mapping[str, float]]) -> Iterator[str]:
-    """Win rates of the last validation, in a line for the terminal."""
-    if not rows:
-        return
-    strata = {name.removeprefix("win_rate/"): value for name, value in rows[-1].items() if name.startswith("win_rate/")}
-    told = [f"{name} {100 * value:.1f} %" for name, value in strata.items() if "greedy" not in name]
-    told += [f"{name} {100 * value:.1f} %" for name, value in strata.items() if name.startswith("greedy/")]
-    if told:
-        yield f"validation  wins against SFT on {', '.join(told).replace('greedy/', 'greedy ')}"
+def _last_win_rates(rows: Sequence[Mapping[str, float]]) -> str:
+    """Greedy win rates of the last validation by stratum, for the terminal; empty where there are none."""
+    greedy = {name: value for name, value in (rows[-1] if rows else {}).items() if name.startswith("win_rate/greedy/")}
+    told = [f"{name.rpartition('/')[2]} {100 * value:.0f} %" for name, value in sorted(greedy.items())]
+    return f", greedy wins {', '.join(told)}" if told else ""

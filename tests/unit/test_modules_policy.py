@@ -216,6 +216,12 @@ def test_all_mistakes_of_the_options_come_at_once() -> None:
         "policy.value_lr",
         "policy.weight_decay",
     ]
+    with pytest.raises(ConfigError) as caught:
+        PolicySettings(objective=Rloo(), minibatch_size=3, **options)  # type: ignore[arg-type]
+    assert [problem.partition("=")[0] for problem in caught.value.problems] == [
+        "policy.samples_per_prompt",
+        "policy.minibatch_size",
+    ]
     with pytest.raises(ConfigError, match=r"policy\.lr=nan: must be above 0"):
         PolicySettings(objective=Reinforce(), **(options | {"lr": math.nan}))  # type: ignore[arg-type]
 

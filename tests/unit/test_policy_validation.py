@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from lightning import Callback, LightningModule, Trainer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from rlaif.artifacts.curve import read_curve
+from rlaif.data.base import TaskData
 from rlaif.data.formats.base import LabeledPair, ReadRow
 from rlaif.data.split import PairOptions, RecordReader
 from rlaif.evaluation.records import ValidationCurves
@@ -24,10 +26,12 @@ from rlaif.modules.policy_settings import PolicySettings
 from rlaif.modules.trainer import build_trainer, fit
 from rlaif.modules.validation import PolicyValidation
 from rlaif.objectives.reinforce import Reinforce
+from rlaif.pipeline.stage import Input, Work
 from rlaif.pocket.annotators import SimulatedAnnotators, preference_probability
 from rlaif.pocket.source import PocketSource
 from rlaif.rewards.base import RewardBatch, RewardResources
 from rlaif.roles import Reads
+from rlaif.stages.policy import PolicyStage
 from rlaif.tasks.base import Dialogue
 from rlaif.testing.tiny import make_tiny_model
 from rlaif.types import Comparison, Completion, Prompt
@@ -38,6 +42,7 @@ WATCHED = [
     for n in range(6)
 ]
 STEPS = 5
+DATA = TaskData(demonstrations=[], label_prompts=[], policy_prompts=TRAINED, eval_prompts=[])
 
 
 class LengthReward:
@@ -211,6 +216,29 @@ def test_files_watch_on_held_out_conversations_that_the_evaluation_leaves() -> N
     assert not set(watched) & {*starts, *trained}
     everything = PairOptions(eval_fraction=0.5, num_eval_prompts=None)
     assert RecordReader(task=Dialogue(), options=everything).read(rows, name="rows").validation_prompts == []
+
+
+def test_files_without_room_for_validation_say_so() -> None:
+    """Nothing is left of the held-out prompts where the evaluation reads them all."""
+    stage = PolicyStage(
+        Dialogue(),
+        PolicySettings(
+            optimizer=torch.optim.AdamW, objective=Reinforce(), lr=1e-2, steps=1, prompts_per_step=4, validate_every=2
+        ),
+        LengthReward(),
+        asking=None,  # type: ignore[arg-type]
+    )
+    assert stage.reads()["validation"].kind == "validation_prompts"
+    inputs = {
+        name: (Input(step="data", stage="data", data=replace(DATA, validation_prompts=WATCHED[:count])),)
+        for name, count in (("none", 0), ("some", 3))
+    }
+    told = {
+        name: list(stage.notices(Work(step="policy", directory=Path(), seed=0, inputs={"validation": inputs[name]})))
+        for name in inputs
+    }
+    assert told["some"] == []
+    assert len(told["none"]) == 1 and "data.num_eval_prompts" in told["none"][0]
 
 
 def test_curves_have_one_line_per_stratum_and_decoding() -> None:
