@@ -270,7 +270,18 @@ class PolicyModule(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip policy and baseline apart: the gradient of one does not shrink that of the other."""
+        """Clip policy and baseline apart: the gradient of one does not shrink that of the other.
+
+        Raises:
+            ConfigError: The optimizer itself takes the loss scale of 16-mixed out of the gradients, after they are
+                clipped.
+        """
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if gradient_clip_val is not None and scaler and getattr(optimizer, "_step_supports_amp_scaling", False):
+            raise ConfigError(
+                "trainer.precision=16-mixed: a fused optimizer cannot be clipped; type policy.optimizer.fused=false,"
+                " policy.max_grad_norm=null or trainer.precision=bf16-mixed"
+            )
         limit = math.inf if gradient_clip_val is None else gradient_clip_val
         for name, part in (("grad_norm", self.policy), ("value_grad_norm", self.value)):
             trained = [] if part is None else [p for p in part.parameters() if p.grad is not None]
