@@ -86,7 +86,7 @@ class PolicyStage(Stage):
             **self.reward.reads(),
         }
         if self.settings.validate_every is not None:
-            roles["validation"] = Reads(kind="validation_prompts")
+            roles["validation"] = Reads(kind="validation_prompts", optional=True)
         if depends_on_people(self.reward):
             roles["people"] = Reads(kind="people")
         if self.min_alignment is not None and engines_of(self.reward):
@@ -112,7 +112,8 @@ class PolicyStage(Stage):
         if self.settings.validate_every is not None and not self._validation_prompts(work):
             yield (
                 f"policy.validate_every={self.settings.validate_every}: the training is not validated, because the"
-                " evaluation reads every held-out prompt; set data.num_eval_prompts lower or policy.validate_every=null"
+                " data leave no prompts for it; give data.num_validation_prompts and, with files, a lower"
+                " data.num_eval_prompts, or type policy.validate_every=null"
             )
         own = self.settings.sampling
         if self.sampling is not None and own != self.sampling and work.has("samples"):
