@@ -139,6 +139,10 @@ class PolicyModule(LightningModule):
 
     def on_train_start(self) -> None:
         """Switch dropout off, and move reference and reward to the policy's device."""
+        self.place()
+
+    def place(self) -> None:
+        """As :meth:`on_train_start`, which Lightning calls after that of callbacks; a second call changes nothing."""
         self.policy.eval()
         nn.Module.to(self.reference, self.device)
         self.reward.to(self.device)

@@ -62,13 +62,14 @@ class PolicyValidation(Callback):
         self.prompts = prompts
         self.every_n_steps = every_n_steps
         self.preference = preference
-        self._reference: dict[str, Drawn] = {}
+        self._reference: dict[str, list[Completion]] = {}
         self._last_step = -1
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Drop the rows after the checkpoint that training resumes from, and write the row that it lacks."""
         assert isinstance(pl_module, PolicyModule)
         if trainer.is_global_zero:
+            pl_module.place()
             rows = cut_curve(self.path, trainer.global_step)
             self._last_step = int(rows[-1]["step"]) if rows else -1
             self._validate_if_due(trainer, pl_module)
@@ -103,9 +104,8 @@ class PolicyValidation(Callback):
         rewards = module.reward(list(self.prompts), rewarded)
         if rewards.scored_mask_B.any():
             figures["reward"] = rewards.values_B[rewards.scored_mask_B].mean().item()
-        return (
-            figures | self._win_rates(module, "win_rate", sampled) | self._win_rates(module, "win_rate/greedy", greedy)
-        )
+        figures |= self._win_rates(module, "win_rate", sampled)
+        return figures | self._win_rates(module, "win_rate/greedy", greedy)
 
     def _win_rates(self, module: PolicyModule, name: str, drawn: Drawn) -> dict[str, float]:
         """Mean probability that a rater prefers the policy's response, over all prompts and by stratum."""
@@ -113,12 +113,10 @@ class PolicyValidation(Callback):
             return {}
         if name not in self._reference:
             sampler = LocalSampler.of_model(module.reference, module.responses.tokenizer.tokenizer)
-            self._reference[name] = self._draw(module, sampler, greedy=name.endswith("greedy"))
+            self._reference[name] = self._draw(module, sampler, greedy=name.endswith("greedy")).completions
         pairs = [
             Comparison(prompt=prompt, first=first, second=second)
-            for prompt, first, second in zip(
-                self.prompts, drawn.completions, self._reference[name].completions, strict=True
-            )
+            for prompt, first, second in zip(self.prompts, drawn.completions, self._reference[name], strict=True)
         ]
         wins = [0.5 if pair.is_identical else p for pair, p in zip(pairs, self.preference(pairs), strict=True)]
         strata: dict[str, list[float]] = {"": wins}

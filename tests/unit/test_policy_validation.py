@@ -46,7 +46,10 @@ DATA = TaskData(demonstrations=[], label_prompts=[], policy_prompts=TRAINED, eva
 
 
 class LengthReward:
-    """The number of letters."""
+    """The number of letters; asked only once it is on the device of the training."""
+
+    def __init__(self) -> None:
+        self.device: torch.device | str | None = None
 
     def reads(self) -> Mapping[str, Reads]:
         return {}
@@ -57,11 +60,12 @@ class LengthReward:
     def __call__(
         self, prompts: Sequence[Prompt], responses: Sequence[Completion], *, samples_per_prompt: int = 1
     ) -> RewardBatch:
+        assert self.device is not None
         values_B = torch.tensor([float(len(response.text)) for response in responses])
         return RewardBatch(values_B, values_B.isfinite())
 
     def to(self, device: torch.device | str) -> None:
-        pass
+        self.device = device
 
 
 class KilledError(Exception):
