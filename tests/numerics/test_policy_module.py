@@ -193,6 +193,7 @@ def with_random_values(module: PolicyModule) -> PolicyModule:
 
 def gradients(module: PolicyModule) -> list[torch.Tensor]:
     """The gradient of one matrix of the policy, from each minibatch of a step."""
+    assert isinstance(module.policy, LlamaForCausalLM)
     matrix = module.policy.model.layers[0].mlp.down_proj.weight
     module.trainer = TRAINER
     module.log_dict = lambda metrics: None  # type: ignore[assignment,misc]
