@@ -22,13 +22,18 @@ def check_bounds(component: object, option: str) -> None:
     Raises:
         ConfigError: With every number that is out of its bounds.
     """
-    problems = [
-        f"{option}.{name}={value}: {bounds}"
+    if problems := [f"{option}.{problem}" for problem in bounds_problems(component)]:
+        raise ConfigError(problems)
+
+
+def bounds_problems(component: object) -> list[str]:
+    """Every number of an object that is out of the bounds that its constructor declares: ``name=value: what is
+    allowed``."""
+    return [
+        f"{name}={value}: {bounds}"
         for name, bounds in _declared(type(component).__module__, type(component).__qualname__).items()
         if (value := getattr(component, name)) is not None and not bounds.holds(value)
     ]
-    if problems:
-        raise ConfigError(problems)
 
 
 @cache

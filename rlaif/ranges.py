@@ -57,5 +57,7 @@ Share = Annotated[float, Bounds(0, 1)]
 """A share in [0, 1]."""
 PositiveShare = Annotated[float, Bounds(0, 1, exclusive_lowest=True)]
 """A share in (0, 1]."""
+ShareBelowOne = Annotated[float, Bounds(0, 1, exclusive_highest=True)]
+"""A share in [0, 1)."""
 OpenShare = Annotated[float, Bounds(0, 1, exclusive_lowest=True, exclusive_highest=True)]
 """A share in (0, 1)."""

@@ -73,7 +73,7 @@ class TaskData:
     eval_prompts: Sequence[Prompt]
     """Held out: never seen by SFT, reward model or RL."""
     tuning_prompts: Sequence[Prompt] = ()
-    """Held out for choices, e.g. of a temperature: no training reads them, and none is among ``eval_prompts``."""
+    """Held out for choices, e.g. of a temperature, and to watch RL on: none is among ``eval_prompts``."""
     preferences: Sequence[Preference] = ()
     """Pairs that came with labels (``data.pairs=dataset``, ``labeler=human``)."""
     eval_preferences: Sequence[Preference] = ()
@@ -112,7 +112,7 @@ class TaskData:
             case "policy_prompts":
                 return prompts_id(self.policy_prompts)
             case "tuning_prompts":
-                return prompts_id(self.tuning_prompts)
+                return content_id(prompts_id(self.tuning_prompts), self._annotators_id)
             case "held_out_prompts":
                 return prompts_id(self.eval_prompts)
             case "held_out_pairs":

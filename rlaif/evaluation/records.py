@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,36 @@ class Curves:
 def _point(row: Mapping[str, float]) -> CurvePoint:
     reward, kl, length = (row.get(f"policy/{name}") for name in ("reward", "kl", "length"))
     return CurvePoint(step=int(row["step"]), reward=reward, kl=kl, length=length)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidationCurves:
+    """Validations of a policy over the steps of RL."""
+
+    win_rates: Mapping[str, tuple[tuple[int, float], ...]]
+    """Stratum (empty for all prompts) and decoding, e.g. ``"unseen, greedy"``, to (step, win rate against SFT)."""
+    rewards: tuple[tuple[int, float], ...] = ()
+    """(step, mean reward)."""
+    title: str = "Validation during reinforcement learning"
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Mapping[str, float]]) -> ValidationCurves:
+        """Read the rows of a validation file; with strata, the curves of all prompts together are left out."""
+        names = [name for name in (rows[0] if rows else ()) if name.startswith("win_rate")]
+        strata = [name for name in names if name.removeprefix("win_rate").removeprefix("/greedy")]
+        win_rates = {_curve_label(name): _points(rows, name) for name in strata or names}
+        return cls(win_rates=win_rates, rewards=_points(rows, "reward"))
+
+
+def _points(rows: Sequence[Mapping[str, float]], name: str) -> tuple[tuple[int, float], ...]:
+    return tuple((int(row["step"]), row[name]) for row in rows if name in row)
+
+
+def _curve_label(name: str) -> str:
+    """``win_rate/greedy/unseen`` as ``unseen, greedy``."""
+    parts = name.split("/")[1:]
+    stratum = "".join(part for part in parts if part != "greedy") or "all prompts"
+    return f"{stratum}, {'greedy' if 'greedy' in parts else 'sampled'}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +182,17 @@ class Text:
     text: str
 
 
-Section = Curves | ReliabilityDiagram | PFirstHistogram | LabelSamples | SideBySide | CrossTable | Table | Text
+Section = (
+    Curves
+    | ValidationCurves
+    | ReliabilityDiagram
+    | PFirstHistogram
+    | LabelSamples
+    | SideBySide
+    | CrossTable
+    | Table
+    | Text
+)
 """Every kind of section that a stage may return for a page."""
 
 

@@ -10,13 +10,18 @@ a mean, or in a denominator, and its value is never read, so it may be NaN.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from rlaif.functional.kl import sequence_kl
 from rlaif.functional.losses import LossSum
+
+AdvantageScaling = Literal["standardized", "root_mean_square", "unscaled"]
+"""How advantages are brought to unit size (:func:`normalize_advantages`)."""
+ROUNDING = 1e-6
+"""A spread below this share of the numbers' own size is rounding error of float32 sums."""
 
 
 def kl_shaped_rewards(
@@ -55,12 +60,25 @@ def rewards_to_go(rewards_BT: Tensor) -> Tensor:
 
 
 def normalize_advantages(
-    advantages_BT: Tensor, mask_BT: Tensor, *, center: bool = True, scale: bool = True, eps: float = 1e-8
+    advantages_BT: Tensor,
+    mask_BT: Tensor,
+    scaling: AdvantageScaling = "standardized",
+    *,
+    magnitude: Tensor | None = None,
 ) -> Tensor:
-    """Subtract the mean and divide by the (population) standard deviation of the masked entries.
+    """Bring the masked entries to unit size, so that the step size does not depend on the reward's unit.
 
-    Not in the paper: it changes the step size, and with ``center`` the gradient of a single batch, for
-    less noise. ``eps`` is added to the deviation, so equal advantages become 0.
+    Not in the paper, which is ``unscaled``. ``standardized`` subtracts the mean and divides by the (population)
+    standard deviation: a constant that is added to all rewards then changes nothing. ``root_mean_square`` subtracts
+    nothing and divides by the root mean square, which is never far below the advantages themselves.
+
+    Args:
+        advantages_BT: Any number where masked.
+        mask_BT: Entries that count.
+        scaling: What is done.
+        magnitude: Size of the numbers that the advantages are differences of, e.g. the largest absolute return; None
+            takes the largest absolute advantage. A spread below ``ROUNDING`` of it is rounding error, and then all
+            advantages are 0.
 
     Returns:
         [B, T], 0 outside the mask.
@@ -69,11 +87,14 @@ def normalize_advantages(
     tensor([[-1.,  1.,  0.]])
     """
     advantages_BT = torch.where(mask_BT, advantages_BT, 0.0)
+    if scaling == "unscaled":
+        return advantages_BT
     count = mask_BT.sum().clamp(min=1)
-    mean = advantages_BT.sum() / count
-    centered_BT = torch.where(mask_BT, advantages_BT - mean, 0.0)
-    result_BT = centered_BT if center else advantages_BT
-    return result_BT / ((centered_BT.square().sum() / count).sqrt() + eps) if scale else result_BT
+    magnitude = advantages_BT.abs().max() if magnitude is None else magnitude
+    if scaling == "standardized":
+        advantages_BT = torch.where(mask_BT, advantages_BT - advantages_BT.sum() / count, 0.0)
+    unit = (advantages_BT.square().sum() / count).sqrt()
+    return torch.where(unit > ROUNDING * magnitude, advantages_BT / unit, 0.0)
 
 
 def policy_gradient_loss(
@@ -161,12 +182,11 @@ def leave_one_out_advantages(rewards_GK: Tensor, mask_GK: Tensor) -> GroupAdvant
     return GroupAdvantages(torch.where(counts_GK, rewards_GK - baseline_GK, 0.0), counts_GK)
 
 
-def group_mean_advantages(
-    rewards_GK: Tensor, mask_GK: Tensor, *, scale: bool = False, eps: float = 1e-8
-) -> GroupAdvantages:
+def group_mean_advantages(rewards_GK: Tensor, mask_GK: Tensor, *, scale: bool = False) -> GroupAdvantages:
     """Each reward minus the mean of its prompt's rewards, itself included; ``scale`` divides by their deviation.
 
-    With ``scale`` this is GRPO's advantage (arXiv 2402.03300, eq. in 4.1.2) with the population deviation.
+    With ``scale`` this is GRPO's advantage (arXiv 2402.03300, eq. in 4.1.2) with the population deviation; equal
+    rewards of a prompt give 0.
 
     Args:
         rewards_GK: Rewards, anything where the mask is False.
@@ -181,8 +201,9 @@ def group_mean_advantages(
     mean_G1 = rewards_GK.sum(-1, keepdim=True) / num_G1.clamp(min=1)
     advantages_GK = torch.where(counts_GK, rewards_GK - mean_G1, 0.0)
     if scale:
-        variance_G1 = advantages_GK.square().sum(-1, keepdim=True) / num_G1.clamp(min=1)
-        advantages_GK = advantages_GK / (variance_G1.sqrt() + eps)
+        unit_G1 = (advantages_GK.square().sum(-1, keepdim=True) / num_G1.clamp(min=1)).sqrt()
+        largest_G1 = rewards_GK.abs().amax(-1, keepdim=True)
+        advantages_GK = torch.where(unit_G1 > ROUNDING * largest_G1, advantages_GK / unit_G1, 0.0)
     return GroupAdvantages(advantages_GK, counts_GK)
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from rlaif.artifacts.curve import read_curve
+from rlaif.artifacts.curve import append_row, cut_curve
 
 
 class CurveWriter(Callback):
@@ -35,11 +33,7 @@ class CurveWriter(Callback):
         self._last_step = trainer.global_step
         if not trainer.is_global_zero:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        rows = [row for row in read_curve(self.path) if row["step"] <= trainer.global_step]
-        partial = self.path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        os.replace(partial, self.path)
+        cut_curve(self.path, trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -52,6 +46,4 @@ class CurveWriter(Callback):
         if step % self.every_n_steps and step != trainer.max_steps:
             return
         metrics = {name: value for name, value in trainer.callback_metrics.items() if name.startswith(self.prefix)}
-        row = {"step": step} | {name: round(float(value), 9) for name, value in sorted(metrics.items())}
-        with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        append_row(self.path, step, {name: float(value) for name, value in metrics.items()})

@@ -5,31 +5,29 @@ Shapes: B responses (prompt-major), T response tokens, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+import math
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from rlaif.errors import ConfigError
+from rlaif.functional.baselines import masked_moments
 from rlaif.inference.logprobs import ResponseLogprobs, response_logprobs
 from rlaif.modules.distributed import pooled_mean
 from rlaif.modules.optim import OptimizerSettings, configure, decay_groups
 from rlaif.modules.rollout_loader import PolicyBatch, RolloutLoader
-from rlaif.modules.settings import TrainingSettings
-from rlaif.modules.values import ValueHead, ValueModel
+from rlaif.modules.step_division import StepDivision
+from rlaif.modules.values import make_baseline
 from rlaif.objectives.base import Losses, PolicyOutputs, RolloutObjective
 from rlaif.rewards.base import Reward
 from rlaif.rollouts.batch import Rollouts
-from rlaif.rollouts.sampler import LocalSampler, Sampler
-from rlaif.rollouts.settings import SamplingSettings, sampling_problems
-from rlaif.rollouts.statistics import rollout_statistics
+from rlaif.rollouts.sampler import Sampler
+from rlaif.rollouts.statistics import counted_tokens, credit_statistics, rollout_statistics
 from rlaif.rollouts.step import StepSampler
-from rlaif.tasks.base import Task
-from rlaif.types import Prompt
 
 
 class PolicyModule(LightningModule):
@@ -41,7 +39,9 @@ class PolicyModule(LightningModule):
 
     Logs per optimizer step (docs: KL in nats per response, length in tokens): ``policy/reward``, ``policy/kl``,
     ``policy/length``, ``policy/entropy`` (nats per token), ``policy/distinct``, ``policy/finished``,
-    ``policy/missing`` (shares of responses), and what the objective names, e.g. ``policy/loss`` (per response).
+    ``policy/missing`` (shares of responses), those of :func:`~rlaif.rollouts.statistics.credit_statistics`,
+    ``policy/grad_norm`` and ``policy/value_grad_norm`` (before clipping), and what the objective names, e.g.
+    ``policy/loss`` (per response).
 
     Args:
         policy: The causal LM that learns, a copy of the SFT model.
@@ -49,7 +49,8 @@ class PolicyModule(LightningModule):
         sampler: Samples from the policy; it is given the newest weights before every policy step.
         responses: Draws the responses of a policy step.
         reward: Scores them.
-        objective: Turns rewards into advantages and losses.
+        objective: Turns rewards into advantages and losses. A baseline that it needs starts at the mean return of the
+            first policy step.
         optimization: Optimizer, learning rate of the policy and schedule; policy and value are parameter groups of
             one optimizer.
         steps: Policy steps; each makes ``objective.updates.total`` optimizer steps.
@@ -77,9 +78,7 @@ class PolicyModule(LightningModule):
     ) -> None:
         super().__init__()
         self.policy = policy.eval()  # dropout would make the trained distribution another than the sampled one
-        self.value: nn.Module | None = None
-        if objective.needs.values:
-            self.value = ValueHead(policy) if value == "head" else ValueModel(policy)
+        self.value = make_baseline(policy, objective.needs, value)
         self._outside = {"reference": reference.eval().requires_grad_(False)}
         self.sampler = sampler
         self.responses = responses
@@ -113,21 +112,15 @@ class PolicyModule(LightningModule):
         Raises:
             ConfigError: The responses of a process do not divide into optimizer steps, or these into minibatches.
         """
-        num_prompts, num_samples = self.responses.prompts_per_step // world_size, self.responses.samples_per_prompt
-        num_updates = self.objective.updates.minibatches
-        if num_prompts % num_updates:
-            raise ConfigError(
-                f"policy.objective.minibatches={num_updates}: must divide the {num_prompts} prompts per step and device"
-                f" (policy.prompts_per_step={self.responses.prompts_per_step})"
-            )
-        responses = num_prompts // num_updates * num_samples
-        size = self.minibatch_size or responses
-        if responses % size or size % num_samples:
-            raise ConfigError(
-                f"policy.minibatch_size={size}: must divide the {responses} responses per step and device, and hold"
-                f" whole prompts (multiples of policy.samples_per_prompt={num_samples})"
-            )
-        return responses // size
+        division = StepDivision(
+            prompts_per_step=self.responses.prompts_per_step,
+            samples_per_prompt=self.responses.samples_per_prompt,
+            num_updates=self.objective.updates.minibatches,
+            minibatch_size=self.minibatch_size,
+        )
+        if problems := list(division.problems(world_size)):
+            raise ConfigError(problems)
+        return division.num_minibatches(world_size)
 
     def train_dataloader(self) -> RolloutLoader:
         """The rollouts of this process, drawn as training asks for them."""
@@ -146,6 +139,10 @@ class PolicyModule(LightningModule):
 
     def on_train_start(self) -> None:
         """Switch dropout off, and move reference and reward to the policy's device."""
+        self.place()
+
+    def place(self) -> None:
+        """As :meth:`on_train_start`, which Lightning calls after that of callbacks; a second call changes nothing."""
         self.policy.eval()
         nn.Module.to(self.reference, self.device)
         self.reward.to(self.device)
@@ -156,7 +153,7 @@ class PolicyModule(LightningModule):
         Returns:
             The outputs, and entropies [B, T] in nats when asked for.
         """
-        read = self._read(self.policy, rollouts, with_entropy=with_entropy)
+        read = self.read(self.policy, rollouts, with_entropy=with_entropy)
         values_BT = None
         if self.value is not None:
             values_BT = self.value(read.hidden_BTD, rollouts.prompt_ids, rollouts.tokens_BT)
@@ -164,10 +161,11 @@ class PolicyModule(LightningModule):
         if self.objective.needs.vocabulary_logits:
             logits_BTV = self._logits(self.policy, read.hidden_BTD)
             with torch.no_grad():
-                ref_logits_BTV = self._logits(self.reference, self._read(self.reference, rollouts).hidden_BTD)
+                ref_logits_BTV = self._logits(self.reference, self.read(self.reference, rollouts).hidden_BTD)
         return PolicyOutputs(read.logprobs_BT, values_BT, logits_BTV, ref_logits_BTV), read.entropy_BT
 
-    def _read(self, model: PreTrainedModel, rollouts: Rollouts, *, with_entropy: bool = False) -> ResponseLogprobs:
+    def read(self, model: PreTrainedModel, rollouts: Rollouts, *, with_entropy: bool = False) -> ResponseLogprobs:
+        """Log-probs of responses under a model, at the sampling temperature."""
         return response_logprobs(
             model,
             rollouts.prompt_ids,
@@ -204,19 +202,33 @@ class PolicyModule(LightningModule):
             rewards_B=rewards.values_B.to(self.device),
             scored_mask_B=rewards.scored_mask_B.to(self.device),
             logprobs_BT=outputs.logprobs_BT,
-            ref_logprobs_BT=self._read(self.reference, drawn.rollouts).logprobs_BT,
+            ref_logprobs_BT=self.read(self.reference, drawn.rollouts).logprobs_BT,
             values_BT=outputs.values_BT,
         )
         statistics = rollout_statistics(scored, drawn.completions, entropy_BT)
-        self._metrics = {f"policy/{name}": pooled_mean(self, [part]) for name, part in statistics.items()}
-        return self._batches(scored)
+        metrics = {name: pooled_mean(self, [part]) for name, part in statistics.items()}
+        credited = self._credited(scored)
+        metrics |= credit_statistics(credited)
+        self._metrics = {f"policy/{name}": value for name, value in metrics.items()}
+        return self._batches(credited, len(scored))
 
-    def _batches(self, scored: Rollouts) -> list[PolicyBatch]:
-        """Credit over the responses of all processes, then this process's rows for each optimizer step in turn."""
-        num_rows, world_size, updates = len(scored), self.trainer.world_size, self.objective.updates
-        if world_size > 1:
+    def _credited(self, scored: Rollouts) -> Rollouts:
+        """Credit over the responses of all processes; the baseline takes note of their returns."""
+        if self.trainer.world_size > 1:
             scored = scored.joint(self._gathered, width=self.responses.settings.max_new_tokens)
         credited = self.objective.credit(scored)
+        mask_BT = counted_tokens(credited)
+        if self.value is None or not mask_BT.any():
+            return credited
+        assert credited.returns_BT is not None and scored.values_BT is not None
+        mean_return, _ = masked_moments(credited.returns_BT, mask_BT)
+        if not self.value.observe(mean_return):
+            return credited
+        return self.objective.credit(replace(scored, values_BT=scored.values_BT + mean_return))
+
+    def _batches(self, credited: Rollouts, num_rows: int) -> list[PolicyBatch]:
+        """This process's rows for each optimizer step in turn, out of those of all processes."""
+        world_size, updates = self.trainer.world_size, self.objective.updates
         assert credited.counted_mask_B is not None
         counted_WB = credited.counted_mask_B.reshape(world_size, num_rows)
         own_start, num_parts = self.trainer.global_rank * num_rows, self.num_minibatches(world_size)
@@ -256,94 +268,33 @@ class PolicyModule(LightningModule):
             metrics[f"policy/{name}"] = mean / self._metrics["policy/length"].clamp(min=1.0) if per_token else mean
         self.log_dict(metrics)
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip policy and baseline apart: the gradient of one does not shrink that of the other.
+
+        Raises:
+            ConfigError: The optimizer itself takes the loss scale of 16-mixed out of the gradients, after they are
+                clipped.
+        """
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if gradient_clip_val is not None and scaler and getattr(optimizer, "_step_supports_amp_scaling", False):
+            raise ConfigError(
+                "trainer.precision=16-mixed: a fused optimizer cannot be clipped; type policy.optimizer.fused=false,"
+                " policy.max_grad_norm=null or trainer.precision=bf16-mixed"
+            )
+        limit = math.inf if gradient_clip_val is None else gradient_clip_val
+        for name, part in (("grad_norm", self.policy), ("value_grad_norm", self.value)):
+            trained = [] if part is None else [p for p in part.parameters() if p.grad is not None]
+            if trained:
+                self.log(f"policy/{name}", torch.nn.utils.clip_grad_norm_(trained, limit))
+
     def configure_optimizers(self) -> Any:
         """One optimizer with its rate schedule."""
         groups = decay_groups([self.policy], lr=self.optimization.lr, weight_decay=self.optimization.weight_decay)
         if self.value is not None:
             groups += decay_groups([self.value], lr=self.value_lr, weight_decay=0.0)
         return configure(self.optimization, groups, self.trainer)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PolicySettings(TrainingSettings):
-    """Config group ``policy``."""
-
-    group: ClassVar[str] = "policy"
-
-    objective: RolloutObjective
-    """Turns rewards into advantages and losses; config group ``policy/objective``."""
-    steps: int
-    """Policy steps; each draws fresh responses and makes as many optimizer steps as the objective says (one for
-    REINFORCE and RLOO)."""
-    prompts_per_step: int
-    """Prompts per policy step, over all devices."""
-    samples_per_prompt: int = 1
-    """Responses per prompt."""
-    temperature: float = 0.9
-    """Of the sampling; training is on this distribution."""
-    max_new_tokens: int = 128
-    """Longest response in tokens."""
-    max_prompt_tokens: int = 1024
-    """A longer prompt is cut from the left."""
-    strip_trailing: str = ""
-    """Characters stripped from the end of a response before it is rewarded."""
-    value: Literal["head", "model"] = "head"
-    """Learned baseline: a head on the policy's states, or a model of its own as in the paper."""
-    value_lr: float = 1e-2
-    """Learning rate of the learned baseline."""
-    minibatch_size: int | None = None
-    """Responses per forward pass with gradient on one device, whole prompts; gradients add up over the step."""
-
-    def _problems(self) -> Iterator[str]:
-        yield from super()._problems()
-        for name in ("prompts_per_step", "samples_per_prompt", "steps"):
-            if getattr(self, name) < 1:
-                yield f"{name}={getattr(self, name)}: must be at least 1"
-        yield from sampling_problems(self.temperature, self.max_new_tokens, self.max_prompt_tokens)
-        if self.temperature == 0:
-            yield f"temperature={self.temperature}: must be above 0, a policy learns from samples"
-
-    @property
-    def sampling(self) -> SamplingSettings:
-        """Sampling settings of the training."""
-        return SamplingSettings(
-            temperature=self.temperature,
-            max_new_tokens=self.max_new_tokens,
-            max_prompt_tokens=self.max_prompt_tokens,
-        )
-
-    def module(
-        self,
-        policy: PreTrainedModel,
-        *,
-        reference: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        task: Task,
-        prompts: Sequence[Prompt],
-        reward: Reward,
-        seed: int,
-    ) -> PolicyModule:
-        """The module to train; ``policy`` is changed in place, ``reference`` is another copy of the SFT model."""
-        responses = StepSampler(
-            tokenizer,
-            task=task,
-            prompts=prompts,
-            prompts_per_step=self.prompts_per_step,
-            samples_per_prompt=self.samples_per_prompt,
-            settings=self.sampling,
-            strip_trailing=self.strip_trailing,
-            seed=seed,
-        )
-        return PolicyModule(
-            policy,
-            reference=reference,
-            sampler=LocalSampler.of_model(policy, tokenizer),
-            responses=responses,
-            reward=reward,
-            objective=self.objective,
-            optimization=self.optimization,
-            steps=self.steps,
-            value_lr=self.value_lr,
-            value=self.value,
-            minibatch_size=self.minibatch_size,
-        )

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rlaif.bounds import bounds_problems
 from rlaif.data.batches.modules import Batching
 from rlaif.errors import ConfigError
 from rlaif.modules.optim import OptimizerFactory, OptimizerSettings, Schedule
+from rlaif.ranges import AtLeastOne, NonNegative, Positive, Share, ShareBelowOne
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,15 +26,15 @@ class TrainingSettings:
 
     optimizer: OptimizerFactory
     """Partial of an optimizer class."""
-    lr: float
+    lr: Positive
     """Learning rate after the warm-up."""
-    weight_decay: float = 0.0
+    weight_decay: NonNegative = 0.0
     """Of matrices."""
-    warmup_fraction: float = 0.0
+    warmup_fraction: Share = 0.0
     """Share of the steps in which the rate climbs."""
     schedule: Schedule = "constant"
     """After the warm-up: constant, or down to 0 by linear or cosine."""
-    max_grad_norm: float | None = None
+    max_grad_norm: Positive | None = None
     """Gradients are scaled down to this norm; None leaves them."""
 
     def __post_init__(self) -> None:
@@ -41,10 +43,7 @@ class TrainingSettings:
 
     def _problems(self) -> Iterator[str]:
         """Every option that is out of its range: ``name=value: what is allowed``."""
-        if not self.lr > 0:
-            yield f"lr={self.lr}: must be above 0"
-        if not 0 <= self.warmup_fraction <= 1:
-            yield f"warmup_fraction={self.warmup_fraction}: must be between 0 and 1"
+        yield from bounds_problems(self)
 
     @property
     def optimization(self) -> OptimizerSettings:
@@ -62,15 +61,15 @@ class TrainingSettings:
 class SupervisedSettings(TrainingSettings):
     """Options of the stages that learn from a fixed data set."""
 
-    batch_size: int
+    batch_size: AtLeastOne
     """Examples per optimizer step, over all devices."""
-    epochs: float = 1.0
+    epochs: Positive = 1.0
     """Passes over the examples."""
-    steps: int | None = None
+    steps: AtLeastOne | None = None
     """Optimizer steps; None takes ``epochs``."""
-    max_length: int = 1152
+    max_length: AtLeastOne = 1152
     """Tokens of prompt and response; a longer prompt is cut from the left."""
-    validation_fraction: float = 0.0
+    validation_fraction: ShareBelowOne = 0.0
     """Share of the prompts held out for validation."""
 
     @property
@@ -83,14 +82,3 @@ class SupervisedSettings(TrainingSettings):
             num_batches=self.steps,
             validation_fraction=self.validation_fraction,
         )
-
-    def _problems(self) -> Iterator[str]:
-        yield from super()._problems()
-        if self.batch_size < 1:
-            yield f"batch_size={self.batch_size}: must be at least 1"
-        if not self.epochs > 0:
-            yield f"epochs={self.epochs}: must be above 0"
-        if self.steps is not None and self.steps < 1:
-            yield f"steps={self.steps}: must be at least 1"
-        if not 0 <= self.validation_fraction < 1:
-            yield f"validation_fraction={self.validation_fraction}: must be at least 0 and below 1"

@@ -1,4 +1,4 @@
-"""Learned baselines V(X_t): what return to expect after the prompt and the tokens so far.
+"""Baselines V(X_t): what return to expect after the prompt and the tokens so far.
 
 Shapes: B rows (prompt-major), G prompts, T response tokens, D hidden.
 """
@@ -6,16 +6,18 @@ Shapes: B rows (prompt-major), G prompts, T response tokens, D hidden.
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rlaif.data.batches.examples import pad_right
+from rlaif.objectives.base import Needs
 
 
 def _scalar_head(width: int) -> nn.Linear:
-    """A linear map to one number that starts at 0, so that the first advantages are the returns."""
+    """A linear map to one number that starts at 0 for every state."""
     head = nn.utils.skip_init(nn.Linear, width, 1)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
@@ -27,7 +29,59 @@ def _width(model: PreTrainedModel) -> int:
     return width
 
 
-class ValueHead(nn.Module):
+class Baseline(nn.Module):
+    """A baseline that starts at the mean return of the first policy step, so that the first advantages are centred."""
+
+    num_observed: Tensor
+    """Policy steps with a reward so far; kept in checkpoints."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("num_observed", torch.zeros((), dtype=torch.long))
+
+    @torch.no_grad()
+    def observe(self, mean_return: Tensor) -> bool:
+        """Take note of a step's mean return.
+
+        Args:
+            mean_return: Over all tokens of the step that count, a scalar.
+
+        Returns:
+            True for the first one: the baseline was 0 until now and is ``mean_return`` from now on.
+        """
+        is_first = int(self.num_observed) == 0
+        self._observe(mean_return, is_first)
+        self.num_observed += 1
+        return is_first
+
+    def _observe(self, mean_return: Tensor, is_first: bool) -> None:
+        raise NotImplementedError
+
+    def forward(self, hidden_BTD: Tensor, prompt_ids: list[list[int]], tokens_BT: Tensor) -> Tensor:
+        """Values [B, T] of the states before each of ``tokens_BT``."""
+        raise NotImplementedError
+
+
+class RunningAverage(Baseline):
+    """One number for all states: the mean returns of the earlier steps, newer ones weighing more."""
+
+    DECAY = 0.9
+    """Share of the old average that each step keeps."""
+    average: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("average", torch.zeros(()))
+
+    def _observe(self, mean_return: Tensor, is_first: bool) -> None:
+        self.average.lerp_(mean_return.to(self.average), 1.0 if is_first else 1.0 - self.DECAY)
+
+    def forward(self, hidden_BTD: Tensor, prompt_ids: list[list[int]], tokens_BT: Tensor) -> Tensor:
+        """The average, everywhere."""
+        return self.average.expand(tokens_BT.shape)
+
+
+class ValueHead(Baseline):
     """A linear head on the policy's own hidden states, which it does not train.
 
     Far cheaper than the paper's second model: no forward pass of its own.
@@ -37,19 +91,27 @@ class ValueHead(nn.Module):
         super().__init__()
         self.head = _scalar_head(_width(policy))
 
+    def _observe(self, mean_return: Tensor, is_first: bool) -> None:
+        if is_first:
+            self.head.bias.fill_(mean_return)
+
     def forward(self, hidden_BTD: Tensor, prompt_ids: list[list[int]], tokens_BT: Tensor) -> Tensor:
         """Values [B, T] of the states that the policy's ``hidden_BTD`` describes."""
         values_BT1: Tensor = self.head(hidden_BTD.detach().float())
         return values_BT1.squeeze(-1)
 
 
-class ValueModel(nn.Module):
+class ValueModel(Baseline):
     """A model of its own, initialised from SFT like the policy (arXiv 2309.00267, appendix F)."""
 
     def __init__(self, sft: PreTrainedModel) -> None:
         super().__init__()
         self.body = deepcopy(sft.base_model)
         self.head = _scalar_head(_width(sft))
+
+    def _observe(self, mean_return: Tensor, is_first: bool) -> None:
+        if is_first:
+            self.head.bias.fill_(mean_return)
 
     def forward(self, hidden_BTD: Tensor, prompt_ids: list[list[int]], tokens_BT: Tensor) -> Tensor:
         """Values [B, T] of the states before each of ``tokens_BT``, which follow G prompts (B = G * k rows)."""
@@ -63,3 +125,18 @@ class ValueModel(nn.Module):
         states_BTD = hidden_BSD.gather(1, columns_BT[:, :, None].expand(-1, -1, hidden_BSD.shape[-1]))
         values_BT1: Tensor = self.head(states_BTD.float())
         return values_BT1.squeeze(-1)
+
+
+def make_baseline(policy: PreTrainedModel, needs: Needs, kind: Literal["head", "model"]) -> Baseline | None:
+    """The baseline that an objective needs; None where it needs none.
+
+    Args:
+        policy: The policy at its start.
+        needs: Of the objective.
+        kind: Of a learned baseline.
+    """
+    if not needs.values:
+        return None
+    if needs.values_from == "running_average":
+        return RunningAverage()
+    return ValueHead(policy) if kind == "head" else ValueModel(policy)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -25,9 +25,14 @@ class Needs:
     """
 
     values: bool = False
-    """A learned baseline V(X_t), trained together with the policy."""
+    """A baseline V(X_t) in ``values_BT``."""
+    values_from: Literal["learned", "running_average"] = "learned"
+    """``learned``: trained together with the policy by a loss of the objective; ``running_average``: one number, the
+    running average of the earlier steps' mean returns, without a gradient."""
     vocabulary_logits: bool = False
     """Logits of policy and reference over the whole vocabulary, at every response position."""
+    samples_per_prompt: int = 1
+    """Responses per prompt that the objective needs at least."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +103,10 @@ class RolloutObjective(Protocol):
         ...
 
     def credit(self, batch: Rollouts) -> Rollouts:
-        """Fill advantages, returns and ``counted_mask_B``, once per rollout over the responses of all processes.
+        """Fill advantages, returns and ``counted_mask_B`` of a rollout, over the responses of all processes.
+
+        The first rollout is credited twice where there are values: with values of 0, and with their start, the mean
+        return that the first credit found.
 
         Args:
             batch: With rewards, log-probs of policy and reference, and values where they are needed.

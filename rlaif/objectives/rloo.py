@@ -7,7 +7,12 @@ from typing import Literal
 
 from rlaif.errors import ConfigError
 from rlaif.functional.kl import sampled_sequence_kl
-from rlaif.functional.policy_gradient import leave_one_out_advantages, normalize_advantages, policy_gradient_loss
+from rlaif.functional.policy_gradient import (
+    AdvantageScaling,
+    leave_one_out_advantages,
+    normalize_advantages,
+    policy_gradient_loss,
+)
 from rlaif.objectives.base import Losses, Needs, PolicyOutputs, Updates
 from rlaif.objectives.reinforce import check_beta, kl_loss
 from rlaif.rollouts.batch import Rollouts
@@ -21,17 +26,22 @@ class Rloo:
     Args:
         beta: Share of the KL, in [0, 1).
         kl: ``reward`` or ``loss``, as in :class:`~rlaif.objectives.reinforce.Reinforce`.
-        scale_advantages: Divide the step's advantages by their deviation (not in the paper).
+        advantages: ``standardized``, ``root_mean_square`` or the paper's ``unscaled``, as in
+            :class:`~rlaif.objectives.reinforce.Reinforce`.
     """
 
     def __init__(
-        self, *, beta: float = 0.05, kl: Literal["reward", "loss"] = "reward", scale_advantages: bool = True
+        self,
+        *,
+        beta: float = 0.05,
+        kl: Literal["reward", "loss"] = "reward",
+        advantages: AdvantageScaling = "standardized",
     ) -> None:
         check_beta(beta)
         self.beta = beta
         self.kl: Literal["reward", "loss"] = kl
-        self.scale_advantages = scale_advantages
-        self.needs = Needs(vocabulary_logits=kl == "loss")
+        self.advantages: AdvantageScaling = advantages
+        self.needs = Needs(vocabulary_logits=kl == "loss", samples_per_prompt=2)
         self.updates = Updates()
 
     def credit(self, batch: Rollouts) -> Rollouts:
@@ -51,9 +61,12 @@ class Rloo:
             rewards_B = rewards_B - self.beta * kl_B
         grouped = leave_one_out_advantages(rewards_B.view(-1, num_samples), batch.scored_mask_B.view(-1, num_samples))
         counted_B = grouped.counts_GK.flatten()
-        advantages_B1 = grouped.advantages_GK.flatten()[:, None]
-        if self.scale_advantages:
-            advantages_B1 = normalize_advantages(advantages_B1, counted_B[:, None], center=False, eps=1e-6)
+        advantages_B1 = normalize_advantages(
+            grouped.advantages_GK.flatten()[:, None],
+            counted_B[:, None],
+            self.advantages,
+            magnitude=rewards_B.masked_fill(~counted_B, 0.0).abs().max(),
+        )
         advantages_BT = advantages_B1.expand_as(batch.mask_BT).masked_fill(~batch.mask_BT, 0.0)
         returns_BT = rewards_B[:, None].expand_as(batch.mask_BT)
         return replace(batch, advantages_BT=advantages_BT, returns_BT=returns_BT, counted_mask_B=counted_B)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -11,7 +11,7 @@ from rlaif.errors import ConfigError
 from rlaif.roles import Reads
 
 if TYPE_CHECKING:
-    from lightning import LightningDataModule, LightningModule, Trainer
+    from lightning import Callback, LightningDataModule, LightningModule, Trainer
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from rlaif.data.base import TaskData
@@ -71,6 +71,7 @@ class Training(Protocol):
         max_steps: int,
         max_grad_norm: float | None,
         accumulate_grad_batches: int = 1,
+        callbacks: Sequence[Callback] = (),
     ) -> Trainer:
         """Train to ``max_steps`` optimizer steps, from the newest checkpoint in the step's directory."""
         ...

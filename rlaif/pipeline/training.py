@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning import LightningDataModule, LightningModule, Trainer
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlaif.artifacts.curve import CURVE
@@ -46,6 +46,7 @@ class LightningTraining:
         max_steps: int,
         max_grad_norm: float | None,
         accumulate_grad_batches: int = 1,
+        callbacks: Sequence[Callback] = (),
     ) -> Trainer:
         """Train to ``max_steps`` optimizer steps, from the newest checkpoint in the step's directory."""
         trainer = build_trainer(
@@ -58,6 +59,7 @@ class LightningTraining:
             callbacks=[
                 TrainingProgress(self.display.progress(max_steps, unit="steps")),
                 CurveWriter(self.directory / CURVE),
+                *callbacks,
                 PeriodicCheckpoint(self.directory / "checkpoints", every_s=self.checkpoint_every_s),
             ],
         )

@@ -90,6 +90,9 @@ def render_html(page: Page) -> str:
             groups=_grouped([figure for figure in ordered if not figure.name.startswith("time/")]),
             histograms=[section for section in _of(page, records.PFirstHistogram) if section.p_first],
             reliability=_numbered([diagram for diagram in _of(page, records.ReliabilityDiagram) if diagram.bins]),
+            validations=[
+                section for section in _of(page, records.ValidationCurves) if section.win_rates or section.rewards
+            ],
             curves=[section for section in _of(page, records.Curves) if section.points],
             side_by_side=[section for section in _of(page, records.SideBySide) if section.rows],
             label_samples=[section for section in _of(page, records.LabelSamples) if section.labels],

@@ -19,8 +19,8 @@ from matplotlib.figure import Figure as Canvas
 
 from rlaif.evaluation.catalogue import describe, split_name
 from rlaif.evaluation.formats import format_interval, format_seconds, format_value, judged_by
-from rlaif.evaluation.records import Curves, PFirstHistogram, ReliabilityDiagram
-from rlaif.types import Figure
+from rlaif.evaluation.records import Curves, PFirstHistogram, ReliabilityDiagram, ValidationCurves
+from rlaif.types import Figure, as_unicode
 
 INK, MUTED, GRID, ACCENT, SECOND, SURFACE = "#10101a", "#60606a", "#d0d0da", "#2060c0", "#c06020", "#fefefa"
 """Stand-ins that :func:`_svg` replaces by the page's CSS variables."""
@@ -134,6 +134,44 @@ def training_curves(curves: Curves, number: int = 1) -> Markup:
             axes.grid(axis="x", visible=False)
             axes.locator_params(axis="both", nbins=5)
         return _svg(canvas, _numbered("curves", number), "Reward, KL and response length over the steps of RL")
+
+
+def validation_curves(curves: ValidationCurves, number: int = 1) -> Markup:
+    """Win rates against SFT over RL steps, a colour per stratum, dashed where decoded greedily; and the reward.
+
+    Args:
+        curves: The validations.
+        number: Of the curves on their page, from 1.
+    """
+    num_panels = bool(curves.win_rates) + bool(curves.rewards)
+    with mpl.rc_context(_STYLE):
+        canvas = Canvas(figsize=(9.6, 3.2))
+        if curves.win_rates:
+            _win_rates_over_steps(_step_axes(canvas, num_panels, 1, "win rate against SFT"), curves)
+        if curves.rewards:
+            axes = _step_axes(canvas, num_panels, num_panels, "reward")
+            axes.plot(*zip(*curves.rewards, strict=True), color=ACCENT, linewidth=2.0)
+        return _svg(canvas, _numbered("validation", number), "Win rate against SFT and reward on validation prompts")
+
+
+def _step_axes(canvas: Canvas, num_panels: int, number: int, title: str) -> Axes:
+    axes = canvas.add_subplot(1, num_panels, number)
+    axes.set_title(title, loc="left", fontsize=10, color=INK)
+    axes.set_xlabel("optimizer step")
+    axes.grid(axis="x", visible=False)
+    return axes
+
+
+def _win_rates_over_steps(axes: Axes, curves: ValidationCurves) -> None:
+    colors: dict[str, str] = {}
+    axes.axhline(0.5, color=MUTED, linewidth=1.0, linestyle=(0, (1, 3)))
+    for label, points in curves.win_rates.items():
+        stratum, _, decoding = label.partition(", ")
+        color = colors.setdefault(stratum, (ACCENT, SECOND, INK)[len(colors) % 3])
+        style = "--" if decoding == "greedy" else "-"
+        axes.plot(*zip(*points, strict=True), style, color=color, linewidth=2.0, label=as_unicode(label))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    axes.legend(frameon=False, fontsize=9, labelcolor=INK)
 
 
 def rates_with_intervals(figures: Sequence[Figure], *, name: str, parity: bool) -> Markup:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from rlaif.errors import ConfigError
+from rlaif.functional.policy_gradient import ROUNDING
 from rlaif.rewards.base import Reward, RewardBatch, RewardResources
 from rlaif.roles import Reads
 from rlaif.types import Completion, Prompt
@@ -46,8 +47,13 @@ class Standardized:
         """
         rewards = reward(prompts, responses)
         known_B = rewards.values_B[rewards.scored_mask_B].double()
+        if not len(known_B):
+            raise ConfigError(
+                f"reward.standardized=true: none of the {len(responses)} SFT samples has a score, which leaves no unit;"
+                f" {remedy} or set reward.standardized=false"
+            )
         mean, std = known_B.mean().item(), known_B.std(correction=0).item()
-        if not std > 0:
+        if not std > ROUNDING * known_B.abs().max():
             raise ConfigError(
                 f"reward.standardized=true: all {len(known_B)} SFT samples score {mean:.4g}, which leaves no unit;"
                 f" {remedy} or set reward.standardized=false"

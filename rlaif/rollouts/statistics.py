@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from rlaif.functional.baselines import explained_variance, masked_moments
 from rlaif.functional.kl import sampled_sequence_kl
 from rlaif.functional.losses import LossSum
 from rlaif.rollouts.batch import Rollouts
@@ -47,3 +48,36 @@ def rollout_statistics(rollouts: Rollouts, completions: Sequence[Completion], en
         return torch.as_tensor(value, dtype=torch.float32, device=mask_BT.device)
 
     return {name: LossSum(scalar(total), scalar(count)) for name, (total, count) in parts.items()}
+
+
+def counted_tokens(credited: Rollouts) -> Tensor:
+    """Tokens [B, T] of the responses that count in the loss."""
+    assert credited.counted_mask_B is not None
+    return credited.mask_BT & credited.counted_mask_B[:, None]
+
+
+def credit_statistics(credited: Rollouts) -> dict[str, Tensor]:
+    """Figures of returns, baseline and advantages that are logged with every policy step.
+
+    Args:
+        credited: The responses of all processes, after the objective's ``credit``.
+
+    Returns:
+        ``return_mean`` and ``return_variance`` of Z_t, ``advantage_mean``, ``advantage_std`` and ``advantage_max`` (the
+        largest absolute one) as the loss reads them, over all tokens that count; and ``explained_variance`` where the
+        objective has values.
+    """
+    mask_BT, returns_BT, advantages_BT = counted_tokens(credited), credited.returns_BT, credited.advantages_BT
+    assert returns_BT is not None and advantages_BT is not None
+    return_mean, return_variance = masked_moments(returns_BT, mask_BT)
+    advantage_mean, advantage_variance = masked_moments(advantages_BT, mask_BT)
+    figures = {
+        "return_mean": return_mean,
+        "return_variance": return_variance,
+        "advantage_mean": advantage_mean,
+        "advantage_std": advantage_variance.sqrt(),
+        "advantage_max": advantages_BT.masked_fill(~mask_BT, 0.0).abs().max(),
+    }
+    if credited.values_BT is not None:
+        figures["explained_variance"] = explained_variance(credited.values_BT, returns_BT, mask_BT)
+    return figures

@@ -138,9 +138,9 @@ class StepSampler:
         )
         completions = completions_of(rollouts, self.tokenizer, source="policy")
         row_prompts = [prompt for prompt in prompts for _ in numbers]
-        return StepResponses(row_prompts, [self._stripped(item) for item in completions], rollouts)
+        return StepResponses(row_prompts, [self.as_rewarded(item) for item in completions], rollouts)
 
-    def _stripped(self, completion: Completion) -> Completion:
+    def as_rewarded(self, completion: Completion) -> Completion:
         """The completion as it is rewarded; one that was shortened has no tokens, for these were never sampled."""
         trimmed = completion.trimmed
         kept = trimmed.rstrip(self.strip_trailing) if self.strip_trailing else trimmed

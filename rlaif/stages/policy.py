@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from rlaif.artifacts.curve import CURVE, read_curve
+from rlaif.artifacts.curve import CURVE, VALIDATION, read_curve
+from rlaif.data.base import ExactAnnotators
 from rlaif.data.preferences_io import read_samples
-from rlaif.evaluation.records import Curves
+from rlaif.evaluation.records import Curves, ValidationCurves
 from rlaif.labelers.base import Rater
 from rlaif.labelers.models import engines_of
 from rlaif.labeling.asking import Asking, AskingSettings
@@ -17,7 +18,8 @@ from rlaif.labeling.learning import depends_on_people
 from rlaif.labeling.results import COST
 from rlaif.labeling.trial import example_pairs, trial_problems
 from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
-from rlaif.modules.policy import PolicySettings
+from rlaif.modules.policy_settings import PolicySettings
+from rlaif.modules.validation import PolicyValidation
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.ranges import PositiveShare
 from rlaif.rewards.base import Reward, RewardResources
@@ -83,6 +85,8 @@ class PolicyStage(Stage):
             "samples": Reads(kind="samples", optional=True),
             **self.reward.reads(),
         }
+        if self.settings.validate_every is not None:
+            roles["validation"] = Reads(kind="tuning_prompts", optional=True)
         if depends_on_people(self.reward):
             roles["people"] = Reads(kind="people")
         if self.min_alignment is not None and engines_of(self.reward):
@@ -94,13 +98,9 @@ class PolicyStage(Stage):
         return frozenset({"policy"})
 
     def problems(self, work: Work) -> Iterator[str]:
-        """Problems of the reward's labeler and of the number of processes."""
+        """Problems of the reward's labeler, and numbers of responses that do not divide."""
         yield from trial_problems(self.reward, example_pairs(work.data("prompts")))
-        if self.settings.prompts_per_step % work.num_processes:
-            yield (
-                f"policy.prompts_per_step={self.settings.prompts_per_step}: must be a multiple of the number of"
-                f" devices, {work.num_processes}"
-            )
+        yield from self.settings.division.problems(work.num_processes)
 
     def asks(self, work: Work) -> Iterator[WillAsk]:
         """The reward's labeler, on responses that are still to be drawn."""
@@ -108,7 +108,13 @@ class PolicyStage(Stage):
         yield WillAsk(labeler=self.reward, examples=examples, answers=self.asking.answers)
 
     def notices(self, work: Work) -> Iterator[str]:
-        """Sampling options that differ from those of the labeled pairs."""
+        """Sampling options that differ from those of the labeled pairs, and validation without prompts."""
+        if self.settings.validate_every is not None and not self._validation_prompts(work):
+            yield (
+                f"policy.validate_every={self.settings.validate_every}: the training is not validated, because the"
+                " data leave no prompts for it; give data.num_tuning_prompts and, with files, a lower"
+                " data.num_eval_prompts, or type policy.validate_every=null"
+            )
         own = self.settings.sampling
         if self.sampling is not None and own != self.sampling and work.has("samples"):
             names = ("temperature", "max_new_tokens", "max_prompt_tokens")
@@ -137,6 +143,7 @@ class PolicyStage(Stage):
             max_steps=module.num_optimizer_steps,
             max_grad_norm=self.settings.max_grad_norm,
             accumulate_grad_batches=module.num_minibatches(training.world_size),
+            callbacks=self._validation(work),
         )
         training.save(trainer, module.policy, tokenizer)
         if trainer.is_global_zero:
@@ -145,6 +152,19 @@ class PolicyStage(Stage):
                 written = {name: cost[name] for name in COST_OF_SCORES}
                 (work.directory / COST).write_text(json.dumps(written, indent=1, sort_keys=True) + "\n")
             asking.close(remove=True)
+
+    def _validation_prompts(self, work: Work) -> list[Prompt]:
+        return work.data("validation").tuning_prompts if work.has("validation") else []
+
+    def _validation(self, work: Work) -> list[PolicyValidation]:
+        """Watches the training, where there are prompts for it."""
+        prompts, every = self._validation_prompts(work), self.settings.validate_every
+        if not prompts or every is None:
+            return []
+        annotators = work.data("validation").annotators
+        preference = annotators.p_first if isinstance(annotators, ExactAnnotators) else None
+        path = work.directory / VALIDATION
+        return [PolicyValidation(path, prompts, every_n_steps=every, preference=preference)]
 
     def _spec(self, work: Work, role: str) -> ModelSpec:
         return ModelSpec(str(work.path(role)), dtype=self.dtype)
@@ -166,8 +186,8 @@ class PolicyStage(Stage):
         return self.reward.prepare(resources)
 
     def _references(self, work: Work) -> dict[str, Completion]:
-        """One response of the SFT policy to each prompt of the training, by prompt id."""
-        prompts = work.data("prompts").policy_prompts
+        """One response of the SFT policy to each prompt of training and validation, by prompt id."""
+        prompts = [*work.data("prompts").policy_prompts, *self._validation_prompts(work)]
         drawn = self._draw(work, prompts, "reference")
         return {prompt.id: completion for prompt, (completion,) in zip(prompts, drawn, strict=True)}
 
@@ -197,8 +217,8 @@ class PolicyStage(Stage):
         )
 
     def told(self, work: Work) -> Told:
-        """Steps, first and last reward, KL, and the curves."""
-        rows = read_curve(work.directory / CURVE)
+        """Steps, first and last reward, KL, and the curves of training and validation."""
+        rows, validations = read_curve(work.directory / CURVE), read_curve(work.directory / VALIDATION)
         line = ""
         if rows:
             first, last = rows[0], rows[-1]
@@ -208,4 +228,12 @@ class PolicyStage(Stage):
             )
         labeler = getattr(self.reward, "labeler", None)
         title = "" if labeler is None else f"direct RLAIF by {labeler.name}"
-        return Told(line=line, link=work.step, title=title, sections=(Curves.from_rows(rows),))
+        sections = (ValidationCurves.from_rows(validations), Curves.from_rows(rows))
+        return Told(line=line + _last_win_rates(validations), link=work.step, title=title, sections=sections)
+
+
+def _last_win_rates(rows: Sequence[Mapping[str, float]]) -> str:
+    """Greedy win rates of the last validation by stratum, for the terminal; empty where there are none."""
+    greedy = {name: value for name, value in (rows[-1] if rows else {}).items() if name.startswith("win_rate/greedy/")}
+    told = [f"{name.rpartition('/')[2]} {100 * value:.0f} %" for name, value in sorted(greedy.items())]
+    return f", greedy wins {', '.join(told)}" if told else ""

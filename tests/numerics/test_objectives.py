@@ -6,9 +6,12 @@ import itertools
 
 import pytest
 import torch
+from scipy.stats import zscore
+from sklearn.metrics import explained_variance_score
 from torch import Tensor
 
 from rlaif.errors import ConfigError
+from rlaif.functional.baselines import explained_variance
 from rlaif.objectives.base import PolicyOutputs, Updates
 from rlaif.objectives.reinforce import Reinforce
 from rlaif.objectives.rloo import Rloo
@@ -44,7 +47,7 @@ def rollouts(
 
 
 def test_reinforce_credits_return_to_go_minus_value() -> None:
-    credit = Reinforce(beta=0.5, scale_advantages=False).credit(
+    credit = Reinforce(beta=0.5, advantages="unscaled").credit(
         rollouts(
             [4.0, NAN],
             [[True, True, False], [True, True, True]],
@@ -76,17 +79,40 @@ def test_a_missing_reward_changes_nothing_else() -> None:
     assert logprobs_BT.grad.isfinite().all()
 
 
-def test_scaled_advantages_have_unit_deviation_and_keep_their_mean() -> None:
+def test_scaled_advantages_have_unit_size() -> None:
     inputs = rollouts([1.0, -2.0, 4.0], [[True], [True], [True]])
-    plain = Reinforce(beta=0.0, scale_advantages=False).credit(inputs).advantages_BT
-    scaled = Reinforce(beta=0.0).credit(inputs).advantages_BT
-    assert scaled.std(correction=0).item() == pytest.approx(1.0, abs=1e-4)
-    torch.testing.assert_close(scaled, plain / plain.std(correction=0), rtol=1e-4, atol=1e-5)
+    plain, standardized, by_root_mean_square = (
+        Reinforce(beta=0.0, advantages=how).credit(inputs).advantages_BT.flatten().tolist()  # type: ignore[union-attr]
+        for how in ("unscaled", "standardized", "root_mean_square")
+    )
+    assert plain == [1.0, -2.0, 4.0]
+    assert standardized == pytest.approx(zscore(plain).tolist(), rel=1e-5)
+    assert by_root_mean_square == pytest.approx([x / 7**0.5 for x in plain], rel=1e-5)  # (1 + 4 + 16) / 3 = 7
+
+
+def test_the_batch_baseline_is_the_mean_return_of_the_other_responses() -> None:
+    mask = [[True, True], [True, False], [True, True]]
+    credit = Reinforce(beta=0.0, baseline="batch", advantages="unscaled").credit(rollouts([1.0, 4.0, NAN], mask))
+    assert credit.advantages_BT is not None and credit.counted_mask_B is not None
+    assert credit.advantages_BT.tolist() == [[-3.0, -3.0], [3.0, 0.0], [0.0, 0.0]]
+    assert credit.counted_mask_B.tolist() == [True, True, False]
+    alone = Reinforce(beta=0.0, baseline="batch").credit(rollouts([1.0, NAN, NAN], mask))
+    assert alone.counted_mask_B is not None and not alone.counted_mask_B.any()
+
+
+@pytest.mark.parametrize("objective", [Reinforce(), Reinforce(advantages="root_mean_square"), Rloo()])
+def test_a_reward_without_spread_gives_no_advantage(objective: Reinforce | Rloo) -> None:
+    """A baseline near the returns leaves rounding, which no scaling may blow up."""
+    mask, rewards = [[True] * 7] * 4, [3.3 + noise for noise in (0.0, 2.4e-7, -2.4e-7, 0.0)]
+    values = torch.full((4, 7), 0.95 * 3.3)
+    credit = objective.credit(rollouts(rewards, mask, values=values, samples_per_prompt=2))
+    assert credit.advantages_BT is not None
+    assert credit.advantages_BT.abs().max() == 0.0
 
 
 def test_rloo_leaves_the_sample_itself_out_of_its_baseline() -> None:
     mask = [[True], [True], [True], [True]]
-    credit = Rloo(beta=0.0, scale_advantages=False).credit(rollouts([1.0, 3.0, 5.0, NAN], mask, samples_per_prompt=2))
+    credit = Rloo(beta=0.0, advantages="unscaled").credit(rollouts([1.0, 3.0, 5.0, NAN], mask, samples_per_prompt=2))
     assert credit.advantages_BT.flatten().tolist() == [-2.0, 2.0, 0.0, 0.0]
     assert credit.counted_mask_B.tolist() == [True, True, False, False]
     with pytest.raises(ConfigError, match="samples_per_prompt=1"):
@@ -110,7 +136,7 @@ def exact_objective(theta: Tensor, ref: Tensor, reward: Tensor, beta: float) -> 
 
 
 @pytest.mark.parametrize(
-    "objective", [Reinforce(beta=0.3, scale_advantages=False), Rloo(beta=0.3, scale_advantages=False)]
+    "objective", [Reinforce(beta=0.3, advantages="unscaled"), Rloo(beta=0.3, advantages="unscaled")]
 )
 def test_the_expected_gradient_is_that_of_the_exact_objective(objective: Reinforce | Rloo) -> None:
     generator = torch.Generator().manual_seed(0)
@@ -170,3 +196,13 @@ def test_a_rollout_has_at_least_one_update(epochs: int, minibatches: int) -> Non
     assert Updates(epochs=2, minibatches=3).total == 6
     with pytest.raises(ConfigError, match="must be at least 1"):
         Updates(epochs=epochs, minibatches=minibatches)
+
+
+def test_explained_variance_is_sklearns() -> None:
+    generator = torch.Generator().manual_seed(0)
+    returns_BT, values_BT = (torch.randn(6, 5, generator=generator) + shift for shift in (3.0, -1.0))
+    mask_BT = torch.rand(6, 5, generator=generator) < 0.7
+    ours = explained_variance(returns_BT + 0.3 * values_BT, returns_BT, mask_BT).item()
+    theirs = explained_variance_score(returns_BT[mask_BT].numpy(), (returns_BT + 0.3 * values_BT)[mask_BT].numpy())
+    assert ours == pytest.approx(theirs, abs=1e-5)
+    assert explained_variance(values_BT, torch.full((6, 5), 2.0), mask_BT) == 0.0

@@ -12,7 +12,7 @@ import itertools
 import pytest
 import torch
 from scipy.stats import zscore
-from sklearn.preprocessing import scale
+from sklearn.preprocessing import normalize, scale
 from torch import Tensor
 
 from rlaif.functional.losses import LossSum
@@ -239,22 +239,33 @@ def test_group_mean_scaled_is_the_z_score() -> None:
     assert grouped.advantages_GK[0, 4] == 0.0
 
 
-def test_equal_rewards_teach_nothing() -> None:
-    grouped = group_mean_advantages(torch.full((1, 4), 0.3), torch.ones(1, 4, dtype=torch.bool), scale=True)
-    assert grouped.advantages_GK.abs().max() < 1e-6
+@pytest.mark.parametrize("reward", [0.3, 1e-6, -3e6])
+def test_equal_rewards_of_a_prompt_teach_nothing(reward: float) -> None:
+    mask_GK = torch.ones(1, 7, dtype=torch.bool)
+    grouped = group_mean_advantages(torch.full((1, 7), reward), mask_GK, scale=True)
+    assert grouped.advantages_GK.tolist() == [[0.0] * 7]
 
 
 def test_normalized_advantages_are_sklearns_scale() -> None:
     advantages_BT = torch.tensor([[1.0, 2.0, 30.0], [5.0, -4.0, 30.0]])
     mask_BT = torch.tensor([[True, True, False], [True, True, False]])
-    reference = scale([1.0, 2.0, 5.0, -4.0])
     normalized = normalize_advantages(advantages_BT, mask_BT)
-    assert normalized[mask_BT].tolist() == pytest.approx(reference.tolist(), rel=1e-5)
+    assert normalized[mask_BT].tolist() == pytest.approx(scale([1.0, 2.0, 5.0, -4.0]).tolist(), rel=1e-5)
     assert normalized[~mask_BT].tolist() == [0.0, 0.0]
-    centered = normalize_advantages(advantages_BT, mask_BT, scale=False)
-    assert centered[mask_BT].tolist() == pytest.approx([0.0, 1.0, 4.0, -5.0])
-    scaled = normalize_advantages(advantages_BT, mask_BT, center=False)
-    assert scaled[mask_BT].tolist() == pytest.approx(scale([1.0, 2.0, 5.0, -4.0], with_mean=False).tolist(), rel=1e-5)
+    unscaled = normalize_advantages(advantages_BT, mask_BT, "unscaled")
+    assert unscaled.tolist() == [[1.0, 2.0, 0.0], [5.0, -4.0, 0.0]]
+    by_root_mean_square = normalize_advantages(advantages_BT, mask_BT, "root_mean_square")
+    unit = normalize([[1.0, 2.0, 5.0, -4.0]])[0] * 2.0  # sklearn divides by the norm: √4 times the root mean square
+    assert by_root_mean_square[mask_BT].tolist() == pytest.approx(unit.tolist(), rel=1e-5)
+
+
+@pytest.mark.parametrize("returns", [3.3, -1e-5, 2e4])
+def test_returns_that_differ_by_rounding_only_teach_nothing(returns: float) -> None:
+    noise_BT = returns * 1e-7 * torch.tensor([[1.0, -1.0, 2.0], [0.0, 1.0, -3.0]])
+    mask_BT = torch.ones(2, 3, dtype=torch.bool)
+    around_zero = normalize_advantages(noise_BT, mask_BT, "root_mean_square", magnitude=torch.tensor(abs(returns)))
+    assert around_zero.abs().max() == 0.0
+    assert normalize_advantages(returns + noise_BT, mask_BT).abs().max() == 0.0
 
 
 def test_normalizing_nothing() -> None:

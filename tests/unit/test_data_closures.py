@@ -98,12 +98,13 @@ def data(**changed: object) -> TaskData:
         ({"label_prompts": [OTHER]}, {"label_prompts"}),
         ({"policy_prompts": [PROMPT, OTHER]}, {"policy_prompts"}),
         ({"eval_prompts": [Prompt(task="dialogue", text=PROMPT.text, stratum="seen")]}, {"held_out_prompts"}),
+        ({"tuning_prompts": [PROMPT]}, {"tuning_prompts"}),
         ({"preferences": [label(0.0)]}, {"people"}),
         ({"preferences": [label(weight=2.0)]}, {"people"}),
         ({"preferences": [label(source="crowd")]}, {"people"}),
         ({"preferences": [label(second="c")]}, {"people", "pairs"}),
         ({"eval_preferences": [label(None)]}, {"held_out_pairs"}),
-        ({"annotators": SimulatedAnnotators(0)}, {"held_out_pairs", "people"}),
+        ({"annotators": SimulatedAnnotators(0)}, {"tuning_prompts", "held_out_pairs", "people"}),
     ],
 )
 def test_a_kind_has_another_id_exactly_when_it_changed(changed: dict[str, object], kinds: set[str]) -> None:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from lightning import Trainer
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from rlaif.artifacts.curve import read_curve
 from rlaif.errors import ConfigError
+from rlaif.models.classifier_text import ClassifierText
 from rlaif.models.load import load_causal_lm
-from rlaif.modules.curves import CurveWriter, read_curve
+from rlaif.modules.curves import CurveWriter
 from rlaif.modules.optim import OptimizerSettings
 from rlaif.modules.policy import PolicyModule
+from rlaif.modules.policy_settings import PolicySettings
+from rlaif.modules.step_division import StepDivision
 from rlaif.modules.trainer import build_trainer, fit
 from rlaif.objectives.base import RolloutObjective
 from rlaif.objectives.reinforce import Reinforce
@@ -27,7 +31,7 @@ from rlaif.roles import Reads
 from rlaif.rollouts.batch import Rollouts
 from rlaif.rollouts.sampler import LocalSampler
 from rlaif.rollouts.settings import SamplingSettings
-from rlaif.rollouts.step import StepResponses, StepSampler, draw_prompts
+from rlaif.rollouts.step import StepSampler, draw_prompts
 from rlaif.tasks.base import Dialogue
 from rlaif.testing.tiny import make_tiny_model
 from rlaif.tokenization import PromptTokenizer
@@ -115,119 +119,6 @@ def test_a_rewarded_token_becomes_likelier(
     assert rows[0]["policy/missing"] == pytest.approx(7 / 32 if missing_every else 0.0)
 
 
-class EveryResponse:
-    """Stands in for the draws of a policy step: given responses to one prompt, over two tokens and an end token."""
-
-    settings = SamplingSettings(temperature=0.9, max_new_tokens=2)
-
-    def __init__(self, responses: Sequence[tuple[int, ...]], samples_per_prompt: int) -> None:
-        self.chosen = responses
-        self.samples_per_prompt = samples_per_prompt
-        self.prompts_per_step = len(responses) // samples_per_prompt
-
-    def draw(self, sampler: object, step: int, *, rank: int = 0, world_size: int = 1) -> StepResponses:
-        padded = torch.tensor([[*tokens, 0][:2] for tokens in self.chosen])
-        mask_BT = torch.arange(2) < torch.tensor([len(tokens) for tokens in self.chosen])[:, None]
-        rollouts = Rollouts(
-            prompt_ids=[[1, 2, 2]] * self.prompts_per_step,
-            tokens_BT=padded,
-            mask_BT=mask_BT,
-            finished_B=torch.ones(len(self.chosen), dtype=torch.bool),
-            samples_per_prompt=self.samples_per_prompt,
-        )
-        completions = [Completion(text=str(tokens), token_ids=tokens) for tokens in self.chosen]
-        return StepResponses([PROMPTS[0]] * len(self.chosen), completions, rollouts)
-
-
-class TableReward(TokenReward):
-    """A number for each of the responses."""
-
-    def __init__(self) -> None:
-        super().__init__(token=0)
-
-    def __call__(
-        self, prompts: Sequence[Prompt], responses: Sequence[Completion], *, samples_per_prompt: int = 1
-    ) -> RewardBatch:
-        values_B = torch.tensor([REWARDS[response.token_ids] for response in responses])
-        return RewardBatch(values_B, values_B.isfinite())
-
-
-RESPONSES = [(0,), *itertools.product((1, 2), (0, 1, 2))]
-"""Every response of at most two tokens from a vocabulary of three, where 0 ends a response."""
-REWARDS = dict(zip(RESPONSES, (0.3, -1.0, 2.0, 0.5, 1.5, -0.7, 0.9), strict=True))
-BETA = 0.2
-
-
-def three_token_model(seed: int) -> LlamaForCausalLM:
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=3,
-        hidden_size=8,
-        intermediate_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        initializer_range=0.8,
-        pad_token_id=0,
-    )
-    return LlamaForCausalLM(config)
-
-
-def log_probability(model: LlamaForCausalLM, tokens: tuple[int, ...]) -> torch.Tensor:
-    """log π of a response, from a plain forward pass."""
-    logits = model(input_ids=torch.tensor([[1, 2, 2, *tokens]])).logits[0, 2:-1] / 0.9
-    return logits.log_softmax(-1)[torch.arange(len(tokens)), list(tokens)].sum()
-
-
-@pytest.mark.parametrize(
-    ("objective", "num_prompts", "samples_per_prompt", "minibatch_size"),
-    [
-        (Reinforce(beta=BETA, scale_advantages=False), 1, 1, None),
-        (Reinforce(beta=BETA, scale_advantages=False), 2, 1, 1),
-        (Rloo(beta=BETA, scale_advantages=False), 1, 2, None),
-    ],
-)
-def test_the_expected_gradient_of_a_step_is_that_of_the_enumerated_objective(
-    objective: RolloutObjective, num_prompts: int, samples_per_prompt: int, minibatch_size: int | None, tmp_path: Path
-) -> None:
-    policy, reference = three_token_model(0), three_token_model(1)
-    matrix = policy.model.layers[0].mlp.down_proj.weight
-    log_p = {tokens: log_probability(policy, tokens) for tokens in RESPONSES}
-    with torch.no_grad():
-        log_ref = {tokens: log_probability(reference, tokens) for tokens in RESPONSES}
-    terms = [
-        log_p[y].exp() * ((1 - BETA) * REWARDS[y] - BETA * (log_p[y] - log_ref[y])) for y in RESPONSES
-    ]  # arXiv 2309.00267, appendix A.3
-    assert sum(log_p[y].exp().item() for y in RESPONSES) == pytest.approx(1.0, abs=1e-5)
-    (exact,) = torch.autograd.grad(torch.stack(terms).sum(), matrix)
-
-    estimate = torch.zeros_like(exact)
-    for drawn in itertools.product(RESPONSES, repeat=num_prompts * samples_per_prompt):
-        module = PolicyModule(
-            policy,
-            reference=reference,
-            sampler=LocalSampler(policy, eos_id=0, pad_id=0),
-            responses=EveryResponse(drawn, samples_per_prompt),  # type: ignore[arg-type]
-            reward=TableReward(),
-            objective=objective,
-            optimization=OptimizerSettings(optimizer=torch.optim.SGD, lr=0.1),
-            steps=1,
-            value_lr=0.1,
-            minibatch_size=minibatch_size,
-        )
-        module.trainer = TRAINER
-        module.log_dict = lambda metrics: None  # type: ignore[assignment,misc]
-        batches = module.collect(0)
-        probability = math.exp(sum(log_p[tokens].item() for tokens in drawn))
-        for batch in batches:
-            (gradient,) = torch.autograd.grad(module.training_step(batch, 0), matrix)
-            estimate -= probability * gradient / len(batches)  # Lightning averages over accumulated batches
-    torch.testing.assert_close(estimate, exact, rtol=1e-4, atol=1e-5)
-
-
-TRAINER = Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False)
-
-
 def next_token(folder: Path, tokenizer: PreTrainedTokenizerBase) -> int:
     """A token that the untrained model draws now and then: the tenth likeliest after the first prompt."""
     ids = torch.tensor([tokenizer(PROMPTS[0].text)["input_ids"]])
@@ -280,6 +171,82 @@ def test_trailing_symbols_are_not_rewarded(tokenizer: PreTrainedTokenizerBase) -
     assert (stripped.text, stripped.token_ids, stripped.source) == ("Good", (), "policy")
     kept = make_responses(tokenizer).draw(Scripted(tokens), 0).completions[0]
     assert (kept.text, kept.token_ids) == ("Good. ..", tuple(tokens))
+
+
+class Limited(Scripted):
+    """A sampler whose responses the token limit ends."""
+
+    def sample(
+        self, prompt_ids: Sequence[Sequence[int]], *, num_samples: int, sampling: Sampling, seeds: Sequence[int]
+    ) -> Rollouts:
+        rollouts = super().sample(prompt_ids, num_samples=num_samples, sampling=sampling, seeds=seeds)
+        return replace(rollouts, finished_B=torch.zeros_like(rollouts.finished_B))
+
+
+def test_a_cut_response_is_rewarded_without_an_end_token(tokenizer: PreTrainedTokenizerBase) -> None:
+    tokens = tokenizer(" Good. ..")["input_ids"]
+    responses = make_responses(tokenizer, strip_trailing=". ")
+    text = ClassifierText(tokenizer, max_length=64)
+    cut, ended = (
+        text(PROMPTS[0], responses.draw(sampler(tokens), 0).completions[0]).ids for sampler in (Limited, Scripted)
+    )
+    assert [*cut, tokenizer.eos_token_id] == ended
+    assert tokenizer.eos_token_id not in cut[1:]
+
+
+def test_all_mistakes_of_the_options_come_at_once() -> None:
+    options = {"steps": 1, "prompts_per_step": 4, "lr": 1e-3, "optimizer": torch.optim.SGD}
+    with pytest.raises(ConfigError) as caught:
+        PolicySettings(
+            objective=Rloo(),
+            value_lr=-1.0,
+            weight_decay=-0.1,
+            max_grad_norm=-1.0,
+            minibatch_size=0,
+            max_prompt_tokens=0,
+            temperature=0.0,
+            **options,  # type: ignore[arg-type]
+        )
+    assert sorted(problem.partition("=")[0] for problem in caught.value.problems) == [
+        "policy.max_grad_norm",
+        "policy.max_prompt_tokens",
+        "policy.minibatch_size",
+        "policy.samples_per_prompt",
+        "policy.temperature",
+        "policy.value_lr",
+        "policy.weight_decay",
+    ]
+    with pytest.raises(ConfigError) as caught:
+        PolicySettings(objective=Rloo(), minibatch_size=3, **options)  # type: ignore[arg-type]
+    assert [problem.partition("=")[0] for problem in caught.value.problems] == [
+        "policy.samples_per_prompt",
+        "policy.minibatch_size",
+    ]
+    with pytest.raises(ConfigError, match=r"policy\.lr=nan: must be above 0"):
+        PolicySettings(objective=Reinforce(), **(options | {"lr": math.nan}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("num_processes", "minibatch_size", "num_updates", "option"),
+    [
+        (1, 3, 1, "minibatch_size"),
+        (1, 1, 1, "minibatch_size"),
+        (4, None, 1, "prompts_per_step"),
+        (1, None, 4, "objective.minibatches"),
+    ],
+)
+def test_numbers_that_do_not_divide_are_found_without_a_model(
+    num_processes: int, minibatch_size: int | None, num_updates: int, option: str
+) -> None:
+    division = StepDivision(
+        prompts_per_step=6, samples_per_prompt=2, num_updates=num_updates, minibatch_size=minibatch_size
+    )
+    (problem,) = division.problems(num_processes)
+    assert problem.startswith(f"policy.{option}=")
+    fitting = StepDivision(prompts_per_step=6, samples_per_prompt=2, num_updates=3, minibatch_size=2)
+    assert list(fitting.problems(2)) == []
+    assert fitting.num_minibatches(2) == 1
+    assert fitting.num_minibatches(1) == 2
 
 
 def test_a_completion_keeps_its_white_space_and_is_judged_without(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -11,10 +11,11 @@ import torch
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from rlaif.artifacts.curve import read_curve
 from rlaif.data.batches.modules import Batching, PreferenceDataModule, SFTDataModule
 from rlaif.models.load import load_causal_lm, reward_model_from
 from rlaif.modules.checkpointing import PeriodicCheckpoint, list_checkpoints, resume_checkpoint
-from rlaif.modules.curves import CurveWriter, read_curve
+from rlaif.modules.curves import CurveWriter
 from rlaif.modules.optim import OptimizerSettings
 from rlaif.modules.policy import PolicyModule
 from rlaif.modules.reward_model import RewardModelModule

@@ -26,6 +26,7 @@ from rlaif.evaluation.records import (
     SideBySideRow,
     Table,
     Text,
+    ValidationCurves,
 )
 from rlaif.evaluation.win_rate import policy_verdict
 from rlaif.reporting.page import figures_json, render_html, write_page
@@ -84,6 +85,7 @@ def report() -> Page:
             SideBySide(rows=(row,)),
             *diagrams,
             Curves(points=tuple(CurvePoint(step=i, reward=i / 10, kl=i / 5, length=None) for i in range(20))),
+            ValidationCurves(win_rates={EVIL: ((0, 0.5), (4, 0.7))}, rewards=((0, 0.1), (4, 0.3)), title=EVIL),
             LabelSamples(labels=(label(), label("no option " + EVIL))),
             PFirstHistogram(p_first=(0.1, 0.5, 0.9)),
         ),
@@ -131,7 +133,7 @@ def test_page_is_self_contained(report: Page) -> None:
     assert not re.search(r"https?:|//\w|@import|javascript:", text)
     assert re.findall(r"url\((?!#)", text) == []
     assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
-    assert page.tags.count("svg") == 7
+    assert page.tags.count("svg") == 8
     assert len(set(page.ids)) == len(page.ids)
     assert {link[1:] for link in page.links} <= set(page.ids)
 
@@ -191,7 +193,13 @@ def test_a_probe_has_a_row_for_each_attack_and_marks_what_failed() -> None:
 
 
 def test_an_empty_report_has_no_empty_sections() -> None:
-    empty = (Curves(points=()), PFirstHistogram(p_first=()), LabelSamples(labels=()), SideBySide(rows=()))
+    empty = (
+        Curves(points=()),
+        ValidationCurves(win_rates={}),
+        PFirstHistogram(p_first=()),
+        LabelSamples(labels=()),
+        SideBySide(rows=()),
+    )
     page = Page(title="SFT only", task="dialogue", verdict=policy_verdict([], "dialogue"), sections=empty)
     text = render_html(page)
     assert "<section>" not in text and "no win rate was measured" in text
@@ -207,12 +215,14 @@ def test_sections_of_one_type_stand_together_in_the_order_given_and_their_ids_di
         diagram,
         PFirstHistogram(p_first=(0.2,), title="Labels 1"),
         Curves(points=points, title="Round 2"),
+        ValidationCurves(win_rates={"seen, greedy": ((0, 0.5), (1, 0.6))}, title="Validation 1"),
+        ValidationCurves(win_rates={}, rewards=((0, 0.5), (1, 0.6)), title="Validation 2"),
         diagram,
         PFirstHistogram(p_first=(0.2,), title="Labels 2"),
     )
     parsed = ParsedPage(render_html(Page(title="rounds", task="dialogue", verdict="", sections=sections)))
-    assert parsed.headings == ["Labels and calibration", "Round 1", "Round 2"]
-    assert len(set(parsed.ids)) == len(parsed.ids) and parsed.tags.count("svg") == 6
+    assert parsed.headings == ["Labels and calibration", "Validation 1", "Validation 2", "Round 1", "Round 2"]
+    assert len(set(parsed.ids)) == len(parsed.ids) and parsed.tags.count("svg") == 8
 
 
 def test_plain_sections_are_shown_as_data() -> None:

@@ -104,8 +104,12 @@ def response_ids(tokenizer: PromptTokenizer, response: str) -> list[int]:
 
 
 def completion_ids(tokenizer: PromptTokenizer, completion: Completion) -> list[int]:
-    """Tokens as they were sampled; those of a text are made as for a demonstration."""
-    return list(completion.token_ids) if completion.token_ids else response_ids(tokenizer, completion.text)
+    """Tokens as they were sampled; those of a text are made as for a demonstration, and one that was cut has no end
+    token."""
+    if completion.token_ids:
+        return list(completion.token_ids)
+    ids = response_ids(tokenizer, completion.text)
+    return ids if completion.finished else ids[:-1]
 
 
 def sft_examples(

@@ -1,0 +1,124 @@
+"""The options of the policy's training, as the config group ``policy`` spells them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rlaif.modules.policy import PolicyModule
+from rlaif.modules.settings import TrainingSettings
+from rlaif.modules.step_division import StepDivision
+from rlaif.objectives.base import RolloutObjective
+from rlaif.ranges import AtLeastOne, Positive
+from rlaif.rewards.base import Reward
+from rlaif.rollouts.sampler import LocalSampler
+from rlaif.rollouts.settings import SamplingSettings
+from rlaif.rollouts.step import StepSampler
+from rlaif.tasks.base import Task
+from rlaif.types import Prompt
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicySettings(TrainingSettings):
+    """Config group ``policy``."""
+
+    group: ClassVar[str] = "policy"
+
+    objective: RolloutObjective
+    """Turns rewards into advantages and losses; config group ``policy/objective``."""
+    steps: AtLeastOne
+    """Policy steps; each draws fresh responses and makes as many optimizer steps as the objective says (one for
+    REINFORCE and RLOO)."""
+    prompts_per_step: AtLeastOne
+    """Prompts per policy step, over all devices."""
+    samples_per_prompt: AtLeastOne = 1
+    """Responses per prompt."""
+    temperature: Positive = 0.9
+    """Of the sampling, above 0: a policy learns from samples, on the distribution that it samples from."""
+    max_new_tokens: AtLeastOne = 128
+    """Longest response in tokens."""
+    max_prompt_tokens: AtLeastOne = 1024
+    """A longer prompt is cut from the left."""
+    strip_trailing: str = ""
+    """Characters stripped from the end of a response before it is rewarded."""
+    value: Literal["head", "model"] = "head"
+    """Learned baseline: a head on the policy's states, or a model of its own as in the paper."""
+    value_lr: Positive = 1e-2
+    """Learning rate of the learned baseline."""
+    minibatch_size: AtLeastOne | None = None
+    """Responses per forward pass with gradient on one device, whole prompts; gradients add up over the step."""
+
+    validate_every: AtLeastOne | None = None
+    """Policy steps between validations on prompts that nothing else reads, besides those of the start and the end;
+    None validates never."""
+
+    def _problems(self) -> Iterator[str]:
+        out_of_bounds = list(super()._problems())
+        yield from out_of_bounds
+        needed = self.objective.needs.samples_per_prompt
+        if 1 <= self.samples_per_prompt < needed:
+            name = type(self.objective).__name__
+            yield (
+                f"samples_per_prompt={self.samples_per_prompt}: the objective {name} compares the responses to a"
+                f" prompt and needs at least {needed}"
+            )
+        if not out_of_bounds:
+            yield from (problem.removeprefix(f"{self.group}.") for problem in self.division.problems(num_processes=1))
+
+    @property
+    def division(self) -> StepDivision:
+        """How the responses of a policy step are divided."""
+        return StepDivision(
+            prompts_per_step=self.prompts_per_step,
+            samples_per_prompt=self.samples_per_prompt,
+            num_updates=self.objective.updates.minibatches,
+            minibatch_size=self.minibatch_size,
+        )
+
+    @property
+    def sampling(self) -> SamplingSettings:
+        """Sampling settings of the training."""
+        return SamplingSettings(
+            temperature=self.temperature,
+            max_new_tokens=self.max_new_tokens,
+            max_prompt_tokens=self.max_prompt_tokens,
+        )
+
+    def module(
+        self,
+        policy: PreTrainedModel,
+        *,
+        reference: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        task: Task,
+        prompts: Sequence[Prompt],
+        reward: Reward,
+        seed: int,
+    ) -> PolicyModule:
+        """The module to train; ``policy`` is changed in place, ``reference`` is another copy of the SFT model."""
+        responses = StepSampler(
+            tokenizer,
+            task=task,
+            prompts=prompts,
+            prompts_per_step=self.prompts_per_step,
+            samples_per_prompt=self.samples_per_prompt,
+            settings=self.sampling,
+            strip_trailing=self.strip_trailing,
+            seed=seed,
+        )
+        return PolicyModule(
+            policy,
+            reference=reference,
+            sampler=LocalSampler.of_model(policy, tokenizer),
+            responses=responses,
+            reward=reward,
+            objective=self.objective,
+            optimization=self.optimization,
+            steps=self.steps,
+            value_lr=self.value_lr,
+            value=self.value,
+            minibatch_size=self.minibatch_size,
+        )
