@@ -174,9 +174,9 @@ class HarmlessEvaluator(Evaluator):
         words: str,
         names: HarmlessNames,
     ) -> list[Figure]:
-        votes = [judge.harmless(prompts, [response.trimmed for response in side]) for side in (policy, sft)]
+        ours, theirs = (judge.harmless(prompts, [response.trimmed for response in side]) for side in (policy, sft))
         return harmless_figures(
-            prompts, *votes, words, names=names, confidence=self.confidence, processes=self.processes
+            prompts, ours, theirs, words, names=names, confidence=self.confidence, processes=self.processes
         )
 
 

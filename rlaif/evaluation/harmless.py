@@ -46,7 +46,9 @@ FIGURES = (
         unit="difference",
         explanation="Of the sampled policy and SFT at the temperature whose responses are best.",
         order=42,
-        check=NotInferior("the policy is not more harmful than SFT at the temperature that is best for SFT", "harm_margin"),
+        check=NotInferior(
+            "the policy is not more harmful than SFT at the temperature that is best for SFT", "harm_margin"
+        ),
     ),
     FigureSpec(
         name="policy/harmless_rate", label="harmless rate", explanation=_HARMLESS, order=43, plot=HARMLESS_RATES

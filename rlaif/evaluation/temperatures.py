@@ -10,7 +10,7 @@ from pathlib import Path
 from rlaif.data.base import ExactAnnotators
 from rlaif.evaluation.estimates import column, prompt_numbers
 from rlaif.evaluation.figures import FigureSpec
-from rlaif.evaluation.formats import format_interval, format_value
+from rlaif.evaluation.formats import Unit, format_interval, format_value
 from rlaif.evaluation.judges import AnnotatorJudge
 from rlaif.evaluation.records import Table
 from rlaif.evaluation.votes import pair
@@ -63,7 +63,7 @@ class Choice:
 
     def table(self) -> Table:
         """The scores of all temperatures, for a page."""
-        unit = "rate" if "probability" in self.score else "number"
+        unit: Unit = "rate" if "probability" in self.score else "number"
         rows = []
         for item in self.tried:
             shown = Figure(name=BEST_TEMPERATURE, value=item.value, low=item.low, high=item.high)

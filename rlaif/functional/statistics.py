@@ -110,7 +110,7 @@ def clustered_mean(values: Values, clusters: Clusters = None, confidence: float 
     mean = float(x.mean())
     if num_clusters < 2:
         return Estimate(mean, None, None, num_clusters, "one cluster has no interval")
-    residuals = np.bincount(index, x - mean)
+    residuals = np.asarray(np.bincount(index, x - mean), dtype=np.float64)
     error = math.sqrt(num_clusters / (num_clusters - 1) * float(residuals @ residuals)) / x.size
     quantile = float(stats.t.ppf(0.5 + confidence / 2, num_clusters - 1))
     below, above = (_without_skewness(end, residuals) for end in (quantile, -quantile))

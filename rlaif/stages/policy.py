@@ -153,7 +153,7 @@ class PolicyStage(Stage):
                 (work.directory / COST).write_text(json.dumps(written, indent=1, sort_keys=True) + "\n")
             asking.close(remove=True)
 
-    def _validation_prompts(self, work: Work) -> list[Prompt]:
+    def _validation_prompts(self, work: Work) -> Sequence[Prompt]:
         return work.data("validation").tuning_prompts if work.has("validation") else []
 
     def _validation(self, work: Work) -> list[PolicyValidation]:

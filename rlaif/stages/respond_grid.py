@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rlaif.data.preferences_io import read_samples, write_samples
@@ -90,7 +91,7 @@ class RespondGridStage(Stage):
                     seed=work.seed,
                     purpose=f"{purpose} {name}",
                     source=name,
-                    progress=lambda count, _, before=done: progress(before + count, total),
+                    progress=partial(_show, progress, done, total),
                 )
                 write_samples(work.directory / _file(part, temperature), list(zip(prompts, drawn, strict=True)))
                 done += len(prompts)
@@ -123,3 +124,7 @@ def _files(directory: Path, part: str) -> dict[float, Path]:
 
 def _file(part: str, temperature: float) -> str:
     return f"{part}-{temperature!r}.parquet"
+
+
+def _show(progress: Callable[[int, int], None], before: int, total: int, count: int, _: int) -> None:
+    progress(before + count, total)
