@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from array import array
 from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rlaif.types import Comparison, content_id
 
@@ -22,18 +24,10 @@ class LabelPlan:
     def __init__(self, comparisons: Sequence[Comparison], batch_size: int) -> None:
         self.comparisons = comparisons
         self.batch_size = batch_size
-        self._first_row = array("q")
-        self._distinct_of_row = array("q")
-        numbers: dict[int, int] = {}
-        digest = hashlib.sha256()
-        for row, comparison in enumerate(comparisons):
-            key = comparison.id
-            number = numbers.setdefault(int(key, 16), len(numbers))
-            self._distinct_of_row.append(number)
-            if number == len(self._first_row):
-                self._first_row.append(row)
-                digest.update(key.encode())
-        self._content = digest.hexdigest()
+        ids = np.fromiter((int(comparison.id, 16) for comparison in comparisons), np.uint64, len(comparisons))
+        first_rows, self._distinct_of_row = first_appearances(ids)
+        self._first_row = first_rows
+        self._content = hashlib.sha256("".join(f"{key:016x}" for key in ids[first_rows].tolist()).encode()).hexdigest()
 
     def __len__(self) -> int:
         return len(self.comparisons)
@@ -59,4 +53,24 @@ class LabelPlan:
 
     def place(self, row: int) -> tuple[int, int]:
         """Number of the batch in which a row of the plan is judged, and its position there."""
-        return divmod(self._distinct_of_row[row], self.batch_size)
+        return divmod(int(self._distinct_of_row[row]), self.batch_size)
+
+
+def first_appearances(keys: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Distinct keys in the order in which they appear.
+
+    Args:
+        keys: [N]
+
+    Returns:
+        Row of each distinct key's first appearance [D], ascending; and for each row the number of its key [N], in [0, D).
+
+    >>> rows, numbers = first_appearances(np.array([7, 3, 7, 5], np.uint64))
+    >>> rows.tolist(), numbers.tolist()
+    ([0, 1, 3], [0, 1, 0, 2])
+    """
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    number = np.empty_like(order)
+    number[order] = np.arange(len(order))
+    return first[order], number[inverse]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -158,18 +160,18 @@ class _Part:
 
 def _rows_to_keep(table: Path) -> bytearray:
     """One byte per row: 1 where the row stays."""
-    best: dict[int, int] = {}
-    has_label = bytearray()
+    keys, has_label = array("Q"), bytearray()
     with open_table(table, PREFERENCE_SCHEMA) as source:
         for batch in batches_of(source, table, ["prompt", "first", "second", "source", "p_first"]):
             for row in batch.to_pylist():
                 pair = PairKey.of(row["prompt"], row["first"], row["second"])
-                key = int(content_id(pair.id, row["source"]), 16)
-                index = len(has_label)
+                keys.append(int(content_id(pair.id, row["source"]), 16))
                 has_label.append(row["p_first"] is not None)
-                if key not in best or (has_label[index] and not has_label[best[key]]):
-                    best[key] = index
-    kept = bytearray(len(has_label))
-    for index in best.values():
-        kept[index] = 1
-    return kept
+    # Of equal keys the first row with a label, else the first: the sort is stable.
+    order = np.lexsort((np.logical_not(np.array(has_label, np.uint8)), np.array(keys, np.uint64)))
+    in_order = np.array(keys, np.uint64)[order]
+    is_first = np.ones(len(keys), np.bool_)
+    is_first[1:] = in_order[1:] != in_order[:-1]
+    kept = np.zeros(len(keys), np.uint8)
+    kept[order[is_first]] = 1
+    return bytearray(kept)
