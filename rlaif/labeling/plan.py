@@ -63,7 +63,7 @@ def first_appearances(keys: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArr
         keys: [N]
 
     Returns:
-        Row of each distinct key's first appearance [D], ascending; and for each row the number of its key [N], in [0, D).
+        Row of each distinct key's first appearance [D], ascending; for each row the number of its key [N], in [0, D).
 
     >>> rows, numbers = first_appearances(np.array([7, 3, 7, 5], np.uint64))
     >>> rows.tolist(), numbers.tolist()
