@@ -19,7 +19,6 @@ from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
-from rlaif.artifacts.commit import package_commit
 from rlaif.errors import RlaifError, StoreError
 
 log = logging.getLogger(__name__)
@@ -183,8 +182,7 @@ class _Record:
     def __init__(self, partial: Path, *, name: str, fingerprint: str, meta: Mapping[str, object]) -> None:
         self.partial = partial
         self.file = partial / "meta.json"
-        versions = {"libraries": _library_versions(), "commit": package_commit()}
-        self.fixed = {"name": name, "fingerprint": fingerprint, **versions, **meta}
+        self.fixed = {"name": name, "fingerprint": fingerprint, "libraries": _library_versions(), **meta}
         self.attempts: list[dict[str, float]] = []
 
     def start(self) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rlaif.bounds import bounds_problems
 from rlaif.data.batches.modules import Batching
 from rlaif.errors import ConfigError
 from rlaif.modules.optim import OptimizerFactory, OptimizerSettings, Schedule
-from rlaif.ranges import AtLeastOne, NonNegative, Positive, Share, ShareBelowOne
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,15 +25,15 @@ class TrainingSettings:
 
     optimizer: OptimizerFactory
     """Partial of an optimizer class."""
-    lr: Positive
+    lr: float
     """Learning rate after the warm-up."""
-    weight_decay: NonNegative = 0.0
+    weight_decay: float = 0.0
     """Of matrices."""
-    warmup_fraction: Share = 0.0
+    warmup_fraction: float = 0.0
     """Share of the steps in which the rate climbs."""
     schedule: Schedule = "constant"
     """After the warm-up: constant, or down to 0 by linear or cosine."""
-    max_grad_norm: Positive | None = None
+    max_grad_norm: float | None = None
     """Gradients are scaled down to this norm; None leaves them."""
 
     def __post_init__(self) -> None:
@@ -43,7 +42,11 @@ class TrainingSettings:
 
     def _problems(self) -> Iterator[str]:
         """Every option that is out of its range: ``name=value: what is allowed``."""
-        yield from bounds_problems(self)
+        yield from _not_above_zero(lr=self.lr, max_grad_norm=self.max_grad_norm)
+        if not 0 <= self.weight_decay < math.inf:
+            yield f"weight_decay={self.weight_decay}: must be at least 0"
+        if not 0 <= self.warmup_fraction <= 1:
+            yield f"warmup_fraction={self.warmup_fraction}: must be between 0 and 1"
 
     @property
     def optimization(self) -> OptimizerSettings:
@@ -61,15 +64,15 @@ class TrainingSettings:
 class SupervisedSettings(TrainingSettings):
     """Options of the stages that learn from a fixed data set."""
 
-    batch_size: AtLeastOne
+    batch_size: int
     """Examples per optimizer step, over all devices."""
-    epochs: Positive = 1.0
+    epochs: float = 1.0
     """Passes over the examples."""
-    steps: AtLeastOne | None = None
+    steps: int | None = None
     """Optimizer steps; None takes ``epochs``."""
-    max_length: AtLeastOne = 1152
+    max_length: int = 1152
     """Tokens of prompt and response; a longer prompt is cut from the left."""
-    validation_fraction: ShareBelowOne = 0.0
+    validation_fraction: float = 0.0
     """Share of the prompts held out for validation."""
 
     @property
@@ -82,3 +85,19 @@ class SupervisedSettings(TrainingSettings):
             num_batches=self.steps,
             validation_fraction=self.validation_fraction,
         )
+
+    def _problems(self) -> Iterator[str]:
+        yield from super()._problems()
+        yield from _not_above_zero(epochs=self.epochs)
+        for name in ("batch_size", "steps", "max_length"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                yield f"{name}={value}: must be at least 1"
+        if not 0 <= self.validation_fraction < 1:
+            yield f"validation_fraction={self.validation_fraction}: must be at least 0 and below 1"
+
+
+def _not_above_zero(**values: float | None) -> Iterator[str]:
+    for name, value in values.items():
+        if value is not None and not 0 < value < math.inf:
+            yield f"{name}={value}: must be above 0"

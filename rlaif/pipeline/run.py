@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from rlaif.artifacts import atomic_write, link
+from rlaif.artifacts.commit import package_commit
 from rlaif.config.run_directory import CONFIG, Job, claim
 from rlaif.engines.spending import Spending
 from rlaif.errors import ConfigError
@@ -165,7 +166,13 @@ class Run:
         stage, fingerprint, plan = self.plan.stage_to_build(step), self.plan.fingerprint(step), self.plan
         with self.display.stage(step.name) as line:
             reused = plan.path(step) is not None
-            path = plan.store.build(step.entry.stage, fingerprint, self._builder(step, stage, line), on_wait=line.note)
+            path = plan.store.build(
+                step.entry.stage,
+                fingerprint,
+                self._builder(step, stage, line),
+                meta={"commit": package_commit()},
+                on_wait=line.note,
+            )
             work = plan.work(step, path)
             told = stage.told(work)
             if told.link:

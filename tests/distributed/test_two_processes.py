@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlaif.modules.curves import read_curve
+from rlaif.artifacts.curve import read_curve
 from rlaif.testing.tiny import make_tiny_model
 
 SCRIPT = Path(__file__).with_name("train_rank.py")

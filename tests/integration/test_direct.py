@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from conftest import Command
 
-DIRECT = ("pipeline=direct", "labeler=scorer")
+DIRECT = ("pipeline=direct", "labeler=scorer", "policy.validate_every=null")
 
 
 def test_the_labelers_score_is_the_reward(command: Command) -> None:

@@ -85,6 +85,7 @@ def test_three_rounds_each_start_from_the_policy_of_the_last(rounds: Run, plan_o
             "prompts": ["data"],
             "samples": [f"samples_{number}"],
             "reward_model": [f"reward_model_{number}"],
+            "validation": ["data"],
         }
         pairs = {label.comparison.id for label in read_preferences(made[f"labels_{number}"] / "labels.parquet")}
         assert pairs == {pair.id for pair in sampled_pairs(made[f"samples_{number}"])}

@@ -34,11 +34,11 @@ METHODS = {
         *("labeler/prefers_longer", "labeler/first_slot_share", "labeler/self_consistency", "labeler/tie_rate"),
         *("labeler/correct_*", "labeler/same_answer", "labeler/response_agreement"),
         *("labeler/sensitivity", "labeler/specificity", "people/agreement", "people/prefers_longer"),
-        *("reward_model/accuracy", "*win_rate*", "*/harmless_rate*", "probe/*"),
+        *("reward_model/accuracy", "*win_rate*", "*harmless_rate*", "probe/*"),
     ),
 }
 """Method of the interval of each figure: the first method with a pattern that the name matches."""
-WITHOUT = ("labeler/slot_p_value", "labeler/distinct_rationales", "cost/*", "time/*")
+WITHOUT = ("sft/best_temperature", "labeler/slot_p_value", "labeler/distinct_rationales", "cost/*", "time/*")
 """Figures without an interval."""
 
 

@@ -98,7 +98,7 @@ def data(**changed: object) -> TaskData:
         ({"label_prompts": [OTHER]}, {"label_prompts"}),
         ({"policy_prompts": [PROMPT, OTHER]}, {"policy_prompts"}),
         ({"eval_prompts": [Prompt(task="dialogue", text=PROMPT.text, stratum="seen")]}, {"held_out_prompts"}),
-        ({"tuning_prompts": [PROMPT]}, {"tuning_prompts"}),
+        ({"tuning_prompts": [OTHER]}, {"tuning_prompts"}),
         ({"preferences": [label(0.0)]}, {"people"}),
         ({"preferences": [label(weight=2.0)]}, {"people"}),
         ({"preferences": [label(source="crowd")]}, {"people"}),

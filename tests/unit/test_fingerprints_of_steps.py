@@ -199,7 +199,7 @@ EVALUATION = frozenset({"evaluation"})
         (("data.num_policy_prompts=9",), POLICY),
         (("data.num_eval_prompts=9",), RESPONSES),
         (("data.num_eval_preferences=9",), EVALUATION),
-        (("data.num_tuning_prompts=9",), GRID),
+        (("data.num_tuning_prompts=9",), GRID | POLICY),
         (("sampling.temperature=0.5",), SAMPLES | SAMPLED),
         (
             ("sampling.temperature=0.5", "policy.temperature=0.9", "evaluation.sampling.temperature=0.9"),
@@ -215,7 +215,7 @@ EVALUATION = frozenset({"evaluation"})
         (("reward_model.lr=0.5",), REWARD_MODEL),
         (("policy.temperature=0.5",), POLICY),
         (("policy.max_new_tokens=41",), POLICY),
-        (("policy/objective=rloo",), POLICY),
+        (("policy/objective=rloo", "policy.samples_per_prompt=2"), POLICY),
         (("reward.max_length=99",), POLICY),
         (("evaluation.sampling.temperature=0.5",), SAMPLED),
         (("evaluation.sft_temperatures=[0,0.5]",), GRID),

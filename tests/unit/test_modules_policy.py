@@ -249,13 +249,16 @@ def test_numbers_that_do_not_divide_are_found_without_a_model(
     assert fitting.num_minibatches(1) == 2
 
 
-def test_a_completion_keeps_its_white_space_and_is_judged_without(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_a_completion_keeps_its_white_space_and_is_judged_as_indented(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
     pieces = PromptTokenizer(tokenizer)
-    for written in ("  Good.\n", "Good.", "\n\tGood. ", " ", ""):
+    judged = {"  Good.\n": "  Good.", "Good.": "Good.", "\n\tGood. ": "\tGood.", " ": "", "": ""}
+    for written, seen in judged.items():
         tokens = pieces.data_ids(" " + written)
         completion = Completion(text=pieces.response_text(tokens), token_ids=tuple(tokens))
         assert completion.text == written
-        assert completion.trimmed == pieces.decode(tokens).strip()
+        assert completion.trimmed == seen
     for tokens in ([index] for index in range(len(tokenizer))):
         assert pieces.response_text(tokens).strip() == pieces.decode(tokens).strip()
 

@@ -176,7 +176,7 @@ def test_a_chat_is_written_by_the_tokenizers_own_template() -> None:
     with pytest.raises(EngineError, match=r"labeler\.text_format=chat: .* no chat template"):
         text(prompt, Completion(text="sure"))
     tokenizer.chat_template = CHAT
-    read = text(prompt, Completion(text=" sure </s>"))
+    read = text(prompt, Completion(text="\nsure </s>\n"))
     turns = [("user", "hi there"), ("assistant", "hello"), ("user", "the bus?"), ("assistant", "sure </s>")]
     whole = tokenizer.apply_chat_template([{"role": a, "content": b} for a, b in turns], tokenize=False)
     assert tokenizer.decode(read.ids, clean_up_tokenization_spaces=False) == whole

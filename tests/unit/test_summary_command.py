@@ -90,7 +90,7 @@ def test_mean_interval_and_spread_are_those_of_scipy(three: list[Path], capsys: 
 def test_the_terminal_says_it_in_words(three: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = summary(capsys, *three)
     assert code == 0
-    for words in ("Policy: win rate vs SFT", "66.0 %", "56.1–75.9 %", "4.0 pp", "3 runs 4.3"):
+    for words in ("Policy: win rate, same temperature", "66.0 %", "56.1–75.9 %", "4.0 pp", "3 runs 4.3"):
         assert words in out
 
 
@@ -205,7 +205,10 @@ def test_kinds_of_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_files_that_are_written(three: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = summary(capsys, *three, "--markdown", tmp_path / "t.md", "--csv", tmp_path / "t.csv")
     assert code == 0 and "66.0 %" in out
-    assert "| all | Policy: win rate vs SFT | 66.0 % (56.1–75.9 %) | 4.0 pp | 3 |" in (tmp_path / "t.md").read_text()
+    assert (
+        "| all | Policy: win rate, same temperature | 66.0 % (56.1–75.9 %) | 4.0 pp | 3 |"
+        in (tmp_path / "t.md").read_text()
+    )
     (record,) = csv.DictReader(io.StringIO((tmp_path / "t.csv").read_text()))
     assert float(record["mean"]) == pytest.approx(0.66) and record["figure"] == "policy/win_rate_vs_sft"
     code, _, err = summary(capsys, *three, "--markdown", "-", "--csv", "-")

@@ -105,7 +105,10 @@ class SignCounter:
     def add(self, values: Mapping[str, object], records: Sequence[Record]) -> None:
         """Count one row."""
         self.num_rows += 1
-        self.counts.update({sign for record in records for sign in _of_record(record)})
+        signs = {sign for record in records for sign in _of_record(record)}
+        if any(label.kind != "order" for label in self.layout.labels):  # the label stands elsewhere in the row
+            signs.discard("words_as_responses")
+        self.counts.update(signs)
         if self.preference and values.get(self.preference) is not None:
             self.preferences.add(folded(values[self.preference]))
         labeled = any(isinstance(record, LabeledPair) and record.p_first is not None for record in records)
