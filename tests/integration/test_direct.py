@@ -60,6 +60,7 @@ def test_the_policys_own_start_can_be_its_labeler(command: Command) -> None:
     assert run.code == 0, run.stderr
 
 
+@pytest.mark.slow
 def test_a_pipeline_without_its_reward_is_refused(command: Command) -> None:
     run = command.run("no-labels", "reward=labeler", "labeler=scorer")
     assert run.code == 2 and "add pipeline=direct" in run.stderr

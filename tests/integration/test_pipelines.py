@@ -147,6 +147,7 @@ def test_two_teachers_are_evaluated_against_each_other(command: Command, plan_of
     assert not [name for name in figures if name.startswith(("labeler/", "reward_model/"))]
 
 
+@pytest.mark.slow
 def test_a_judge_is_added_to_finished_responses(command: Command, plan_of: Callable[..., Plan]) -> None:
     without = command.run("no_judge", "pipeline=direct", "evaluation.judge=null")
     assert without.code == 0, without.stdout + without.stderr

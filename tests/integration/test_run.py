@@ -245,8 +245,10 @@ FROM_FILE = (HARMLESS, "data=files", "data.eval_fraction=0.3", "data.num_eval_pr
     ("make", "parts"),
     [
         ("truncated", ["gzip file ends here", "get it again"]),
-        ("not JSON", ["line 5", "is not JSON", "correct this line in a copy of the file"]),
-        ("missing key", ["hh.jsonl.gz:7", "'rejected'", "'chosen'"]),
+        pytest.param(
+            "not JSON", ["line 5", "is not JSON", "correct this line in a copy of the file"], marks=pytest.mark.slow
+        ),
+        pytest.param("missing key", ["hh.jsonl.gz:7", "'rejected'", "'chosen'"], marks=pytest.mark.slow),
         ("absent", ["no such file"]),
     ],
 )

@@ -62,6 +62,7 @@ def test_a_labeler_above_the_gate_goes_on(command: Command, scorecard: Run) -> N
     assert records(run.directory) == records(scorecard.directory)
 
 
+@pytest.mark.slow
 def test_a_simulated_person_is_measured_against_others(command: Command) -> None:
     run = command.run("human", "pipeline=scorecard", "labeler=human", "data.num_eval_preferences=200")
     assert run.code == 0, run.stdout + run.stderr
