@@ -8,9 +8,9 @@ import logging
 import os
 import random
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 import httpx2
 from aiolimiter import AsyncLimiter
@@ -47,6 +47,12 @@ class Connection:
     max_backoff_s: float
     break_after: int
     max_response_bytes: int
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Connection:
+        """The connection that an engine's options describe; its other options are left out."""
+        described = {field.name: options[field.name] for field in fields(cls)}
+        return cls(**described | {"url": str(options["url"]).rstrip("/")})
 
     def key(self) -> str | None:
         """The key, read from the environment at every request and kept nowhere.

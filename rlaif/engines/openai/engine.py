@@ -21,10 +21,12 @@ from rlaif.engines.openai.replies import (
     Alternative,
     Reply,
     answering,
-    echoed_tokens,
+    echo_of,
+    given,
     next_tokens,
     read_reply,
     told_usage,
+    written,
 )
 from rlaif.engines.openai.requests import Api, Prompt, RequestForm
 from rlaif.engines.openai.scores import (
@@ -135,7 +137,8 @@ class OpenAIEngine(CountedQuestions):
         break_after: Runtime[int] = 10,
         max_response_bytes: Runtime[int] = 4_000_000,
     ) -> None:
-        check_options(locals())
+        options = dict(locals())
+        check_options(options)
         self.asking = RequestForm(
             model,
             api=api,
@@ -157,21 +160,7 @@ class OpenAIEngine(CountedQuestions):
         self.max_vote_tokens = max_vote_tokens
         self.revision = revision
         self.accept_model = accept_model
-        self.connection = Connection(
-            url=url.rstrip("/"),
-            key_env=key_env,
-            max_concurrency=max_concurrency,
-            requests_per_minute=requests_per_minute,
-            tokens_per_minute=tokens_per_minute,
-            connect_timeout_s=connect_timeout_s,
-            read_timeout_s=read_timeout_s,
-            total_timeout_s=total_timeout_s,
-            max_retries=max_retries,
-            first_backoff_s=first_backoff_s,
-            max_backoff_s=max_backoff_s,
-            break_after=break_after,
-            max_response_bytes=max_response_bytes,
-        )
+        self.connection = Connection.of(options)
         self.requests_per_minute = requests_per_minute
         self.on_answer: Callable[[int, Answer], None] | None = None
         self._calls = Calls(self.connection)
@@ -263,7 +252,7 @@ class OpenAIEngine(CountedQuestions):
 
     async def _score_top(self, prompt: Prompt, options: Sequence[str], usage: Usage) -> list[OptionEstimate]:
         def likeliest(reply: Reply) -> list[Alternative]:
-            logprobs, greedy = answering(_given(reply)).logprobs, not self.asking.is_constrained
+            logprobs, greedy = answering(given(reply)).logprobs, not self.asking.is_constrained
             return next_tokens(logprobs, num_asked=self.asking.top_logprobs, greedy=greedy, text=reply.text)
 
         async def ask(read: Target) -> list[Alternative]:
@@ -283,7 +272,7 @@ class OpenAIEngine(CountedQuestions):
         async def ask(option: Target) -> OptionEstimate:
             question = self.asking.question(prompt, option) | self.asking.for_echo()
             alone = prompt if isinstance(prompt, str) else tuple(prompt)
-            return await self._post(question, 1, lambda reply: echoed_option(_echo(reply), alone, option), usage)
+            return await self._post(question, 1, lambda reply: echoed_option(echo_of(reply), alone, option), usage)
 
         return [await ask(option) for option in self.asking.targets(options)]
 
@@ -306,7 +295,7 @@ class OpenAIEngine(CountedQuestions):
         prompt, usage = self.asking.prompt(structured), Usage()
         question = self.asking.question(prompt) | self.asking.for_sampling(prompt, sampling)
         try:
-            reply = await self._post(question, sampling.max_new_tokens, _written, usage)
+            reply = await self._post(question, sampling.max_new_tokens, written, usage)
         except RequestFailed as failure:
             return Generation(
                 missing=failure.reason,
@@ -362,22 +351,3 @@ class OpenAIEngine(CountedQuestions):
     def __getstate__(self) -> dict[str, object]:
         """Options only: a copy in another process opens its own connections."""
         return self.__dict__ | {"on_answer": None}
-
-
-def _written(reply: Reply) -> Reply:
-    """A reply that holds text, or the reasoning of one that was cut before it."""
-    if not _given(reply).text.strip() and not reply.reasoning:
-        raise RequestFailed("empty reply", of_server=False)
-    return reply
-
-
-def _given(reply: Reply) -> Reply:
-    """A reply that is no refusal."""
-    if reply.refused:
-        by = "content filter" if reply.finish_reason == "content_filter" else "by the model"
-        raise RequestFailed(f"refused: {by}", of_server=False)
-    return reply
-
-
-def _echo(reply: Reply) -> list[Alternative]:
-    return echoed_tokens(_given(reply).logprobs, reply.num_reply_tokens)

@@ -149,3 +149,23 @@ def _count(usage: object, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         return 0
     return value if 0 <= value <= _MOST_TOKENS else 0
+
+
+def written(reply: Reply) -> Reply:
+    """A reply that holds text, or the reasoning of one that was cut before it."""
+    if not given(reply).text.strip() and not reply.reasoning:
+        raise RequestFailed("empty reply", of_server=False)
+    return reply
+
+
+def given(reply: Reply) -> Reply:
+    """A reply that is no refusal."""
+    if reply.refused:
+        by = "content filter" if reply.finish_reason == "content_filter" else "by the model"
+        raise RequestFailed(f"refused: {by}", of_server=False)
+    return reply
+
+
+def echo_of(reply: Reply) -> list[Alternative]:
+    """The echoed tokens of a reply that is no refusal."""
+    return echoed_tokens(given(reply).logprobs, reply.num_reply_tokens)
