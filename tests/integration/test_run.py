@@ -279,7 +279,8 @@ def test_bad_input_names_file_and_line_and_loses_nothing(
 @pytest.mark.parametrize("labeler", ["pairwise", "human"])
 def test_the_whole_loop_runs_on_a_file_of_human_labels(labeler: str, command: Command, tmp_path: Path) -> None:
     path = write_gzip(tmp_path / "hh.jsonl.gz", hh_lines())
-    run = command.run(f"file_{labeler}", *FROM_FILE, f"labeler={labeler}", f"data.path={path}", store="file_store")
+    overrides = (*FROM_FILE, "data.num_eval_prompts=null", f"labeler={labeler}", f"data.path={path}")
+    run = command.run(f"file_{labeler}", *overrides, store="file_store")
     assert run.code == 0, run.stdout + run.stderr
     assert "left out of 90: 1 empty response, 1 split context" in run.stdout
     assert "hh.jsonl.gz:4: empty response" in run.stdout and "hh.jsonl.gz:11: split context" in run.stdout
