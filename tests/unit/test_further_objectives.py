@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning import Callback, LightningModule, Trainer
+from killing import KillAfter, KilledError
+from lightning import Callback, Trainer
 from rlaif_dpo_fixture import Dpo, PairModule, PairRows
 from rlaif_ipo_fixture import Ipo
 from rlaif_ppo_fixture import Ppo
@@ -66,19 +67,6 @@ class LetterReward:
 
     def to(self, device: torch.device | str) -> None:
         pass
-
-
-class KilledError(Exception):
-    pass
-
-
-class KillAfter(Callback):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: object) -> None:
-        if trainer.global_step == self.step:
-            raise KilledError
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from killing import KillAfter, KilledError
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -34,21 +35,6 @@ from rlaif.types import Comparison, Completion, Demonstration, Preference, Promp
 ADAM = partial(torch.optim.AdamW, betas=(0.9, 0.95), fused=True)
 PROMPTS = [Prompt(task="dialogue", text=f"\n\nHuman: Say {n}.\n\nAssistant:") for n in range(12)]
 STEPS = 10
-
-
-class KilledError(Exception):
-    pass
-
-
-class KillAfter(Callback):
-    """Dies inside the batch after ``step``, as a signal might."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: object) -> None:
-        if trainer.global_step == self.step:
-            raise KilledError
 
 
 @pytest.fixture(scope="module")

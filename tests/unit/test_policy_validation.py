@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning import Callback, LightningModule, Trainer
+from killing import KillAfter, KilledError
+from lightning import Callback, Trainer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from rlaif.artifacts.curve import read_curve
@@ -66,19 +67,6 @@ class LengthReward:
 
     def to(self, device: torch.device | str) -> None:
         self.device = device
-
-
-class KilledError(Exception):
-    pass
-
-
-class KillAfter(Callback):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: object) -> None:
-        if trainer.global_step == self.step:
-            raise KilledError
 
 
 @pytest.fixture(scope="module")
