@@ -177,11 +177,15 @@ def alignment_in_words(figures: Sequence[Figure]) -> str:
 
     >>> alignment_in_words([])
     'nothing to compare with people'
+    >>> alignment_in_words([Figure(name="labeler/alignment", value=0.5, n=1)])
+    'alignment 50.0 %, 1 prompt'
     """
     found = next((figure for figure in figures if figure.name == "labeler/alignment"), None)
     if found is None:
         return "nothing to compare with people"
-    return f"alignment {format_value(found.value, 'rate')} [{format_interval(found, 'rate')}], {found.n:,} prompts"
+    interval = format_interval(found, "rate")
+    shown = format_value(found.value, "rate") + (f" [{interval}]" if interval else "")
+    return f"alignment {shown}, {found.n:,} {'prompt' if found.n == 1 else 'prompts'}"
 
 
 def confident_mistakes(labels: Sequence[Preference], votes: Votes, count: int) -> list[Preference]:
