@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 
@@ -51,8 +53,9 @@ def summarize_labels(preferences: Iterable[Preference]) -> LabelerSummary:
     """Count missing labels, same-slot answers and tokens; labels are read one by one and not kept."""
     missing: Counter[str] = Counter()
     failed: Counter[str] = Counter()
-    n = num_both_orders = num_prompt_tokens = num_reply_tokens = num_masses = 0
-    num_same_slot = sum_of_masses = 0.0
+    given, swapped = array("d"), array("d")
+    n = num_prompt_tokens = num_reply_tokens = num_masses = 0
+    sum_of_masses = 0.0
     for preference in preferences:
         n += 1
         if preference.missing is not None:
@@ -61,32 +64,26 @@ def summarize_labels(preferences: Iterable[Preference]) -> LabelerSummary:
         masses = [item.answer_mass for item in preference.judgments if item.answer_mass is not None]
         num_masses += len(masses)
         sum_of_masses += sum(masses)
-        share = _same_slot(preference)
-        if share is not None:
-            num_both_orders += 1
-            num_same_slot += share
+        orders = preference.p_first_by_order
+        if None not in orders and not preference.comparison.is_identical:
+            given.append(cast(float, orders[0]))
+            swapped.append(cast(float, orders[1]))
         num_prompt_tokens += sum(judgment.num_prompt_tokens for judgment in preference.judgments)
         num_reply_tokens += sum(judgment.num_reply_tokens for judgment in preference.judgments)
     return LabelerSummary(
         n=n,
         missing=most_frequent_first(missing),
         failed_judgments=most_frequent_first(failed),
-        num_both_orders=num_both_orders,
-        same_slot_share=num_same_slot / num_both_orders if num_both_orders else None,
+        num_both_orders=len(given),
+        same_slot_share=_same_slot_share(given, swapped),
         answer_mass=sum_of_masses / num_masses if num_masses else None,
         num_prompt_tokens=num_prompt_tokens,
         num_reply_tokens=num_reply_tokens,
     )
 
 
-def _same_slot(preference: Preference) -> float | None:
-    """1 when the same slot won in both orders, 0 when not, ½ when an order was undecided; None when unknown."""
-    given, swapped = preference.p_first_by_order
-    comparison = preference.comparison
-    if given is None or swapped is None or comparison.is_identical:
+def _same_slot_share(given: array[float], swapped: array[float]) -> float | None:
+    """Share of the pairs in which the same slot won in both orders; None without pairs."""
+    if not given:
         return None
-    return float(same_slot(_double(given), _double(swapped)))
-
-
-def _double(value: float) -> torch.Tensor:
-    return torch.tensor(value, dtype=torch.float64)
+    return float(same_slot(torch.tensor(given, dtype=torch.float64), torch.tensor(swapped, dtype=torch.float64)).mean())
