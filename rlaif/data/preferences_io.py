@@ -154,7 +154,7 @@ def open_table(path: str | Path, schema: pa.Schema) -> pq.ParquetFile:
         DataError: It has not, or is no Parquet file.
     """
     try:
-        table = pq.ParquetFile(path)
+        table = pq.ParquetFile(path, pre_buffer=False)  # otherwise the whole file is read into memory
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(
             f"{path}: is not a readable Parquet file ({error}); give a table that rlaif wrote whole"
@@ -183,7 +183,7 @@ def batches_of(
     Raises:
         DataError: The file is damaged.
     """
-    rows = table.iter_batches(ROWS_AT_ONCE, columns=columns)
+    rows = _by_row_group(table, columns)
     while True:
         try:
             if (batch := next(rows, None)) is not None:
@@ -193,6 +193,12 @@ def batches_of(
         if batch is None:
             return
         yield batch
+
+
+def _by_row_group(table: pq.ParquetFile, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+    """A reader of all row groups at once, and each reading thread, keep memory until the end of the file."""
+    for group in range(table.num_row_groups):
+        yield from table.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=columns, use_threads=False)
 
 
 def is_label_table(path: Path) -> bool:

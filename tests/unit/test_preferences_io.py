@@ -1,9 +1,11 @@
 """Label tables and sample tables."""
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
+from random import Random
 
 import datasets
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -11,7 +13,9 @@ from hypothesis import strategies as st
 
 from rlaif.data.preferences_io import (
     PREFERENCE_SCHEMA,
+    ROWS_AT_ONCE,
     SAMPLE_SCHEMA,
+    iterate_preferences,
     read_preferences,
     read_samples,
     write_preferences,
@@ -168,6 +172,21 @@ def test_half_a_character_in_what_a_model_wrote_is_written_as_a_question_mark(tm
     write_preferences(path, [label])
     (read,) = read_preferences(path)
     assert (read.missing, read.judgments) == ("m?", (Judgment(order="given", prompt="p?", reply="r?", missing="m?"),))
+
+
+def test_a_table_is_never_in_memory_whole(tmp_path):
+    rng, letters = Random(0), "".join(map(chr, range(33, 127)))
+
+    def labels():
+        for number in range(24 * ROWS_AT_ONCE):
+            text = f"{number} {''.join(rng.choices(letters, k=300))}"
+            yield replace(PREFERENCES[0], comparison=replace(PAIR, first=Completion(text=text)))
+
+    write_preferences(path := tmp_path / "labels.parquet", labels())
+    before, most = pa.total_allocated_bytes(), 0
+    for _ in iterate_preferences(path):
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert 0 < most < path.stat().st_size / 2
 
 
 def test_what_is_no_table_is_explained(tmp_path):

@@ -72,7 +72,7 @@ def _batches(kind: ArrowKind, source: pa.NativeFile) -> Iterator[pa.RecordBatch]
     if kind == "Parquet":
         # Otherwise a row group, which may be the whole table, is read at once.
         with pq.ParquetFile(source, buffer_size=BUFFER_BYTES, pre_buffer=False) as table:
-            yield from table.iter_batches(ROWS_AT_ONCE)
+            yield from table.iter_batches(ROWS_AT_ONCE, use_threads=False)
         return
     if kind == "Arrow":
         with pa.ipc.open_file(source) as table:
