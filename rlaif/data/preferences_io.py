@@ -154,7 +154,7 @@ def open_table(path: str | Path, schema: pa.Schema) -> pq.ParquetFile:
         DataError: It has not, or is no Parquet file.
     """
     try:
-        table = pq.ParquetFile(path, pre_buffer=False)  # otherwise the whole file is read into memory
+        table = pq.ParquetFile(path)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(
             f"{path}: is not a readable Parquet file ({error}); give a table that rlaif wrote whole"
