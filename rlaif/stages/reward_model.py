@@ -16,7 +16,7 @@ from rlaif.models.load import ModelSpec, load_reward_model, load_tokenizer
 from rlaif.modules.reward_model import RewardModelSettings
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.roles import Reads
-from rlaif.stages.supervised import batch_problems, train_supervised
+from rlaif.stages.supervised import batch_problems, dtype_problems, train_supervised
 from rlaif.tasks.base import Task
 from rlaif.types import Preference, Prompt
 
@@ -67,7 +67,8 @@ class RewardModelStage(Stage):
         return frozenset({"reward_model"})
 
     def problems(self, work: Work) -> Iterator[str]:
-        """A batch that the pairs cannot fill, as far as their number is known."""
+        """A batch that the pairs cannot fill, as far as their number is known, and weights of 16 bits."""
+        yield from dtype_problems(self.model.dtype)
         if work.has("prompts"):
             data = work.data("prompts")
             count = len(data.label_prompts) or len(data.preferences)
@@ -87,7 +88,7 @@ class RewardModelStage(Stage):
             seed=work.seed,
             batching=self.settings.batching,
         )
-        train_supervised(work, self.settings.module(model), data, self.settings, tokenizer)
+        train_supervised(work, self.settings.module(model), data, tokenizer)
 
     def _labels(self, work: Work) -> list[Preference]:
         labels = read_labels(work.path("labels"))

@@ -8,21 +8,19 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from rlaif.data.batches.modules import Batching, SplitDataModule
-from rlaif.modules.settings import SupervisedSettings
 from rlaif.modules.supervised import SupervisedModule
 from rlaif.pipeline.stage import Work
 
 
 def train_supervised(
     work: Work,
-    module: SupervisedModule,
+    module: SupervisedModule[Any],
     data: SplitDataModule[Any, Any],
-    settings: SupervisedSettings,
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
     """Fit a module to a fixed data set, and write its model and tokenizer."""
     training = work.training
-    trainer = training.fit(module, data, max_steps=data.num_batches, max_grad_norm=settings.max_grad_norm)
+    trainer = training.fit(module, data, max_steps=data.num_batches)
     training.save(trainer, module.model, tokenizer)
 
 
@@ -46,3 +44,16 @@ def batch_problems(group: str, batching: Batching, count: int, what: str) -> Ite
     else:
         skip = ", or leave the step out with sft=skip (and a model that follows instructions)" if group == "sft" else ""
         yield f"{told}; give data with {what}{skip}"
+
+
+def dtype_problems(dtype: str) -> Iterator[str]:
+    """Weights that a training with a small learning rate would hardly change.
+
+    Args:
+        dtype: Number format of the loaded weights (``model.dtype``).
+    """
+    if dtype != "float32":
+        yield (
+            f"model.dtype={dtype}: a trained model needs float32 weights, those of 16 bits lose most updates of a small"
+            " learning rate; type model.dtype=float32 and, to compute in 16 bits, trainer.precision=bf16-mixed"
+        )

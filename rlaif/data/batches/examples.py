@@ -79,6 +79,17 @@ class TokenBatch(NamedTuple):
     loss_mask_BT: Tensor
     """bool. True for response tokens, end token included: the tokens to predict."""
 
+    def row_tokens(self) -> list[int]:
+        """Tokens of each row."""
+        return [int(length) for length in self.lengths_B]
+
+    def rows(self, rows: Sequence[int]) -> TokenBatch:
+        """Some rows, cut to the longest of them."""
+        kept = list(rows)
+        lengths_B = self.lengths_B[kept]
+        width = int(lengths_B.max())
+        return TokenBatch(self.input_ids_BT[kept, :width], lengths_B, self.loss_mask_BT[kept, :width])
+
 
 class PairBatch(NamedTuple):
     """For reward models; both sides are padded on their own."""
@@ -91,6 +102,23 @@ class PairBatch(NamedTuple):
     """float32, probability that the first is better."""
     weight_B: Tensor
     """float32, above 0."""
+
+    def row_tokens(self) -> list[int]:
+        """Tokens of both sides of each pair, which are alive at the same time."""
+        return [int(length) for length in self.first_lengths_B + self.second_lengths_B]
+
+    def rows(self, rows: Sequence[int]) -> PairBatch:
+        """Some pairs, each side cut to the longest of them."""
+        kept = list(rows)
+        first_lengths_B, second_lengths_B = self.first_lengths_B[kept], self.second_lengths_B[kept]
+        return PairBatch(
+            self.first_ids_BT[kept, : int(first_lengths_B.max())],
+            first_lengths_B,
+            self.second_ids_BT[kept, : int(second_lengths_B.max())],
+            second_lengths_B,
+            self.p_first_B[kept],
+            self.weight_B[kept],
+        )
 
 
 def prompt_ids(tokenizer: PromptTokenizer, task: Task, prompts: Sequence[Prompt]) -> list[list[int]]:
