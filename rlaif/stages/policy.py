@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from rlaif.ranges import PositiveShare
 from rlaif.rewards.base import Reward, RewardResources
 from rlaif.roles import Reads
 from rlaif.rollouts.pairs import SAMPLES
-from rlaif.rollouts.responses import draw_from_folder
+from rlaif.rollouts.responses import DRAWN, draw_from_folder
 from rlaif.rollouts.settings import SamplingSettings
 from rlaif.runtime import Runtime
 from rlaif.stages.people import bound_people
@@ -142,6 +143,7 @@ class PolicyStage(Stage):
         training = work.training
         trainer = training.fit(module, max_steps=module.num_optimizer_steps, callbacks=self._validation(work))
         training.save(trainer, module.policy, tokenizer)
+        shutil.rmtree(work.directory / DRAWN, ignore_errors=True)
         if trainer.is_global_zero:
             if engines_of(self.reward):
                 cost = asking.cost_figures(0)
@@ -209,7 +211,8 @@ class PolicyStage(Stage):
             purpose=purpose,
             source="sft",
             dtype=self.dtype,
-            progress=work.progress(len(prompts), unit="prompts"),
+            progress=work.progress(len(prompts), unit=f"prompts to {purpose}"),
+            parts=work.directory / DRAWN / purpose if work.world_size == 1 else None,
         )
 
     def told(self, work: Work) -> Told:
