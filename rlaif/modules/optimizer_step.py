@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from transformers import PreTrainedModel
 
-from rlaif.modules.micro_batches import Rows, automatic_max_tokens, cut_by_tokens
+from rlaif.inference.micro_batches import Rows, automatic_max_tokens, cut_by_tokens
 from rlaif.modules.optim import OptimizerSettings
 
 PartT = TypeVar("PartT")
@@ -34,7 +34,7 @@ class OptimizerStepModule(LightningModule):
         trained: The model whose size decides on an automatic budget.
         optimization: Optimizer, learning rate, schedule and clipping.
         max_tokens_per_forward: Tokens per forward pass, padding included; None takes
-            :func:`~rlaif.modules.micro_batches.automatic_max_tokens`.
+            :func:`~rlaif.inference.micro_batches.automatic_max_tokens`.
     """
 
     def __init__(

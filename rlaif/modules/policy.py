@@ -17,8 +17,8 @@ from transformers import PreTrainedModel
 from rlaif.errors import ConfigError
 from rlaif.functional.baselines import masked_moments
 from rlaif.inference.logprobs import ResponseLogprobs, response_logprobs
+from rlaif.inference.micro_batches import cut_by_tokens
 from rlaif.modules.distributed import pooled_mean
-from rlaif.modules.micro_batches import cut_by_tokens
 from rlaif.modules.optim import OptimizerSettings, configure, decay_groups
 from rlaif.modules.optimizer_step import OptimizerStepModule
 from rlaif.modules.rollout_loader import Collected, PolicyBatch, RolloutLoader

@@ -9,8 +9,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from rlaif.functional.losses import LossSum
+from rlaif.inference.micro_batches import Rows
 from rlaif.modules.distributed import mean_over_processes, pooled_mean
-from rlaif.modules.micro_batches import Rows
 from rlaif.modules.optim import OptimizerSettings, configure, decay_groups
 from rlaif.modules.optimizer_step import OptimizerStepModule
 

@@ -77,7 +77,7 @@ class Rollouts:
         Args:
             prompts: Positions of prompts, in any order.
         """
-        return self._cut(self._rows_of(prompts), [self.prompt_ids[prompt] for prompt in prompts])
+        return self._cut(rows_of(prompts, self.samples_per_prompt), [self.prompt_ids[prompt] for prompt in prompts])
 
     def tokens_of_prompts(self) -> list[int]:
         """Tokens that each prompt takes in a forward pass with all its responses."""
@@ -100,12 +100,8 @@ class Rollouts:
         """
         placed_BT = parts[0][1].new_zeros(self.tokens_BT.shape)
         for prompts, numbers in parts:
-            placed_BT[self._rows_of(prompts), : numbers.shape[1]] = numbers
+            placed_BT[rows_of(prompts, self.samples_per_prompt), : numbers.shape[1]] = numbers
         return placed_BT
-
-    def _rows_of(self, prompts: Sequence[int]) -> list[int]:
-        num_samples = self.samples_per_prompt
-        return [prompt * num_samples + sample for prompt in prompts for sample in range(num_samples)]
 
     def _cut(self, rows: slice | list[int], prompts: list[list[int]]) -> Rollouts:
         width = int(self.mask_BT[rows].sum(-1).max())
@@ -158,3 +154,12 @@ class Rollouts:
 
 def _has_tokens(name: str) -> bool:
     return name.endswith("_BT")
+
+
+def rows_of(prompts: Sequence[int], samples_per_prompt: int) -> list[int]:
+    """Rows of all responses to some prompts.
+
+    >>> rows_of([2, 0], samples_per_prompt=2)
+    [4, 5, 0, 1]
+    """
+    return [prompt * samples_per_prompt + sample for prompt in prompts for sample in range(samples_per_prompt)]

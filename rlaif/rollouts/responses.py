@@ -53,7 +53,7 @@ def policy_prompt_ids(
     tokenizer: PromptTokenizer, task: Task, prompts: Sequence[Prompt], max_tokens: int
 ) -> list[list[int]]:
     """Tokens that a policy continues; a longer prompt is cut from the left."""
-    return [ids[-max_tokens:] for ids in prompt_ids(tokenizer, task, prompts)]
+    return [tokenizer.cut_left(ids, max_tokens) for ids in prompt_ids(tokenizer, task, prompts)]
 
 
 def draw_completions(

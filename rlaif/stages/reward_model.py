@@ -16,7 +16,7 @@ from rlaif.models.load import ModelSpec, load_reward_model, load_tokenizer
 from rlaif.modules.reward_model import RewardModelSettings
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.roles import Reads
-from rlaif.stages.supervised import batch_problems, dtype_problems, train_supervised
+from rlaif.stages.supervised import batch_problems, dtype_problems, examples_told, train_supervised
 from rlaif.tasks.base import Task
 from rlaif.types import Preference, Prompt
 
@@ -112,4 +112,5 @@ class RewardModelStage(Stage):
         if (work.directory / SOURCES).is_file():
             counts = json.loads((work.directory / SOURCES).read_text(encoding="utf-8"))["labels"]
             words.append("labels: " + ", ".join(f"{count:,} {source}" for source, count in counts.items()))
-        return Told(line=", ".join(words), link=work.step)
+        cut = examples_told(work.directory, "reward_model", self.settings.max_length)
+        return Told(line=", ".join(words) + cut, link=work.step)

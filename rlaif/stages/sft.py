@@ -10,7 +10,7 @@ from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
 from rlaif.modules.sft import SFTSettings
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.roles import Reads
-from rlaif.stages.supervised import batch_problems, dtype_problems, train_supervised
+from rlaif.stages.supervised import batch_problems, dtype_problems, examples_told, train_supervised
 from rlaif.tasks.base import Task
 
 
@@ -67,4 +67,7 @@ class SFTStage(Stage):
         """Number of demonstrations and last loss."""
         rows = read_curve(work.directory / CURVE)
         count = len(work.data("demonstrations").demonstrations)
-        return Told(line=f"{count:,} demonstrations, loss {rows[-1]['train/loss']:.3f}" if rows else "", link=work.step)
+        if not rows:
+            return Told(link=work.step)
+        cut = examples_told(work.directory, "sft", self.settings.max_length)
+        return Told(line=f"{count:,} demonstrations, loss {rows[-1]['train/loss']:.3f}{cut}", link=work.step)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -10,6 +12,9 @@ from transformers import PreTrainedTokenizerBase
 from rlaif.data.batches.modules import Batching, SplitDataModule
 from rlaif.modules.supervised import SupervisedModule
 from rlaif.pipeline.stage import Work
+
+EXAMPLES = "examples.json"
+"""Counts of the training examples, and of those that were cut or left out."""
 
 
 def train_supervised(
@@ -20,8 +25,24 @@ def train_supervised(
 ) -> None:
     """Fit a module to a fixed data set, and write its model and tokenizer."""
     training = work.training
+    (work.directory / EXAMPLES).write_text(json.dumps(data.tokenized.counts, indent=1, sort_keys=True) + "\n")
     trainer = training.fit(module, data, max_steps=data.num_batches)
     training.save(trainer, module.model, tokenizer)
+
+
+def examples_told(directory: Path, group: str, max_length: int) -> str:
+    """The examples that were cut or left out because of their length, in words; empty where there are none.
+
+    Args:
+        directory: Result of the step.
+        group: Config group of the stage, e.g. ``sft``.
+        max_length: Of the stage, in tokens.
+    """
+    file = directory / EXAMPLES
+    counts: dict[str, int] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    words = {"num_cut_prompts": "prompts cut", "num_too_long": "left out"}
+    told = [f"{counts[name]:,} {what}" for name, what in words.items() if counts.get(name)]
+    return f", {' and '.join(told)} ({group}.max_length={max_length})" if told else ""
 
 
 def batch_problems(group: str, batching: Batching, count: int, what: str) -> Iterator[str]:

@@ -237,3 +237,22 @@ def test_drawn_responses_survive_a_kill(folder: Path, tokenizer: PreTrainedToken
     again = DyingSampler(local, last=9)
     assert draw(again, tmp_path / "drawn") == draw(local, None)
     assert again.calls == [3], "only what was not finished is drawn"
+
+
+def test_portions_of_long_prompts_are_the_rows_of_one_call(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler = LocalSampler.of_folder(folder, tokenizer)
+    prompts = [list(range(5, 6 + length)) for length in (2, 9, 4, 7, 1)]
+    options: dict[str, Any] = {"num_samples": 2, "sampling": Sampling(max_new_tokens=5, temperature=0.9)}
+    sampler.eos_id = int(sampler.sample(prompts, seeds=range(10), **options).tokens_BT[0, 2])  # ends a response early
+    whole = sampler.sample(prompts, seeds=range(10), **options)
+    monkeypatch.setattr("rlaif.rollouts.sampler.automatic_max_tokens", lambda model, precision: 12)
+    parts = sampler.sample(prompts, seeds=range(10), **options)
+    assert whole.mask_BT.sum() < whole.mask_BT.numel(), "responses have several lengths"
+    for name, tensor in vars_of(whole).items():
+        torch.testing.assert_close(vars_of(parts)[name], tensor, rtol=0, atol=1e-5)
+
+
+def vars_of(rollouts: Rollouts) -> dict[str, Tensor]:
+    return {name: value for name, value in rollouts.state_dict().items() if isinstance(value, Tensor)}

@@ -68,6 +68,12 @@ class Tokenized(Generic[ExampleT]):
     num_without_weight: int = 0
     """Left out: the preference has weight 0."""
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Every count by name, with ``num_examples``."""
+        cut = {name: value for name, value in vars(self).items() if name != "examples"}
+        return {"num_examples": len(self.examples), **cut}
+
 
 class TokenBatch(NamedTuple):
     """For SFT."""
@@ -164,7 +170,7 @@ def sft_examples(
             num_too_long += 1
             continue
         num_cut += len(prompt) > room
-        kept = prompt[-room:]
+        kept = pieces.cut_left(prompt, room)
         examples.append(TokenExample((*kept, *response), len(kept), demonstration.prompt.id))
     return Tokenized(examples=examples, num_cut_prompts=num_cut, num_too_long=num_too_long)
 
@@ -197,7 +203,7 @@ def pair_examples(
             num_too_long += 1
             continue
         num_cut += len(prompt) > room
-        kept = prompt[-room:]
+        kept = pieces.cut_left(prompt, room)
         assert preference.p_first is not None
         sides = (*kept, *first), (*kept, *second)
         examples.append(PairExample(*sides, preference.p_first, preference.comparison.prompt.id, preference.weight))
