@@ -79,6 +79,18 @@ class PromptTokenizer:
         """Ids of a policy's prompt: the begin token, if the tokenizer uses one, and the text as data."""
         return [*self.before_ids, *self._encode(text, is_data=True, opens=self._opens), *self.after_ids]
 
+    def cut_left(self, ids: list[int], max_tokens: int) -> list[int]:
+        """The last tokens of a policy's prompt; a prompt that is cut keeps the begin token.
+
+        Args:
+            ids: From :meth:`policy_ids`.
+            max_tokens: Tokens to keep at most, at least 1.
+        """
+        if len(ids) <= max_tokens:
+            return ids
+        begin = self.before_ids if len(self.before_ids) < max_tokens else []
+        return [*begin, *ids[len(ids) - max_tokens + len(begin) :]]
+
     def pair(self, first: str, second: str, *, max_length: int) -> Encoding:
         """Two texts of data as the tokenizer puts them together, e.g. ``[CLS] first [SEP] second [SEP]``.
 

@@ -32,6 +32,7 @@ from rlaif.data.preferences_io import (
     write_preferences,
 )
 from rlaif.errors import ConfigError, DataError, RlaifError
+from rlaif.interruption import raise_on_sigterm
 from rlaif.tasks.base import get_task
 from rlaif.types import Preference
 
@@ -46,6 +47,7 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
     """
     let_waiting_threads_sleep()
     ignore_closed_pipes()
+    raise_on_sigterm()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # texts may hold half characters
     arguments = _parser().parse_args(words)

@@ -13,11 +13,10 @@ from rich.text import Text
 
 from rlaif import registry
 from rlaif.errors import ConfigError, PluginError, RlaifError
+from rlaif.interruption import Terminated, exit_code
 
 log = logging.getLogger(__name__)
 _TARGET = re.compile(r"Error (?:in call to target|instantiating|locating target) '([\w.]+)'")
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 
 def print_problems(command: str, problems: Sequence[str]) -> None:
@@ -49,8 +48,9 @@ def report_error(command: str, error: BaseException) -> int | None:
     if isinstance(error, InstantiationException):
         error = _construction_error(error)
     if isinstance(error, KeyboardInterrupt):
-        console.print(Text(f"{command}: interrupted; start the same command again to go on", style="bold"))
-        return INTERRUPTED
+        how = "stopped by SIGTERM" if isinstance(error, Terminated) else "interrupted"
+        console.print(Text(f"{command}: {how}; start the same command again to go on", style="bold"))
+        return exit_code(error)
     if isinstance(error, ConfigError):
         print_problems(command, error.problems)
         return error.exit_code

@@ -25,6 +25,7 @@ from rlaif.config.check import check
 from rlaif.config.hydra_internals import get_args_parser
 from rlaif.config.jobs import claim_directories
 from rlaif.errors import RlaifError
+from rlaif.interruption import raise_on_sigterm
 
 COMMAND = "rlaif-run"
 
@@ -75,6 +76,7 @@ def main() -> NoReturn:
     """Entry point of the console command."""
     choose_waiting()
     ignore_closed_pipes()
+    raise_on_sigterm()
     arguments = sys.argv[1:]
     if "--version" in arguments:
         print(f"rlaif {rlaif.__version__}")

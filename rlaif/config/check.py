@@ -25,6 +25,8 @@ from rlaif.config.overrides import OptionCheck, key_problem
 from rlaif.config.places import directory_problems, place_problems
 from rlaif.config.secrets import secret_problems, without_secrets
 from rlaif.config.stage_values import stage_value_problems
+from rlaif.config.trainer_options import trainer_problems
+from rlaif.config.training_length import length_problems
 from rlaif.config.values import value_problems
 from rlaif.errors import ConfigError
 
@@ -187,6 +189,8 @@ def _check_variant(checker: _Checker, options: OptionCheck, groups: list[Overrid
     checker.report(value_problems(cfg))
     checker.report(stage_value_problems(cfg))
     checker.report(limit_problems(cfg))
+    checker.report(trainer_problems(cfg))
+    checker.report(list(length_problems(cfg, {override.key_or_group for override in values})))
     checker.report(secret_problems(cfg))
     if checker.places:
         checker.report(place_problems(cfg))

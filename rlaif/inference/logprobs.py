@@ -20,6 +20,9 @@ from rlaif.inference.attention import additive
 from rlaif.inference.cache import cache_argument
 from rlaif.inference.prefill import Ids, causal_after, right_padded
 
+MIN_SHARED_SAMPLES = 4
+"""Responses per prompt from which on the prompt is read once for all of them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseLogprobs:
@@ -68,7 +71,7 @@ def response_logprobs(
     num_samples, rest = divmod(len(tokens_BT), len(prompt_ids))
     if rest:
         raise ValueError(f"{len(tokens_BT)} responses for {len(prompt_ids)} prompts: must be a multiple")
-    if num_samples >= 4:
+    if num_samples >= MIN_SHARED_SAMPLES:
         hidden_BTD = _hidden_shared(model, prompt_ids, tokens_BT, num_samples)
     else:
         rows = [prompt for prompt in prompt_ids for _ in range(num_samples)]

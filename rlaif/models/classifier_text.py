@@ -65,7 +65,9 @@ class ClassifierText:
         task = self.task or get_task(prompt.task)
         if self.text_format == "plain":
             (prompt_row,) = prompt_ids(self.tokenizer, task, [prompt])
-            return self._cut(prompt_row, completion_ids(self.tokenizer, response))
+            response_row = completion_ids(self.tokenizer, response)
+            room = max(1, self.max_length - len(response_row))
+            return self._cut(self.tokenizer.cut_left(prompt_row, room), response_row)
         text = task.policy_text(prompt.text)
         if self.text_format == "chat":
             turns = prompt.turns if prompt.has_own_turns else turns_in(text)

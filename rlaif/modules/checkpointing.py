@@ -8,11 +8,12 @@ import re
 import time
 import zipfile
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import Checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -76,21 +77,8 @@ def resume_checkpoint(directory: Path) -> Path | None:
     return None
 
 
-@runtime_checkable
-class CheckpointsBetween(Protocol):
-    """A module that can be resumed after some optimizer steps only."""
-
-    @property
-    def steps_between_checkpoints(self) -> int:
-        """Checkpoints are made after multiples of this many optimizer steps."""
-        ...
-
-
-class PeriodicCheckpoint(Callback):
+class PeriodicCheckpoint(Checkpoint):
     """Saves everything a resumed run needs, after optimizer steps, and keeps the last two.
-
-    A module that makes several optimizer steps on the same rollouts is saved between rollouts only
-    (:class:`CheckpointsBetween`): the weights that drew them are gone after the first of these steps.
 
     Besides what Lightning saves (weights, optimizer, scheduler, loop and loader positions) it
     carries torch's global random states, for models with dropout. Nothing is saved after the last step: a
@@ -124,8 +112,13 @@ class PeriodicCheckpoint(Callback):
     ) -> None:
         """Save a checkpoint where the interval has passed."""
         step = trainer.global_step
-        unit = pl_module.steps_between_checkpoints if isinstance(pl_module, CheckpointsBetween) else 1
-        if step % unit or step in (self._last_step, trainer.max_steps) or not self._due(trainer, step):
+        if step != trainer.max_steps and self._due(trainer, step):
+            self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Save a checkpoint of the optimizer step that has just ended, unless it is already there."""
+        step = trainer.global_step
+        if step == self._last_step:
             return
         trainer.save_checkpoint(checkpoint_path(self.directory, step))
         self._last_step = step
@@ -135,6 +128,8 @@ class PeriodicCheckpoint(Callback):
                 path.unlink()
 
     def _due(self, trainer: Trainer, step: int) -> bool:
+        if trainer.should_stop:  # trainer.max_time has passed
+            return True
         due = self.every_n_steps is not None and step // self.every_n_steps > self._last_step // self.every_n_steps
         if not due and self.every_s is not None:
             due = time.monotonic() - self._last_time >= self.every_s

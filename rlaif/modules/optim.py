@@ -32,6 +32,8 @@ class OptimizerSettings:
     """Share of the steps in which the rate climbs."""
     schedule: Schedule = "constant"
     """Schedule after the warm-up: constant, or down to 0 by linear or cosine."""
+    max_grad_norm: float | None = None
+    """Gradients of each group are scaled down to this norm; None leaves them."""
 
 
 def lr_factor(step: int, *, num_steps: int, warmup_fraction: float, schedule: Schedule) -> float:

@@ -5,32 +5,34 @@ Shapes: B responses (prompt-major), T response tokens, V vocabulary.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
 import torch
-from lightning import LightningModule
 from torch import Tensor, nn
+from torch.nn import Parameter
 from transformers import PreTrainedModel
 
 from rlaif.errors import ConfigError
 from rlaif.functional.baselines import masked_moments
 from rlaif.inference.logprobs import ResponseLogprobs, response_logprobs
+from rlaif.inference.micro_batches import cut_by_tokens
 from rlaif.modules.distributed import pooled_mean
 from rlaif.modules.optim import OptimizerSettings, configure, decay_groups
-from rlaif.modules.rollout_loader import PolicyBatch, RolloutLoader
+from rlaif.modules.optimizer_step import OptimizerStepModule
+from rlaif.modules.rollout_loader import Collected, PolicyBatch, RolloutLoader
 from rlaif.modules.step_division import StepDivision
 from rlaif.modules.values import make_baseline
 from rlaif.objectives.base import Losses, PolicyOutputs, RolloutObjective
-from rlaif.rewards.base import Reward
+from rlaif.rewards.base import Reward, RewardBatch
 from rlaif.rollouts.batch import Rollouts
 from rlaif.rollouts.sampler import Sampler
 from rlaif.rollouts.statistics import counted_tokens, credit_statistics, rollout_statistics
-from rlaif.rollouts.step import StepSampler
+from rlaif.rollouts.step import StepResponses, StepSampler
 
 
-class PolicyModule(LightningModule):
+class PolicyModule(OptimizerStepModule):
     """Reinforcement learning from a reward: fresh responses in every policy step, and the objective's updates on them.
 
     Log-probs, ratios and KL are those of the distribution that was sampled (logits / temperature). The
@@ -51,14 +53,13 @@ class PolicyModule(LightningModule):
         reward: Scores them.
         objective: Turns rewards into advantages and losses. A baseline that it needs starts at the mean return of the
             first policy step.
-        optimization: Optimizer, learning rate of the policy and schedule; policy and value are parameter groups of
-            one optimizer.
+        optimization: Optimizer, learning rate of the policy, schedule and clipping; policy and value are parameter
+            groups of one optimizer, and clipped apart.
         steps: Policy steps; each makes ``objective.updates.total`` optimizer steps.
         value_lr: Learning rate of the baseline.
         value: ``head`` on the policy's hidden states, or a ``model`` of its own as in the paper.
-        minibatch_size: Responses per forward pass with gradient; their gradients are accumulated
-            (``accumulate_grad_batches`` of the trainer must be :meth:`num_minibatches`). None takes all responses of
-            an optimizer step.
+        max_tokens_per_forward: As in :class:`~rlaif.modules.optimizer_step.OptimizerStepModule`; all responses to a
+            prompt share a forward pass.
     """
 
     def __init__(
@@ -74,9 +75,9 @@ class PolicyModule(LightningModule):
         steps: int,
         value_lr: float,
         value: Literal["head", "model"] = "head",
-        minibatch_size: int | None = None,
+        max_tokens_per_forward: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(policy, optimization=optimization, max_tokens_per_forward=max_tokens_per_forward)
         self.policy = policy.eval()  # dropout would make the trained distribution another than the sampled one
         self.value = make_baseline(policy, objective.needs, value)
         self._outside = {"reference": reference.eval().requires_grad_(False)}
@@ -84,12 +85,11 @@ class PolicyModule(LightningModule):
         self.responses = responses
         self.reward = reward
         self.objective = objective
-        self.optimization = optimization
         self.steps = steps
         self.value_lr = value_lr
-        self.minibatch_size = minibatch_size
-        self._losses: list[Losses] = []
         self._metrics: dict[str, Tensor] = {}
+        self.is_drawing = False
+        """True while responses are drawn and rewarded: no weight has changed since the last optimizer step."""
 
     @property
     def reference(self) -> PreTrainedModel:
@@ -101,40 +101,23 @@ class PolicyModule(LightningModule):
         """Optimizer steps of the whole training: ``max_steps`` of the trainer."""
         return self.steps * self.objective.updates.total
 
-    @property
-    def steps_between_checkpoints(self) -> int:
-        """Optimizer steps per policy step; within them, a checkpoint could not be resumed."""
-        return self.objective.updates.total
-
-    def num_minibatches(self, world_size: int = 1) -> int:
-        """Forward passes with gradient per optimizer step and process.
+    def train_dataloader(self) -> RolloutLoader:
+        """The rollouts of this process, drawn as training asks for them.
 
         Raises:
-            ConfigError: The responses of a process do not divide into optimizer steps, or these into minibatches.
+            ConfigError: The prompts of a step do not divide among processes and optimizer steps.
         """
-        division = StepDivision(
-            prompts_per_step=self.responses.prompts_per_step,
-            samples_per_prompt=self.responses.samples_per_prompt,
-            num_updates=self.objective.updates.minibatches,
-            minibatch_size=self.minibatch_size,
-        )
-        if problems := list(division.problems(world_size)):
+        updates = self.objective.updates
+        division = StepDivision(prompts_per_step=self.responses.prompts_per_step, num_updates=updates.minibatches)
+        if problems := list(division.problems(self.trainer.world_size)):
             raise ConfigError(problems)
-        return division.num_minibatches(world_size)
-
-    def train_dataloader(self) -> RolloutLoader:
-        """The rollouts of this process, drawn as training asks for them."""
-        num_minibatches, updates = self.num_minibatches(self.trainer.world_size), self.objective.updates.total
-        if self.trainer.accumulate_grad_batches != num_minibatches:
-            raise ConfigError(
-                f"trainer.accumulate_grad_batches={self.trainer.accumulate_grad_batches}: must be {num_minibatches},"
-                " the number of minibatches in an optimizer step of the policy"
-            )
         return RolloutLoader(
             self.collect,
+            self.batches,
             num_steps=self.steps,
-            batches_per_step=updates * num_minibatches,
-            current_step=lambda: self.trainer.global_step // updates,
+            batches_per_step=updates.total,
+            optimizer_steps=lambda: self.trainer.global_step,
+            device=lambda: self.device,
         )
 
     def on_train_start(self) -> None:
@@ -156,7 +139,7 @@ class PolicyModule(LightningModule):
         read = self.read(self.policy, rollouts, with_entropy=with_entropy)
         values_BT = None
         if self.value is not None:
-            values_BT = self.value(read.hidden_BTD, rollouts.prompt_ids, rollouts.tokens_BT)
+            values_BT = self.value(read.hidden_BTD, rollouts.prompt_ids, rollouts.tokens_BT).float()
         logits_BTV = ref_logits_BTV = None
         if self.objective.needs.vocabulary_logits:
             logits_BTV = self._logits(self.policy, read.hidden_BTD)
@@ -175,42 +158,70 @@ class PolicyModule(LightningModule):
             with_entropy=with_entropy,
         )
 
+    @torch.no_grad()
+    def logprobs(self, model: PreTrainedModel, rollouts: Rollouts) -> Tensor:
+        """log π [B, T] of responses under a model, at the sampling temperature, read in micro-batches."""
+        return self._by_parts(rollouts, lambda part: [self.read(model, part).logprobs_BT])[0]
+
+    def _described(self, rollouts: Rollouts) -> list[Tensor]:
+        """Log-probs, entropies and, where there is a baseline, values [B, T] of responses under the policy."""
+
+        def describe(part: Rollouts) -> list[Tensor]:
+            read = self.read(self.policy, part, with_entropy=True)
+            assert read.entropy_BT is not None
+            if self.value is None:
+                return [read.logprobs_BT, read.entropy_BT]
+            values_BT = self.value(read.hidden_BTD, part.prompt_ids, part.tokens_BT).float()
+            return [read.logprobs_BT, read.entropy_BT, values_BT]
+
+        return self._by_parts(rollouts, describe)
+
+    def _by_parts(self, rollouts: Rollouts, read: Callable[[Rollouts], list[Tensor]]) -> list[Tensor]:
+        """Numbers [B, T] per token, read in micro-batches in the number format of the training."""
+        cut = cut_by_tokens(rollouts.tokens_of_prompts(), self.token_budget)
+        with self.trainer.precision_plugin.forward_context():
+            if len(cut) == 1:
+                return read(rollouts)
+            found = [read(rollouts.of_prompts(prompts)) for prompts in cut]
+        return [rollouts.placed(list(zip(cut, parts, strict=True))) for parts in zip(*found, strict=True)]
+
     def _logits(self, model: PreTrainedModel, hidden_BTD: Tensor) -> Tensor:
         logits_BTV: Tensor = model.get_output_embeddings()(hidden_BTD)
         return logits_BTV.float() / self.responses.settings.temperature
 
     @torch.no_grad()
-    def collect(self, step: int) -> list[PolicyBatch]:
+    def collect(self, step: int) -> Collected:
         """Sample, score and credit the responses of one policy step, and describe them for the log.
 
         Args:
             step: Policy step, from 0.
-
-        Returns:
-            The batches of all its optimizer steps, in order.
         """
-        self.sampler.load(self.policy.state_dict(), self.trainer.global_step)
-        drawn = self.responses.draw(
-            self.sampler, step, rank=self.trainer.global_rank, world_size=self.trainer.world_size
-        )
-        num_samples = self.responses.samples_per_prompt
-        rewards = self.reward(drawn.prompts, drawn.completions, samples_per_prompt=num_samples)
-        outputs, entropy_BT = self.outputs(drawn.rollouts, with_entropy=True)
-        assert entropy_BT is not None
+        self.is_drawing = True
+        drawn, rewards = self._rewarded(step)
+        self.is_drawing = False
+        logprobs_BT, entropy_BT, *values = self._described(drawn.rollouts)
         scored = replace(
             drawn.rollouts,
             rewards_B=rewards.values_B.to(self.device),
             scored_mask_B=rewards.scored_mask_B.to(self.device),
-            logprobs_BT=outputs.logprobs_BT,
-            ref_logprobs_BT=self.read(self.reference, drawn.rollouts).logprobs_BT,
-            values_BT=outputs.values_BT,
+            logprobs_BT=logprobs_BT,
+            ref_logprobs_BT=self.logprobs(self.reference, drawn.rollouts),
+            values_BT=values[0] if values else None,
         )
         statistics = rollout_statistics(scored, drawn.completions, entropy_BT)
         metrics = {name: pooled_mean(self, [part]) for name, part in statistics.items()}
         credited = self._credited(scored)
         metrics |= credit_statistics(credited)
-        self._metrics = {f"policy/{name}": value for name, value in metrics.items()}
-        return self._batches(credited, len(scored))
+        return Collected(credited=credited, metrics={f"policy/{name}": value for name, value in metrics.items()})
+
+    def _rewarded(self, step: int) -> tuple[StepResponses, RewardBatch]:
+        """This process's responses of a policy step, with their rewards."""
+        self.sampler.load(self.policy.state_dict(), self.trainer.global_step)
+        drawn = self.responses.draw(
+            self.sampler, step, rank=self.trainer.global_rank, world_size=self.trainer.world_size
+        )
+        num_samples = self.responses.samples_per_prompt
+        return drawn, self.reward(drawn.prompts, drawn.completions, samples_per_prompt=num_samples)
 
     def _credited(self, scored: Rollouts) -> Rollouts:
         """Credit over the responses of all processes; the baseline takes note of their returns."""
@@ -226,21 +237,19 @@ class PolicyModule(LightningModule):
             return credited
         return self.objective.credit(replace(scored, values_BT=scored.values_BT + mean_return))
 
-    def _batches(self, credited: Rollouts, num_rows: int) -> list[PolicyBatch]:
+    def batches(self, collected: Collected) -> list[PolicyBatch]:
         """This process's rows for each optimizer step in turn, out of those of all processes."""
+        self._metrics, credited = collected.metrics, collected.credited
         world_size, updates = self.trainer.world_size, self.objective.updates
         assert credited.counted_mask_B is not None
-        counted_WB = credited.counted_mask_B.reshape(world_size, num_rows)
-        own_start, num_parts = self.trainer.global_rank * num_rows, self.num_minibatches(world_size)
-        per_update = num_rows // updates.minibatches
-        size = per_update // num_parts
+        counted_WB = credited.counted_mask_B.reshape(world_size, -1)
+        num_rows = counted_WB.shape[1]
+        own_start, per_update = self.trainer.global_rank * num_rows, num_rows // updates.minibatches
         batches = []
-        for update in range(0, num_rows, per_update):
-            counted = counted_WB[:, update : update + per_update].sum()
-            denominator = counted.clamp(min=1).float() / (num_parts * world_size)
-            for start in range(own_start + update, own_start + update + per_update, size):
-                rows = credited.rows(slice(start, start + size))
-                batches.append(PolicyBatch(rollouts=rows, denominator=denominator))
+        for start in range(0, num_rows, per_update):
+            counted = counted_WB[:, start : start + per_update].sum()
+            rows = credited.rows(slice(own_start + start, own_start + start + per_update))
+            batches.append(PolicyBatch(rollouts=rows, denominator=counted.clamp(min=1).float() / world_size))
         return batches * updates.epochs
 
     def _gathered(self, tensor: Tensor) -> Tensor:
@@ -248,49 +257,34 @@ class PolicyModule(LightningModule):
         assert isinstance(gathered, Tensor)
         return gathered
 
-    def training_step(self, batch: PolicyBatch, batch_idx: int) -> Tensor:
-        """The loss of some of a rollout's rows, over the number of responses that count in the optimizer step."""
-        outputs, _ = self.outputs(batch.rollouts)
-        losses = self.objective.losses(outputs, batch.rollouts)
-        self._losses.append(losses)
-        if len(self._losses) == self.num_minibatches(self.trainer.world_size):
-            self._log_update()
-        return torch.stack([term.total for term in losses.terms.values()]).sum() / batch.denominator
+    def training_step(self, batch: PolicyBatch, batch_idx: int) -> None:
+        """One optimizer step: the losses of its responses over the number of those that count."""
+        found: list[Losses] = []
 
-    def _log_update(self) -> None:
-        """Log the policy step's figures and the losses of the optimizer step's batches taken together."""
-        losses, self._losses = self._losses, []
+        def loss(part: PolicyBatch) -> Tensor:
+            outputs, _ = self.outputs(part.rollouts)
+            losses = self.objective.losses(outputs, part.rollouts)
+            found.append(Losses(terms=losses.logged(), per_token=losses.per_token))
+            return torch.stack([term.total for term in losses.terms.values()]).sum() / part.denominator
+
+        self.take_step(self.micro_batches(batch), loss)
+        self._log_update(found)
+
+    def _log_update(self, losses: list[Losses]) -> None:
+        """Log the policy step's figures and the losses of the optimizer step's parts taken together."""
         metrics = dict(self._metrics)
-        parts = [part.logged() for part in losses]
-        for name in parts[0]:
-            mean = pooled_mean(self, [part[name] for part in parts])
+        for name in losses[0].terms:
+            mean = pooled_mean(self, [part.terms[name] for part in losses])
             per_token = name in losses[0].per_token
             metrics[f"policy/{name}"] = mean / self._metrics["policy/length"].clamp(min=1.0) if per_token else mean
         self.log_dict(metrics)
 
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clip policy and baseline apart: the gradient of one does not shrink that of the other.
-
-        Raises:
-            ConfigError: The optimizer itself takes the loss scale of 16-mixed out of the gradients, after they are
-                clipped.
-        """
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        if gradient_clip_val is not None and scaler and getattr(optimizer, "_step_supports_amp_scaling", False):
-            raise ConfigError(
-                "trainer.precision=16-mixed: a fused optimizer cannot be clipped; type policy.optimizer.fused=false,"
-                " policy.max_grad_norm=null or trainer.precision=bf16-mixed"
-            )
-        limit = math.inf if gradient_clip_val is None else gradient_clip_val
-        for name, part in (("grad_norm", self.policy), ("value_grad_norm", self.value)):
-            trained = [] if part is None else [p for p in part.parameters() if p.grad is not None]
-            if trained:
-                self.log(f"policy/{name}", torch.nn.utils.clip_grad_norm_(trained, limit))
+    def clipped(self) -> Mapping[str, list[Parameter]]:
+        """Policy and baseline apart: the gradient of one does not shrink that of the other."""
+        groups = {"policy/grad_norm": list(self.policy.parameters())}
+        if self.value is not None:
+            groups["policy/value_grad_norm"] = list(self.value.parameters())
+        return groups
 
     def configure_optimizers(self) -> Any:
         """One optimizer with its rate schedule."""

@@ -8,7 +8,6 @@ from typing import ClassVar, Literal
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlaif.bounds import bounds_problems
 from rlaif.modules.policy import PolicyModule
 from rlaif.modules.settings import TrainingSettings
 from rlaif.modules.step_division import StepDivision
@@ -49,15 +48,12 @@ class PolicySettings(TrainingSettings):
     """Learned baseline: a head on the policy's states, or a model of its own as in the paper."""
     value_lr: Positive = 1e-2
     """Learning rate of the learned baseline."""
-    minibatch_size: AtLeastOne | None = None
-    """Responses per forward pass with gradient on one device, whole prompts; gradients add up over the step."""
-
     validate_every: AtLeastOne | None = None
     """Policy steps between validations on prompts that nothing else reads, besides those of the start and the end;
     None validates never."""
 
     def _problems(self) -> Iterator[str]:
-        out_of_bounds = [*super()._problems(), *bounds_problems(self)]
+        out_of_bounds = list(super()._problems())
         yield from out_of_bounds
         needed = self.objective.needs.samples_per_prompt
         if 1 <= self.samples_per_prompt < needed:
@@ -71,12 +67,10 @@ class PolicySettings(TrainingSettings):
 
     @property
     def division(self) -> StepDivision:
-        """How the responses of a policy step are divided."""
+        """How the prompts of a policy step are divided."""
         return StepDivision(
             prompts_per_step=self.prompts_per_step,
-            samples_per_prompt=self.samples_per_prompt,
             num_updates=self.objective.updates.minibatches,
-            minibatch_size=self.minibatch_size,
         )
 
     @property
@@ -121,5 +115,5 @@ class PolicySettings(TrainingSettings):
             steps=self.steps,
             value_lr=self.value_lr,
             value=self.value,
-            minibatch_size=self.minibatch_size,
+            max_tokens_per_forward=self.max_tokens_per_forward,
         )

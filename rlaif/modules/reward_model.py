@@ -5,6 +5,7 @@ Shapes: B pairs, T tokens.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -15,8 +16,6 @@ from transformers import PreTrainedModel
 from rlaif.data.batches.examples import PairBatch
 from rlaif.functional.losses import LossSum, preference_cross_entropy
 from rlaif.models.response_scorer import classifier_logits
-from rlaif.modules.distributed import mean_over_processes, pooled_mean
-from rlaif.modules.optim import OptimizerSettings
 from rlaif.modules.settings import SupervisedSettings
 from rlaif.modules.supervised import SupervisedModule
 
@@ -41,7 +40,7 @@ def pairwise_agreement(logit_B: Tensor, p_first_B: Tensor, weight_B: Tensor | No
     return LossSum((hit_B * counting_B).sum(), counting_B.sum())
 
 
-class RewardModelModule(SupervisedModule):
+class RewardModelModule(SupervisedModule[PairBatch]):
     """Cross-entropy of softmax(r1, r2) to the soft label, r at the last token; pairs count by their weights.
 
     Logs ``train/loss`` (nats per pair), ``train/accuracy`` (agreement with the label's side) and, where
@@ -50,37 +49,24 @@ class RewardModelModule(SupervisedModule):
     and gives the same scores there.
     """
 
-    def __init__(self, model: PreTrainedModel, *, optimization: OptimizerSettings) -> None:
-        super().__init__(model, optimization=optimization)
-        self._validation: list[tuple[LossSum, LossSum]] = []
+    figure_names = ("loss", "accuracy")
 
     def logits(self, batch: PairBatch) -> Tensor:
         """r(first) - r(second) [B]."""
         first_B = classifier_logits(self.model, batch.first_ids_BT, batch.first_lengths_B).squeeze(-1)
         return first_B - classifier_logits(self.model, batch.second_ids_BT, batch.second_lengths_B).squeeze(-1)
 
-    def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
-        """The mean soft-label cross-entropy of a batch."""
+    def figures(self, batch: PairBatch) -> Mapping[str, LossSum]:
+        """The soft-label cross-entropy, and the agreement of the rewards' order with the labels."""
         logit_B = self.logits(batch)
-        loss = preference_cross_entropy(logit_B, batch.p_first_B, batch.weight_B)
-        agreement = pairwise_agreement(logit_B.detach(), batch.p_first_B, batch.weight_B)
-        value = loss.total / mean_over_processes(self, loss.count)
-        self.log("train/loss", mean_over_processes(self, value))
-        self.log("train/accuracy", pooled_mean(self, [agreement]))
-        return value
+        return {
+            "loss": preference_cross_entropy(logit_B, batch.p_first_B, batch.weight_B),
+            "accuracy": pairwise_agreement(logit_B.detach(), batch.p_first_B, batch.weight_B),
+        }
 
-    def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
-        """Add loss and accuracy of a batch to the validation's sums."""
-        logit_B = self.logits(batch)
-        loss = preference_cross_entropy(logit_B, batch.p_first_B, batch.weight_B)
-        self._validation.append((loss, pairwise_agreement(logit_B, batch.p_first_B, batch.weight_B)))
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the validation loss and accuracy over all processes."""
-        losses, agreements = zip(*self._validation, strict=True) if self._validation else ((), ())
-        self.log("validation/loss", pooled_mean(self, list(losses)))
-        self.log("validation/accuracy", pooled_mean(self, list(agreements)))
-        self._validation.clear()
+    def loss_count(self, batch: PairBatch) -> Tensor:
+        """Weights of the pairs."""
+        return batch.weight_B.sum()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,4 +80,6 @@ class RewardModelSettings(SupervisedSettings):
 
     def module(self, model: PreTrainedModel) -> RewardModelModule:
         """The module to train; ``model`` is changed in place."""
-        return RewardModelModule(model, optimization=self.optimization)
+        return RewardModelModule(
+            model, optimization=self.optimization, max_tokens_per_forward=self.max_tokens_per_forward
+        )

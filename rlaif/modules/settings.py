@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rlaif.bounds import bounds_problems
 from rlaif.data.batches.modules import Batching
 from rlaif.errors import ConfigError
 from rlaif.modules.optim import OptimizerFactory, OptimizerSettings, Schedule
+from rlaif.ranges import AtLeastOne
+from rlaif.runtime import Runtime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,9 @@ class TrainingSettings:
     """After the warm-up: constant, or down to 0 by linear or cosine."""
     max_grad_norm: float | None = None
     """Gradients are scaled down to this norm; None leaves them."""
+    max_tokens_per_forward: Runtime[AtLeastOne | None] = None
+    """Tokens per forward pass with gradient on one device, padding included; the gradients of an optimizer step add up.
+    None chooses by the model's size and the precision."""
 
     def __post_init__(self) -> None:
         if problems := [f"{self.group}.{problem}" for problem in self._problems()]:
@@ -47,6 +53,7 @@ class TrainingSettings:
             yield f"weight_decay={self.weight_decay}: must be at least 0"
         if not 0 <= self.warmup_fraction <= 1:
             yield f"warmup_fraction={self.warmup_fraction}: must be between 0 and 1"
+        yield from bounds_problems(self)
 
     @property
     def optimization(self) -> OptimizerSettings:
@@ -57,6 +64,7 @@ class TrainingSettings:
             weight_decay=self.weight_decay,
             warmup_fraction=self.warmup_fraction,
             schedule=self.schedule,
+            max_grad_norm=self.max_grad_norm,
         )
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import Timer
 
+from rlaif.errors import GateStopped
+from rlaif.interruption import interruption
 from rlaif.modules.checkpointing import AtomicCheckpointIO, PeriodicCheckpoint, resume_checkpoint
 from rlaif.modules.notices import quiet_lightning
+from rlaif.modules.stopping import StopOnSignal, StoppedBySignal
 
 
 def build_trainer(
@@ -21,8 +26,6 @@ def build_trainer(
     max_steps: int,
     callbacks: Sequence[Callback] = (),
     logger: Any = False,
-    max_grad_norm: float | None = None,
-    accumulate_grad_batches: int = 1,
     **options: Any,
 ) -> Trainer:
     """A trainer that writes into given directories only, checkpoints atomically, and prints nothing.
@@ -31,24 +34,21 @@ def build_trainer(
         trainer_factory: The group ``trainer``: a partial of ``lightning.Trainer`` with the hardware options.
         directory: Working directory of the stage.
         max_steps: Optimizer steps of the whole training.
-        callbacks: Progress, curves, checkpoints; checkpoints come last, so that a curve's row is on disk before
-            the checkpoint that counts on it.
+        callbacks: Progress, curves, checkpoints; Lightning calls checkpoints last, so that a curve's row is on disk
+            before the checkpoint that counts on it. A training with checkpoints stops on signals.
         logger: Lightning loggers, or False.
-        max_grad_norm: Gradients are scaled down to this norm; None leaves them.
-        accumulate_grad_batches: Minibatches per optimizer step.
         options: Anything else that ``lightning.Trainer`` takes.
     """
     quiet_lightning()
+    savers = [callback for callback in callbacks if isinstance(callback, PeriodicCheckpoint)]
     return trainer_factory(
         default_root_dir=directory,
         max_steps=max_steps,
         max_epochs=-1,
-        callbacks=sorted(callbacks, key=lambda callback: isinstance(callback, PeriodicCheckpoint)),
+        callbacks=[*callbacks, *map(StopOnSignal, savers)],
         logger=logger,
-        gradient_clip_val=max_grad_norm,
-        accumulate_grad_batches=accumulate_grad_batches,
         plugins=[AtomicCheckpointIO()],
-        enable_checkpointing=False,
+        enable_checkpointing=bool(savers),
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
@@ -76,10 +76,42 @@ def fit(trainer: Trainer, module: LightningModule, datamodule: LightningDataModu
 
     Returns:
         The optimizer step from which training went on; 0 for a fresh start.
+
+    Raises:
+        GateStopped: The training ended before its last step, e.g. by ``trainer.max_time``.
+        KeyboardInterrupt: Ctrl-C or SIGTERM stopped it.
     """
     savers = [callback for callback in trainer.callbacks if isinstance(callback, PeriodicCheckpoint)]  # type: ignore[attr-defined]
     found = resume_checkpoint(savers[0].directory) if savers else None
     resumed_step = 0 if found is None else int(found.stem.removeprefix("step="))
-    with seeded(seed):
+    with seeded(seed), _signals_as_exceptions(trainer):
         trainer.fit(module, datamodule=datamodule, ckpt_path=found, weights_only=True)
+    if trainer.global_step < trainer.max_steps:
+        limit = _limit(trainer)
+        raise GateStopped(
+            f"{limit}the training stopped after {trainer.global_step:,} of {trainer.max_steps:,} optimizer steps and is"
+            " not finished; its checkpoint is kept: start the same command again to go on"
+        )
     return resumed_step
+
+
+@contextmanager
+def _signals_as_exceptions(trainer: Trainer) -> Iterator[None]:
+    """Raise what stopped a training: Lightning itself ends the process with code 1 after Ctrl-C."""
+    try:
+        yield
+    except StoppedBySignal as stopped:
+        raise interruption(stopped.signum) from None
+    except SystemExit as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            raise ended.__context__ from None
+        raise
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, StopOnSignal) and callback.signum is not None:
+            raise interruption(callback.signum)
+
+
+def _limit(trainer: Trainer) -> str:
+    """The option that ended a training early, as typed, with a colon; empty where none is known."""
+    timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
+    return f"trainer.max_time={timedelta(seconds=timers[0]._duration)}: " if timers and timers[0]._duration else ""

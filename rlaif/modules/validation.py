@@ -147,5 +147,5 @@ class PolicyValidation(Callback):
 
 def _kl(module: PolicyModule, batch: Rollouts) -> Tensor:
     """Per response Σ log π - log π_SFT at the sampling temperature, in nats."""
-    policy_BT, reference_BT = (module.read(model, batch).logprobs_BT for model in (module.policy, module.reference))
+    policy_BT, reference_BT = (module.logprobs(model, batch) for model in (module.policy, module.reference))
     return sampled_sequence_kl(policy_BT, reference_BT, batch.mask_BT)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 
 def num_processes(cfg: DictConfig) -> int:
@@ -12,11 +12,13 @@ def num_processes(cfg: DictConfig) -> int:
 
 def num_devices(cfg: DictConfig) -> int:
     """Devices per machine that the group ``trainer`` asks for."""
-    devices = cfg.trainer.devices
+    devices = cfg.trainer.get("devices", 1)
+    if isinstance(devices, ListConfig):
+        return len(devices)
     if devices in ("auto", -1, "-1"):
         import torch  # asked only where the answer depends on the machine
 
-        return max(torch.cuda.device_count(), 1) if cfg.trainer.accelerator != "cpu" else 1
+        return max(torch.cuda.device_count(), 1) if cfg.trainer.get("accelerator", "auto") != "cpu" else 1
     return int(devices)
 
 

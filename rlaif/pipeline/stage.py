@@ -69,8 +69,6 @@ class Training(Protocol):
         datamodule: LightningDataModule | None = None,
         *,
         max_steps: int,
-        max_grad_norm: float | None,
-        accumulate_grad_batches: int = 1,
         callbacks: Sequence[Callback] = (),
     ) -> Trainer:
         """Train to ``max_steps`` optimizer steps, from the newest checkpoint in the step's directory."""

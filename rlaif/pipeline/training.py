@@ -44,8 +44,6 @@ class LightningTraining:
         datamodule: LightningDataModule | None = None,
         *,
         max_steps: int,
-        max_grad_norm: float | None,
-        accumulate_grad_batches: int = 1,
         callbacks: Sequence[Callback] = (),
     ) -> Trainer:
         """Train to ``max_steps`` optimizer steps, from the newest checkpoint in the step's directory."""
@@ -53,8 +51,6 @@ class LightningTraining:
             self.trainer,
             directory=self.directory,
             max_steps=max_steps,
-            max_grad_norm=max_grad_norm,
-            accumulate_grad_batches=accumulate_grad_batches,
             logger=self.logger,
             callbacks=[
                 TrainingProgress(self.display.progress(max_steps, unit="steps")),

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from rlaif.artifacts import atomic_write
 from rlaif.errors import GateStopped, RlaifError
+from rlaif.interruption import exit_code, raise_on_sigterm
 from rlaif.pipeline.workers import POLL_S, PROGRESS, STOPPED
 from rlaif.reporting.terminal import Progress, RunDisplay, StageDisplay
 
@@ -93,6 +94,7 @@ def main() -> int:
     parser.add_argument("--parent", required=True, type=int)
     arguments = parser.parse_args()
     _end_with(arguments.parent)
+    raise_on_sigterm()
     cfg = OmegaConf.load(arguments.config)
     assert isinstance(cfg, DictConfig)
     directory = Path(arguments.directory)
@@ -101,6 +103,8 @@ def main() -> int:
     except GateStopped as stopped:
         atomic_write(directory / STOPPED, str(stopped))
         return stopped.exit_code
+    except KeyboardInterrupt as interrupted:
+        return exit_code(interrupted)
     except RlaifError as error:
         print(error, file=sys.stderr)
         return error.exit_code

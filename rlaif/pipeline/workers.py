@@ -58,11 +58,16 @@ def build_in_workers(cfg: DictConfig, step: str, directory: Path, display: Stage
         f"--parent={os.getpid()}",
     ]
     (directory / STOPPED).unlink(missing_ok=True)
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, start_new_session=True)  # Ctrl-C reaches the workers through this process only
     bar: Progress | None = None
-    while process.poll() is None:
-        time.sleep(POLL_S)
-        bar = _show_progress(directory / PROGRESS, display, bar)
+    try:
+        while process.poll() is None:
+            time.sleep(POLL_S)
+            bar = _show_progress(directory / PROGRESS, display, bar)
+    except KeyboardInterrupt:
+        process.terminate()  # torchrun passes it on: each worker ends its optimizer step and saves
+        process.wait()
+        raise
     told = directory / STOPPED
     stopped_because = told.read_text(encoding="utf-8") if told.exists() else None
     for file in (config, directory / PROGRESS, told):

@@ -6,13 +6,15 @@ field's name gives its axes, so that cutting and gathering are written once for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
+
+from rlaif.inference.logprobs import MIN_SHARED_SAMPLES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,12 +69,55 @@ class Rollouts:
         """
         num_samples = self.samples_per_prompt
         assert rows.start % num_samples == rows.stop % num_samples == 0
+        return self._cut(rows, self.prompt_ids[rows.start // num_samples : rows.stop // num_samples])
+
+    def of_prompts(self, prompts: Sequence[int]) -> Rollouts:
+        """All responses to some prompts, cut to the longest of them.
+
+        Args:
+            prompts: Positions of prompts, in any order.
+        """
+        return self._cut(rows_of(prompts, self.samples_per_prompt), [self.prompt_ids[prompt] for prompt in prompts])
+
+    def tokens_of_prompts(self) -> list[int]:
+        """Tokens that each prompt takes in a forward pass with all its responses."""
+        num_samples = self.samples_per_prompt
+        longest = self.mask_BT.sum(-1).view(-1, num_samples).amax(-1).tolist()
+        num_copies = 1 if num_samples >= MIN_SHARED_SAMPLES else num_samples
+        return [
+            num_copies * len(prompt) + num_samples * int(response)
+            for prompt, response in zip(self.prompt_ids, longest, strict=True)
+        ]
+
+    def placed(self, parts: Sequence[tuple[Sequence[int], Tensor]]) -> Tensor:
+        """Numbers per token of all rows, from those of parts.
+
+        Args:
+            parts: Positions of prompts, and the numbers [rows, tokens] of their responses.
+
+        Returns:
+            [B, T], 0 beyond the tokens of a part.
+        """
+        placed_BT = parts[0][1].new_zeros(self.tokens_BT.shape)
+        for prompts, numbers in parts:
+            placed_BT[rows_of(prompts, self.samples_per_prompt), : numbers.shape[1]] = numbers
+        return placed_BT
+
+    def _cut(self, rows: slice | list[int], prompts: list[list[int]]) -> Rollouts:
         width = int(self.mask_BT[rows].sum(-1).max())
         cut: dict[str, Any] = {
             name: tensor[rows, :width] if _has_tokens(name) else tensor[rows] for name, tensor in self._row_tensors()
         }
-        prompts = self.prompt_ids[rows.start // num_samples : rows.stop // num_samples]
         return replace(self, prompt_ids=prompts, **cut)
+
+    def to(self, device: torch.device | str) -> Rollouts:
+        """The rollouts on a device."""
+        moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in self._row_tensors()}
+        return replace(self, **moved)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Every field that is set, as a checkpoint keeps it."""
+        return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}
 
     def joint(self, gather: Callable[[Tensor], Tensor], *, width: int) -> Rollouts:
         """The rollouts of all processes, in the order in which one process would have drawn them.
@@ -109,3 +154,12 @@ class Rollouts:
 
 def _has_tokens(name: str) -> bool:
     return name.endswith("_BT")
+
+
+def rows_of(prompts: Sequence[int], samples_per_prompt: int) -> list[int]:
+    """Rows of all responses to some prompts.
+
+    >>> rows_of([2, 0], samples_per_prompt=2)
+    [4, 5, 0, 1]
+    """
+    return [prompt * samples_per_prompt + sample for prompt in prompts for sample in range(samples_per_prompt)]

@@ -8,6 +8,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from rlaif.data.batches.examples import prompt_ids
+from rlaif.data.preferences_io import read_samples, write_samples
 from rlaif.functional.seeds import derive_seed
 from rlaif.models.load import load_tokenizer
 from rlaif.rollouts.batch import Rollouts
@@ -19,6 +20,8 @@ from rlaif.types import Completion, Prompt
 
 PROMPTS_AT_ONCE = 64
 """Prompts per call of the sampler."""
+DRAWN = "drawn"
+"""Directory of a step for responses that are drawn so far; removed with the step's result."""
 
 
 def completions_of(rollouts: Rollouts, tokenizer: PromptTokenizer, *, source: str) -> list[Completion]:
@@ -50,7 +53,7 @@ def policy_prompt_ids(
     tokenizer: PromptTokenizer, task: Task, prompts: Sequence[Prompt], max_tokens: int
 ) -> list[list[int]]:
     """Tokens that a policy continues; a longer prompt is cut from the left."""
-    return [ids[-max_tokens:] for ids in prompt_ids(tokenizer, task, prompts)]
+    return [tokenizer.cut_left(ids, max_tokens) for ids in prompt_ids(tokenizer, task, prompts)]
 
 
 def draw_completions(
@@ -65,6 +68,7 @@ def draw_completions(
     purpose: str,
     source: str,
     progress: Callable[[int, int], None],
+    parts: Path | None = None,
 ) -> list[tuple[Completion, ...]]:
     """Draw responses to prompts; each depends on weights, prompt, settings and (seed, purpose, number) alone.
 
@@ -79,14 +83,15 @@ def draw_completions(
         purpose: Names the draw, so that two draws from one policy differ.
         source: Name of the policy, stored with each completion.
         progress: Called with (prompts done, prompts in all).
+        parts: Directory of this draw alone: every :data:`PROMPTS_AT_ONCE` prompts are written there once they are
+            drawn, and read instead of drawn again after a kill. None keeps nothing.
 
     Returns:
         ``num_samples`` completions per prompt, in the order of the prompts.
     """
     pieces = PromptTokenizer(tokenizer)
-    drawn: list[tuple[Completion, ...]] = []
-    for start in range(0, len(prompts), PROMPTS_AT_ONCE):
-        part = prompts[start : start + PROMPTS_AT_ONCE]
+
+    def draw(part: Sequence[Prompt]) -> list[tuple[Completion, ...]]:
         rollouts = sampler.sample(
             policy_prompt_ids(pieces, task, part, settings.max_prompt_tokens),
             num_samples=num_samples,
@@ -94,9 +99,26 @@ def draw_completions(
             seeds=[derive_seed(seed, purpose, prompt.id, number) for prompt in part for number in range(num_samples)],
         )
         completions = completions_of(rollouts, pieces, source=source)
-        drawn += [tuple(completions[i : i + num_samples]) for i in range(0, len(completions), num_samples)]
+        return [tuple(completions[i : i + num_samples]) for i in range(0, len(completions), num_samples)]
+
+    drawn: list[tuple[Completion, ...]] = []
+    for start in range(0, len(prompts), PROMPTS_AT_ONCE):
+        part = prompts[start : start + PROMPTS_AT_ONCE]
+        drawn += _kept(None if parts is None else parts / f"part-{start:06d}.parquet", part, draw)
         progress(len(drawn), len(prompts))
     return drawn
+
+
+def _kept(
+    path: Path | None, prompts: Sequence[Prompt], draw: Callable[[Sequence[Prompt]], list[tuple[Completion, ...]]]
+) -> list[tuple[Completion, ...]]:
+    """Responses from a file, or drawn and written there."""
+    if path is None:
+        return draw(prompts)
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_samples(path, list(zip(prompts, draw(prompts), strict=True)))
+    return [completions for _, completions in read_samples(path)]
 
 
 def draw_from_folder(
@@ -111,6 +133,7 @@ def draw_from_folder(
     source: str,
     dtype: str,
     progress: Callable[[int, int], None],
+    parts: Path | None = None,
 ) -> list[tuple[Completion, ...]]:
     """Draw responses of a model folder with the folder's own tokenizer; other arguments as of :func:`draw_completions`.
 
@@ -131,4 +154,5 @@ def draw_from_folder(
         purpose=purpose,
         source=source,
         progress=progress,
+        parts=parts,
     )

@@ -6,14 +6,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlaif.data.batches.examples import pad_id
+from rlaif.inference.micro_batches import automatic_max_tokens, cut_by_tokens
 from rlaif.inference.sample import sample
 from rlaif.models.load import ModelSpec, load_causal_lm
-from rlaif.rollouts.batch import Rollouts
+from rlaif.rollouts.batch import Rollouts, rows_of
 from rlaif.types import Sampling
+
+SAMPLED_SHARE = 3
+"""Tokens that are sampled together, to those of a forward pass with gradient: sampling keeps keys and values alone."""
 
 
 class Sampler(Protocol):
@@ -82,23 +88,29 @@ class LocalSampler:
     def sample(
         self, prompt_ids: Sequence[Sequence[int]], *, num_samples: int, sampling: Sampling, seeds: Sequence[int]
     ) -> Rollouts:
-        """As :meth:`Sampler.sample`, with the log-probs of sampling."""
-        drawn = sample(
-            self.model,
-            prompt_ids,
-            num_samples=num_samples,
-            sampling=sampling,
-            eos_id=self.eos_id,
-            pad_id=self.pad_id,
-            seeds=seeds,
-        )
+        """As :meth:`Sampler.sample`, with the log-probs of sampling; many long prompts are sampled in portions."""
+        lengths = [num_samples * (len(ids) + sampling.max_new_tokens) for ids in prompt_ids]
+        portions = cut_by_tokens(lengths, SAMPLED_SHARE * automatic_max_tokens(self.model, "32-true"))
+        drawn = [
+            sample(
+                self.model,
+                [prompt_ids[prompt] for prompt in prompts],
+                num_samples=num_samples,
+                sampling=sampling,
+                eos_id=self.eos_id,
+                pad_id=self.pad_id,
+                seeds=[seeds[row] for row in rows_of(prompts, num_samples)],
+            )
+            for prompts in portions
+        ]
+        order = [row for prompts in portions for row in rows_of(prompts, num_samples)]
         return Rollouts(
             prompt_ids=[list(ids) for ids in prompt_ids],
-            tokens_BT=drawn.tokens_BT,
-            mask_BT=drawn.mask_BT,
-            finished_B=drawn.finished_B,
+            tokens_BT=_in_order(order, [part.tokens_BT for part in drawn], self.pad_id),
+            mask_BT=_in_order(order, [part.mask_BT for part in drawn], False),
+            finished_B=_in_order(order, [part.finished_B for part in drawn], False),
             samples_per_prompt=num_samples,
-            sampled_logprobs_BT=drawn.logprobs_BT,
+            sampled_logprobs_BT=_in_order(order, [part.logprobs_BT for part in drawn], 0.0),
             policy_version=self.version,
         )
 
@@ -108,3 +120,15 @@ class LocalSampler:
         if any(tensor.data_ptr() != own[name].data_ptr() for name, tensor in weights.items()):
             self.model.load_state_dict(weights)
         self.version = version
+
+
+def _in_order(order: Sequence[int], parts: Sequence[Tensor], padding: float) -> Tensor:
+    """Rows of several tensors, put in their places and padded to the longest."""
+    if len(parts) == 1:
+        return parts[0]
+    width = max(part.shape[-1] for part in parts)
+    padded = [part if part.dim() == 1 else pad(part, (0, width - part.shape[1]), value=padding) for part in parts]
+    rows = torch.cat(padded)
+    placed = torch.empty_like(rows)
+    placed[list(order)] = rows
+    return placed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -25,10 +26,11 @@ from rlaif.ranges import PositiveShare
 from rlaif.rewards.base import Reward, RewardResources
 from rlaif.roles import Reads
 from rlaif.rollouts.pairs import SAMPLES
-from rlaif.rollouts.responses import draw_from_folder
+from rlaif.rollouts.responses import DRAWN, draw_from_folder
 from rlaif.rollouts.settings import SamplingSettings
 from rlaif.runtime import Runtime
 from rlaif.stages.people import bound_people
+from rlaif.stages.supervised import dtype_problems
 from rlaif.tasks.base import Task
 from rlaif.types import Completion, Prompt
 
@@ -98,7 +100,8 @@ class PolicyStage(Stage):
         return frozenset({"policy"})
 
     def problems(self, work: Work) -> Iterator[str]:
-        """Problems of the reward's labeler, and numbers of responses that do not divide."""
+        """Problems of the reward's labeler, numbers of responses that do not divide, and weights of 16 bits."""
+        yield from dtype_problems(self.dtype)
         yield from trial_problems(self.reward, example_pairs(work.data("prompts")))
         yield from self.settings.division.problems(work.num_processes)
 
@@ -138,14 +141,9 @@ class PolicyStage(Stage):
             seed=work.seed,
         )
         training = work.training
-        trainer = training.fit(
-            module,
-            max_steps=module.num_optimizer_steps,
-            max_grad_norm=self.settings.max_grad_norm,
-            accumulate_grad_batches=module.num_minibatches(training.world_size),
-            callbacks=self._validation(work),
-        )
+        trainer = training.fit(module, max_steps=module.num_optimizer_steps, callbacks=self._validation(work))
         training.save(trainer, module.policy, tokenizer)
+        shutil.rmtree(work.directory / DRAWN, ignore_errors=True)
         if trainer.is_global_zero:
             if engines_of(self.reward):
                 cost = asking.cost_figures(0)
@@ -213,7 +211,8 @@ class PolicyStage(Stage):
             purpose=purpose,
             source="sft",
             dtype=self.dtype,
-            progress=work.progress(len(prompts), unit="prompts"),
+            progress=work.progress(len(prompts), unit=f"prompts to {purpose}"),
+            parts=work.directory / DRAWN / purpose if work.world_size == 1 else None,
         )
 
     def told(self, work: Work) -> Told:

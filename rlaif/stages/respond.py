@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +14,7 @@ from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.ranges import AtLeastOne
 from rlaif.roles import Reads
 from rlaif.rollouts.pairs import SAMPLES
-from rlaif.rollouts.responses import draw_from_folder
+from rlaif.rollouts.responses import DRAWN, draw_from_folder
 from rlaif.rollouts.settings import SamplingSettings
 from rlaif.tasks.base import Task
 from rlaif.types import Completion, Prompt
@@ -65,8 +66,10 @@ class RespondStage(Stage):
             source=name,
             dtype=self.dtype,
             progress=work.progress(len(prompts), unit="prompts"),
+            parts=work.directory / DRAWN,
         )
         write_samples(work.directory / SAMPLES, list(zip(prompts, drawn, strict=True)))
+        shutil.rmtree(work.directory / DRAWN, ignore_errors=True)
         write_sampling(work.directory, self.sampling)
 
     def told(self, work: Work) -> Told:

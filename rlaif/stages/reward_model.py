@@ -16,7 +16,7 @@ from rlaif.models.load import ModelSpec, load_reward_model, load_tokenizer
 from rlaif.modules.reward_model import RewardModelSettings
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.roles import Reads
-from rlaif.stages.supervised import batch_problems, train_supervised
+from rlaif.stages.supervised import batch_problems, dtype_problems, examples_told, train_supervised
 from rlaif.tasks.base import Task
 from rlaif.types import Preference, Prompt
 
@@ -67,7 +67,8 @@ class RewardModelStage(Stage):
         return frozenset({"reward_model"})
 
     def problems(self, work: Work) -> Iterator[str]:
-        """A batch that the pairs cannot fill, as far as their number is known."""
+        """A batch that the pairs cannot fill, as far as their number is known, and weights of 16 bits."""
+        yield from dtype_problems(self.model.dtype)
         if work.has("prompts"):
             data = work.data("prompts")
             count = len(data.label_prompts) or len(data.preferences)
@@ -87,7 +88,7 @@ class RewardModelStage(Stage):
             seed=work.seed,
             batching=self.settings.batching,
         )
-        train_supervised(work, self.settings.module(model), data, self.settings, tokenizer)
+        train_supervised(work, self.settings.module(model), data, tokenizer)
 
     def _labels(self, work: Work) -> list[Preference]:
         labels = read_labels(work.path("labels"))
@@ -111,4 +112,5 @@ class RewardModelStage(Stage):
         if (work.directory / SOURCES).is_file():
             counts = json.loads((work.directory / SOURCES).read_text(encoding="utf-8"))["labels"]
             words.append("labels: " + ", ".join(f"{count:,} {source}" for source, count in counts.items()))
-        return Told(line=", ".join(words), link=work.step)
+        cut = examples_told(work.directory, "reward_model", self.settings.max_length)
+        return Told(line=", ".join(words) + cut, link=work.step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from typing import Literal
 
@@ -10,7 +11,7 @@ from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.ranges import AtLeastTwo
 from rlaif.roles import Reads
 from rlaif.rollouts.pairs import SAMPLES, sampled_pairs
-from rlaif.rollouts.responses import draw_from_folder
+from rlaif.rollouts.responses import DRAWN, draw_from_folder
 from rlaif.rollouts.settings import SamplingSettings
 from rlaif.tasks.base import Task
 
@@ -62,8 +63,10 @@ class SampleStage(Stage):
             source=work.input("policy").stage or "policy",
             dtype=self.dtype,
             progress=work.progress(len(prompts), unit="prompts"),
+            parts=work.directory / DRAWN,
         )
         write_samples(work.directory / SAMPLES, list(zip(prompts, drawn, strict=True)))
+        shutil.rmtree(work.directory / DRAWN, ignore_errors=True)
 
     def told(self, work: Work) -> Told:
         """Number of pairs and prompts."""

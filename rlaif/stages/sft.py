@@ -10,7 +10,7 @@ from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
 from rlaif.modules.sft import SFTSettings
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.roles import Reads
-from rlaif.stages.supervised import batch_problems, train_supervised
+from rlaif.stages.supervised import batch_problems, dtype_problems, examples_told, train_supervised
 from rlaif.tasks.base import Task
 
 
@@ -41,8 +41,9 @@ class SFTStage(Stage):
         return frozenset({"policy"})
 
     def problems(self, work: Work) -> Iterator[str]:
-        """A batch that the demonstrations cannot fill."""
+        """A batch that the demonstrations cannot fill, and weights of 16 bits."""
         if not self.settings.skip:
+            yield from dtype_problems(self.model.dtype)
             count = len(work.data("demonstrations").demonstrations)
             yield from batch_problems("sft", self.settings.batching, count, "demonstrations")
 
@@ -60,10 +61,13 @@ class SFTStage(Stage):
             seed=work.seed,
             batching=self.settings.batching,
         )
-        train_supervised(work, self.settings.module(model), data, self.settings, tokenizer)
+        train_supervised(work, self.settings.module(model), data, tokenizer)
 
     def told(self, work: Work) -> Told:
         """Number of demonstrations and last loss."""
         rows = read_curve(work.directory / CURVE)
         count = len(work.data("demonstrations").demonstrations)
-        return Told(line=f"{count:,} demonstrations, loss {rows[-1]['train/loss']:.3f}" if rows else "", link=work.step)
+        if not rows:
+            return Told(link=work.step)
+        cut = examples_told(work.directory, "sft", self.settings.max_length)
+        return Told(line=f"{count:,} demonstrations, loss {rows[-1]['train/loss']:.3f}{cut}", link=work.step)

@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from rlaif.data.batches.modules import Batching, SplitDataModule
-from rlaif.modules.settings import SupervisedSettings
 from rlaif.modules.supervised import SupervisedModule
 from rlaif.pipeline.stage import Work
+
+EXAMPLES = "examples.json"
+"""Counts of the training examples, and of those that were cut or left out."""
 
 
 def train_supervised(
     work: Work,
-    module: SupervisedModule,
+    module: SupervisedModule[Any],
     data: SplitDataModule[Any, Any],
-    settings: SupervisedSettings,
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
     """Fit a module to a fixed data set, and write its model and tokenizer."""
     training = work.training
-    trainer = training.fit(module, data, max_steps=data.num_batches, max_grad_norm=settings.max_grad_norm)
+    (work.directory / EXAMPLES).write_text(json.dumps(data.tokenized.counts, indent=1, sort_keys=True) + "\n")
+    trainer = training.fit(module, data, max_steps=data.num_batches)
     training.save(trainer, module.model, tokenizer)
+
+
+def examples_told(directory: Path, group: str, max_length: int) -> str:
+    """The examples that were cut or left out because of their length, in words; empty where there are none.
+
+    Args:
+        directory: Result of the step.
+        group: Config group of the stage, e.g. ``sft``.
+        max_length: Of the stage, in tokens.
+    """
+    file = directory / EXAMPLES
+    counts: dict[str, int] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    words = {"num_cut_prompts": "prompts cut", "num_too_long": "left out"}
+    told = [f"{counts[name]:,} {what}" for name, what in words.items() if counts.get(name)]
+    return f", {' and '.join(told)} ({group}.max_length={max_length})" if told else ""
 
 
 def batch_problems(group: str, batching: Batching, count: int, what: str) -> Iterator[str]:
@@ -46,3 +65,16 @@ def batch_problems(group: str, batching: Batching, count: int, what: str) -> Ite
     else:
         skip = ", or leave the step out with sft=skip (and a model that follows instructions)" if group == "sft" else ""
         yield f"{told}; give data with {what}{skip}"
+
+
+def dtype_problems(dtype: str) -> Iterator[str]:
+    """Weights that a training with a small learning rate would hardly change.
+
+    Args:
+        dtype: Number format of the loaded weights (``model.dtype``).
+    """
+    if dtype != "float32":
+        yield (
+            f"model.dtype={dtype}: a trained model needs float32 weights, those of 16 bits lose most updates of a small"
+            " learning rate; type model.dtype=float32 and, to compute in 16 bits, trainer.precision=bf16-mixed"
+        )

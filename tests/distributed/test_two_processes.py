@@ -1,4 +1,4 @@
-"""Two processes learn what one process learns from the same global batches."""
+"""Two processes learn what one process learns from the same global batches, in micro-batches of uneven rows too."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ SCRIPT = Path(__file__).with_name("train_rank.py")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-def train(kind: str, folder: Path, output: Path, devices: int) -> dict[str, torch.Tensor]:
+def train(kind: str, folder: Path, output: Path, devices: int, max_tokens: int = 0) -> dict[str, torch.Tensor]:
     output.mkdir()
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"] if devices > 1 else []
     subprocess.run(
-        [sys.executable, *launcher, str(SCRIPT), kind, str(folder), str(output), str(devices)],
+        [sys.executable, *launcher, str(SCRIPT), kind, str(folder), str(output), str(devices), str(max_tokens)],
         check=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         timeout=400,
@@ -29,11 +29,13 @@ def train(kind: str, folder: Path, output: Path, devices: int) -> dict[str, torc
     return torch.load(output / "weights.pt", weights_only=True)
 
 
+@pytest.mark.parametrize("max_tokens", [0, 45])
 @pytest.mark.parametrize("kind", ["sft", "reward_model", "policy"])
-def test_two_processes_equal_one(kind: str, tmp_path: Path) -> None:
+def test_two_processes_equal_one(kind: str, max_tokens: int, tmp_path: Path) -> None:
+    """One row fits into 45 tokens, sometimes two: the processes would make different numbers of forward passes."""
     folder = make_tiny_model(tmp_path / "model")
     one = train(kind, folder, tmp_path / "one", 1)
-    two = train(kind, folder, tmp_path / "two", 2)
+    two = train(kind, folder, tmp_path / "two", 2, max_tokens)
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-5)
     rows = [read_curve(tmp_path / run / "curve.jsonl") for run in ("one", "two")]

@@ -30,7 +30,7 @@ STEPS = 4
 PROMPTS = [Prompt(task="dialogue", text=f"\n\nHuman: Say {n}.\n\nAssistant:") for n in range(12)]
 
 
-def build(kind: str, folder: Path) -> tuple[LightningModule, LightningDataModule | None]:
+def build(kind: str, folder: Path, max_tokens: int | None) -> tuple[LightningModule, LightningDataModule | None]:
     tokenizer, task = AutoTokenizer.from_pretrained(folder), Dialogue()
     model = load_causal_lm(str(folder))
     adam = partial(torch.optim.SGD, momentum=0.9)  # Adam divides by tiny gradients and magnifies rounding
@@ -38,9 +38,11 @@ def build(kind: str, folder: Path) -> tuple[LightningModule, LightningDataModule
     shared = {"task": task, "tokenizer": tokenizer, "batching": batching, "seed": 3}
     if kind == "sft":
         demonstrations = [Demonstration(prompt=prompt, response="yes " * (n + 1)) for n, prompt in enumerate(PROMPTS)]
-        return SFTModule(model, optimization=OptimizerSettings(optimizer=adam, lr=0.05)), SFTDataModule(
-            demonstrations, **shared
-        )  # type: ignore[arg-type]
+        return SFTModule(
+            model,
+            optimization=OptimizerSettings(optimizer=adam, lr=0.05, max_grad_norm=1.0),
+            max_tokens_per_forward=max_tokens,
+        ), SFTDataModule(demonstrations, **shared)  # type: ignore[arg-type]
     scorer = reward_model_from(model, tokenizer.pad_token_id, head_std=1.0)
     if kind == "reward_model":
         preferences = [
@@ -51,8 +53,10 @@ def build(kind: str, folder: Path) -> tuple[LightningModule, LightningDataModule
             )
             for n, p in enumerate(PROMPTS)
         ]
-        optimization = OptimizerSettings(optimizer=adam, lr=0.01)
-        return RewardModelModule(scorer, optimization=optimization), PreferenceDataModule(preferences, **shared)  # type: ignore[arg-type]
+        optimization = OptimizerSettings(optimizer=adam, lr=0.01, max_grad_norm=1.0)
+        return RewardModelModule(
+            scorer, optimization=optimization, max_tokens_per_forward=max_tokens
+        ), PreferenceDataModule(preferences, **shared)  # type: ignore[arg-type]
     responses = StepSampler(
         tokenizer,
         task=task,
@@ -69,21 +73,21 @@ def build(kind: str, folder: Path) -> tuple[LightningModule, LightningDataModule
         responses=responses,
         reward=RewardModelReward(standardized=False).use(scorer, tokenizer, task=task),
         objective=Reinforce(),
-        optimization=OptimizerSettings(optimizer=adam, lr=1e-3),
+        optimization=OptimizerSettings(optimizer=adam, lr=1e-3, max_grad_norm=1.0),
         steps=STEPS,
         value_lr=1e-3,
+        max_tokens_per_forward=max_tokens,
     )
     return policy, None
 
 
-def main(kind: str, folder: str, output: str, devices: str) -> None:
+def main(kind: str, folder: str, output: str, devices: str, max_tokens: str) -> None:
     torch.set_num_threads(1)
-    module, data = build(kind, Path(folder))
+    module, data = build(kind, Path(folder), int(max_tokens) or None)
     trainer = build_trainer(
         partial(Trainer, accelerator="cpu", devices=int(devices), strategy="ddp" if int(devices) > 1 else "auto"),
         directory=Path(output),
         max_steps=STEPS,
-        max_grad_norm=1.0,
         callbacks=[CurveWriter(Path(output) / "curve.jsonl")],
     )
     fit(trainer, module, data, seed=0)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytest
 import torch
@@ -191,14 +191,19 @@ def with_random_values(module: PolicyModule) -> PolicyModule:
     return module
 
 
-def gradients(module: PolicyModule) -> list[torch.Tensor]:
-    """The gradient of one matrix of the policy, from each minibatch of a step."""
+def gradients(module: PolicyModule, *, of_each_prompt: bool = False) -> list[torch.Tensor]:
+    """The gradient of one matrix of the policy, from each micro-batch of a step, or from each prompt alone."""
     assert isinstance(module.policy, LlamaForCausalLM)
     matrix = module.policy.model.layers[0].mlp.down_proj.weight
     module.trainer = TRAINER
     module.log_dict = lambda metrics: None  # type: ignore[assignment,misc]
-    batches = module.collect(1)
-    return [torch.autograd.grad(module.training_step(batch, 0), matrix)[0] for batch in batches]
+    if of_each_prompt:
+        module.micro_batches = lambda batch: [batch.rows([row]) for row in range(len(batch.row_tokens()))]  # type: ignore[assignment,misc,var-annotated]
+    found: list[torch.Tensor] = []
+    module.take_step = lambda parts, loss: found.extend(torch.autograd.grad(loss(part), matrix)[0] for part in parts)  # type: ignore[assignment,misc]
+    for batch in module.batches(module.collect(1)):
+        module.training_step(batch, 0)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -207,7 +212,7 @@ def gradients(module: PolicyModule) -> list[torch.Tensor]:
 def test_the_expected_gradient_of_reinforce_is_that_of_the_enumerated_objective(
     baseline: Literal["learned", "running_average"], value: Literal["head", "model"]
 ) -> None:
-    """85 responses of one minibatch each, four of them without a reward: the others are weighted by π."""
+    """85 responses of one forward pass each, four of them without a reward: the others are weighted by π."""
     policy, reference = tiny_model(5, 0), tiny_model(5, 1)
     responses = every_response(5, 3)
     exact = torch.autograd.grad(
@@ -216,11 +221,11 @@ def test_the_expected_gradient_of_reinforce_is_that_of_the_enumerated_objective(
     probabilities = log_probabilities(policy, responses).exp().tolist()
     objective = Reinforce(beta=BETA, advantages="unscaled", baseline=baseline)
     rows = GivenResponses([*responses, *responses[:4]], 1, missing=range(len(responses), len(responses) + 4))
-    module = with_random_values(make_module(policy, reference, rows, objective, value=value, minibatch_size=1))
-    found = gradients(module)
-    # Lightning averages over the minibatches; the mean over the responses with a reward is undone to weigh each by π.
+    module = with_random_values(make_module(policy, reference, rows, objective, value=value))
+    found = gradients(module, of_each_prompt=True)
+    # The mean over the responses with a reward is undone to weigh each by π.
     weights = [len(responses) * p for p in probabilities] + [1.0] * 4
-    estimate = -sum(weight * gradient for weight, gradient in zip(weights, found, strict=True)) / len(found)
+    estimate = -sum(weight * gradient for weight, gradient in zip(weights, found, strict=True))
     torch.testing.assert_close(estimate, exact, rtol=1e-4, atol=1e-5)
     assert all(gradient.abs().max() == 0.0 for gradient in found[len(responses) :])
 
@@ -247,17 +252,19 @@ def test_the_expected_gradient_with_other_responses_as_baseline(objective: str, 
 
 
 @pytest.mark.parametrize("objective", [Reinforce(), Rloo()])
-def test_minibatches_add_up_to_the_gradient_of_the_whole_step(objective: RolloutObjective) -> None:
+def test_micro_batches_add_up_to_the_gradient_of_the_whole_step(objective: RolloutObjective) -> None:
     rows = every_response(5, 3)[:24]
     found = {}
-    for size in (None, 12, 4, 2):
+    for num_tokens in (None, 60, 24, 1):
         responses = GivenResponses(rows, 2, missing=(1, 4, 5, 17))
-        module = make_module(tiny_model(5, 0), tiny_model(5, 1), responses, objective, minibatch_size=size)
+        module = make_module(
+            tiny_model(5, 0), tiny_model(5, 1), responses, objective, max_tokens_per_forward=num_tokens
+        )
         parts = gradients(module)
-        assert len(parts) == len(rows) // (size or len(rows))
-        found[size] = torch.stack(parts).mean(0)
-    for size in (12, 4, 2):
-        torch.testing.assert_close(found[size], found[None], rtol=1e-4, atol=1e-6)
+        assert (len(parts) == 1) == (num_tokens is None)
+        found[num_tokens] = torch.stack(parts).sum(0)
+    for num_tokens in (60, 24, 1):
+        torch.testing.assert_close(found[num_tokens], found[None], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("value", ["head", "model"])
@@ -291,30 +298,26 @@ class KeepRates(Callback):
         self.rates.append(optimizer.param_groups[0]["lr"])
 
 
-class KeepNorms(Callback):
-    """Norms of the gradients of policy and value that an optimizer step has used."""
+class NormedSGD(torch.optim.SGD):
+    """Keeps the norms of the gradients of policy and value that it uses."""
 
-    def __init__(self) -> None:
-        self.norms: list[tuple[float, ...]] = []
+    norms: ClassVar[list[tuple[float, ...]]] = []
 
-    def on_before_zero_grad(
-        self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
-    ) -> None:
-        if trainer.global_step:
-            parts = [list(part.parameters()) for part in (pl_module.policy, pl_module.value)]  # type: ignore[union-attr,operator]
-            flat = [torch.cat([p.grad.flatten() for p in part if p.grad is not None]) for part in parts]
-            self.norms.append(tuple(gradient.norm().item() for gradient in flat))
+    def step(self, closure: Callable[[], object]) -> None:  # type: ignore[override]
+        closure()  # clips
+        by_rate: dict[float, list[torch.Tensor]] = {}
+        for group in self.param_groups:
+            by_rate.setdefault(group["lr"], []).extend(p.grad.flatten() for p in group["params"] if p.grad is not None)
+        self.norms.append(tuple(torch.cat(parts).norm().item() for parts in by_rate.values()))
+        super().step()
 
 
-def train(
-    directory: Path, module: PolicyModule, *callbacks: Callback, max_grad_norm: float | None = None
-) -> list[dict[str, float]]:
+def train(directory: Path, module: PolicyModule, *callbacks: Callback) -> list[dict[str, float]]:
     """The rows of the curve."""
     trainer = build_trainer(
         partial(Trainer, accelerator="cpu", devices=1),
         directory=directory,
         max_steps=module.num_optimizer_steps,
-        max_grad_norm=max_grad_norm,
         callbacks=[CurveWriter(directory / "curve.jsonl"), *callbacks],
     )
     fit(trainer, module, seed=0)
@@ -344,11 +347,11 @@ def test_a_constant_added_to_the_reward_changes_nothing(
             Reinforce(beta=0.01, baseline=baseline, advantages=advantages),
             steps=14,
             shift=shift,
-            optimization=OptimizerSettings(optimizer=torch.optim.AdamW, lr=0.03),
+            optimization=OptimizerSettings(optimizer=torch.optim.AdamW, lr=0.03, max_grad_norm=1.0),
             value_lr=0.03,
         )
         start = expected_objective(policy, reference, responses, 0.0).item()
-        train(tmp_path / str(shift), module, max_grad_norm=1.0)
+        train(tmp_path / str(shift), module)
         reached[shift] = expected_objective(policy, reference, responses, 0.0).item()
     best = max(map(reward_of, responses))
     print(start, best, reached)
@@ -376,13 +379,14 @@ def test_policy_and_value_are_clipped_apart(tmp_path: Path) -> None:
         GivenResponses(rows, 1),
         Reinforce(advantages="unscaled"),
         steps=2,
-        optimization=OptimizerSettings(optimizer=torch.optim.SGD, lr=1e-6),
-        value_lr=1e-6,
+        optimization=OptimizerSettings(optimizer=NormedSGD, lr=1e-6, max_grad_norm=0.5),
+        value_lr=2e-6,
+        max_tokens_per_forward=20,
     )
-    kept = KeepNorms()
-    curve = train(tmp_path, module, kept, max_grad_norm=0.5)
+    NormedSGD.norms.clear()
+    curve = train(tmp_path, module)
     assert min(curve[0]["policy/grad_norm"], curve[0]["policy/value_grad_norm"]) > 0.5
-    assert kept.norms == [pytest.approx((0.5, 0.5), rel=1e-4)]
+    assert NormedSGD.norms == [pytest.approx((0.5, 0.5), rel=1e-4)] * 2
 
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])

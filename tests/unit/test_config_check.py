@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from rlaif.conf_files import conf_dir, option_files
-from rlaif.config.check import check
+from rlaif.config.check import check, compose
 from rlaif.config.values import INSTANTIATE_KEYS
 
 RLAIF_RUN = Path(sys.executable).parent / "rlaif-run"
@@ -111,6 +111,16 @@ def test_all_mistakes_are_reported_at_once() -> None:
         assert matching, f"{typed} is not reported in\n" + "\n".join(problems)
         assert message in matching[0]
     assert len(problems) == len(MISTAKES), "\n".join(problems)
+
+
+def test_passes_that_another_option_makes_useless_are_refused() -> None:
+    (problem,) = check(["sft.epochs=3", "reward_model.epochs=2"])
+    assert problem.startswith("sft.epochs=3: has no effect beside sft.steps=120") and "sft.steps=null" in problem
+    assert check(["sft.epochs=3", "sft.steps=null", "reward_model.steps=4"]) == []
+
+
+def test_the_reward_reads_as_much_text_as_the_reward_model_learned_from() -> None:
+    assert compose(["reward_model.max_length=300"]).reward.max_length == 300
 
 
 def test_keys_of_a_refused_option_are_not_held_against_another() -> None:

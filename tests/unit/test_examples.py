@@ -1,5 +1,6 @@
 """Records to token batches."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from rlaif.data.batches.examples import collate_pairs, collate_tokens, pair_examples, sft_examples
 from rlaif.data.batches.modules import Batching, PreferenceDataModule, SFTDataModule
+from rlaif.stages.supervised import EXAMPLES, examples_told
 from rlaif.tasks.base import Dialogue, Summarization
 from rlaif.tokenization import PromptTokenizer
 from rlaif.types import Comparison, Completion, Demonstration, Preference, Prompt
@@ -116,3 +118,27 @@ def test_data_modules_hold_out_prompts_and_count_missing(tokenizer):
     module = PreferenceDataModule(preferences + missing, batching=batching, **options)
     assert module.tokenized.num_missing == 1 and module.val_dataloader() == []
     assert len(module.train_dataloader()) == 3
+
+
+def test_a_cut_prompt_keeps_its_begin_token(tokenizer, monkeypatch):
+    monkeypatch.setattr("rlaif.tokenization._frame", lambda *arguments: ([EOS], []))
+    pieces = PromptTokenizer(tokenizer)
+    whole = pieces.policy_ids("0123456789")
+    assert whole[0] == EOS
+    for room in (2, 5, len(whole)):
+        kept = pieces.cut_left(whole, room)
+        assert len(kept) == room and kept[0] == EOS and kept[1:] == whole[len(whole) - room + 1 :]
+    assert pieces.cut_left(whole, 1) == whole[-1:]
+    example = sft_examples([Demonstration(prompt=prompt("Q" * 40), response="r")], Dialogue(), tokenizer, 12).examples[
+        0
+    ]
+    assert example.length == 12 and example.input_ids[0] == EOS
+
+
+def test_examples_that_were_cut_or_left_out_are_told(tokenizer, tmp_path):
+    demonstrations = [Demonstration(prompt=prompt("Q" * n), response="r" * n) for n in (1, 4, 30)]
+    tokenized = sft_examples(demonstrations, Dialogue(), tokenizer, 8)
+    (tmp_path / EXAMPLES).write_text(json.dumps(tokenized.counts))
+    assert examples_told(tmp_path, "sft", 8) == ", 1 prompts cut and 1 left out (sft.max_length=8)"
+    (tmp_path / EXAMPLES).write_text(json.dumps(sft_examples(demonstrations, Dialogue(), tokenizer, 99).counts))
+    assert examples_told(tmp_path, "sft", 99) == ""

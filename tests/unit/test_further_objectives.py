@@ -86,13 +86,12 @@ def train_ppo(
         optimizer=torch.optim.AdamW,
         objective=WatchedPpo(),
         steps=STEPS,
-        prompts_per_step=8,
         samples_per_prompt=4,
         temperature=1.0,
         max_new_tokens=2,
         lr=1e-2,
         value_lr=5e-2,
-        **options,  # type: ignore[arg-type]
+        **({"prompts_per_step": 8} | options),  # type: ignore[arg-type]
     )
     module = settings.module(
         load_causal_lm(str(folder)),
@@ -107,7 +106,6 @@ def train_ppo(
         partial(Trainer, accelerator="cpu", devices=1),
         directory=directory,
         max_steps=module.num_optimizer_steps,
-        accumulate_grad_batches=module.num_minibatches(),
         callbacks=[
             CurveWriter(directory / "curve.jsonl"),
             PeriodicCheckpoint(directory / "checkpoints", every_n_steps=6, every_s=None),
@@ -137,12 +135,12 @@ def test_ppo_learns_with_several_updates_per_rollout(
 def test_a_killed_ppo_ends_as_an_uninterrupted_one(
     killed_after: int, folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
-    whole = train_ppo(folder, tokenizer, tmp_path / "whole", minibatch_size=8)
+    whole = train_ppo(folder, tokenizer, tmp_path / "whole", max_tokens_per_forward=120)
     with pytest.raises(KilledError):
-        train_ppo(folder, tokenizer, tmp_path / "cut", KillAfter(killed_after), minibatch_size=8)
+        train_ppo(folder, tokenizer, tmp_path / "cut", KillAfter(killed_after), max_tokens_per_forward=120)
     saved = [int(path.stem.removeprefix("step=")) for path in list_checkpoints(tmp_path / "cut" / "checkpoints")]
-    assert saved == [step for step in (8, 12) if step <= killed_after]  # between rollouts only
-    cut = train_ppo(folder, tokenizer, tmp_path / "cut", minibatch_size=8)
+    assert saved == [step for step in (6, 12) if step <= killed_after]  # 6: in the middle of a rollout's updates
+    cut = train_ppo(folder, tokenizer, tmp_path / "cut", max_tokens_per_forward=120)
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, cut.state_dict()[name]), name
     curves = [(tmp_path / run / "curve.jsonl").read_bytes() for run in ("whole", "cut")]
@@ -152,8 +150,8 @@ def test_a_killed_ppo_ends_as_an_uninterrupted_one(
 def test_updates_that_do_not_divide_the_prompts_are_refused(
     folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=r"policy\.minibatch_size=12: must divide the 16 responses"):
-        train_ppo(folder, tokenizer, tmp_path, minibatch_size=12)
+    with pytest.raises(ConfigError, match=r"policy\.objective\.minibatches=2: must divide the 7 prompts"):
+        train_ppo(folder, tokenizer, tmp_path, prompts_per_step=7)
 
 
 def some_rollouts() -> Rollouts:

@@ -202,7 +202,7 @@ def test_all_mistakes_of_the_options_come_at_once() -> None:
             value_lr=-1.0,
             weight_decay=-0.1,
             max_grad_norm=-1.0,
-            minibatch_size=0,
+            max_tokens_per_forward=0,
             max_prompt_tokens=0,
             temperature=0.0,
             **options,  # type: ignore[arg-type]
@@ -210,43 +210,28 @@ def test_all_mistakes_of_the_options_come_at_once() -> None:
     assert sorted(problem.partition("=")[0] for problem in caught.value.problems) == [
         "policy.max_grad_norm",
         "policy.max_prompt_tokens",
-        "policy.minibatch_size",
+        "policy.max_tokens_per_forward",
         "policy.samples_per_prompt",
         "policy.temperature",
         "policy.value_lr",
         "policy.weight_decay",
     ]
     with pytest.raises(ConfigError) as caught:
-        PolicySettings(objective=Rloo(), minibatch_size=3, **options)  # type: ignore[arg-type]
-    assert [problem.partition("=")[0] for problem in caught.value.problems] == [
-        "policy.samples_per_prompt",
-        "policy.minibatch_size",
-    ]
+        PolicySettings(objective=Rloo(), **options)  # type: ignore[arg-type]
+    assert [problem.partition("=")[0] for problem in caught.value.problems] == ["policy.samples_per_prompt"]
     with pytest.raises(ConfigError, match=r"policy\.lr=nan: must be above 0"):
         PolicySettings(objective=Reinforce(), **(options | {"lr": math.nan}))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("num_processes", "minibatch_size", "num_updates", "option"),
-    [
-        (1, 3, 1, "minibatch_size"),
-        (1, 1, 1, "minibatch_size"),
-        (4, None, 1, "prompts_per_step"),
-        (1, None, 4, "objective.minibatches"),
-    ],
+    ("num_processes", "num_updates", "option"), [(4, 1, "prompts_per_step"), (1, 4, "objective.minibatches")]
 )
 def test_numbers_that_do_not_divide_are_found_without_a_model(
-    num_processes: int, minibatch_size: int | None, num_updates: int, option: str
+    num_processes: int, num_updates: int, option: str
 ) -> None:
-    division = StepDivision(
-        prompts_per_step=6, samples_per_prompt=2, num_updates=num_updates, minibatch_size=minibatch_size
-    )
-    (problem,) = division.problems(num_processes)
+    (problem,) = StepDivision(prompts_per_step=6, num_updates=num_updates).problems(num_processes)
     assert problem.startswith(f"policy.{option}=")
-    fitting = StepDivision(prompts_per_step=6, samples_per_prompt=2, num_updates=3, minibatch_size=2)
-    assert list(fitting.problems(2)) == []
-    assert fitting.num_minibatches(2) == 1
-    assert fitting.num_minibatches(1) == 2
+    assert list(StepDivision(prompts_per_step=6, num_updates=3).problems(2)) == []
 
 
 def test_a_completion_keeps_its_white_space_and_is_judged_as_indented(

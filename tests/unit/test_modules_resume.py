@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +18,8 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from rlaif.artifacts.curve import read_curve
 from rlaif.data.batches.modules import Batching, PreferenceDataModule, SFTDataModule
+from rlaif.errors import GateStopped
+from rlaif.interruption import exit_code
 from rlaif.models.load import load_causal_lm, reward_model_from
 from rlaif.modules.checkpointing import PeriodicCheckpoint, list_checkpoints, resume_checkpoint
 from rlaif.modules.curves import CurveWriter
@@ -53,7 +59,7 @@ def sft(folder: Path, tokenizer: PreTrainedTokenizerBase) -> tuple[LightningModu
     data = SFTDataModule(demonstrations, task=Dialogue(), tokenizer=tokenizer, batching=batching, seed=3)
     model = load_causal_lm(str(folder))
     model.model.layers[0].self_attn.attention_dropout = 0.1
-    optimization = OptimizerSettings(optimizer=ADAM, lr=1e-2, warmup_fraction=0.3, schedule="cosine")
+    optimization = OptimizerSettings(optimizer=ADAM, lr=1e-2, warmup_fraction=0.3, schedule="cosine", max_grad_norm=1.0)
     return SFTModule(model, optimization=optimization), data
 
 
@@ -71,12 +77,12 @@ def reward_model(folder: Path, tokenizer: PreTrainedTokenizerBase) -> tuple[Ligh
     data = PreferenceDataModule(preferences, task=Dialogue(), tokenizer=tokenizer, batching=batching, seed=3)
     assert data.validation_examples
     model = reward_model_from(load_causal_lm(str(folder)), tokenizer.pad_token_id)
-    optimization = OptimizerSettings(optimizer=ADAM, lr=1e-2, warmup_fraction=0.3, schedule="linear")
+    optimization = OptimizerSettings(optimizer=ADAM, lr=1e-2, warmup_fraction=0.3, schedule="linear", max_grad_norm=1.0)
     return RewardModelModule(model, optimization=optimization), data
 
 
 def policy(
-    folder: Path, tokenizer: PreTrainedTokenizerBase, *, minibatch_size: int | None = None, value: str = "head"
+    folder: Path, tokenizer: PreTrainedTokenizerBase, *, max_tokens: int | None = None, value: str = "head"
 ) -> tuple[PolicyModule, None]:
     responses = StepSampler(
         tokenizer,
@@ -98,32 +104,34 @@ def policy(
         responses=responses,
         reward=reward,
         objective=Reinforce(beta=0.05),
-        optimization=OptimizerSettings(optimizer=ADAM, lr=1e-2, warmup_fraction=0.1),
+        optimization=OptimizerSettings(optimizer=ADAM, lr=1e-2, warmup_fraction=0.1, max_grad_norm=1.0),
         steps=STEPS,
         value_lr=1e-2,
         value=value,  # type: ignore[arg-type]
-        minibatch_size=minibatch_size,
+        max_tokens_per_forward=max_tokens,
     )
     return module, None
 
 
 CASES = {"sft": sft, "reward_model": reward_model, "policy": policy, "policy_model": partial(policy, value="model")}
-CASES["policy_minibatches"] = partial(policy, minibatch_size=2)
+CASES["policy_parts"] = partial(policy, max_tokens=80)
 
 
 def train(
-    make: object, folder: Path, tokenizer: PreTrainedTokenizerBase, directory: Path, *callbacks: Callback
+    make: object,
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    directory: Path,
+    *callbacks: Callback,
+    **options: Any,
 ) -> tuple[dict[str, torch.Tensor], int]:
     module, data = make(folder, tokenizer)  # type: ignore[operator]
-    accumulate = module.num_minibatches() if isinstance(module, PolicyModule) else 1
     trainer = build_trainer(
-        partial(Trainer, accelerator="cpu", devices=1),
+        partial(Trainer, accelerator="cpu", devices=1, **options),
         directory=directory,
         max_steps=STEPS,
-        max_grad_norm=1.0,
-        accumulate_grad_batches=accumulate,
         callbacks=[
-            PeriodicCheckpoint(directory / "checkpoints", every_n_steps=2, every_s=None),
+            PeriodicCheckpoint(directory / "checkpoints", every_n_steps=4, every_s=None),
             CurveWriter(directory / "curve.jsonl"),
             *callbacks,
         ],
@@ -141,7 +149,6 @@ def test_a_killed_training_ends_as_an_uninterrupted_one(
     with pytest.raises(KilledError):
         train(make, folder, tokenizer, tmp_path / "cut", KillAfter(5))
     assert [path.name for path in list_checkpoints(tmp_path / "cut" / "checkpoints")] == [
-        "step=000000002.ckpt",
         "step=000000004.ckpt",
     ]
     assert len(read_curve(tmp_path / "cut" / "curve.jsonl")) == 5
@@ -152,8 +159,94 @@ def test_a_killed_training_ends_as_an_uninterrupted_one(
     assert curves[0] == curves[1]
     assert [row["step"] for row in read_curve(tmp_path / "cut" / "curve.jsonl")] == list(range(1, STEPS + 1))
     again, resumed_step = train(make, folder, tokenizer, tmp_path / "cut")
-    assert resumed_step == STEPS - 2  # nothing is saved after the last step
+    assert resumed_step == 8  # nothing is saved after the last step
     assert all(torch.equal(whole[key], again[key]) for key in whole)
+
+
+class SignalIn(Callback):
+    """Sends a signal to this process in the middle of the optimizer step after ``step``, or while its responses are
+    rewarded."""
+
+    def __init__(self, signum: int, step: int, *, while_drawing: bool = False) -> None:
+        self.signum = signum
+        self.step = step
+        self.while_drawing = while_drawing
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self.while_drawing:
+            return
+        reward = pl_module.reward
+
+        def interrupted(*arguments: Any, **options: Any) -> Any:
+            self._send(trainer)
+            return reward(*arguments, **options)  # type: ignore[operator]
+
+        interrupted.to = reward.to  # type: ignore[attr-defined, union-attr]
+        pl_module.reward = interrupted
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: object) -> None:
+        if not self.while_drawing:
+            self._send(trainer)
+
+    def _send(self, trainer: Trainer) -> None:
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), self.signum)
+
+
+@pytest.mark.parametrize(
+    ("name", "signum", "step", "while_drawing", "saved"),
+    [
+        ("sft", signal.SIGTERM, 5, False, 6),
+        ("reward_model", signal.SIGINT, STEPS - 1, False, STEPS),
+        ("policy", signal.SIGINT, 2, False, 3),
+        ("policy_parts", signal.SIGTERM, 7, True, 7),
+    ],
+)
+def test_a_signal_stops_a_training_with_a_checkpoint_that_it_goes_on_from(
+    name: str,
+    signum: int,
+    step: int,
+    while_drawing: bool,
+    saved: int,
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    tmp_path: Path,
+) -> None:
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    whole, _ = train(CASES[name], folder, tokenizer, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train(CASES[name], folder, tokenizer, tmp_path / "cut", SignalIn(signum, step, while_drawing=while_drawing))
+    assert exit_code(caught.value) == 128 + signum
+    assert list_checkpoints(tmp_path / "cut" / "checkpoints")[-1].name == f"step={saved:09d}.ckpt"
+    cut, resumed_step = train(CASES[name], folder, tokenizer, tmp_path / "cut")
+    assert resumed_step == saved
+    assert all(torch.equal(whole[key], cut[key]) for key in whole)
+    curves = [(tmp_path / run / "curve.jsonl").read_bytes() for run in ("whole", "cut")]
+    assert curves[0] == curves[1]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+class Slow(Callback):
+    """Makes every optimizer step take a while."""
+
+    def on_train_batch_end(self, *arguments: object) -> None:
+        time.sleep(0.2)
+
+
+def test_a_training_that_time_ends_is_not_finished(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    whole, _ = train(sft, folder, tokenizer, tmp_path / "whole")
+    limit = {"max_time": {"seconds": 0.7}}
+    with pytest.raises(GateStopped, match=r"trainer\.max_time=0:00:00\.7.*optimizer steps and is not finished"):
+        train(sft, folder, tokenizer, tmp_path / "cut", Slow(), **limit)
+    stopped = int(list_checkpoints(tmp_path / "cut" / "checkpoints")[-1].stem.removeprefix("step="))
+    assert 0 < stopped < STEPS
+    with pytest.raises(GateStopped):  # each start has the whole time
+        train(sft, folder, tokenizer, tmp_path / "cut", Slow(), **limit)
+    assert int(list_checkpoints(tmp_path / "cut" / "checkpoints")[-1].stem.removeprefix("step=")) > stopped
+    cut, _ = train(sft, folder, tokenizer, tmp_path / "cut")
+    assert all(torch.equal(whole[key], cut[key]) for key in whole)
 
 
 def test_training_changes_the_weights_and_logs_finite_figures(
@@ -166,16 +259,6 @@ def test_training_changes_the_weights_and_logs_finite_figures(
     assert all(math.isfinite(value) for row in rows for value in row.values())
     assert rows[0]["policy/kl"] == pytest.approx(0.0, abs=1e-5)  # the policy starts as its reference
     assert {"policy/reward", "policy/length", "policy/entropy", "policy/value_loss"} <= rows[0].keys()
-
-
-def test_minibatches_accumulate_to_the_whole_step(
-    folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
-) -> None:
-    whole, _ = train(policy, folder, tokenizer, tmp_path / "whole")
-    parts, _ = train(CASES["policy_minibatches"], folder, tokenizer, tmp_path / "parts")
-    rows = [read_curve(tmp_path / run / "curve.jsonl")[0] for run in ("whole", "parts")]
-    assert rows[0] == pytest.approx(rows[1], abs=1e-4)
-    assert whole.keys() == parts.keys()
 
 
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:

@@ -92,6 +92,7 @@ def train(
         optimizer=torch.optim.AdamW,
         objective=Reinforce(),
         lr=1e-2,
+        max_grad_norm=1.0,
         steps=STEPS,
         prompts_per_step=4,
         max_new_tokens=4,
@@ -113,7 +114,6 @@ def train(
         partial(Trainer, accelerator="cpu", devices=1),
         directory=directory,
         max_steps=module.num_optimizer_steps,
-        max_grad_norm=1.0,
         callbacks=[
             PeriodicCheckpoint(directory / "checkpoints", every_n_steps=2, every_s=None),
             CurveWriter(directory / "curve.jsonl"),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -192,3 +193,66 @@ def test_a_draw_depends_on_purpose_and_number_and_not_on_its_neighbours(
     assert list(first[0].token_ids) == expected.tokens_BT[0][expected.mask_BT[0]].tolist()
     assert first[0].text == tokenizer.decode(first[0].token_ids, skip_special_tokens=True).strip()
     assert replace(first[0], source="sft") == first[0]
+
+
+class DyingSampler:
+    """A sampler that dies in its ``last`` call; keeps the number of prompts of each call."""
+
+    def __init__(self, sampler: LocalSampler, last: int) -> None:
+        self.sampler = sampler
+        self.last = last
+        self.calls: list[int] = []
+
+    def sample(self, prompt_ids: Sequence[Sequence[int]], **options: Any) -> Rollouts:
+        self.calls.append(len(prompt_ids))
+        if len(self.calls) == self.last:
+            raise KeyboardInterrupt
+        return self.sampler.sample(prompt_ids, **options)
+
+    def load(self, weights: object, version: int) -> None:
+        pass
+
+
+def test_drawn_responses_survive_a_kill(folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    local = LocalSampler.of_folder(folder, tokenizer)
+    prompts = [Prompt(task="dialogue", text=f"\n\nHuman: {n}\n\nAssistant:") for n in range(2 * PROMPTS_AT_ONCE + 3)]
+
+    def draw(sampler: Any, parts: Path | None) -> list[tuple[Completion, ...]]:
+        settings = SamplingSettings(max_new_tokens=2, max_prompt_tokens=8)
+        options = {"num_samples": 2, "settings": settings, "seed": 3, "purpose": "samples", "source": "sft"}
+        return draw_completions(
+            sampler,
+            tokenizer,
+            Dialogue(),
+            prompts,
+            progress=lambda done, total: None,
+            parts=parts,
+            **options,  # type: ignore[arg-type]
+        )
+
+    dying = DyingSampler(local, last=3)
+    with pytest.raises(KeyboardInterrupt):
+        draw(dying, tmp_path / "drawn")
+    assert dying.calls == [PROMPTS_AT_ONCE, PROMPTS_AT_ONCE, 3]
+    again = DyingSampler(local, last=9)
+    assert draw(again, tmp_path / "drawn") == draw(local, None)
+    assert again.calls == [3], "only what was not finished is drawn"
+
+
+def test_portions_of_long_prompts_are_the_rows_of_one_call(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler = LocalSampler.of_folder(folder, tokenizer)
+    prompts = [list(range(5, 6 + length)) for length in (2, 9, 4, 7, 1)]
+    options: dict[str, Any] = {"num_samples": 2, "sampling": Sampling(max_new_tokens=5, temperature=0.9)}
+    sampler.eos_id = int(sampler.sample(prompts, seeds=range(10), **options).tokens_BT[0, 2])  # ends a response early
+    whole = sampler.sample(prompts, seeds=range(10), **options)
+    monkeypatch.setattr("rlaif.rollouts.sampler.automatic_max_tokens", lambda model, precision: 12)
+    parts = sampler.sample(prompts, seeds=range(10), **options)
+    assert whole.mask_BT.sum() < whole.mask_BT.numel(), "responses have several lengths"
+    for name, tensor in vars_of(whole).items():
+        torch.testing.assert_close(vars_of(parts)[name], tensor, rtol=0, atol=1e-5)
+
+
+def vars_of(rollouts: Rollouts) -> dict[str, Tensor]:
+    return {name: value for name, value in rollouts.state_dict().items() if isinstance(value, Tensor)}

@@ -68,6 +68,12 @@ class Tokenized(Generic[ExampleT]):
     num_without_weight: int = 0
     """Left out: the preference has weight 0."""
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Every count by name, with ``num_examples``."""
+        cut = {name: value for name, value in vars(self).items() if name != "examples"}
+        return {"num_examples": len(self.examples), **cut}
+
 
 class TokenBatch(NamedTuple):
     """For SFT."""
@@ -78,6 +84,17 @@ class TokenBatch(NamedTuple):
     """int64, tokens per row without padding."""
     loss_mask_BT: Tensor
     """bool. True for response tokens, end token included: the tokens to predict."""
+
+    def row_tokens(self) -> list[int]:
+        """Tokens of each row."""
+        return [int(length) for length in self.lengths_B]
+
+    def rows(self, rows: Sequence[int]) -> TokenBatch:
+        """Some rows, cut to the longest of them."""
+        kept = list(rows)
+        lengths_B = self.lengths_B[kept]
+        width = int(lengths_B.max())
+        return TokenBatch(self.input_ids_BT[kept, :width], lengths_B, self.loss_mask_BT[kept, :width])
 
 
 class PairBatch(NamedTuple):
@@ -91,6 +108,23 @@ class PairBatch(NamedTuple):
     """float32, probability that the first is better."""
     weight_B: Tensor
     """float32, above 0."""
+
+    def row_tokens(self) -> list[int]:
+        """Tokens of both sides of each pair, which are alive at the same time."""
+        return [int(length) for length in self.first_lengths_B + self.second_lengths_B]
+
+    def rows(self, rows: Sequence[int]) -> PairBatch:
+        """Some pairs, each side cut to the longest of them."""
+        kept = list(rows)
+        first_lengths_B, second_lengths_B = self.first_lengths_B[kept], self.second_lengths_B[kept]
+        return PairBatch(
+            self.first_ids_BT[kept, : int(first_lengths_B.max())],
+            first_lengths_B,
+            self.second_ids_BT[kept, : int(second_lengths_B.max())],
+            second_lengths_B,
+            self.p_first_B[kept],
+            self.weight_B[kept],
+        )
 
 
 def prompt_ids(tokenizer: PromptTokenizer, task: Task, prompts: Sequence[Prompt]) -> list[list[int]]:
@@ -136,7 +170,7 @@ def sft_examples(
             num_too_long += 1
             continue
         num_cut += len(prompt) > room
-        kept = prompt[-room:]
+        kept = pieces.cut_left(prompt, room)
         examples.append(TokenExample((*kept, *response), len(kept), demonstration.prompt.id))
     return Tokenized(examples=examples, num_cut_prompts=num_cut, num_too_long=num_too_long)
 
@@ -169,7 +203,7 @@ def pair_examples(
             num_too_long += 1
             continue
         num_cut += len(prompt) > room
-        kept = prompt[-room:]
+        kept = pieces.cut_left(prompt, room)
         assert preference.p_first is not None
         sides = (*kept, *first), (*kept, *second)
         examples.append(PairExample(*sides, preference.p_first, preference.comparison.prompt.id, preference.weight))

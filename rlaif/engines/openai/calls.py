@@ -52,13 +52,18 @@ class Calls:
 
         Raises:
             GateStopped: The server was given up.
+            KeyboardInterrupt: Ctrl-C or SIGTERM, after the answers to requests that were sent.
             ConfigError: The key is not in the environment.
         """
         if not questions:
             return []
         if self._loop is None:
             self._loop = LoopThread()
-        return self._loop.run(self._ask_all(questions, on_answer))
+        try:
+            return self._loop.run(self._ask_all(questions, on_answer), on_interrupt=lambda: self.client.close())
+        except KeyboardInterrupt:
+            self._client = None  # it sends nothing any more
+            raise
 
     async def _ask_all(
         self,
@@ -66,6 +71,7 @@ class Calls:
         on_answer: Callable[[int, Answer], None] | None,
     ) -> list[AnswerT]:
         breaker = self.client.breaker
+        self.client.questions.clear()
         self.connection.key()
         breaker.stop_if_open()
 
@@ -77,8 +83,13 @@ class Calls:
             return answer
 
         tasks = [asyncio.create_task(hand_over(*numbered)) for numbered in enumerate(questions)]
+        self.client.questions.update(tasks)
         try:
             answers = await asyncio.gather(*tasks)
+        except asyncio.CancelledError:
+            if sent := self.client.sent.intersection(tasks):  # paid already: their answers are kept
+                await asyncio.wait(sent)
+            raise
         finally:
             for task in tasks:
                 task.cancel()

@@ -85,6 +85,10 @@ class Client:
         """Attempts that failed and were made again, by reason."""
         self.last: RequestFailed | None = None
         """The newest request without an answer."""
+        self.questions: set[asyncio.Task[Any]] = set()
+        """Tasks of the questions that are asked at present."""
+        self.sent: set[asyncio.Task[Any]] = set()
+        """Those of them that wait for a reply to a request."""
         self._slots = asyncio.Semaphore(connection.max_concurrency)
         self._http = httpx2.AsyncClient(
             transport=transport,
@@ -96,6 +100,7 @@ class Client:
         self._tokens = None if tokens is None else AsyncLimiter(tokens * _TOKEN_WINDOW_S / 60.0, _TOKEN_WINDOW_S)
         self._backoff = wait_random_exponential(multiplier=connection.first_backoff_s, max=connection.max_backoff_s)
         self._seen: set[str] = set()
+        self._is_closed = False
 
     async def post(
         self,
@@ -136,6 +141,13 @@ class Client:
                 raise failure from None
             self.breaker.answered()
             return answer
+
+    def close(self) -> None:
+        """Send no further request: cancel every question that does not wait for a reply, and the others after it."""
+        log.warning("stopping: waiting for the replies to %d requests; interrupt again to stop at once", len(self.sent))
+        self._is_closed = True
+        for task in self.questions - self.sent:
+            task.cancel()
 
     async def _is_answered(self, path: str, body: Body, read: Callable[[object], object]) -> bool:
         """True where the server answers a request, of whatever use its answer is."""
@@ -185,6 +197,17 @@ class Client:
                 left -= self._tokens.max_rate
 
     async def _ask(self, path: str, body: Body) -> object:
+        if self._is_closed:
+            raise asyncio.CancelledError
+        task = asyncio.current_task()
+        assert task is not None
+        self.sent.add(task)
+        try:
+            return await self._reply(path, body)
+        finally:
+            self.sent.discard(task)
+
+    async def _reply(self, path: str, body: Body) -> object:
         key = self.connection.key()
         # A compressed reply could be small on the wire and huge in memory.
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
@@ -206,7 +229,7 @@ class Client:
             raise RequestFailed("connection cut", detail=str(redacted(str(error), key)), retryable=True) from None
 
     def _may_help(self, error: BaseException) -> bool:
-        if not isinstance(error, RequestFailed) or not error.retryable or self.breaker.is_open:
+        if not isinstance(error, RequestFailed) or not error.retryable or self.breaker.is_open or self._is_closed:
             return False
         return error.retry_after_s is None or error.retry_after_s <= self.connection.max_backoff_s
 

@@ -20,7 +20,6 @@ from rlaif.functional.losses import LossSum, preference_cross_entropy
 from rlaif.inference.logprobs import response_logprobs
 from rlaif.labeling.results import read_labels
 from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
-from rlaif.modules.distributed import mean_over_processes, pooled_mean
 from rlaif.modules.optim import OptimizerSettings
 from rlaif.modules.settings import SupervisedSettings
 from rlaif.modules.supervised import SupervisedModule
@@ -78,6 +77,15 @@ class PairRows(NamedTuple):
     p_first_B: Tensor
     weight_B: Tensor
 
+    def row_tokens(self) -> list[int]:
+        """Tokens of both sides of each pair, prompts included."""
+        responses = self.first_mask_BT.sum(-1) + self.second_mask_BT.sum(-1)
+        return [2 * len(prompt) + int(tokens) for prompt, tokens in zip(self.prompts, responses, strict=True)]
+
+    def rows(self, rows: Sequence[int]) -> PairRows:
+        """Some pairs."""
+        return PairRows([self.prompts[row] for row in rows], *(tensor[list(rows)] for tensor in self[1:]))
+
 
 def pairs_of_labels(
     labels: Sequence[Preference], task: Task, tokenizer: PreTrainedTokenizerBase, max_length: int
@@ -107,7 +115,7 @@ def collate(pairs: Sequence[Pair]) -> PairRows:
     return PairRows([pair.prompt for pair in pairs], *columns, p_first_B, weight_B)
 
 
-class PairModule(SupervisedModule):
+class PairModule(SupervisedModule[PairRows]):
     """Trains a causal LM on pairs of responses by whatever pair objective it is given.
 
     Args:
@@ -115,6 +123,7 @@ class PairModule(SupervisedModule):
         reference: The policy that it starts from, frozen.
         objective: Turns log-probs of both responses and labels into losses.
         optimization: Optimizer, learning rate and schedule.
+        max_tokens_per_forward: Tokens per forward pass.
     """
 
     def __init__(
@@ -124,8 +133,9 @@ class PairModule(SupervisedModule):
         reference: PreTrainedModel,
         objective: PairObjective,
         optimization: OptimizerSettings,
+        max_tokens_per_forward: int | None = None,
     ) -> None:
-        super().__init__(model, optimization=optimization)
+        super().__init__(model, optimization=optimization, max_tokens_per_forward=max_tokens_per_forward)
         self._outside = {"reference": reference.eval().requires_grad_(False)}
         self.objective = objective
 
@@ -141,14 +151,16 @@ class PairModule(SupervisedModule):
             reference = response_logprobs(self._outside["reference"], prompts, tokens_BT, mask_BT)
         return PairOutputs(logprobs_B, reference.logprobs_BT.sum(-1))
 
-    def training_step(self, batch: PairRows, batch_idx: int) -> Tensor:
-        """The sum of all terms, each its mean over the pairs of all processes."""
+    def figures(self, batch: PairRows) -> Mapping[str, LossSum]:
+        """The objective's terms and measures."""
         first = self.outputs(batch.prompts, batch.first_BT, batch.first_mask_BT)
         second = self.outputs(batch.prompts, batch.second_BT, batch.second_mask_BT)
         losses = self.objective.losses(first, second, PairLabels(batch.p_first_B, batch.weight_B))
-        self.log_dict({f"train/{name}": pooled_mean(self, [part]) for name, part in losses.logged().items()})
-        terms = [term.total / mean_over_processes(self, term.count) for term in losses.terms.values()]
-        return torch.stack(terms).sum()
+        return {**losses.terms, **losses.measures}
+
+    def loss_count(self, batch: PairRows) -> Tensor:
+        """Weights of the pairs."""
+        return batch.weight_B.sum()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +203,7 @@ class DpoStage(Stage):
             reference=load_causal_lm(spec),
             objective=self.objective,
             optimization=settings.optimization,
+            max_tokens_per_forward=settings.max_tokens_per_forward,
         )
         labels = read_labels(work.path("labels"))
         data: SplitDataModule[Pair, PairRows] = SplitDataModule(
@@ -200,7 +213,7 @@ class DpoStage(Stage):
             name="dpo",
             seed=work.seed,
         )
-        train_supervised(work, module, data, settings, tokenizer)
+        train_supervised(work, module, data, tokenizer)
 
     def told(self, work: Work) -> Told:
         """First and last loss."""

@@ -1,0 +1,64 @@
+"""Ctrl-C and SIGTERM while a server is asked: what was sent is answered and kept, and nothing more is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from functools import partial
+
+import httpx2
+import pytest
+from fake_server import FakeServer, engine, ok, prompt, said
+
+from rlaif.engines.base import Answer
+from rlaif.engines.openai.client import Client
+from rlaif.interruption import Terminated, exit_code, raise_on_sigterm
+
+
+class WatchedClient(Client):
+    """Tells when it is closed."""
+
+    closed = threading.Event()
+
+    def close(self) -> None:
+        super().close()
+        self.closed.set()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_replies_to_requests_that_were_sent_are_kept(signum: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two requests are answered at once; four are on their way when the signal comes, and are answered after it."""
+    server, closed = FakeServer(lambda body: ok(said())), WatchedClient.closed
+    closed.clear()
+
+    async def slowly(request: httpx2.Request) -> httpx2.Response:
+        response = await server.handle(request)
+        number = len(server.asked)
+        if number == 6:
+            os.kill(os.getpid(), signum)
+        while number > 2 and not closed.is_set():
+            await asyncio.sleep(0.01)
+        return response
+
+    transport = httpx2.MockTransport(slowly)
+    monkeypatch.setattr("rlaif.engines.openai.calls.Client", partial(WatchedClient, transport=transport))
+    kept: dict[int, Answer] = {}
+    asking = engine(max_concurrency=4)
+    asking.on_answer = kept.__setitem__
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    raise_on_sigterm()
+    try:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            asking.score([prompt(str(number)) for number in range(40)], ["1", "2"])
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(number, handler)
+    assert isinstance(caught.value, Terminated) == (signum == signal.SIGTERM)
+    assert exit_code(caught.value) == 128 + signum
+    assert len(server.asked) == 6
+    assert len(kept) == 6, "every request that was sent has an answer"
+    assert all(answer.missing is None for answer in kept.values())
+    assert len(asking.score([prompt("again")], ["1", "2"])) == 1, "a notebook may ask again"
