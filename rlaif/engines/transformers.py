@@ -21,6 +21,7 @@ from rlaif.engines.chat_templates import (
 )
 from rlaif.errors import ConfigError, EngineError
 from rlaif.functional.seeds import derive_seed
+from rlaif.models.ends import end_token_ids
 from rlaif.models.load import DTYPES, ModelSpec, load_causal_lm, load_tokenizer, model_identity
 from rlaif.outcome import Generation, OptionScores
 from rlaif.runtime import Runtime
@@ -134,15 +135,13 @@ class TransformersEngine:
             check_arguments(tokenizer, arguments)
             model = self._placed_model()
             config = model.config.get_text_config(decoder=True)
-            eos = model.generation_config.eos_token_id if model.generation_config else None
-            eos_ids = {tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos] if eos is not None else [])}
             self._loaded = _Loaded(
                 model=model,
                 prompts=PromptTokenizer(tokenizer, chat_template=self.chat_template, template_arguments=arguments),
                 forward=forward_for(model),
                 store=PrefixStore(),
                 context=min(config.max_position_embeddings, self.max_context or config.max_position_embeddings),
-                eos_ids=tuple(sorted(eos_ids)),
+                eos_ids=end_token_ids(model, tokenizer),
                 pad_id=tokenizer.pad_token_id,
             )
         return self._loaded

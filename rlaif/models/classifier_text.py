@@ -8,11 +8,12 @@ from typing import Literal, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
+from rlaif.chat_format import chat_pieces
 from rlaif.data.batches.examples import completion_ids, prompt_ids
 from rlaif.data.transcripts import instruction_in
 from rlaif.errors import EngineError
 from rlaif.tasks.base import Task, get_task
-from rlaif.tokenization import PromptTokenizer, chat_pieces
+from rlaif.tokenization import PromptTokenizer
 from rlaif.types import Completion, Prompt, Turn, turns_in
 
 TextFormat = Literal["plain", "pair", "chat"]

@@ -76,8 +76,22 @@ class Training(Protocol):
         """Train to ``max_steps`` optimizer steps, from the newest checkpoint in the step's directory."""
         ...
 
-    def save(self, trainer: Trainer, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Write a Hugging Face folder into the step's directory and drop the checkpoints, on the first process only."""
+    def save(
+        self,
+        trainer: Trainer,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        temperature: float = 1.0,
+    ) -> None:
+        """Write a Hugging Face folder into the step's directory and drop the checkpoints, on the first process only.
+
+        Args:
+            trainer: That trained the model.
+            model: What is written.
+            tokenizer: The model's.
+            temperature: At which the folder samples by default.
+        """
         ...
 
     @property

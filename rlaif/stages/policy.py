@@ -145,7 +145,7 @@ class PolicyStage(Stage):
             accumulate_grad_batches=module.num_minibatches(training.world_size),
             callbacks=self._validation(work),
         )
-        training.save(trainer, module.policy, tokenizer)
+        training.save(trainer, module.policy, tokenizer, temperature=self.settings.sampling.temperature)
         if trainer.is_global_zero:
             if engines_of(self.reward):
                 cost = asking.cost_figures(0)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from rlaif.artifacts.curve import CURVE, read_curve
 from rlaif.data.batches.modules import SFTDataModule
 from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
+from rlaif.models.saving import save_folder
 from rlaif.modules.sft import SFTSettings
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.roles import Reads
@@ -50,8 +51,7 @@ class SFTStage(Stage):
         """Train, and write a Hugging Face folder."""
         model, tokenizer = load_causal_lm(self.model), load_tokenizer(self.model)
         if self.settings.skip:
-            model.save_pretrained(work.directory)
-            tokenizer.save_pretrained(work.directory)
+            save_folder(model, tokenizer, work.directory)
             return
         data = SFTDataModule(
             work.data("demonstrations").demonstrations,

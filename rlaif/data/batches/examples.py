@@ -95,12 +95,18 @@ class PairBatch(NamedTuple):
 
 def prompt_ids(tokenizer: PromptTokenizer, task: Task, prompts: Sequence[Prompt]) -> list[list[int]]:
     """Tokens that a policy continues."""
-    return [tokenizer.policy_ids(task.policy_text(prompt.text)) for prompt in prompts]
+    return [
+        tokenizer.policy_ids(task.policy_text(prompt.text), prompt.turns if prompt.has_own_turns else ())
+        for prompt in prompts
+    ]
 
 
 def response_ids(tokenizer: PromptTokenizer, response: str) -> list[int]:
-    """Tokens of a response after its prompt: one space, the trimmed text (its indentation stays), the end token."""
-    return [*tokenizer.data_ids(f" {trim(response)}"), tokenizer.tokenizer.eos_token_id]
+    """Tokens of a response after its prompt: the trimmed text (its indentation stays) and the end token.
+
+    Before the text stands one space, or what the chat template writes there.
+    """
+    return [*tokenizer.data_ids(f"{tokenizer.before_response}{trim(response)}"), tokenizer.end_id]
 
 
 def completion_ids(tokenizer: PromptTokenizer, completion: Completion) -> list[int]:
