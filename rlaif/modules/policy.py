@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from rlaif.errors import ConfigError
 from rlaif.functional.baselines import masked_moments
+from rlaif.inference.heads import head_logits
 from rlaif.inference.logprobs import ResponseLogprobs, response_logprobs
 from rlaif.modules.distributed import pooled_mean
 from rlaif.modules.optim import OptimizerSettings, configure, decay_groups
@@ -176,8 +177,7 @@ class PolicyModule(LightningModule):
         )
 
     def _logits(self, model: PreTrainedModel, hidden_BTD: Tensor) -> Tensor:
-        logits_BTV: Tensor = model.get_output_embeddings()(hidden_BTD)
-        return logits_BTV.float() / self.responses.settings.temperature
+        return head_logits(model, hidden_BTD).float() / self.responses.settings.temperature
 
     @torch.no_grad()
     def collect(self, step: int) -> list[PolicyBatch]:
