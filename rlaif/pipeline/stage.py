@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rlaif.labeling.cost import Prices
     from rlaif.labeling.estimate import LabelEstimate
     from rlaif.labeling.first_request import WillAsk
+    from rlaif.models.uses import ModelUse
     from rlaif.reporting.terminal import StageDisplay
     from rlaif.types import Figure
 
@@ -280,6 +281,10 @@ class Stage:
 
     def problems(self, work: Work) -> Iterator[str]:
         """Problems found before anything is spent: one line each, ``option=value: what is wrong``."""
+        yield from ()
+
+    def model_uses(self) -> Iterator[ModelUse]:
+        """What the step will do with the policy that it reads, or with the run's model."""
         yield from ()
 
     def notices(self, work: Work) -> Iterator[str]:

@@ -18,6 +18,7 @@ from rlaif.labeling.learning import depends_on_people
 from rlaif.labeling.results import COST
 from rlaif.labeling.trial import example_pairs, trial_problems
 from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
+from rlaif.models.uses import ModelUse
 from rlaif.modules.policy_settings import PolicySettings
 from rlaif.modules.validation import PolicyValidation
 from rlaif.pipeline.stage import Stage, Told, Work
@@ -96,6 +97,10 @@ class PolicyStage(Stage):
     def leaves(self) -> frozenset[str]:
         """A policy."""
         return frozenset({"policy"})
+
+    def model_uses(self) -> Iterator[ModelUse]:
+        """Sampling, and log-probabilities of the samples."""
+        yield self.settings.sampling.use("policy")
 
     def problems(self, work: Work) -> Iterator[str]:
         """Problems of the reward's labeler, and numbers of responses that do not divide."""

@@ -8,6 +8,7 @@ from rlaif.artifacts.curve import CURVE, read_curve
 from rlaif.data.batches.modules import SFTDataModule
 from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
 from rlaif.models.saving import save_folder
+from rlaif.models.uses import ModelUse
 from rlaif.modules.sft import SFTSettings
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.roles import Reads
@@ -40,6 +41,11 @@ class SFTStage(Stage):
     def leaves(self) -> frozenset[str]:
         """A policy."""
         return frozenset({"policy"})
+
+    def model_uses(self) -> Iterator[ModelUse]:
+        """Training on demonstrations."""
+        if not self.settings.skip:
+            yield ModelUse(purpose="imitate", num_tokens=self.settings.max_length, option="sft.max_length")
 
     def problems(self, work: Work) -> Iterator[str]:
         """A batch that the demonstrations cannot fill."""
