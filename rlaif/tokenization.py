@@ -96,6 +96,25 @@ class PromptTokenizer:
             ids += [*self.data_ids(turn.text), *self.trusted_ids(after)]
         return ids
 
+    def cut(self, ids: list[int], max_tokens: int) -> list[int]:
+        """A policy's prompt without its oldest tokens; the begin token, or the template's beginning, stays.
+
+        Args:
+            ids: Of :meth:`policy_ids`.
+            max_tokens: Tokens that are kept, at least 1.
+        """
+        if len(ids) <= max_tokens:
+            return ids
+        begins = len(self._opening) < max_tokens and ids[: len(self._opening)] == self._opening
+        kept = self._opening if begins else []
+        return kept + ids[len(ids) - max_tokens + len(kept) :]
+
+    @cached_property
+    def _opening(self) -> list[int]:
+        if self.chat is None:
+            return self.before_ids
+        return self.trusted_ids(self.chat.framed((Turn("user", ""),)).pieces[0])
+
     @property
     def before_response(self) -> str:
         """White space between a policy's prompt and its response."""

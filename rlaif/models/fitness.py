@@ -49,8 +49,8 @@ def model_problems(spec: ModelSpec, uses: Sequence[ModelUse]) -> Iterator[str]:
     elif not spec.name.startswith(POCKET):
         yield from _vocabulary_problems(spec, config)
         purposes = frozenset(use.purpose for use in uses)
-        for problem in architecture_problems(config, spec.attention, purposes):
-            yield f"model.name={spec.name} ({config.model_type}): {problem}, or {OTHERS}"
+        if problems := architecture_problems(config, spec.attention, purposes):
+            yield f"model.name={spec.name} ({config.model_type}): {'; '.join(problems)}; or {OTHERS}"
 
 
 def _kind_problem(spec: ModelSpec, config: PreTrainedConfig) -> str | None:

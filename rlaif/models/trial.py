@@ -108,7 +108,7 @@ def trial_problems(model: PreTrainedModel, purposes: Mapping[str, bool]) -> Iter
         except RlaifError as error:
             yield f"it cannot {what}: {error}"
         except Exception as error:  # an architecture that was not made for this may raise anything
-            yield f"it cannot {what}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            yield f"it cannot {what} ({type(error).__name__}{f': {error}'.splitlines()[0]})"
         else:
             if not difference <= TOLERANCE:
                 yield f"it cannot {what}: log-probabilities differ by {difference:.2g} nats from its own forward pass"
