@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from rlaif.errors import ConfigError, EngineError
 from rlaif.inference.linear import fast_linear
 from rlaif.models.names import POCKET, POCKET_NAMES, pocket_problem
+from rlaif.models.packaged import converted_folder
 from rlaif.runtime import Runtime
 from rlaif.types import content_id
 
@@ -43,6 +44,9 @@ class ModelSpec:
     chat_template: ChatTemplate = "auto"
     """Form of prompts: ``auto`` writes them in the chat template of the model's tokenizer where it has one, ``model``
     refuses a model without one, ``none`` writes plain text and leaves the template out of saved folders."""
+    package: Runtime[str | None] = None
+    """Installed Python package whose GGUF file is converted into the folder ``name`` once; None: the model is where its
+    name says."""
 
     def __post_init__(self) -> None:
         problems = []
@@ -65,6 +69,18 @@ class ModelSpec:
     def attention(self) -> str:
         """The attention of this model, or that of the run."""
         return self.attn_implementation or _RUN["attention"]
+
+    @property
+    def folder(self) -> Path | None:
+        """The model's folder, converted from its package where it is not there yet; None for the hub.
+
+        Raises:
+            ConfigError: The name leads nowhere.
+            EngineError: The package is not installed or holds no model.
+        """
+        if self.package is not None:
+            return converted_folder(self.package, Path(self.name).expanduser())
+        return local_folder(self.name)
 
 
 _RUN = {"attention": "sdpa"}
@@ -136,7 +152,7 @@ def model_identity(spec: ModelSpec | str) -> str:
     """
     spec = ModelSpec(spec) if isinstance(spec, str) else spec
     form = (spec.chat_template,) if spec.chat_template == "none" else ()
-    folder = local_folder(spec.name)
+    folder = spec.folder
     if folder is None:
         return content_id("hub", spec.name, _hub_commit(spec), *form)
     parts = ["folder", *form]
@@ -160,7 +176,7 @@ def _hub_commit(spec: ModelSpec) -> str:
 
 def _cannot_load(spec: ModelSpec, error: Exception) -> EngineError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if local_folder(spec.name) is None:
+    if spec.folder is None:
         hint = "check the name, or without a network give model.name the path of a folder that was saved before"
     else:
         hint = "the folder must hold config.json, weights (*.safetensors) and tokenizer.json of one model"
@@ -181,7 +197,7 @@ def from_pretrained(auto: Any, spec: ModelSpec, **kwargs: Any) -> Any:
     """
     from transformers.utils import logging
 
-    source = local_folder(spec.name)
+    source = spec.folder
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
