@@ -123,7 +123,7 @@ class ChatFormat:
         for token in self.tokenizer(self._around_response[1], add_special_tokens=False)["input_ids"]:
             if token in special:
                 return int(token)
-            if self.tokenizer.decode([token]).strip():
+            if str(self.tokenizer.decode([token])).strip():
                 break
         return int(self.tokenizer.eos_token_id)
 

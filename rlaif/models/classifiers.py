@@ -120,7 +120,9 @@ def _classifier_of(config: PreTrainedConfig, causal_lm: PreTrainedModel) -> PreT
             return model
     setattr(config, WIDTH, causal_lm.get_output_embeddings().weight.shape[-1])
     config._attn_implementation = options["attn_implementation"]
-    return ScalarHeadForSequenceClassification(config).to(causal_lm.dtype)
+    own = ScalarHeadForSequenceClassification(config)
+    torch.nn.Module.to(own, causal_lm.dtype)
+    return own
 
 
 @dataclass(frozen=True)
