@@ -21,7 +21,6 @@ from rlaif.engines.chat_templates import (
 from rlaif.engines.local_answers import NOT_FINITE, Reply, option_scores, replies, why_not
 from rlaif.errors import ConfigError, EngineError
 from rlaif.functional.seeds import derive_seed
-from rlaif.models.ends import end_token_ids
 from rlaif.models.load import DTYPES, ChatTemplate, ModelSpec, load_causal_lm, load_tokenizer, model_identity
 from rlaif.models.names import POCKET
 from rlaif.outcome import Generation, OptionScores
@@ -38,6 +37,8 @@ if TYPE_CHECKING:
 
 DEFAULT_ROWS = {"cpu": 16, "cuda": 64}
 """Prompts read at once where ``batch_size`` is None, by kind of device."""
+NO_LIMIT = 2**31
+"""Context, in tokens, of a model whose configuration names none."""
 _VOTES = "serve it and take labeler/engine=openai with labeler.engine.api=chat labeler.engine.scoring=votes"
 
 
@@ -133,18 +134,21 @@ class TransformersEngine:
         if self._loaded is None:
             from rlaif.inference.forward import forward_for
             from rlaif.inference.prefill import PrefixStore
+            from rlaif.models.contexts import context_limit
+            from rlaif.models.ends import end_token_ids
             from rlaif.tokenization import PromptTokenizer
 
             tokenizer, arguments = load_tokenizer(self.spec), self.chat_template_kwargs
             check_arguments(tokenizer, arguments)
             model = self._placed_model()
-            config = model.config.get_text_config(decoder=True)
+            found = context_limit(model.config, sampled=True)
+            limit = NO_LIMIT if found is None else found[0]
             self._loaded = _Loaded(
                 model=model,
                 prompts=PromptTokenizer(tokenizer, chat_template=self.form, template_arguments=arguments),
                 forward=forward_for(model),
                 store=PrefixStore(),
-                context=min(config.max_position_embeddings, self.max_context or config.max_position_embeddings),
+                context=min(limit, self.max_context or limit),
                 eos_ids=end_token_ids(model, tokenizer),
                 pad_id=tokenizer.pad_token_id,
             )

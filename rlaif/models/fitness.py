@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
+from rlaif.models.contexts import context_limit
 from rlaif.models.load import ModelSpec, from_pretrained, load_tokenizer
 from rlaif.models.names import POCKET
 from rlaif.models.trial import small_copy, trial_problems
 from rlaif.models.uses import ModelUse
 
-LIMITS = ("max_position_embeddings", "max_seq_len", "n_ctx")
-"""Entries of config.json that name the longest text."""
 OTHERS = "take another model, e.g. of the Llama, Qwen, Mistral, Gemma, Phi, GPT-2 or GPT-NeoX families"
 
 
@@ -72,22 +70,6 @@ def _vocabulary_problems(spec: ModelSpec, config: PreTrainedConfig) -> Iterator[
             f" lacks, the first {token!r} with id {number}; save the model's own tokenizer beside it, or enlarge the"
             " embedding with resize_token_embeddings of transformers and save both"
         )
-
-
-def context_limit(config: PreTrainedConfig, *, sampled: bool) -> tuple[int, str] | None:
-    """Longest text of a model and the entry of its configuration that says so; None where it has no limit.
-
-    Args:
-        config: Of the model.
-        sampled: Whether it is sampled from, with shared prefixes, which know no sliding window.
-    """
-    text: Any = config.get_text_config(decoder=True)
-    found = [(getattr(text, name), name) for name in LIMITS if isinstance(getattr(text, name, None), int)][:1]
-    kinds = getattr(text, "layer_types", None)
-    window = getattr(text, "sliding_window", None)
-    if sampled and isinstance(window, int) and (not kinds or "sliding_attention" in kinds):
-        found.append((window, "sliding_window"))
-    return min(found, default=None)
 
 
 def _length_problems(spec: ModelSpec, config: PreTrainedConfig, uses: Sequence[ModelUse]) -> Iterator[str]:

@@ -17,15 +17,18 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 from rlaif.engines.transformers import TransformersEngine
 from rlaif.errors import ConfigError
 from rlaif.models.classifiers import load_reward_model
-from rlaif.models.fitness import context_limit, model_problems
+from rlaif.models.contexts import context_limit
+from rlaif.models.fitness import model_problems
 from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer, use_attention
 from rlaif.models.saving import save_folder
 from rlaif.models.trial import TOLERANCE, small_copy, trial_problems
 from rlaif.models.uses import ModelUse
+from rlaif.modules.values import ValueHead
 from rlaif.pipeline.plan import Plan
 from rlaif.pipeline.run import check, load_early
 from rlaif.reporting.terminal import RunDisplay
 from rlaif.testing.tiny import make_tiny_model
+from rlaif.types import Segment, StructuredPrompt
 
 SAMPLING = ModelUse(purpose="sample", num_tokens=60, option="sampling.max_prompt_tokens", num_other=20)
 ALL = (
@@ -195,3 +198,23 @@ def test_every_model_of_a_run_takes_its_attention_and_the_judge_keeps_its_own(
         assert load_causal_lm(str(tiny)).config._attn_implementation == "sdpa"
     finally:
         use_attention("sdpa")
+
+
+def test_a_baseline_reads_states_of_the_width_that_the_body_gives() -> None:
+    """OPT's body may end with a projection from its hidden width to that of the embedding."""
+    sizes = {"hidden_size": 32, "ffn_dim": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    model = small_copy(AutoConfig.for_model("opt", word_embed_proj_dim=16, **sizes), "sdpa")
+    hidden = model.base_model(input_ids=torch.tensor([[5, 6]])).last_hidden_state
+    assert ValueHead(model)(hidden, [[5]], torch.tensor([[6, 7]])).shape == (1, 2)
+
+
+def test_a_judges_context_is_its_window(tmp_path: Path) -> None:
+    folder = make_tiny_model(tmp_path)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
+    config = AutoConfig.for_model("mistral", vocab_size=320, sliding_window=12, num_key_value_heads=2, **sizes)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    (long, short) = TransformersEngine(str(folder)).score(
+        [StructuredPrompt(segments=(Segment(text=text),)) for text in ("0123456789" * 3, "Why")], ("1", "2")
+    )
+    assert long.missing is not None and long.missing.endswith("exceeds context 12")
+    assert short.missing is None
