@@ -7,20 +7,15 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import TemplateError
-
-from rlaif.errors import EngineError
-from rlaif.types import StructuredPrompt, as_unicode
+from rlaif.chat_format import ChatFormat, chat_pieces
+from rlaif.types import StructuredPrompt, Turn, as_unicode, turns_in
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
     from transformers import PreTrainedTokenizerBase
 
-_PLACEHOLDER = "⟦rlaif⟧"
 _UNREACHABLE = "\U0010ffff"
 """A noncharacter: names vocabulary entries that no data may spell, and is itself taken out of data."""
-_FIXED_DATE = "{%- macro strftime_now(format) -%}26 Jul 2024{%- endmacro -%}"
-"""Templates that write today's date would make another prompt each day; this is the date Llama's falls back to."""
 
 
 class PromptTokenizer:
@@ -75,21 +70,60 @@ class PromptTokenizer:
             ids += self._encode(segment.text, is_data=segment.is_data, opens=self._opens and index == 0)
         return ids + self.after_ids
 
-    def policy_ids(self, text: str) -> list[int]:
-        """Ids of a policy's prompt: the begin token, if the tokenizer uses one, and the text as data."""
-        return [*self.before_ids, *self._encode(text, is_data=True, opens=self._opens), *self.after_ids]
+    @cached_property
+    def chat(self) -> ChatFormat | None:
+        """The form of a policy's prompts in the tokenizer's chat template; None where it has none: plain text."""
+        return ChatFormat(self.tokenizer) if self.tokenizer.chat_template else None
 
-    def cut_left(self, ids: list[int], max_tokens: int) -> list[int]:
-        """The last tokens of a policy's prompt; a prompt that is cut keeps the begin token.
+    def policy_ids(self, text: str, turns: Sequence[Turn] = ()) -> list[int]:
+        """Ids of a policy's prompt, whose text is data.
+
+        With a chat template the turns are messages, and the assistant's turn begins; without one the text follows the
+        begin token, if the tokenizer uses one.
 
         Args:
-            ids: From :meth:`policy_ids`.
-            max_tokens: Tokens to keep at most, at least 1.
+            text: What a policy continues; its turns count where ``turns`` are empty.
+            turns: Turns that say more than the text, e.g. with a system turn.
+
+        Raises:
+            EngineError: The chat template refuses the turns.
+        """
+        if self.chat is None:
+            return [*self.before_ids, *self._encode(text, is_data=True, opens=self._opens), *self.after_ids]
+        framed = self.chat.framed(turns or turns_in(text))
+        ids = self.trusted_ids(framed.pieces[0])
+        for turn, after in zip(framed.turns, framed.pieces[1:], strict=True):
+            ids += [*self.data_ids(turn.text), *self.trusted_ids(after)]
+        return ids
+
+    def cut(self, ids: list[int], max_tokens: int) -> list[int]:
+        """A policy's prompt without its oldest tokens; the begin token, or the template's beginning, stays.
+
+        Args:
+            ids: Of :meth:`policy_ids`.
+            max_tokens: Tokens that are kept, at least 1.
         """
         if len(ids) <= max_tokens:
             return ids
-        begin = self.before_ids if len(self.before_ids) < max_tokens else []
-        return [*begin, *ids[len(ids) - max_tokens + len(begin) :]]
+        begins = len(self._opening) < max_tokens and ids[: len(self._opening)] == self._opening
+        kept = self._opening if begins else []
+        return kept + ids[len(ids) - max_tokens + len(kept) :]
+
+    @cached_property
+    def _opening(self) -> list[int]:
+        if self.chat is None:
+            return self.before_ids
+        return self.trusted_ids(self.chat.framed((Turn("user", ""),)).pieces[0])
+
+    @property
+    def before_response(self) -> str:
+        """White space between a policy's prompt and its response."""
+        return " " if self.chat is None else self.chat.before_response
+
+    @property
+    def end_id(self) -> int:
+        """The token that ends a policy's response: the chat template's end of turn, or the tokenizer's end token."""
+        return int(self.tokenizer.eos_token_id) if self.chat is None else self.chat.end_id
 
     def pair(self, first: str, second: str, *, max_length: int) -> Encoding:
         """Two texts of data as the tokenizer puts them together, e.g. ``[CLS] first [SEP] second [SEP]``.
@@ -122,6 +156,8 @@ class PromptTokenizer:
 
         Some decoders drop the space in front of the first token, so the ids are decoded after a letter.
         """
+        if ids and ids[-1] == self.end_id:
+            ids = ids[:-1]  # some templates end turns with a token that is not special and would be text
         before = self._letter_ids
         return self.decode([*before, *ids]).removeprefix(self.decode(before)).removeprefix(" ")
 
@@ -209,44 +245,3 @@ def _frame(
         )
     begins = tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
     return ([tokenizer.bos_token_id] if begins else []), []
-
-
-def chat_pieces(
-    tokenizer: PreTrainedTokenizerBase,
-    roles: Sequence[str],
-    *,
-    option: str,
-    add_generation_prompt: bool = False,
-    **arguments: Any,
-) -> list[str]:
-    """The pieces of the tokenizer's chat template around the texts of these turns: one more than there are turns.
-
-    Args:
-        tokenizer: A chat model's.
-        roles: ``user``, ``assistant`` or ``system`` for each turn.
-        option: What the user typed to get here, for the errors.
-        add_generation_prompt: Begin the assistant's next turn.
-        arguments: Further arguments of the template.
-
-    Raises:
-        EngineError: There is no template, it refuses these turns, or it does not keep their texts as they are.
-    """
-    if not tokenizer.chat_template:
-        raise EngineError(f"{option}: this model's tokenizer has no chat template, so it was not made for chats")
-    try:
-        chat = tokenizer.apply_chat_template(
-            [{"role": role, "content": _PLACEHOLDER} for role in roles],
-            add_generation_prompt=add_generation_prompt,
-            tokenize=False,
-            chat_template=_FIXED_DATE + tokenizer.get_chat_template(),
-            **arguments,
-        )
-    except TemplateError as error:
-        raise EngineError(f"{option}: the template refuses the turns {', '.join(roles)}: {error}") from error
-    pieces = str(chat).split(_PLACEHOLDER)
-    if len(pieces) != len(roles) + 1:
-        raise EngineError(
-            f"{option}: this model's template writes {len(pieces) - 1} texts where there are {len(roles)}; it must "
-            "write each once, unchanged"
-        )
-    return pieces

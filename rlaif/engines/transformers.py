@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -19,9 +18,11 @@ from rlaif.engines.chat_templates import (
     message_text,
     opened_reasoning,
 )
+from rlaif.engines.local_answers import NOT_FINITE, Reply, option_scores, replies, why_not
 from rlaif.errors import ConfigError, EngineError
 from rlaif.functional.seeds import derive_seed
-from rlaif.models.load import DTYPES, ModelSpec, load_causal_lm, load_tokenizer, model_identity
+from rlaif.models.load import DTYPES, ChatTemplate, ModelSpec, load_causal_lm, load_tokenizer, model_identity
+from rlaif.models.names import POCKET
 from rlaif.outcome import Generation, OptionScores
 from rlaif.runtime import Runtime
 from rlaif.types import Sampling, StructuredPrompt, content_id
@@ -31,14 +32,14 @@ if TYPE_CHECKING:
 
     from rlaif.inference.forward import Forward
     from rlaif.inference.prefill import PrefixStore
-    from rlaif.inference.sample import SampledTokens
     from rlaif.inference.stops import StopStrings
     from rlaif.tokenization import PromptTokenizer
 
 DEFAULT_ROWS = {"cpu": 16, "cuda": 64}
 """Prompts read at once where ``batch_size`` is None, by kind of device."""
+NO_LIMIT = 2**31
+"""Context, in tokens, of a model whose configuration names none."""
 _VOTES = "serve it and take labeler/engine=openai with labeler.engine.api=chat labeler.engine.scoring=votes"
-NOT_FINITE = "the model's log-probabilities are not finite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +51,6 @@ class _Loaded:
     context: int
     eos_ids: tuple[int, ...]
     pad_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    token_ids: tuple[int, ...]
-    finished: bool
-    finite: bool
 
 
 class TransformersEngine:
@@ -71,8 +65,9 @@ class TransformersEngine:
         attn_implementation: ``sdpa`` or ``eager``.
         max_context: Longest prompt with its answer, in tokens; None means the model's own limit.
         revision: Branch, tag or commit on the hub.
-        chat_template: ``none`` continues the bare prompt; ``model`` wraps it in one user turn of the model's template,
-            whose answers are whole messages.
+        chat_template: ``auto`` wraps the prompt in one user turn of the chat template of the model's tokenizer, whose
+            answers are whole messages, where it has one; ``model`` refuses a model without one; ``none`` continues
+            the bare prompt.
         chat_template_kwargs: Arguments of that template, e.g. ``{"enable_thinking": False}``.
     """
 
@@ -88,7 +83,7 @@ class TransformersEngine:
         attn_implementation: Runtime[Literal["sdpa", "eager"]] = "sdpa",
         max_context: int | None = None,
         revision: Runtime[str | None] = None,
-        chat_template: Literal["none", "model"] = "none",
+        chat_template: ChatTemplate = "auto",
         chat_template_kwargs: dict[str, Any] | None = None,
     ) -> None:
         arguments = {} if chat_template_kwargs is None else dict(chat_template_kwargs)
@@ -101,13 +96,14 @@ class TransformersEngine:
         self.chat_template_kwargs = arguments
         self._loaded: _Loaded | None = None
         self._identity: str | None = None
+        self._has_template: bool | None = None
         self._stops: dict[tuple[str, ...], StopStrings] = {}
 
     @property
     def identity(self) -> str:
         """Content hash of weights, tokenizer and of the options that change answers."""
         if self._identity is None:
-            options = (self.spec.dtype, str(self.max_context), self.chat_template)
+            options = (self.spec.dtype, str(self.max_context), self.form)
             # Without arguments the identity, and so the cached answers, are those of earlier versions.
             arguments = (json.dumps(self.chat_template_kwargs, sort_keys=True),) if self.chat_template_kwargs else ()
             self._identity = content_id("transformers", model_identity(self.spec), *options, *arguments)
@@ -116,7 +112,17 @@ class TransformersEngine:
     @property
     def is_chat(self) -> bool:
         """As :attr:`rlaif.engines.base.AnswersInMessages.is_chat`."""
-        return self.chat_template == "model"
+        return self.form == "model"
+
+    @property
+    def form(self) -> Literal["none", "model"]:
+        """Form of the prompts: with ``auto`` that of the model's tokenizer."""
+        if self.chat_template != "auto":
+            return self.chat_template
+        if self._has_template is None:
+            is_plain = self.spec.name.startswith(POCKET)
+            self._has_template = not is_plain and bool(load_tokenizer(self.spec).chat_template)
+        return "model" if self._has_template else "none"
 
     def load(self) -> _Loaded:
         """Read the model, once; called by the first question.
@@ -128,21 +134,22 @@ class TransformersEngine:
         if self._loaded is None:
             from rlaif.inference.forward import forward_for
             from rlaif.inference.prefill import PrefixStore
+            from rlaif.models.contexts import context_limit
+            from rlaif.models.ends import end_token_ids
             from rlaif.tokenization import PromptTokenizer
 
             tokenizer, arguments = load_tokenizer(self.spec), self.chat_template_kwargs
             check_arguments(tokenizer, arguments)
             model = self._placed_model()
-            config = model.config.get_text_config(decoder=True)
-            eos = model.generation_config.eos_token_id if model.generation_config else None
-            eos_ids = {tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos] if eos is not None else [])}
+            found = context_limit(model.config, sampled=True)
+            limit = NO_LIMIT if found is None else found[0]
             self._loaded = _Loaded(
                 model=model,
-                prompts=PromptTokenizer(tokenizer, chat_template=self.chat_template, template_arguments=arguments),
+                prompts=PromptTokenizer(tokenizer, chat_template=self.form, template_arguments=arguments),
                 forward=forward_for(model),
                 store=PrefixStore(),
-                context=min(config.max_position_embeddings, self.max_context or config.max_position_embeddings),
-                eos_ids=tuple(sorted(eos_ids)),
+                context=min(limit, self.max_context or limit),
+                eos_ids=end_token_ids(model, tokenizer),
                 pad_id=tokenizer.pad_token_id,
             )
         return self._loaded
@@ -194,7 +201,7 @@ class TransformersEngine:
                 raise EngineError(f"options {list(options)}: two of them have the same tokens, or one is empty")
         prompt_ids = [loaded.prompts.prompt_ids(prompt) for prompt in prompts]
         longest = max(len(ids) for ids in option_ids)
-        reasons = [_why_not(ids, longest, loaded.context) for ids in prompt_ids]
+        reasons = [why_not(ids, longest, loaded.context) for ids in prompt_ids]
         good = [index for index, reason in enumerate(reasons) if reason is None]
         with evaluating(loaded.model):
             scores = score_options(
@@ -206,7 +213,7 @@ class TransformersEngine:
             ).tolist()
         by_index = dict(zip(good, scores, strict=True))
         return [
-            _option_scores(by_index.get(index), len(prompt_ids[index]), reason) for index, reason in enumerate(reasons)
+            option_scores(by_index.get(index), len(prompt_ids[index]), reason) for index, reason in enumerate(reasons)
         ]
 
     def generate(self, prompts: Sequence[StructuredPrompt], sampling: Sampling) -> list[Generation]:
@@ -215,7 +222,7 @@ class TransformersEngine:
 
         loaded = self.load()
         prompt_ids = [loaded.prompts.prompt_ids(prompt) for prompt in prompts]
-        reasons = [_why_not(ids, sampling.max_new_tokens, loaded.context) for ids in prompt_ids]
+        reasons = [why_not(ids, sampling.max_new_tokens, loaded.context) for ids in prompt_ids]
         good = [index for index, reason in enumerate(reasons) if reason is None]
         stop = self._stop_strings(sampling.stop)
         rollouts = sample(
@@ -230,14 +237,14 @@ class TransformersEngine:
             forward=loaded.forward,
             store=loaded.store,
         )
-        by_index = dict(zip(good, _replies(rollouts), strict=True))
+        by_index = dict(zip(good, replies(rollouts), strict=True))
         return [
             self._generation(by_index.get(index), stop, len(prompt_ids[index]), reason)
             for index, reason in enumerate(reasons)
         ]
 
     def _generation(
-        self, reply: _Reply | None, stop: StopStrings | None, num_prompt_tokens: int, reason: str | None
+        self, reply: Reply | None, stop: StopStrings | None, num_prompt_tokens: int, reason: str | None
     ) -> Generation:
         if reply is None or not reply.finite:
             return Generation(missing=reason or NOT_FINITE, finished=False, num_prompt_tokens=num_prompt_tokens)
@@ -293,14 +300,15 @@ def _check_options(
         problems.append(f"labeler.engine.device={device}: allowed are auto, cpu, cuda, cuda:N, map")
     if max_context is not None and max_context < 2:
         problems.append(f"labeler.engine.max_context={max_context}: must be at least 2, or null for the model's limit")
-    if chat_template not in ("none", "model"):
-        problems.append(f"labeler.engine.chat_template={chat_template}: allowed are none, model")
+    if chat_template not in get_args(ChatTemplate):
+        allowed = ", ".join(get_args(ChatTemplate))
+        problems.append(f"labeler.engine.chat_template={chat_template}: allowed are {allowed}")
     problems += [
         f"labeler.engine.chat_template_kwargs.{name}: is set by the engine itself"
         for name in sorted(OWN_ARGUMENTS & chat_template_kwargs.keys())
     ]
-    if chat_template_kwargs and chat_template != "model":
-        problems.append("labeler.engine.chat_template_kwargs: needs labeler.engine.chat_template=model")
+    if chat_template_kwargs and chat_template == "none":
+        problems.append("labeler.engine.chat_template_kwargs: needs labeler.engine.chat_template=auto or model")
     if problems:
         raise ConfigError(problems)
 
@@ -323,33 +331,3 @@ def _device(name: str) -> str:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise EngineError(f"labeler.engine.device={name}: no GPU is available here; take auto or cpu")
     return name
-
-
-def _why_not(prompt_ids: Sequence[int], num_more: int, context: int) -> str | None:
-    if not prompt_ids:
-        return "prompt of 0 tokens: the model has no begin token and nothing to continue"
-    if len(prompt_ids) + num_more > context:
-        return f"prompt of {len(prompt_ids)} tokens with {num_more} more exceeds context {context}"
-    return None
-
-
-def _option_scores(logprobs: list[float] | None, num_prompt_tokens: int, reason: str | None) -> OptionScores:
-    if logprobs is not None and any(math.isnan(logprob) for logprob in logprobs):
-        logprobs, reason = None, NOT_FINITE
-    return OptionScores(
-        logprobs=None if logprobs is None else tuple(logprobs), num_prompt_tokens=num_prompt_tokens, missing=reason
-    )
-
-
-def _replies(rollouts: SampledTokens) -> list[_Reply]:
-    lengths = rollouts.mask_BT.sum(1).tolist()
-    return [
-        _Reply(tuple(tokens[:length]), finished, math.isfinite(total))
-        for tokens, length, finished, total in zip(
-            rollouts.tokens_BT.tolist(),
-            lengths,
-            rollouts.finished_B.tolist(),
-            rollouts.logprobs_BT.sum(1).tolist(),
-            strict=True,
-        )
-    ]

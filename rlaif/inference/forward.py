@@ -1,6 +1,7 @@
 """One forward pass over a key-value cache, for any Hugging Face causal language model.
 
-Shapes: B rows, T new tokens, S slots of the cache (the new tokens included), K kept positions, V vocabulary.
+Shapes: B rows, T new tokens, S slots of the cache (the new tokens included), K kept positions, D hidden width,
+V vocabulary.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from transformers import PreTrainedModel
 from rlaif.errors import EngineError
 from rlaif.inference.attention import additive
 from rlaif.inference.cache import KeyValueCache, cache_argument
+from rlaif.inference.heads import head_change, head_logits
 from rlaif.inference.llama import FusedLlama, is_plain_llama
 
 
@@ -26,16 +28,16 @@ class Forward(Protocol):
     device: torch.device
 
     def __call__(
-        self, ids_BT: Tensor, positions_BT: Tensor, mask_BTS: Tensor | None, cache: KeyValueCache, keep_K: Tensor
+        self, ids_BT: Tensor, positions_BT: Tensor, mask_BTS: Tensor | None, cache: KeyValueCache, keep: Tensor
     ) -> Tensor:
-        """Logits [B, K, V] at the positions ``keep_K`` of the new tokens; the cache grows by T slots.
+        """Logits [B, K, V] at some positions of the new tokens; the cache grows by T slots.
 
         Args:
             ids_BT: Token ids, any value where padded.
             positions_BT: Position of each token in its own text, gaps of the cache not counted.
             mask_BTS: True where a new token sees a slot; None when the cache is empty and order alone decides.
             cache: Grows in place.
-            keep_K: Positions among the new tokens whose logits are wanted.
+            keep: Positions among the new tokens whose logits are wanted: [K] of all rows, or [B, K] of each row.
         """
         ...
 
@@ -60,26 +62,41 @@ class ModelForward:
         self._window = window if not kinds or "sliding_attention" in kinds else None
 
     def __call__(
-        self, ids_BT: Tensor, positions_BT: Tensor, mask_BTS: Tensor | None, cache: KeyValueCache, keep_K: Tensor
+        self, ids_BT: Tensor, positions_BT: Tensor, mask_BTS: Tensor | None, cache: KeyValueCache, keep: Tensor
     ) -> Tensor:
         self._check_window(cache)
-        output = self.model(
-            input_ids=ids_BT,
-            attention_mask=None if mask_BTS is None else additive(mask_BTS, self.model.dtype)[:, None],
-            position_ids=positions_BT,
-            use_cache=True,
-            logits_to_keep=keep_K,
-            **{self._cache_argument: cache},
-        )
-        return output.logits
+        inputs = {
+            "input_ids": ids_BT,
+            "attention_mask": None if mask_BTS is None else additive(mask_BTS, self.model.dtype)[:, None],
+            "position_ids": positions_BT,
+            "use_cache": True,
+            self._cache_argument: cache,
+        }
+        if head_change(self.model) is None:
+            return kept_positions(self.model(**inputs).logits, keep)
+        return head_logits(self.model, kept_positions(self.model.base_model(**inputs).last_hidden_state, keep))
 
     def _check_window(self, cache: KeyValueCache) -> None:
         capacity = cache.capacity
         if self._window is not None and capacity > self._window:
             raise EngineError(
-                f"{capacity} tokens exceed the sliding window of {self._window} of this model, which the shared "
-                "prefixes do not support; set model.max_length to the window or less"
+                f"{capacity} tokens of prompt and answer exceed the sliding window of {self._window} tokens of this "
+                f"model, which shared prefixes do not support; type labeler.engine.max_context={self._window} for a "
+                "labeler, and for a policy a lower sampling.max_prompt_tokens or sampling.max_new_tokens"
             )
+
+
+def kept_positions(states: Tensor, keep: Tensor) -> Tensor:
+    """States [B, K, D] at some positions of [B, T, D].
+
+    Args:
+        states: Of all positions.
+        keep: [K] positions of all rows, or [B, K] positions of each row.
+    """
+    keep = keep.to(states.device)
+    if keep.dim() == 1:
+        return states if len(keep) == states.shape[1] else states[:, keep]
+    return states.gather(1, keep[:, :, None].expand(-1, -1, states.shape[-1]))
 
 
 def forward_for(model: PreTrainedModel) -> Forward:

@@ -61,9 +61,11 @@ class FusedLlama:
             self.layers = [_FusedLayer(layer) for layer in model.model.layers]
 
     def __call__(
-        self, ids_BT: Tensor, positions_BT: Tensor, mask_BTS: Tensor | None, cache: KeyValueCache, keep_K: Tensor
+        self, ids_BT: Tensor, positions_BT: Tensor, mask_BTS: Tensor | None, cache: KeyValueCache, keep: Tensor
     ) -> Tensor:
         """As :class:`rlaif.inference.forward.Forward`."""
+        # The last layer is computed at any row's positions, the head at each row's own.
+        keep_K, own_BK = (keep, None) if keep.dim() == 1 else torch.unique(keep, return_inverse=True)
         hidden = self.embedding(ids_BT)
         width = hidden.shape[-1]
         cos, sin = (table[:, :, None] for table in self.rotary(hidden, positions_BT))
@@ -89,6 +91,8 @@ class FusedLlama:
             hidden = hidden + linear(F.silu(gate) * up, layer.down)
         if len(keep_K) < hidden.shape[1]:
             hidden = hidden[:, keep_K]
+        if own_BK is not None:
+            hidden = hidden.gather(1, own_BK[:, :, None].expand(-1, -1, width))
         return linear(F.rms_norm(hidden, (width,), self.final_norm, self.eps), self.head)
 
     def _projections(self, normed: Tensor, layer: _FusedLayer, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:

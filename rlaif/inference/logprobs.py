@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from rlaif.errors import EngineError
 from rlaif.inference.attention import additive
 from rlaif.inference.cache import cache_argument
+from rlaif.inference.heads import head_logits
 from rlaif.inference.prefill import Ids, causal_after, right_padded
 
 MIN_SHARED_SAMPLES = 4
@@ -52,7 +52,7 @@ def response_logprobs(
     fewer prompts has four or more responses, it is read once for all of them, with gradient.
 
     Args:
-        model: A causal language model with a bare linear head.
+        model: A causal language model whose head is known to :func:`rlaif.inference.heads.head_logits`.
         prompt_ids: Either one prompt per row, or G prompts for G*k rows, prompt-major.
         tokens_BT: Response tokens, any id where masked.
         mask_BT: True for response tokens; padding is on the right.
@@ -64,7 +64,7 @@ def response_logprobs(
 
     Raises:
         ValueError: The temperature is not positive, or rows are no multiple of prompts.
-        EngineError: The model changes logits after its linear head.
+        EngineError: The model makes its logits in a way that is not known.
     """
     if temperature <= 0:
         raise ValueError(f"temperature={temperature}: must be above 0; greedy responses have no sampled distribution")
@@ -76,18 +76,18 @@ def response_logprobs(
     else:
         rows = [prompt for prompt in prompt_ids for _ in range(num_samples)]
         hidden_BTD = _hidden(model, rows, tokens_BT, mask_BT)
-    return _logprobs_of(_plain_head(model), hidden_BTD, tokens_BT, mask_BT, temperature, with_entropy)
+    return _logprobs_of(model, hidden_BTD, tokens_BT, mask_BT, temperature, with_entropy)
 
 
 def _logprobs_of(
-    head: torch.nn.Module,
+    model: PreTrainedModel,
     hidden_BTD: Tensor,
     tokens_BT: Tensor,
     mask_BT: Tensor,
     temperature: float,
     with_entropy: bool,
 ) -> ResponseLogprobs:
-    logits_NV = head(hidden_BTD[mask_BT]).float() / temperature
+    logits_NV = head_logits(model, hidden_BTD[mask_BT]).float() / temperature
     all_NV = torch.log_softmax(logits_NV, dim=-1)
     zeros_BT = all_NV.new_zeros(mask_BT.shape)
     logprobs_BT = zeros_BT.masked_scatter(mask_BT, all_NV.gather(1, tokens_BT[mask_BT][:, None]).squeeze(1))
@@ -142,13 +142,3 @@ def _hidden_shared(model: PreTrainedModel, prompts: Sequence[Ids], tokens_BT: Te
         **{argument: cache},
     )
     return torch.cat([last_B1D, later.last_hidden_state], dim=1)
-
-
-def _plain_head(model: PreTrainedModel) -> torch.nn.Module:
-    config = model.config.get_text_config(decoder=True)
-    for name in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
-        if getattr(config, name, None) not in (None, 1, 1.0):
-            raise EngineError(
-                f"{type(model).__name__} changes its logits ({name}), so it cannot be trained as a policy"
-            )
-    return model.get_output_embeddings()

@@ -240,6 +240,4 @@ def _last_logits(
     cache: KeyValueCache,
     lengths_B: Tensor,
 ) -> Tensor:
-    keep_K, which_B = torch.unique(lengths_B - 1, return_inverse=True)
-    logits_BKV = forward(ids_BT, positions_BT, mask_BTS, cache, keep_K)
-    return logits_BKV[torch.arange(len(ids_BT), device=ids_BT.device), which_B].float()
+    return forward(ids_BT, positions_BT, mask_BTS, cache, lengths_B[:, None] - 1)[:, 0].float()

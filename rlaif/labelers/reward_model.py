@@ -11,7 +11,8 @@ import torch
 from rlaif.engines.base import Engine
 from rlaif.errors import ConfigError, EngineError
 from rlaif.models.classifier_text import ClassifierText, TextFormat
-from rlaif.models.load import ModelSpec, load_classifier, load_tokenizer, model_identity
+from rlaif.models.classifiers import load_classifier
+from rlaif.models.load import ModelSpec, load_tokenizer, model_identity
 from rlaif.models.response_scorer import ResponseScorer
 from rlaif.runtime import Runtime
 from rlaif.types import Comparison, Completion, Preference, content_id

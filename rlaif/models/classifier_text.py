@@ -8,11 +8,12 @@ from typing import Literal, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
+from rlaif.chat_format import chat_pieces
 from rlaif.data.batches.examples import completion_ids, prompt_ids
 from rlaif.data.transcripts import instruction_in
 from rlaif.errors import EngineError
 from rlaif.tasks.base import Task, get_task
-from rlaif.tokenization import PromptTokenizer, chat_pieces
+from rlaif.tokenization import PromptTokenizer
 from rlaif.types import Completion, Prompt, Turn, turns_in
 
 TextFormat = Literal["plain", "pair", "chat"]
@@ -31,9 +32,10 @@ class ClassifierText:
 
     Args:
         tokenizer: The classifier's.
-        text_format: ``plain``: the response follows the prompt, then the end token, as a policy writes it;
-            ``pair``: the tokenizer's form for two texts (``[CLS] prompt [SEP] response [SEP]``), a dialogue of one turn
-            without its turn marks; ``chat``: the turns of user and assistant in the tokenizer's chat template.
+        text_format: ``plain``: the response follows the prompt, then the end token, as a policy writes it: in the chat
+            template of the tokenizer where it has one, as rlaif's own reward models are trained; ``pair``: the
+            tokenizer's form for two texts (``[CLS] prompt [SEP] response [SEP]``), a dialogue of one turn without its
+            turn marks; ``chat``: the turns of user and assistant in the tokenizer's chat template, whole.
         max_length: Tokens of prompt and response; a longer prompt is cut from the left.
         task: Says how a prompt is written; None takes each prompt's own.
 
@@ -66,8 +68,7 @@ class ClassifierText:
         if self.text_format == "plain":
             (prompt_row,) = prompt_ids(self.tokenizer, task, [prompt])
             response_row = completion_ids(self.tokenizer, response)
-            room = max(1, self.max_length - len(response_row))
-            return self._cut(self.tokenizer.cut_left(prompt_row, room), response_row)
+            return self._joined(self.tokenizer.cut(prompt_row, self._room(response_row)), response_row)
         text = task.policy_text(prompt.text)
         if self.text_format == "chat":
             turns = prompt.turns if prompt.has_own_turns else turns_in(text)
@@ -80,13 +81,18 @@ class ClassifierText:
         ids: list[int] = []
         for piece, turn in zip(frame, turns, strict=True):
             ids += [*piece, *self.tokenizer.data_ids(turn.text)]
-        return self._cut(ids + list(before_response), [*self.tokenizer.data_ids(response), *after])
+        response_row = [*self.tokenizer.data_ids(response), *after]
+        return self._joined((ids + list(before_response))[-self._room(response_row) :], response_row)
 
     def _chat_frame(self, roles: tuple[str, ...]) -> list[list[int]]:
         """Ids around the turns' texts and the response."""
         pieces = chat_pieces(self.tokenizer.tokenizer, [*roles, "assistant"], option="labeler.text_format=chat")
         return [self.tokenizer.trusted_ids(piece) for piece in pieces]
 
-    def _cut(self, prompt_row: list[int], response_row: list[int]) -> ClassifierInput:
-        ids = prompt_row[-max(1, self.max_length - len(response_row)) :] + response_row
+    def _room(self, response_row: list[int]) -> int:
+        """Tokens that are left for the prompt."""
+        return max(1, self.max_length - len(response_row))
+
+    def _joined(self, prompt_row: list[int], response_row: list[int]) -> ClassifierInput:
+        ids = prompt_row + response_row
         return ClassifierInput(ids, [0] * len(ids))

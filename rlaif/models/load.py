@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from safetensors import SafetensorError
 
 from rlaif.errors import ConfigError, EngineError
-from rlaif.functional.seeds import generator
 from rlaif.inference.linear import fast_linear
 from rlaif.models.names import POCKET, POCKET_NAMES, pocket_problem
+from rlaif.models.packaged import converted_folder
 from rlaif.runtime import Runtime
 from rlaif.types import content_id
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+ChatTemplate = Literal["auto", "model", "none"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ATTENTION = ("sdpa", "eager", "flash_attention_2", "flex_attention")
 
@@ -36,24 +36,63 @@ class ModelSpec:
     """``pocket:L`` or another pocket model, the path of a Hugging Face folder, or a hub ``org/name``."""
     dtype: str = "float32"
     """Number format of the loaded weights: ``float32``, ``bfloat16`` or ``float16``."""
-    attn_implementation: Runtime[str] = "sdpa"
-    """Attention of the loaded model; scoring and sampling work with ``sdpa`` and ``eager``."""
+    attn_implementation: Runtime[str | None] = None
+    """Attention of the loaded model; scoring and sampling work with ``sdpa`` and ``eager``. None takes that of the run
+    (:func:`use_attention`)."""
     revision: Runtime[str | None] = None
     """Branch, tag or commit on the hub; None is its main branch, and is ignored by local folders."""
+    chat_template: ChatTemplate = "auto"
+    """Form of prompts: ``auto`` writes them in the chat template of the model's tokenizer where it has one, ``model``
+    refuses a model without one, ``none`` writes plain text and leaves the template out of saved folders."""
+    package: Runtime[str | None] = None
+    """Installed Python package whose GGUF file is converted into the folder ``name`` once; None: the model is where its
+    name says."""
 
     def __post_init__(self) -> None:
         problems = []
         if self.dtype not in DTYPES:
             problems.append(f"model.dtype={self.dtype}: allowed are {', '.join(DTYPES)}")
-        if self.attn_implementation not in ATTENTION:
+        if self.attn_implementation not in (None, *ATTENTION):
             problems.append(f"model.attn_implementation={self.attn_implementation}: allowed are {', '.join(ATTENTION)}")
+        if self.chat_template not in get_args(ChatTemplate):
+            allowed = ", ".join(get_args(ChatTemplate))
+            problems.append(f"model.chat_template={self.chat_template}: allowed are {allowed}")
         if problems:
             raise ConfigError(problems)
 
     @property
     def identity(self) -> str:
-        """Content hash of weights, configuration and tokenizer; their path does not count."""
+        """Content hash of weights, configuration, tokenizer and form of prompts; their path does not count."""
         return model_identity(self)
+
+    @property
+    def attention(self) -> str:
+        """The attention of this model, or that of the run."""
+        return self.attn_implementation or _RUN["attention"]
+
+    @property
+    def folder(self) -> Path | None:
+        """The model's folder, converted from its package where it is not there yet; None for the hub.
+
+        Raises:
+            ConfigError: The name leads nowhere.
+            EngineError: The package is not installed or holds no model.
+        """
+        if self.package is not None:
+            return converted_folder(self.package, Path(self.name).expanduser())
+        return local_folder(self.name)
+
+
+_RUN = {"attention": "sdpa"}
+"""What models of this process are loaded with that name nothing else."""
+
+
+def use_attention(name: str) -> None:
+    """Load models that name no attention of their own with this one from now on, in this process.
+
+    A run calls it once with ``model.attn_implementation``, so that all its steps load their models alike.
+    """
+    _RUN["attention"] = name
 
 
 def local_folder(name: str) -> Path | None:
@@ -112,10 +151,11 @@ def model_identity(spec: ModelSpec | str) -> str:
         EngineError: The hub model is not in the local cache and the hub does not answer.
     """
     spec = ModelSpec(spec) if isinstance(spec, str) else spec
-    folder = local_folder(spec.name)
+    form = (spec.chat_template,) if spec.chat_template == "none" else ()
+    folder = spec.folder
     if folder is None:
-        return content_id("hub", spec.name, _hub_commit(spec))
-    parts = ["folder"]
+        return content_id("hub", spec.name, _hub_commit(spec), *form)
+    parts = ["folder", *form]
     for path in sorted({path for pattern in _IDENTITY_PATTERNS for path in folder.glob(pattern)}):
         with path.open("rb") as file:
             parts += [path.name, hashlib.file_digest(file, "sha256").hexdigest()]
@@ -136,17 +176,28 @@ def _hub_commit(spec: ModelSpec) -> str:
 
 def _cannot_load(spec: ModelSpec, error: Exception) -> EngineError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if local_folder(spec.name) is None:
+    if spec.folder is None:
         hint = "check the name, or without a network give model.name the path of a folder that was saved before"
     else:
         hint = "the folder must hold config.json, weights (*.safetensors) and tokenizer.json of one model"
     return EngineError(f"model.name={spec.name}: cannot be loaded ({type(error).__name__}: {reason}); {hint}")
 
 
-def _from_pretrained(auto: Any, spec: ModelSpec, **kwargs: Any) -> Any:
+def from_pretrained(auto: Any, spec: ModelSpec, **kwargs: Any) -> Any:
+    """``auto.from_pretrained`` of a model's place.
+
+    Args:
+        auto: A class of transformers, such as ``AutoConfig``.
+        spec: Name and revision.
+        kwargs: Further arguments.
+
+    Raises:
+        ConfigError: The name leads nowhere.
+        EngineError: It cannot be read.
+    """
     from transformers.utils import logging
 
-    source = local_folder(spec.name)
+    source = spec.folder
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -158,12 +209,13 @@ def _from_pretrained(auto: Any, spec: ModelSpec, **kwargs: Any) -> Any:
             logging.enable_progress_bar()
 
 
-def _load_weights(auto: Any, spec: ModelSpec, device_map: str | None = None) -> PreTrainedModel:
-    model, info = _from_pretrained(
+def load_weights(auto: Any, spec: ModelSpec, device_map: str | None = None) -> PreTrainedModel:
+    """A model in evaluation mode, all of whose weights are in its files; arguments as of :func:`from_pretrained`."""
+    model, info = from_pretrained(
         auto,
         spec,
         dtype=DTYPES[spec.dtype],
-        attn_implementation=spec.attn_implementation,
+        attn_implementation=spec.attention,
         device_map=device_map,
         output_loading_info=True,
     )
@@ -184,18 +236,25 @@ def load_tokenizer(spec: ModelSpec | str, *, needs_end: bool = True) -> PreTrain
         needs_end: False for models that end no text, such as encoders.
 
     Raises:
-        ConfigError: The name leads nowhere.
+        ConfigError: The name leads nowhere, or there is no chat template where one is asked for.
         EngineError: It cannot be read, or it has no end token and needs one.
     """
     from transformers import AutoTokenizer
 
     spec = ModelSpec(spec) if isinstance(spec, str) else spec
-    tokenizer: PreTrainedTokenizerBase = _from_pretrained(AutoTokenizer, spec)
+    tokenizer: PreTrainedTokenizerBase = from_pretrained(AutoTokenizer, spec)
     tokenizer.padding_side = "right"
     if tokenizer.eos_token_id is None and needs_end:
         raise EngineError(f"model.name={spec.name}: its tokenizer has no end token (eos_token); set one and save it")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if spec.chat_template == "none":
+        tokenizer.chat_template = None
+    elif spec.chat_template == "model" and not tokenizer.chat_template:
+        raise ConfigError(
+            f"model.chat_template=model: the tokenizer of {spec.name} has no chat template; type"
+            " model.chat_template=none, or take an instruction-tuned model"
+        )
     return tokenizer
 
 
@@ -213,90 +272,4 @@ def load_causal_lm(spec: ModelSpec | str, *, device_map: str | None = None) -> P
     from transformers import AutoModelForCausalLM
 
     spec = ModelSpec(spec) if isinstance(spec, str) else spec
-    return _load_weights(AutoModelForCausalLM, spec, device_map)
-
-
-def load_reward_model(spec: ModelSpec | str, *, seed: int = 0, head_std: float = 0.02) -> PreTrainedModel:
-    """A model with one scalar output: a saved reward model, or a causal LM with a new head.
-
-    Args:
-        spec: A folder or hub name of either kind.
-        seed: Seed of the new head's weights.
-        head_std: Standard deviation of the new head's weights; 0 starts with equal rewards.
-
-    Returns:
-        An ``AutoModelForSequenceClassification`` with one label, in evaluation mode. Its forward reads the
-        last token that is not ``config.pad_token_id``.
-
-    Raises:
-        ConfigError: The name leads nowhere.
-        EngineError: It cannot be read, or a saved classifier has more than one label.
-    """
-    from transformers import AutoConfig
-
-    spec = ModelSpec(spec) if isinstance(spec, str) else spec
-    config = _from_pretrained(AutoConfig, spec)
-    if any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):
-        if config.num_labels != 1:
-            raise EngineError(f"model.name={spec.name}: a reward model has one label, this one has {config.num_labels}")
-        return _load_classifier(spec)
-    return reward_model_from(load_causal_lm(spec), load_tokenizer(spec).pad_token_id, seed=seed, head_std=head_std)
-
-
-def load_classifier(spec: ModelSpec | str) -> PreTrainedModel:
-    """Any saved ``AutoModelForSequenceClassification``, in evaluation mode, on the CPU, with a padding token.
-
-    Raises:
-        ConfigError: The name leads nowhere.
-        EngineError: It cannot be read, or it is no sequence classifier.
-    """
-    from transformers import AutoConfig
-
-    spec = ModelSpec(spec) if isinstance(spec, str) else spec
-    architectures = _from_pretrained(AutoConfig, spec).architectures or ()
-    if not any(name.endswith("ForSequenceClassification") for name in architectures):
-        raise EngineError(
-            f"model.name={spec.name}: a {', '.join(architectures) or 'model without architecture'}, where a sequence "
-            "classifier is expected; rlaif's own are the reward_model/ of a run directory"
-        )
-    return _load_classifier(spec)
-
-
-def _load_classifier(spec: ModelSpec) -> PreTrainedModel:
-    """A saved classifier; one without a padding token gets an id that ends no text, which its forward looks for."""
-    from transformers import AutoModelForSequenceClassification
-
-    model = _load_weights(AutoModelForSequenceClassification, spec)
-    config = model.config.get_text_config()
-    if config.pad_token_id is None:
-        tokenizer = load_tokenizer(spec, needs_end=False)
-        candidates = (tokenizer.pad_token_id, tokenizer.bos_token_id, 0, 1)
-        config.pad_token_id = next(one for one in candidates if one not in (None, tokenizer.eos_token_id))
-    return model
-
-
-def reward_model_from(
-    causal_lm: PreTrainedModel, pad_token_id: int, *, seed: int = 0, head_std: float = 0.02
-) -> PreTrainedModel:
-    """A reward model on a copy of a causal LM's body; the global random state is left as it was.
-
-    Args:
-        causal_lm: Whose weights below the language head are copied.
-        pad_token_id: Padding that the reward model skips when it looks for the last token.
-        seed: Seed of the head.
-        head_std: Standard deviation of the head's weights.
-    """
-    from transformers import AutoModelForSequenceClassification
-
-    config = deepcopy(causal_lm.config)
-    config.num_labels = 1
-    config.pad_token_id = pad_token_id
-    with torch.random.fork_rng(devices=[]):
-        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(
-            config, dtype=causal_lm.dtype, attn_implementation=causal_lm.config._attn_implementation
-        )
-    model.base_model.load_state_dict(causal_lm.base_model.state_dict())
-    head = model.get_submodule("score").get_parameter("weight")
-    noise = torch.randn(head.shape, generator=generator(seed, "reward head"))
-    head.data.copy_(noise * head_std)
-    return fast_linear(model.eval())
+    return load_weights(AutoModelForCausalLM, spec, device_map)

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from rlaif.errors import ConfigError
 from rlaif.functional.baselines import masked_moments
+from rlaif.inference.heads import head_logits
 from rlaif.inference.logprobs import ResponseLogprobs, response_logprobs
 from rlaif.inference.micro_batches import cut_by_tokens
 from rlaif.modules.distributed import pooled_mean
@@ -186,8 +187,7 @@ class PolicyModule(OptimizerStepModule):
         return [rollouts.placed(list(zip(cut, parts, strict=True))) for parts in zip(*found, strict=True)]
 
     def _logits(self, model: PreTrainedModel, hidden_BTD: Tensor) -> Tensor:
-        logits_BTV: Tensor = model.get_output_embeddings()(hidden_BTD)
-        return logits_BTV.float() / self.responses.settings.temperature
+        return head_logits(model, hidden_BTD).float() / self.responses.settings.temperature
 
     @torch.no_grad()
     def collect(self, step: int) -> Collected:

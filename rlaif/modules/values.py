@@ -25,7 +25,8 @@ def _scalar_head(width: int) -> nn.Linear:
 
 
 def _width(model: PreTrainedModel) -> int:
-    width: int = model.config.get_text_config(decoder=True).hidden_size
+    # Not config.hidden_size: some bodies end with a projection to the width of the embedding.
+    width: int = model.get_output_embeddings().weight.shape[-1]
     return width
 
 

@@ -16,6 +16,7 @@ from rlaif.artifacts import Store
 from rlaif.config.entries import parse_entries
 from rlaif.engines.spending import Spending
 from rlaif.functional.seeds import derive_seed
+from rlaif.models.load import use_attention
 from rlaif.modules.notices import quiet_transformers
 from rlaif.pipeline.compose import Composer, construct
 from rlaif.pipeline.devices import num_processes
@@ -59,6 +60,7 @@ class Plan:
         self.store = Store(cfg.store.dir)
         self.composer = Composer(cfg)
         use_task(construct(OmegaConf.to_container(cfg.task, resolve=True)))  # type: ignore[arg-type]
+        use_attention(str(cfg.model.attn_implementation))
         entries = parse_entries(OmegaConf.to_container(cfg.pipeline.stages, resolve=True))  # type: ignore[arg-type]
         self.steps = bind(entries, self.composer.step, problems)
         self.memory: dict[str, Any] = {}

@@ -21,6 +21,7 @@ from rlaif.errors import ConfigError
 from rlaif.labeling.first_request import FirstRequests
 from rlaif.modules.notices import quiet_lightning, quiet_transformers
 from rlaif.pipeline.graph import Step
+from rlaif.pipeline.model_check import model_check
 from rlaif.pipeline.pages import show_page
 from rlaif.pipeline.plan import Plan
 from rlaif.pipeline.stage import Estimates, Stage, Told
@@ -98,6 +99,7 @@ def check(plan: Plan, problems: Sequence[str] = ()) -> None:
     for step in plan.steps:
         if all(step.inputs.get(role) for role, reads in step.reads.items() if not reads.optional):
             found += plan.stage_to_check(step).problems(plan.work(step))
+    found += model_check(plan)
     if found:
         raise ConfigError(list(dict.fromkeys(found)))
     for step in plan.steps:

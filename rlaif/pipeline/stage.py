@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rlaif.labeling.cost import Prices
     from rlaif.labeling.estimate import LabelEstimate
     from rlaif.labeling.first_request import WillAsk
+    from rlaif.models.uses import ModelUse
     from rlaif.reporting.terminal import StageDisplay
     from rlaif.types import Figure
 
@@ -74,8 +75,22 @@ class Training(Protocol):
         """Train to ``max_steps`` optimizer steps, from the newest checkpoint in the step's directory."""
         ...
 
-    def save(self, trainer: Trainer, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Write a Hugging Face folder into the step's directory and drop the checkpoints, on the first process only."""
+    def save(
+        self,
+        trainer: Trainer,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        temperature: float = 1.0,
+    ) -> None:
+        """Write a Hugging Face folder into the step's directory and drop the checkpoints, on the first process only.
+
+        Args:
+            trainer: That trained the model.
+            model: What is written.
+            tokenizer: The model's.
+            temperature: At which the folder samples by default.
+        """
         ...
 
     @property
@@ -264,6 +279,10 @@ class Stage:
 
     def problems(self, work: Work) -> Iterator[str]:
         """Problems found before anything is spent: one line each, ``option=value: what is wrong``."""
+        yield from ()
+
+    def model_uses(self) -> Iterator[ModelUse]:
+        """What the step will do with the policy that it reads, or with the run's model."""
         yield from ()
 
     def notices(self, work: Work) -> Iterator[str]:

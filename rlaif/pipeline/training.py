@@ -12,6 +12,7 @@ from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlaif.artifacts.curve import CURVE
+from rlaif.models.saving import save_folder
 from rlaif.modules.checkpointing import PeriodicCheckpoint
 from rlaif.modules.curves import CurveWriter
 from rlaif.modules.progress import TrainingProgress
@@ -62,11 +63,17 @@ class LightningTraining:
         fit(trainer, module, datamodule, seed=self.seed)
         return trainer
 
-    def save(self, trainer: Trainer, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Write a Hugging Face folder and drop the checkpoints, on the first process only."""
+    def save(
+        self,
+        trainer: Trainer,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        temperature: float = 1.0,
+    ) -> None:
+        """As :meth:`rlaif.pipeline.stage.Training.save`."""
         trainer.strategy.barrier("before saving")
         if trainer.is_global_zero:
-            model.save_pretrained(self.directory)
-            tokenizer.save_pretrained(self.directory)
+            save_folder(model, tokenizer, self.directory, temperature=temperature)
             shutil.rmtree(self.directory / "checkpoints", ignore_errors=True)
         trainer.strategy.barrier("after saving")

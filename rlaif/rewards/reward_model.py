@@ -10,7 +10,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlaif.errors import ConfigError
 from rlaif.models.classifier_text import ClassifierText
-from rlaif.models.load import ModelSpec, load_reward_model, load_tokenizer
+from rlaif.models.classifiers import load_reward_model
+from rlaif.models.load import ModelSpec, load_tokenizer
 from rlaif.models.response_scorer import ResponseScorer
 from rlaif.rewards.base import Reward, RewardBatch, RewardResources
 from rlaif.rewards.standardized import Standardized

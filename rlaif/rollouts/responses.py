@@ -52,8 +52,8 @@ def completions_of(rollouts: Rollouts, tokenizer: PromptTokenizer, *, source: st
 def policy_prompt_ids(
     tokenizer: PromptTokenizer, task: Task, prompts: Sequence[Prompt], max_tokens: int
 ) -> list[list[int]]:
-    """Tokens that a policy continues; a longer prompt is cut from the left."""
-    return [tokenizer.cut_left(ids, max_tokens) for ids in prompt_ids(tokenizer, task, prompts)]
+    """Tokens that a policy continues; a longer prompt loses its oldest tokens, not its beginning."""
+    return [tokenizer.cut(ids, max_tokens) for ids in prompt_ids(tokenizer, task, prompts)]
 
 
 def draw_completions(

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from rlaif.data.batches.examples import pad_id
 from rlaif.inference.micro_batches import automatic_max_tokens, cut_by_tokens
 from rlaif.inference.sample import sample
+from rlaif.models.ends import end_token_ids
 from rlaif.models.load import ModelSpec, load_causal_lm
 from rlaif.rollouts.batch import Rollouts, rows_of
 from rlaif.types import Sampling
@@ -59,11 +60,11 @@ class LocalSampler:
 
     Args:
         model: A causal LM; training it in place changes what is sampled next.
-        eos_id: Token that ends a response.
+        eos_id: Token or tokens that end a response.
         pad_id: What stands after a response.
     """
 
-    def __init__(self, model: PreTrainedModel, *, eos_id: int, pad_id: int) -> None:
+    def __init__(self, model: PreTrainedModel, *, eos_id: int | Sequence[int], pad_id: int) -> None:
         self.model = model
         self.eos_id = eos_id
         self.pad_id = pad_id
@@ -71,8 +72,8 @@ class LocalSampler:
 
     @classmethod
     def of_model(cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> LocalSampler:
-        """A sampler of a loaded model that ends responses with the tokenizer's end token."""
-        return cls(model, eos_id=int(tokenizer.eos_token_id), pad_id=pad_id(tokenizer))
+        """A sampler of a loaded model; any of the model's end tokens ends a response."""
+        return cls(model, eos_id=end_token_ids(model, tokenizer), pad_id=pad_id(tokenizer))
 
     @classmethod
     def of_folder(cls, folder: Path, tokenizer: PreTrainedTokenizerBase, *, dtype: str = "float32") -> LocalSampler:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rlaif.errors import ConfigError
+from rlaif.models.uses import ModelUse
 from rlaif.types import Sampling
 
 
@@ -65,6 +66,16 @@ class SamplingSettings:
         problems = sampling_problems(self.temperature, self.max_new_tokens, self.max_prompt_tokens)
         if told := [f"sampling.{problem}" for problem in problems]:
             raise ConfigError(told)
+
+    def use(self, group: str) -> ModelUse:
+        """What sampling asks of a model.
+
+        Args:
+            group: Of the configuration, e.g. ``sampling``.
+        """
+        num_tokens = self.max_prompt_tokens + self.max_new_tokens
+        option = f"{group}.max_prompt_tokens"
+        return ModelUse(purpose="sample", num_tokens=num_tokens, option=option, num_other=self.max_new_tokens)
 
     def sampling(self) -> Sampling:
         """The part that the sampler reads; prompts are cut before."""

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rlaif.data.base import DATA_KINDS, DataSource, SkippedRows, TaskData
+from rlaif.data.batches.examples import prompt_turns
+from rlaif.errors import EngineError
 from rlaif.evaluation.records import Text
 from rlaif.models.load import ModelSpec, load_tokenizer
+from rlaif.models.names import POCKET
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.tasks.base import Task
 from rlaif.tokenization import PromptTokenizer
+from rlaif.types import Turn
 
 
 class DataStage(Stage):
@@ -21,6 +27,8 @@ class DataStage(Stage):
     """
 
     stored = False
+    _form = ""
+    """Form of the prompts, once they are loaded."""
 
     def __init__(self, source: DataSource, task: Task, model: ModelSpec) -> None:
         self.source = source
@@ -42,7 +50,24 @@ class DataStage(Stage):
         if not work.needs_models:
             return self.source.load(self.task, lambda text: 0)
         counts = PromptTokenizer(load_tokenizer(self.model))
+        self._form = _form_in_words(self.model, counts)
         return self.source.load(self.task, lambda text: len(counts.data_ids(text)))
+
+    def problems(self, work: Work) -> Iterator[str]:
+        """Dialogues that the model's chat template refuses, one line for each order of roles."""
+        if not work.needs_models or self.model.name.startswith(POCKET):
+            return
+        if (chat := PromptTokenizer(load_tokenizer(self.model)).chat) is None:
+            return
+        data: TaskData = work.result
+        prompts = [*data.label_prompts, *data.policy_prompts, *data.eval_prompts, *data.tuning_prompts]
+        prompts += [item.prompt for item in data.demonstrations]
+        dialogues = {tuple(turn.role for turn in prompt_turns(self.task, prompt)) for prompt in prompts}
+        for roles in sorted(dialogues):
+            try:
+                chat.framed([Turn(role, role) for role in roles])
+            except EngineError as error:
+                yield f"{error}; type model.chat_template=none for plain text"
 
     def content_id(self, kind: str, result: TaskData) -> str:
         """Content hash of one kind of the data."""
@@ -55,9 +80,18 @@ class DataStage(Stage):
             f"{len(data.demonstrations):,} demonstrations, {len(data.label_prompts) or len(data.preferences):,} to"
             f" label, {len(data.eval_prompts):,} held out{_skipped(data.skipped)}"
         )
-        notes = [*data.read, *(f"left out  {example}" for example in data.skipped.examples)]
-        sections = (Text(title="Data as they were read", text="\n\n".join(data.read)),) if data.read else ()
+        left_out = [f"left out  {example}" for example in data.skipped.examples]
+        notes = [*filter(None, [self._form]), *data.read, *left_out]
+        texts = {"Form of prompts": self._form, "Data as they were read": "\n\n".join(data.read)}
+        sections = tuple(Text(title=title, text=text) for title, text in texts.items() if text)
         return Told(line=line, notes=tuple(notes), sections=sections)
+
+
+def _form_in_words(model: ModelSpec, tokenizer: PromptTokenizer) -> str:
+    if tokenizer.chat is not None:
+        return f"prompts are messages in the chat template of {model.name}"
+    why = "model.chat_template=none" if model.chat_template == "none" else f"{model.name} has no chat template"
+    return f"prompts are plain text ({why})"
 
 
 def _skipped(skipped: SkippedRows) -> str:

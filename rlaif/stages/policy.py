@@ -19,6 +19,7 @@ from rlaif.labeling.learning import depends_on_people
 from rlaif.labeling.results import COST
 from rlaif.labeling.trial import example_pairs, trial_problems
 from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
+from rlaif.models.uses import ModelUse
 from rlaif.modules.policy_settings import PolicySettings
 from rlaif.modules.validation import PolicyValidation
 from rlaif.pipeline.stage import Stage, Told, Work
@@ -99,6 +100,10 @@ class PolicyStage(Stage):
         """A policy."""
         return frozenset({"policy"})
 
+    def model_uses(self) -> Iterator[ModelUse]:
+        """Sampling, and log-probabilities of the samples."""
+        yield self.settings.sampling.use("policy")
+
     def problems(self, work: Work) -> Iterator[str]:
         """Problems of the reward's labeler, numbers of responses that do not divide, and weights of 16 bits."""
         yield from dtype_problems(self.dtype)
@@ -142,7 +147,7 @@ class PolicyStage(Stage):
         )
         training = work.training
         trainer = training.fit(module, max_steps=module.num_optimizer_steps, callbacks=self._validation(work))
-        training.save(trainer, module.policy, tokenizer)
+        training.save(trainer, module.policy, tokenizer, temperature=self.settings.sampling.temperature)
         shutil.rmtree(work.directory / DRAWN, ignore_errors=True)
         if trainer.is_global_zero:
             if engines_of(self.reward):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from rlaif.data.preferences_io import read_samples, write_samples
 from rlaif.errors import ConfigError
+from rlaif.models.uses import ModelUse
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.ranges import AtLeastOne
 from rlaif.roles import Reads
@@ -50,6 +51,10 @@ class RespondStage(Stage):
     def leaves(self) -> frozenset[str]:
         """Responses."""
         return frozenset({"responses"})
+
+    def model_uses(self) -> Iterator[ModelUse]:
+        """Sampling."""
+        yield self.sampling.use("evaluation.sampling")
 
     def build(self, work: Work) -> None:
         """Draw and write the responses."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from rlaif.data.preferences_io import read_samples, write_samples
 from rlaif.errors import ConfigError
 from rlaif.models.load import load_tokenizer
+from rlaif.models.uses import ModelUse
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.ranges import AtLeastOne
 from rlaif.roles import Reads
@@ -68,6 +69,10 @@ class RespondGridStage(Stage):
     def leaves(self) -> frozenset[str]:
         """Responses by temperature."""
         return frozenset({"response_grid"})
+
+    def model_uses(self) -> Iterator[ModelUse]:
+        """Sampling."""
+        yield self.sampling.use("evaluation.sampling")
 
     def build(self, work: Work) -> None:
         """Draw and write the responses."""

@@ -12,7 +12,9 @@ from rlaif.errors import ConfigError
 from rlaif.functional.seeds import derive_seed
 from rlaif.labeling.missing import missing_by_reason, reasons_in_words
 from rlaif.labeling.results import read_labels
-from rlaif.models.load import ModelSpec, load_reward_model, load_tokenizer
+from rlaif.models.classifiers import load_reward_model
+from rlaif.models.load import ModelSpec, load_tokenizer
+from rlaif.models.uses import ModelUse
 from rlaif.modules.reward_model import RewardModelSettings
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.roles import Reads
@@ -65,6 +67,10 @@ class RewardModelStage(Stage):
     def leaves(self) -> frozenset[str]:
         """A reward model."""
         return frozenset({"reward_model"})
+
+    def model_uses(self) -> Iterator[ModelUse]:
+        """A scalar head on its body, which is trained."""
+        yield ModelUse(purpose="reward_model", num_tokens=self.settings.max_length, option="reward_model.max_length")
 
     def problems(self, work: Work) -> Iterator[str]:
         """A batch that the pairs cannot fill, as far as their number is known, and weights of 16 bits."""

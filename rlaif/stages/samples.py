@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from rlaif.data.preferences_io import write_samples
+from rlaif.models.uses import ModelUse
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.ranges import AtLeastTwo
 from rlaif.roles import Reads
@@ -48,6 +49,10 @@ class SampleStage(Stage):
     def leaves(self) -> frozenset[str]:
         """Samples, and pairs where it is these that are labeled."""
         return frozenset({"samples", "pairs"} if self.pairs == "policy" else {"samples"})
+
+    def model_uses(self) -> Iterator[ModelUse]:
+        """Sampling."""
+        yield self.sampling.use("sampling")
 
     def build(self, work: Work) -> None:
         """Draw and write the samples."""

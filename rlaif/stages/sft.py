@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from rlaif.artifacts.curve import CURVE, read_curve
 from rlaif.data.batches.modules import SFTDataModule
 from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
+from rlaif.models.saving import save_folder
+from rlaif.models.uses import ModelUse
 from rlaif.modules.sft import SFTSettings
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.roles import Reads
@@ -40,6 +42,11 @@ class SFTStage(Stage):
         """A policy."""
         return frozenset({"policy"})
 
+    def model_uses(self) -> Iterator[ModelUse]:
+        """Training on demonstrations."""
+        if not self.settings.skip:
+            yield ModelUse(purpose="imitate", num_tokens=self.settings.max_length, option="sft.max_length")
+
     def problems(self, work: Work) -> Iterator[str]:
         """A batch that the demonstrations cannot fill, and weights of 16 bits."""
         if not self.settings.skip:
@@ -51,8 +58,7 @@ class SFTStage(Stage):
         """Train, and write a Hugging Face folder."""
         model, tokenizer = load_causal_lm(self.model), load_tokenizer(self.model)
         if self.settings.skip:
-            model.save_pretrained(work.directory)
-            tokenizer.save_pretrained(work.directory)
+            save_folder(model, tokenizer, work.directory)
             return
         data = SFTDataModule(
             work.data("demonstrations").demonstrations,

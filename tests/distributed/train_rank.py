@@ -11,7 +11,8 @@ from lightning import LightningDataModule, LightningModule, Trainer
 from transformers import AutoTokenizer
 
 from rlaif.data.batches.modules import Batching, PreferenceDataModule, SFTDataModule
-from rlaif.models.load import load_causal_lm, reward_model_from
+from rlaif.models.classifiers import reward_model_from
+from rlaif.models.load import load_causal_lm
 from rlaif.modules.curves import CurveWriter
 from rlaif.modules.optim import OptimizerSettings
 from rlaif.modules.policy import PolicyModule

@@ -20,7 +20,7 @@ from transformers import get_cosine_schedule_with_warmup
 from rlaif.artifacts.curve import read_curve
 from rlaif.data.batches.examples import PairExample, TokenExample, collate_pairs, collate_tokens
 from rlaif.inference.micro_batches import activation_bytes, automatic_max_tokens, cut_by_tokens
-from rlaif.models.load import reward_model_from
+from rlaif.models.classifiers import reward_model_from
 from rlaif.modules.curves import CurveWriter
 from rlaif.modules.optim import OptimizerSettings
 from rlaif.modules.policy import PolicyModule

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,7 +111,10 @@ def test_a_server_whose_template_is_rendered_here(folders: dict[str, str]) -> No
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"chat_template_kwargs": OFF}, "chat_template_kwargs: needs labeler.engine.chat_template=model"),
+        (
+            {"chat_template_kwargs": OFF, "chat_template": "none"},
+            "chat_template_kwargs: needs labeler.engine.chat_template=auto or model",
+        ),
         (
             {"chat_template": "model", "chat_template_kwargs": {"tokenize": True}},
             "chat_template_kwargs.tokenize: is set by the engine itself",
@@ -172,4 +176,14 @@ def test_the_form_of_a_rationale_follows_from_the_engine_and_changes_the_identit
 
 
 def test_local_engines_say_whether_they_chat(folders: dict[str, str]) -> None:
-    assert is_chat(engine(folders["qwen 3"])) and not is_chat(TransformersEngine(folders["qwen 3"]))
+    assert is_chat(engine(folders["qwen 3"]))
+    assert not is_chat(TransformersEngine(folders["qwen 3"], chat_template="none"))
+
+
+def test_prompts_take_the_models_template_where_it_has_one(folders: dict[str, str], tmp_path: Path) -> None:
+    chats, plain = TransformersEngine(folders["qwen 3"]), TransformersEngine(str(make_tiny_model(tmp_path)))
+    assert is_chat(chats) and chats.token_ids(PROMPT) == engine(folders["qwen 3"]).token_ids(PROMPT)
+    assert chats.identity == engine(folders["qwen 3"]).identity
+    assert not is_chat(plain) and plain.identity == TransformersEngine(str(tmp_path), chat_template="none").identity
+    assert plain.token_ids(PROMPT) == TransformersEngine(str(tmp_path), chat_template="none").token_ids(PROMPT)
+    assert not is_chat(TransformersEngine("pocket:S"))

@@ -126,9 +126,9 @@ def test_a_cut_prompt_keeps_its_begin_token(tokenizer, monkeypatch):
     whole = pieces.policy_ids("0123456789")
     assert whole[0] == EOS
     for room in (2, 5, len(whole)):
-        kept = pieces.cut_left(whole, room)
+        kept = pieces.cut(whole, room)
         assert len(kept) == room and kept[0] == EOS and kept[1:] == whole[len(whole) - room + 1 :]
-    assert pieces.cut_left(whole, 1) == whole[-1:]
+    assert pieces.cut(whole, 1) == whole[-1:]
     example = sft_examples([Demonstration(prompt=prompt("Q" * 40), response="r")], Dialogue(), tokenizer, 12).examples[
         0
     ]

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from rlaif.errors import ConfigError, EngineError
+from rlaif.models.classifiers import load_reward_model
 from rlaif.models.load import (
     ModelSpec,
     load_causal_lm,
-    load_reward_model,
     load_tokenizer,
     local_folder,
     model_identity,

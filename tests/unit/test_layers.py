@@ -18,7 +18,7 @@ LAYERS = (
     "functional registry kinds conf_files",
     "signatures bounds",
     "artifacts",
-    "metrics inference tasks",
+    "metrics inference tasks chat_format",
     "tokenization prompts",
     "data",
     "models pocket",

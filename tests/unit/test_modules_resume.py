@@ -20,7 +20,8 @@ from rlaif.artifacts.curve import read_curve
 from rlaif.data.batches.modules import Batching, PreferenceDataModule, SFTDataModule
 from rlaif.errors import GateStopped
 from rlaif.interruption import exit_code
-from rlaif.models.load import load_causal_lm, reward_model_from
+from rlaif.models.classifiers import reward_model_from
+from rlaif.models.load import load_causal_lm
 from rlaif.modules.checkpointing import PeriodicCheckpoint, list_checkpoints, resume_checkpoint
 from rlaif.modules.curves import CurveWriter
 from rlaif.modules.optim import OptimizerSettings

@@ -18,7 +18,7 @@ from rlaif.labelers.pointwise import ScoreLabeler
 from rlaif.labelers.ranking import RankingLabeler, answers
 from rlaif.labelers.reward_model import RewardModelLabeler
 from rlaif.labelers.self_consistency import SelfConsistencyLabeler
-from rlaif.models.load import load_reward_model
+from rlaif.models.classifiers import load_reward_model
 from rlaif.outcome import Generation
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.testing.samples import sample_comparisons

@@ -18,7 +18,8 @@ import pytest
 import rlaif
 from rlaif.engines.scripted import ScriptedEngine
 from rlaif.labelers.pairwise import PairwiseLabeler
-from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer, reward_model_from
+from rlaif.models.classifiers import reward_model_from
+from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
 from rlaif.pocket import lexicon
 from rlaif.pocket.annotators import HARM_ERROR, SimulatedAnnotators, preference_probability
 from rlaif.pocket.corpus import NUM_WARM_UP, SHARES, SLIP, draw_example, write_drill, write_rationale

@@ -30,7 +30,8 @@ from rlaif.data.transcripts import with_turns
 from rlaif.errors import ConfigError, EngineError
 from rlaif.labelers.reward_model import RewardModelLabeler
 from rlaif.models.classifier_text import ClassifierText
-from rlaif.models.load import load_classifier, load_reward_model, load_tokenizer
+from rlaif.models.classifiers import load_classifier, load_reward_model
+from rlaif.models.load import load_tokenizer
 from rlaif.models.response_scorer import classifier_logits
 from rlaif.testing.samples import sample_comparisons
 from rlaif.testing.tiny import tiny_tokenizer

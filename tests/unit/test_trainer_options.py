@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from rlaif.config.check import check
 from rlaif.config.trainer_options import trainer_problems
 from rlaif.data.batches.examples import collate_pairs, collate_tokens
-from rlaif.models.load import reward_model_from
+from rlaif.models.classifiers import reward_model_from
 from rlaif.modules.optim import OptimizerSettings
 from rlaif.modules.optimizer_step import OptimizerStepModule
 from rlaif.modules.policy import PolicyModule

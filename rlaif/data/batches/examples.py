@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from rlaif.tasks.base import Task
 from rlaif.tokenization import PromptTokenizer
-from rlaif.types import Completion, Demonstration, Preference, Prompt, trim
+from rlaif.types import Completion, Demonstration, Preference, Prompt, Turn, trim, turns_in
 
 ExampleT = TypeVar("ExampleT")
 
@@ -129,12 +129,20 @@ class PairBatch(NamedTuple):
 
 def prompt_ids(tokenizer: PromptTokenizer, task: Task, prompts: Sequence[Prompt]) -> list[list[int]]:
     """Tokens that a policy continues."""
-    return [tokenizer.policy_ids(task.policy_text(prompt.text)) for prompt in prompts]
+    return [tokenizer.policy_ids(task.policy_text(prompt.text), prompt_turns(task, prompt)) for prompt in prompts]
+
+
+def prompt_turns(task: Task, prompt: Prompt) -> tuple[Turn, ...]:
+    """The messages of a prompt for a chat template: its own turns, or those of the text that a policy continues."""
+    return prompt.turns if prompt.has_own_turns else turns_in(task.policy_text(prompt.text))
 
 
 def response_ids(tokenizer: PromptTokenizer, response: str) -> list[int]:
-    """Tokens of a response after its prompt: one space, the trimmed text (its indentation stays), the end token."""
-    return [*tokenizer.data_ids(f" {trim(response)}"), tokenizer.tokenizer.eos_token_id]
+    """Tokens of a response after its prompt: the trimmed text (its indentation stays) and the end token.
+
+    Before the text stands one space, or what the chat template writes there.
+    """
+    return [*tokenizer.data_ids(f"{tokenizer.before_response}{trim(response)}"), tokenizer.end_id]
 
 
 def completion_ids(tokenizer: PromptTokenizer, completion: Completion) -> list[int]:
@@ -170,7 +178,7 @@ def sft_examples(
             num_too_long += 1
             continue
         num_cut += len(prompt) > room
-        kept = pieces.cut_left(prompt, room)
+        kept = pieces.cut(prompt, room)
         examples.append(TokenExample((*kept, *response), len(kept), demonstration.prompt.id))
     return Tokenized(examples=examples, num_cut_prompts=num_cut, num_too_long=num_too_long)
 
@@ -203,7 +211,7 @@ def pair_examples(
             num_too_long += 1
             continue
         num_cut += len(prompt) > room
-        kept = pieces.cut_left(prompt, room)
+        kept = pieces.cut(prompt, room)
         assert preference.p_first is not None
         sides = (*kept, *first), (*kept, *second)
         examples.append(PairExample(*sides, preference.p_first, preference.comparison.prompt.id, preference.weight))

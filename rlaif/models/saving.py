@@ -1,0 +1,48 @@
+"""Hugging Face folders that stop and sample elsewhere as their model did here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from rlaif.models.ends import end_token_ids
+
+
+def save_folder(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path, *, temperature: float = 1.0
+) -> None:
+    """Write a model and its tokenizer, with the chat template, as one Hugging Face folder.
+
+    A causal LM gets a generation configuration of our sampling: every end token, this temperature, and nothing else of
+    what the model it was made from sampled with (top-k, top-p, penalties). A classifier's tokenizer pads with the
+    token that the classifier skips.
+
+    Args:
+        model: Its end and padding tokens are set to those that are saved.
+        tokenizer: The model's.
+        directory: Made when missing.
+        temperature: Of the sampling; 0 decodes greedily.
+    """
+    if model.can_generate():
+        _set_generation(model, tokenizer, temperature)
+    elif (pad_id := model.config.get_text_config().pad_token_id) is not None:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad_id)
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+
+
+def _set_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, temperature: float) -> None:
+    ends = end_token_ids(model, tokenizer)
+    tokens: dict[str, Any] = {
+        "eos_token_id": list(ends) if len(ends) > 1 else ends[0],
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    for config in {id(each): each for each in (model.config, model.config.get_text_config(decoder=True))}.values():
+        for name, value in tokens.items():
+            setattr(config, name, value)
+    sampling: dict[str, Any] = {"do_sample": False}
+    if temperature > 0:
+        sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+    model.generation_config = GenerationConfig(**tokens, **sampling, bos_token_id=tokenizer.bos_token_id)

@@ -1,0 +1,26 @@
+"""What the steps of a run do with its model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelUse:
+    """One thing that a step does with a model, known before it begins."""
+
+    purpose: Literal["imitate", "sample", "reward_model"]
+    """Training on demonstrations; sampling, and log-probabilities of samples; a scalar head on the body."""
+    num_tokens: int
+    """Tokens that it reads at most."""
+    option: str
+    """The option, as typed, to lower where that is too long for the model."""
+    num_other: int = 0
+    """Tokens among them that another option sets: what is generated after a prompt."""
+
+    @property
+    def told(self) -> str:
+        """The option with its value."""
+        more = f" with {self.num_other} new ones" if self.num_other else ""
+        return f"{self.option}={self.num_tokens - self.num_other}{more}"

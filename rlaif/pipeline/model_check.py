@@ -1,0 +1,44 @@
+"""One check, before anything is spent, of what the steps of a run will need from its models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from omegaconf import OmegaConf
+
+from rlaif.errors import EngineError
+from rlaif.models.load import ModelSpec
+from rlaif.models.uses import ModelUse
+from rlaif.pipeline.compose import construct
+from rlaif.pipeline.graph import Elsewhere, Step
+
+if TYPE_CHECKING:
+    from rlaif.pipeline.plan import Plan
+
+
+def model_check(plan: Plan) -> Iterator[str]:
+    """What the run's model, and policies from elsewhere, cannot do that some step needs: one line each."""
+    needed: dict[ModelSpec, list[ModelUse]] = {}
+    for step in plan.steps:
+        if uses := list(step.stage.model_uses()):
+            needed.setdefault(_model_of(plan, step), []).extend(uses)
+    if not needed:
+        return
+    from rlaif.models.fitness import model_problems  # the library's model classes: only where a model is used
+
+    for spec, uses in needed.items():
+        try:
+            yield from model_problems(spec, uses)
+        except EngineError as error:
+            yield str(error)
+
+
+def _model_of(plan: Plan, step: Step) -> ModelSpec:
+    """The policy that a step takes from elsewhere, or the run's model."""
+    for source in step.inputs.get("policy", ()):
+        if isinstance(source, Elsewhere):
+            return ModelSpec(str(source.path))
+    spec = construct(OmegaConf.to_container(plan.cfg.model, resolve=True))  # type: ignore[arg-type]
+    assert isinstance(spec, ModelSpec)
+    return spec

@@ -1,0 +1,220 @@
+"""What a run's model cannot do is told in the first seconds, with numbers and options that exist."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from architectures import try_architecture
+from omegaconf import DictConfig
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, BloomConfig, LlamaConfig
+
+from rlaif.engines.transformers import TransformersEngine
+from rlaif.errors import ConfigError
+from rlaif.models.classifiers import load_reward_model
+from rlaif.models.contexts import context_limit
+from rlaif.models.fitness import model_problems
+from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer, use_attention
+from rlaif.models.saving import save_folder
+from rlaif.models.trial import TOLERANCE, small_copy, trial_problems
+from rlaif.models.uses import ModelUse
+from rlaif.modules.values import ValueHead
+from rlaif.pipeline.plan import Plan
+from rlaif.pipeline.run import check, load_early
+from rlaif.reporting.terminal import RunDisplay
+from rlaif.testing.tiny import make_tiny_model
+from rlaif.types import Segment, StructuredPrompt
+
+SAMPLING = ModelUse(purpose="sample", num_tokens=60, option="sampling.max_prompt_tokens", num_other=20)
+ALL = (
+    SAMPLING,
+    ModelUse(purpose="imitate", num_tokens=60, option="sft.max_length"),
+    ModelUse(purpose="reward_model", num_tokens=60, option="reward_model.max_length"),
+)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny", max_position_embeddings=64)
+
+
+# The script beside the numerics tests does the same with 40 of them.
+@pytest.mark.parametrize("kind", ["gpt2", "gemma2", "granite", "opt", "bloom"])
+def test_architectures_do_everything_or_are_refused(kind: str, tmp_path: Path) -> None:
+    try:
+        done = try_architecture(kind, tmp_path)
+    finally:
+        use_attention("sdpa")
+    if kind == "bloom":
+        assert "model.name=bloom (bloom): it cannot sample and score with shared prefixes" in done.refused
+        return
+    assert done.refused == ""
+    assert max(done.logprobs, done.sampled, done.scored) < 2e-5
+    assert done.losses[1] < done.losses[0]
+    assert done.head == {"gpt2": "GPT2", "gemma2": "Gemma2", "opt": "OPT", "granite": "ScalarHead"}[kind]
+
+
+def test_lengths_name_numbers_and_the_option_to_lower(tiny: Path) -> None:
+    long = ModelUse(purpose="sample", num_tokens=100, option="sampling.max_prompt_tokens", num_other=20)
+    same = ModelUse(purpose="sample", num_tokens=100, option="policy.max_prompt_tokens", num_other=20)
+    sft = ModelUse(purpose="imitate", num_tokens=65, option="sft.max_length")
+    problems = list(model_problems(ModelSpec(str(tiny)), [sft, long, same]))
+    reads = f"and {tiny} reads at most 64 (max_position_embeddings in its config.json)"
+    assert problems == [
+        f"sft.max_length=65: 65 tokens in all, {reads}; type sft.max_length=64 or less, or take a model with a longer"
+        " context",
+        f"sampling.max_prompt_tokens=80 with 20 new ones: 100 tokens in all, {reads}; type"
+        " sampling.max_prompt_tokens=44 or less, or take a model with a longer context",
+    ]
+    assert list(model_problems(ModelSpec(str(tiny)), ALL)) == []
+
+
+def test_limits_of_contexts() -> None:
+    assert context_limit(LlamaConfig(max_position_embeddings=50), sampled=True) == (50, "max_position_embeddings")
+    assert context_limit(BloomConfig(), sampled=True) is None
+    mistral = AutoConfig.for_model("mistral", max_position_embeddings=100, sliding_window=30)
+    assert context_limit(mistral, sampled=True) == (30, "sliding_window")
+    assert context_limit(mistral, sampled=False) == (100, "max_position_embeddings")
+
+
+def test_tokens_that_the_embedding_lacks_are_named(tiny: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "more")
+    tokenizer = load_tokenizer(str(folder))
+    tokenizer.add_tokens(["<|more|>"])
+    tokenizer.save_pretrained(folder)
+    (problem,) = model_problems(ModelSpec(str(folder)), ALL)
+    assert "has 1 tokens that its embedding of 320 rows lacks, the first '<|more|>' with id 320" in problem
+
+
+def test_an_attention_that_cannot_sample(tiny: Path) -> None:
+    (problem,) = model_problems(ModelSpec(str(tiny), attn_implementation="flex_attention"), ALL)
+    assert problem.startswith("model.attn_implementation=flex_attention: ")
+    assert problem.endswith("type model.attn_implementation=sdpa")
+
+
+def test_a_model_that_is_no_causal_lm(tmp_path: Path) -> None:
+    AutoConfig.for_model("t5").save_pretrained(tmp_path)
+    (problem,) = model_problems(ModelSpec(str(tmp_path)), ALL)
+    assert "t5 has an encoder and a decoder" in problem
+
+
+def test_a_wrong_mask_shows_in_the_small_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_copy(LlamaConfig(hidden_size=32, intermediate_size=64, num_attention_heads=4), "sdpa")
+    purposes = {"sample": True, "reward_model": True}
+    assert list(trial_problems(model, purposes)) == []
+
+    def blind(past_BS: torch.Tensor, width: int) -> torch.Tensor:
+        return torch.ones(len(past_BS), width, past_BS.shape[1] + width, dtype=torch.bool)
+
+    monkeypatch.setattr("rlaif.inference.prefill.causal_after", blind)
+    (problem,) = trial_problems(model, purposes)
+    assert "sample and score with shared prefixes: log-probabilities differ by" in problem
+    assert TOLERANCE < 0.01
+
+
+def test_a_run_tells_them_before_anything_is_trained(
+    make_config: Callable[..., DictConfig], tiny: Path, tmp_path: Path
+) -> None:
+    cfg = make_config()
+    cfg.model.name, cfg.sft.max_length = str(tiny), 60
+    plan = Plan(cfg, tmp_path / "run")
+    load_early(plan, RunDisplay(Console(quiet=True)))
+    with pytest.raises(ConfigError) as error:
+        check(plan)
+    assert [problem.split("=")[0] for problem in error.value.problems] == [
+        "sampling.max_prompt_tokens",
+        "reward_model.max_length",
+    ]
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_scalar_head_of_our_own_is_saved_and_read(tmp_path: Path) -> None:
+    folder = make_tiny_model(tmp_path / "llama")
+    config = AutoConfig.for_model(
+        "granite",
+        vocab_size=320,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    scorer, tokenizer = load_reward_model(str(folder), seed=3), load_tokenizer(str(folder))
+    with pytest.raises(ValueError, match="Unrecognized configuration"):
+        AutoModelForSequenceClassification.from_config(config)
+    torch.testing.assert_close(scorer.model.embed_tokens.weight, load_causal_lm(str(folder)).model.embed_tokens.weight)
+    save_folder(scorer, tokenizer, tmp_path / "saved")
+    again = load_reward_model(str(tmp_path / "saved"))
+    ids = torch.tensor([[7, 8, 9, 0, 0], [7, 8, 9, 10, 11]])
+    with torch.no_grad():
+        both = again(input_ids=ids).logits
+        assert torch.equal(both, scorer(input_ids=ids).logits)
+        torch.testing.assert_close(both[:1], again(input_ids=ids[:1, :3]).logits)
+    state = load_file(tmp_path / "saved" / "model.safetensors")
+    del state["score.weight"]
+    save_file(state, tmp_path / "saved" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(Exception, match=r"score\.weight, which would be random"):
+        load_reward_model(str(tmp_path / "saved"))
+
+
+def test_a_reward_model_sees_the_end_token_where_it_is_also_the_padding(tmp_path: Path) -> None:
+    folder = make_tiny_model(tmp_path / "model")
+    tokenizer = load_tokenizer(str(folder))
+    tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.save_pretrained(folder)
+    scorer = load_reward_model(str(folder), head_std=1.0)
+    end = tokenizer.eos_token_id
+    with torch.no_grad():
+        finished, cut = (scorer(input_ids=torch.tensor([ids])).logits for ids in ([7, 8, end], [7, 8]))
+    assert finished != cut
+    save_folder(scorer, load_tokenizer(str(folder)), tmp_path / "saved")
+    saved = load_tokenizer(str(tmp_path / "saved"))
+    assert saved.pad_token_id == scorer.config.pad_token_id != end
+    library = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved")
+    batch = saved(["abc", "a longer text"], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        torch.testing.assert_close(library(**batch).logits[:1], library(**saved("abc", return_tensors="pt")).logits)
+
+
+def test_every_model_of_a_run_takes_its_attention_and_the_judge_keeps_its_own(
+    tiny: Path, make_config: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    cfg = make_config()
+    cfg.model.attn_implementation = "eager"
+    try:
+        Plan(cfg, tmp_path)
+        assert load_causal_lm(ModelSpec(str(tiny), dtype="float32")).config._attn_implementation == "eager"
+        assert load_reward_model(str(tiny)).config._attn_implementation == "eager"
+        assert TransformersEngine(str(tiny)).spec.attention == "sdpa"
+        Plan(make_config(), tmp_path)
+        assert load_causal_lm(str(tiny)).config._attn_implementation == "sdpa"
+    finally:
+        use_attention("sdpa")
+
+
+def test_a_baseline_reads_states_of_the_width_that_the_body_gives() -> None:
+    """OPT's body may end with a projection from its hidden width to that of the embedding."""
+    sizes = {"hidden_size": 32, "ffn_dim": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    model = small_copy(AutoConfig.for_model("opt", word_embed_proj_dim=16, **sizes), "sdpa")
+    hidden = model.base_model(input_ids=torch.tensor([[5, 6]])).last_hidden_state
+    assert ValueHead(model)(hidden, [[5]], torch.tensor([[6, 7]])).shape == (1, 2)
+
+
+def test_a_judges_context_is_its_window(tmp_path: Path) -> None:
+    folder = make_tiny_model(tmp_path)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
+    config = AutoConfig.for_model("mistral", vocab_size=320, sliding_window=12, num_key_value_heads=2, **sizes)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    (long, short) = TransformersEngine(str(folder)).score(
+        [StructuredPrompt(segments=(Segment(text=text),)) for text in ("0123456789" * 3, "Why")], ("1", "2")
+    )
+    assert long.missing is not None and long.missing.endswith("exceeds context 12")
+    assert short.missing is None
