@@ -229,15 +229,14 @@ class PolicyModule(LightningModule):
     def _batches(self, credited: Rollouts, num_rows: int) -> list[PolicyBatch]:
         """This process's rows for each optimizer step in turn, out of those of all processes."""
         world_size, updates = self.trainer.world_size, self.objective.updates
-        assert credited.counted_mask_B is not None
-        counted_WB = credited.counted_mask_B.reshape(world_size, num_rows)
+        shares_WB = credited.loss_shares.reshape(world_size, num_rows)
         own_start, num_parts = self.trainer.global_rank * num_rows, self.num_minibatches(world_size)
         per_update = num_rows // updates.minibatches
         size = per_update // num_parts
         batches = []
         for update in range(0, num_rows, per_update):
-            counted = counted_WB[:, update : update + per_update].sum()
-            denominator = counted.clamp(min=1).float() / (num_parts * world_size)
+            shares = shares_WB[:, update : update + per_update].sum()
+            denominator = torch.where(shares > 0, shares, 1.0) / (num_parts * world_size)
             for start in range(own_start + update, own_start + update + per_update, size):
                 rows = credited.rows(slice(start, start + size))
                 batches.append(PolicyBatch(rollouts=rows, denominator=denominator))

@@ -18,8 +18,8 @@ class PolicyBatch:
     rollouts: Rollouts
     """Rows with credit."""
     denominator: Tensor
-    """Responses that count in the optimizer step, divided by its micro-batches and by processes: Lightning averages
-    over both, so the accumulated gradient is that of the mean over the step's responses."""
+    """Sum of ``loss_shares`` over the optimizer step, divided by its micro-batches and by processes: Lightning
+    averages over both, so the accumulated gradient is that of the step's mean."""
 
     def to(self, device: torch.device | str) -> PolicyBatch:
         """Lightning moves what has this method; these tensors already are where they are needed."""
