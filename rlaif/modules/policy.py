@@ -23,6 +23,7 @@ from rlaif.modules.rollout_loader import PolicyBatch, RolloutLoader
 from rlaif.modules.step_division import StepDivision
 from rlaif.modules.values import make_baseline
 from rlaif.objectives.base import Losses, PolicyOutputs, RolloutObjective
+from rlaif.objectives.checks import check_credit, check_losses, check_rewards
 from rlaif.rewards.base import Reward
 from rlaif.rollouts.batch import Rollouts
 from rlaif.rollouts.sampler import Sampler
@@ -195,6 +196,7 @@ class PolicyModule(LightningModule):
         )
         num_samples = self.responses.samples_per_prompt
         rewards = self.reward(drawn.prompts, drawn.completions, samples_per_prompt=num_samples)
+        check_rewards(rewards, len(drawn.completions), self.reward)
         outputs, entropy_BT = self.outputs(drawn.rollouts, with_entropy=True)
         assert entropy_BT is not None
         scored = replace(
@@ -208,6 +210,7 @@ class PolicyModule(LightningModule):
         statistics = rollout_statistics(scored, drawn.completions, entropy_BT)
         metrics = {name: pooled_mean(self, [part]) for name, part in statistics.items()}
         credited = self._credited(scored)
+        check_credit(credited, self.objective, self.reward)
         metrics |= credit_statistics(credited)
         self._metrics = {f"policy/{name}": value for name, value in metrics.items()}
         return self._batches(credited, len(scored))
@@ -251,6 +254,7 @@ class PolicyModule(LightningModule):
         """The loss of some of a rollout's rows, over the number of responses that count in the optimizer step."""
         outputs, _ = self.outputs(batch.rollouts)
         losses = self.objective.losses(outputs, batch.rollouts)
+        check_losses(losses, self.objective)
         self._losses.append(losses)
         if len(self._losses) == self.num_minibatches(self.trainer.world_size):
             self._log_update()
