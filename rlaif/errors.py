@@ -37,6 +37,10 @@ class EngineError(RlaifError):
     """A language model cannot be loaded or asked at all (one failed judgement is *missing* instead)."""
 
 
+class TrainingError(RlaifError):
+    """A component gave numbers that nothing can be learned from; the last checkpoint was made before them."""
+
+
 class GateStopped(RlaifError):
     """A gate, limit or budget stopped the run; starting it again goes on."""
 

@@ -207,6 +207,17 @@ def owner_of(target: str) -> Component | None:
     return next(iter(exact + beside), None)
 
 
+def described(component: object) -> str:
+    """The class of a component and the package that brings it, for errors: ``Grpo (rlaif 1.0)``."""
+    cls = type(component)
+    owner = owner_of(f"{cls.__module__}.{cls.__qualname__}")
+    if owner is not None:
+        return f"{cls.__qualname__} ({owner.package} {owner.version})"
+    if cls.__module__.partition(".")[0] == OWN_PACKAGE:
+        return f"{cls.__qualname__} ({OWN_PACKAGE} {metadata.version(OWN_PACKAGE)})"
+    return f"{cls.__qualname__} ({cls.__module__})"
+
+
 def import_plugins(node: object) -> None:
     """Import the plugins' classes that config nodes name, before anything is constructed.
 

@@ -81,8 +81,8 @@ def _component(kind: str, option: str, overrides: Sequence[str]) -> Any:
     place, chosen = kind.replace("/", "."), ["labeler=pairwise", f"{kind}={option}"]
     if kind == "labeler":
         chosen = [f"labeler={option}"]
-    if kind == "policy/pair_objective":  # no settings of ours take one: it is composed beside them
-        place, chosen = "pair_objective", [f"+policy/pair_objective@pair_objective={option}"]
+    if kind == "policy/pair_objective":
+        chosen = ["policy=dpo", f"{kind}={option}"]
     node = OmegaConf.select(compose([*chosen, *overrides]), place)
     stable_identity(lambda: instantiate(node), f"{kind}={option}")
     return instantiate(node)

@@ -25,7 +25,13 @@ ROUNDING = 1e-6
 
 
 def kl_shaped_rewards(
-    reward_B: Tensor, logprobs_BT: Tensor, ref_logprobs_BT: Tensor, mask_BT: Tensor, beta: float
+    reward_B: Tensor,
+    logprobs_BT: Tensor,
+    ref_logprobs_BT: Tensor,
+    mask_BT: Tensor,
+    beta: float,
+    *,
+    reward_weight: float | None = None,
 ) -> Tensor:
     """Reward of each token: -β (log π - log π_ref), and (1 - β) r at the last token.
 
@@ -34,7 +40,8 @@ def kl_shaped_rewards(
         logprobs_BT: log π of the sampled tokens, at the sampling temperature.
         ref_logprobs_BT: log π_SFT of the same tokens.
         mask_BT: Response tokens, end token included.
-        beta: Share of the KL, in [0, 1).
+        beta: Share of the KL, in [0, 1); with a ``reward_weight`` of its own any number of at least 0.
+        reward_weight: What r is multiplied by; None takes the paper's 1 - β.
 
     Returns:
         [B, T], detached, 0 outside the mask.
@@ -46,7 +53,8 @@ def kl_shaped_rewards(
     """
     penalty_BT = torch.where(mask_BT, -beta * (logprobs_BT - ref_logprobs_BT).detach().float(), 0.0)
     is_last_BT = mask_BT & (mask_BT.flip(-1).cumsum(-1).flip(-1) == 1)
-    terminal_BT = torch.where(is_last_BT, (1.0 - beta) * reward_B.detach().float()[:, None], 0.0)
+    share = 1.0 - beta if reward_weight is None else reward_weight
+    terminal_BT = torch.where(is_last_BT, share * reward_B.detach().float()[:, None], 0.0)
     return penalty_BT + terminal_BT
 
 
@@ -182,15 +190,18 @@ def leave_one_out_advantages(rewards_GK: Tensor, mask_GK: Tensor) -> GroupAdvant
     return GroupAdvantages(torch.where(counts_GK, rewards_GK - baseline_GK, 0.0), counts_GK)
 
 
-def group_mean_advantages(rewards_GK: Tensor, mask_GK: Tensor, *, scale: bool = False) -> GroupAdvantages:
+def group_mean_advantages(
+    rewards_GK: Tensor, mask_GK: Tensor, *, scale: bool = False, correction: int = 0
+) -> GroupAdvantages:
     """Each reward minus the mean of its prompt's rewards, itself included; ``scale`` divides by their deviation.
 
-    With ``scale`` this is GRPO's advantage (arXiv 2402.03300, eq. in 4.1.2) with the population deviation; equal
-    rewards of a prompt give 0.
+    With ``scale`` this is GRPO's advantage (arXiv 2402.03300, eq. in 4.1.2); equal rewards of a prompt give 0.
 
     Args:
         rewards_GK: Rewards, anything where the mask is False.
         mask_GK: Rewards that exist. A sample alone in its group carries no information and does not count.
+        scale: Whether to divide by the deviation.
+        correction: 0 takes the population's deviation, 1 the sample's (n - 1), as published implementations do.
 
     >>> group_mean_advantages(torch.tensor([[1.0, 3.0, torch.nan]]), torch.tensor([[True, True, False]])).advantages_GK
     tensor([[-1.,  1.,  0.]])
@@ -201,10 +212,32 @@ def group_mean_advantages(rewards_GK: Tensor, mask_GK: Tensor, *, scale: bool = 
     mean_G1 = rewards_GK.sum(-1, keepdim=True) / num_G1.clamp(min=1)
     advantages_GK = torch.where(counts_GK, rewards_GK - mean_G1, 0.0)
     if scale:
-        unit_G1 = (advantages_GK.square().sum(-1, keepdim=True) / num_G1.clamp(min=1)).sqrt()
+        unit_G1 = (advantages_GK.square().sum(-1, keepdim=True) / (num_G1 - correction).clamp(min=1)).sqrt()
         largest_G1 = rewards_GK.abs().amax(-1, keepdim=True)
         advantages_GK = torch.where(unit_G1 > ROUNDING * largest_G1, advantages_GK / unit_G1, 0.0)
     return GroupAdvantages(advantages_GK, counts_GK)
+
+
+def informative_groups(rewards_GK: Tensor, mask_GK: Tensor) -> Tensor:
+    """Prompts whose existing rewards differ by more than rounding: those that dynamic sampling keeps.
+
+    The others have no advantage, and would only dilute the mean (DAPO, arXiv 2503.14476, section 3.2).
+
+    Args:
+        rewards_GK: Rewards, anything where the mask is False.
+        mask_GK: Rewards that exist.
+
+    Returns:
+        [G] bool; False where none or one exists.
+
+    >>> informative_groups(torch.tensor([[1.0, 1.0], [0.0, 1.0], [torch.nan, 1.0]]),
+    ...                    torch.tensor([[True, True], [True, True], [False, True]]))
+    tensor([False,  True, False])
+    """
+    highest_G = torch.where(mask_GK, rewards_GK, -torch.inf).amax(-1)
+    lowest_G = torch.where(mask_GK, rewards_GK, torch.inf).amin(-1)
+    largest_G = torch.where(mask_GK, rewards_GK, 0.0).abs().amax(-1)
+    return (mask_GK.sum(-1) >= 2) & (highest_G - lowest_G > ROUNDING * largest_G)
 
 
 def _rows(mask_BT: Tensor, row_mask_B: Tensor | None) -> tuple[Tensor, Tensor]:

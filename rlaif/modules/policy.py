@@ -26,6 +26,7 @@ from rlaif.modules.rollout_loader import Collected, PolicyBatch, RolloutLoader
 from rlaif.modules.step_division import StepDivision
 from rlaif.modules.values import make_baseline
 from rlaif.objectives.base import Losses, PolicyOutputs, RolloutObjective
+from rlaif.objectives.checks import check_credit, check_losses, check_rewards
 from rlaif.rewards.base import Reward, RewardBatch
 from rlaif.rollouts.batch import Rollouts
 from rlaif.rollouts.sampler import Sampler
@@ -211,6 +212,7 @@ class PolicyModule(OptimizerStepModule):
         statistics = rollout_statistics(scored, drawn.completions, entropy_BT)
         metrics = {name: pooled_mean(self, [part]) for name, part in statistics.items()}
         credited = self._credited(scored)
+        check_credit(credited, self.objective, self.reward)
         metrics |= credit_statistics(credited)
         return Collected(credited=credited, metrics={f"policy/{name}": value for name, value in metrics.items()})
 
@@ -221,7 +223,9 @@ class PolicyModule(OptimizerStepModule):
             self.sampler, step, rank=self.trainer.global_rank, world_size=self.trainer.world_size
         )
         num_samples = self.responses.samples_per_prompt
-        return drawn, self.reward(drawn.prompts, drawn.completions, samples_per_prompt=num_samples)
+        rewards = self.reward(drawn.prompts, drawn.completions, samples_per_prompt=num_samples)
+        check_rewards(rewards, len(drawn.completions), self.reward)
+        return drawn, rewards
 
     def _credited(self, scored: Rollouts) -> Rollouts:
         """Credit over the responses of all processes; the baseline takes note of their returns."""
@@ -241,15 +245,15 @@ class PolicyModule(OptimizerStepModule):
         """This process's rows for each optimizer step in turn, out of those of all processes."""
         self._metrics, credited = collected.metrics, collected.credited
         world_size, updates = self.trainer.world_size, self.objective.updates
-        assert credited.counted_mask_B is not None
-        counted_WB = credited.counted_mask_B.reshape(world_size, -1)
-        num_rows = counted_WB.shape[1]
+        shares_WB = credited.loss_shares.reshape(world_size, -1)
+        num_rows = shares_WB.shape[1]
         own_start, per_update = self.trainer.global_rank * num_rows, num_rows // updates.minibatches
         batches = []
         for start in range(0, num_rows, per_update):
-            counted = counted_WB[:, start : start + per_update].sum()
+            shares = shares_WB[:, start : start + per_update].sum()
+            denominator = torch.where(shares > 0, shares, 1.0) / world_size
             rows = credited.rows(slice(own_start + start, own_start + start + per_update))
-            batches.append(PolicyBatch(rollouts=rows, denominator=counted.clamp(min=1).float() / world_size))
+            batches.append(PolicyBatch(rollouts=rows, denominator=denominator))
         return batches * updates.epochs
 
     def _gathered(self, tensor: Tensor) -> Tensor:
@@ -264,6 +268,7 @@ class PolicyModule(OptimizerStepModule):
         def loss(part: PolicyBatch) -> Tensor:
             outputs, _ = self.outputs(part.rollouts)
             losses = self.objective.losses(outputs, part.rollouts)
+            check_losses(losses, self.objective)
             found.append(Losses(terms=losses.logged(), per_token=losses.per_token))
             return torch.stack([term.total for term in losses.terms.values()]).sum() / part.denominator
 

@@ -39,8 +39,8 @@ class PolicyBatch:
     rollouts: Rollouts
     """Rows with credit."""
     denominator: Tensor
-    """Responses that count in the optimizer step, over all processes, divided by the number of processes: gradients are
-    averaged over these."""
+    """Sum of ``loss_shares`` over the optimizer step and all processes, divided by the number of processes: gradients
+    are averaged over these."""
 
     def row_tokens(self) -> list[int]:
         """Tokens of each prompt with all its responses, which stay together."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -30,7 +30,7 @@ class SupervisedModule(OptimizerStepModule, Generic[BatchT]):
         max_tokens_per_forward: As in :class:`~rlaif.modules.optimizer_step.OptimizerStepModule`.
     """
 
-    figure_names: ClassVar[tuple[str, ...]] = ("loss",)
+    figure_names: tuple[str, ...] = ("loss",)
     """Figures that the validation logs: a process without a validation batch takes part in their sums."""
 
     def __init__(

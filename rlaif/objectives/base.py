@@ -76,8 +76,9 @@ class Losses:
     """Losses and further logged figures, as totals and counts that add up over micro-batches and processes."""
 
     terms: Mapping[str, LossSum]
-    """Losses by name, already weighted: their totals are added, divided by the number of responses that count in the
-    optimizer step, and minimized. Each is logged as total over count under ``policy/NAME``."""
+    """Losses by name, already weighted: their totals are added, divided by the sum of ``loss_shares`` over the
+    optimizer step (the number of responses that count, unless the objective's credit fills ``shares_B``), and
+    minimized. Each is logged as total over count under ``policy/NAME``."""
     measures: Mapping[str, LossSum] = field(default_factory=dict)
     """Further figures that are logged in the same way, e.g. the share of clipped ratios."""
     per_token: frozenset[str] = frozenset()
@@ -105,6 +106,8 @@ class RolloutObjective(Protocol):
     def credit(self, batch: Rollouts) -> Rollouts:
         """Fill advantages, returns and ``counted_mask_B`` of a rollout, over the responses of all processes.
 
+        An objective with another denominator than the number of responses fills ``weights_BT`` and ``shares_B`` too.
+
         The first rollout is credited twice where there are values: with values of 0, and with their start, the mean
         return that the first credit found.
 
@@ -130,6 +133,8 @@ class PairOutputs(NamedTuple):
     """log π of the whole response, end token included, with gradient."""
     ref_logprobs_B: Tensor
     """log π_SFT of the same response, without gradient."""
+    num_tokens_B: Tensor | None = None
+    """Tokens of the response, end token included; None where the caller does not tell."""
 
 
 class PairLabels(NamedTuple):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Annotated
 
+from rlaif.bounds import bounds_problems
 from rlaif.errors import ConfigError
-from rlaif.functional.kl import sampled_sequence_kl
 from rlaif.functional.policy_gradient import (
     AdvantageScaling,
     leave_one_out_advantages,
@@ -14,34 +14,47 @@ from rlaif.functional.policy_gradient import (
     policy_gradient_loss,
 )
 from rlaif.objectives.base import Losses, Needs, PolicyOutputs, Updates
-from rlaif.objectives.reinforce import check_beta, kl_loss
+from rlaif.objectives.kl import KlPenalty, KlPlace, RewardWeight
+from rlaif.objectives.sums import corrected_advantages
+from rlaif.ranges import Bounds
 from rlaif.rollouts.batch import Rollouts
 
 
 class Rloo:
     """The whole response is one action; its reward holds (1 - β) r and -β KL of the whole response.
 
-    Logs ``policy/loss`` and, with ``kl=loss``, ``policy/kl_loss``.
+    Logs ``policy/loss`` and, where the KL is a loss, ``policy/kl_loss``.
 
     Args:
-        beta: Share of the KL, in [0, 1).
-        kl: ``reward`` or ``loss``, as in :class:`~rlaif.objectives.reinforce.Reinforce`.
+        beta: Weight of the KL, in [0, 1), or at least 0 with ``reward_weight=one``.
+        kl: Its place, as in :class:`~rlaif.objectives.reinforce.Reinforce`.
         advantages: ``standardized``, ``root_mean_square`` or the paper's ``unscaled``, as in
             :class:`~rlaif.objectives.reinforce.Reinforce`.
+        reward_weight: As in :class:`~rlaif.objectives.reinforce.Reinforce`.
+        importance_cap: As in :class:`~rlaif.objectives.reinforce.Reinforce`.
+
+    Raises:
+        ConfigError: With every option that is out of range.
     """
 
     def __init__(
         self,
         *,
         beta: float = 0.05,
-        kl: Literal["reward", "loss"] = "reward",
+        kl: KlPlace = "reward",
         advantages: AdvantageScaling = "standardized",
+        reward_weight: RewardWeight = "one_minus_beta",
+        importance_cap: Annotated[float, Bounds(1)] | None = 2.0,
     ) -> None:
-        check_beta(beta)
-        self.beta = beta
-        self.kl: Literal["reward", "loss"] = kl
+        self.beta, self.kl, self.reward_weight = beta, kl, reward_weight
+        self.importance_cap = importance_cap
+        self.penalty = KlPenalty(beta, kl, reward_weight)
+        if problems := [
+            f"policy.objective.{problem}" for problem in [*bounds_problems(self), *self.penalty.problems()]
+        ]:
+            raise ConfigError(problems)
         self.advantages: AdvantageScaling = advantages
-        self.needs = Needs(vocabulary_logits=kl == "loss", samples_per_prompt=2)
+        self.needs = Needs(vocabulary_logits=self.penalty.needs_vocabulary, samples_per_prompt=2)
         self.updates = Updates()
 
     def credit(self, batch: Rollouts) -> Rollouts:
@@ -53,12 +66,8 @@ class Rloo:
         num_samples = batch.samples_per_prompt
         if num_samples < 2:
             raise ConfigError(f"policy.samples_per_prompt={num_samples}: policy/objective=rloo needs at least 2")
-        assert batch.rewards_B is not None and batch.scored_mask_B is not None
-        assert batch.logprobs_BT is not None and batch.ref_logprobs_BT is not None
-        rewards_B = (1.0 - self.beta) * batch.rewards_B.float()
-        if self.kl == "reward":
-            kl_B = sampled_sequence_kl(batch.logprobs_BT, batch.ref_logprobs_BT, batch.mask_BT)
-            rewards_B = rewards_B - self.beta * kl_B
+        assert batch.scored_mask_B is not None
+        rewards_B = self.penalty.response_rewards(batch)
         grouped = leave_one_out_advantages(rewards_B.view(-1, num_samples), batch.scored_mask_B.view(-1, num_samples))
         counted_B = grouped.counts_GK.flatten()
         advantages_B1 = normalize_advantages(
@@ -73,9 +82,6 @@ class Rloo:
 
     def losses(self, outputs: PolicyOutputs, rows: Rollouts) -> Losses:
         """Policy gradient, and β KL where it is a loss."""
-        assert rows.advantages_BT is not None and rows.counted_mask_B is not None
-        mask_BT, counted_B = rows.mask_BT, rows.counted_mask_B
-        terms = {"loss": policy_gradient_loss(outputs.logprobs_BT, rows.advantages_BT, mask_BT, counted_B)}
-        if self.kl == "loss":
-            terms["kl_loss"] = kl_loss(outputs, mask_BT, counted_B, self.beta)
-        return Losses(terms=terms)
+        advantages_BT = corrected_advantages(rows, self.importance_cap)
+        loss = policy_gradient_loss(outputs.logprobs_BT, advantages_BT, rows.mask_BT, rows.counted_mask_B)
+        return Losses(terms={"loss": loss, **self.penalty.terms(outputs, rows)})

@@ -22,7 +22,7 @@ class Rollouts:
     """Responses to G prompts; no tensor carries a gradient.
 
     A sampler fills the fields up to ``policy_version``, the policy module the rewards, log-probs and values, and the
-    objective's ``credit`` the advantages, returns and ``counted_mask_B``.
+    objective's ``credit`` the advantages, returns, ``counted_mask_B`` and, where it weighs tokens, the last two.
     """
 
     prompt_ids: list[list[int]]
@@ -57,9 +57,19 @@ class Rollouts:
     """Z_t, what a learned baseline is fitted to."""
     counted_mask_B: Tensor | None = None
     """Bool, responses that count in the loss: those with a reward and a baseline."""
+    weights_BT: Tensor | None = None
+    """Weight of each token in the sums of the losses; None weighs each token of a response that counts by 1."""
+    shares_B: Tensor | None = None
+    """Contribution of each response to the denominator of the step's losses; None takes 1 for each that counts."""
 
     def __len__(self) -> int:
         return len(self.tokens_BT)
+
+    @property
+    def loss_shares(self) -> Tensor:
+        """What each response adds to the denominator of the step's losses: their sum over rows and processes."""
+        assert self.counted_mask_B is not None
+        return self.counted_mask_B.float() if self.shares_B is None else self.shares_B
 
     def rows(self, rows: slice) -> Rollouts:
         """Consecutive rows, whole prompts only, cut to their longest response.

@@ -10,6 +10,7 @@ from pathlib import Path
 from rlaif.artifacts.curve import CURVE, VALIDATION, read_curve
 from rlaif.data.base import ExactAnnotators
 from rlaif.data.preferences_io import read_samples
+from rlaif.errors import ConfigError
 from rlaif.evaluation.records import Curves, ValidationCurves
 from rlaif.labelers.base import Rater
 from rlaif.labelers.models import engines_of
@@ -70,6 +71,11 @@ class PolicyStage(Stage):
         precision: str = "32-true",
         min_alignment: Runtime[PositiveShare | None] = None,
     ) -> None:
+        if not isinstance(settings, PolicySettings):
+            raise ConfigError(
+                "pipeline.stages: the step policy learns from a reward; type pipeline=dpo with policy=dpo or"
+                " policy=ipo, or a policy that learns from a reward, as policy=reinforce"
+            )
         self.task = task
         self.settings = settings
         self.reward = reward

@@ -44,7 +44,7 @@ def check_declares(objective: RolloutObjective) -> str:
 
 def check_credit(objective: RolloutObjective) -> str:
     """Credit fills advantages, returns and the mask of what counts, and leaves the rollout as it was."""
-    batch = _rollouts(objective)
+    batch = rollouts(objective)
     rewards_B = batch.rewards_B
     credited = objective.credit(batch)
     for name, shape in (
@@ -64,8 +64,8 @@ def check_credit(objective: RolloutObjective) -> str:
 
 def check_losses(objective: RolloutObjective) -> str:
     """Losses are finite, have a gradient, and those of parts add up to those of the whole."""
-    credited = objective.credit(_rollouts(objective))
-    outputs = _policy_outputs(objective)
+    credited = objective.credit(rollouts(objective))
+    outputs = policy_outputs(objective)
     whole = objective.losses(outputs, credited)
     _require_losses(whole, outputs.logprobs_BT)
     middle = SAMPLES_PER_PROMPT
@@ -117,7 +117,7 @@ def _random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def _rollouts(objective: RolloutObjective) -> Rollouts:
+def rollouts(objective: RolloutObjective) -> Rollouts:
     """Six responses of different lengths; the second one has no reward."""
     lengths_B = torch.tensor([5, 3, 4, 5, 2, 5])
     mask_BT = torch.arange(NUM_TOKENS) < lengths_B[:, None]
@@ -140,7 +140,8 @@ def _rollouts(objective: RolloutObjective) -> Rollouts:
     )
 
 
-def _policy_outputs(objective: RolloutObjective) -> PolicyOutputs:
+def policy_outputs(objective: RolloutObjective) -> PolicyOutputs:
+    """Outputs of some policy for the responses of :func:`rollouts`, with what the objective needs."""
     shape, vocabulary = (NUM_RESPONSES, NUM_TOKENS), objective.needs.vocabulary_logits
     logits_BTV = _random(*shape, NUM_WORDS, seed=7).requires_grad_() if vocabulary else None
     return PolicyOutputs(
@@ -159,4 +160,8 @@ def _cut(outputs: PolicyOutputs, rows: slice) -> PolicyOutputs:
 
 def _pair_outputs(seed: int) -> PairOutputs:
     logprobs_B = (-_random(NUM_RESPONSES, seed=10 + seed).abs()).requires_grad_()
-    return PairOutputs(logprobs_B=logprobs_B, ref_logprobs_B=-_random(NUM_RESPONSES, seed=20 + seed).abs())
+    return PairOutputs(
+        logprobs_B=logprobs_B,
+        ref_logprobs_B=-_random(NUM_RESPONSES, seed=20 + seed).abs(),
+        num_tokens_B=torch.arange(1, NUM_RESPONSES + 1) + seed,
+    )

@@ -93,6 +93,8 @@ class Command:
         has_no_model = {"labeler=human", "labeler=reward_model", "labeler/engine=coin"} & set(overrides)
         if has_no_model:
             tiny = [override for override in tiny if not override.startswith("labeler.engine.")]
+        if {"policy=dpo", "policy=ipo"} & set(overrides):  # they sample nothing while they learn
+            tiny = [line for line in tiny if not line.startswith(("policy.prompts_per_step", "policy.max_new_tokens"))]
         flags = [override for override in overrides if override.startswith("-")]
         return [str(COMMAND), *flags, *tiny, *places, *(item for item in overrides if item not in flags)]
 

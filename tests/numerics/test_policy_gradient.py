@@ -19,6 +19,7 @@ from rlaif.functional.losses import LossSum
 from rlaif.functional.policy_gradient import (
     differentiable_kl_loss,
     group_mean_advantages,
+    informative_groups,
     kl_shaped_rewards,
     leave_one_out_advantages,
     normalize_advantages,
@@ -270,3 +271,40 @@ def test_returns_that_differ_by_rounding_only_teach_nothing(returns: float) -> N
 
 def test_normalizing_nothing() -> None:
     assert normalize_advantages(torch.ones(1, 2), torch.zeros(1, 2, dtype=torch.bool)).tolist() == [[0.0, 0.0]]
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_a_missing_member_leaves_the_others_of_its_group_alone(scale: bool) -> None:
+    """[1, 3, 2, missing] gives the first three what [1, 3, 2] gives; all equal and all missing give nothing."""
+    rewards_GK = torch.tensor([[1.0, 3.0, 2.0, torch.nan], [5.0, 5.0, 5.0, 5.0], [torch.nan] * 4])
+    grouped = group_mean_advantages(rewards_GK, rewards_GK.isfinite(), scale=scale, correction=1)
+    alone = group_mean_advantages(
+        torch.tensor([[1.0, 3.0, 2.0]]), torch.ones(1, 3, dtype=torch.bool), scale=scale, correction=1
+    )
+    assert alone.advantages_GK.tolist() == [[-1.0, 1.0, 0.0]]  # the sample's deviation of 1, 3, 2 is 1
+    assert grouped.advantages_GK.tolist() == [[-1.0, 1.0, 0.0, 0.0], [0.0] * 4, [0.0] * 4]
+    assert grouped.counts_GK.tolist() == [[True, True, True, False], [True] * 4, [False] * 4]
+
+
+def test_the_samples_deviation_is_torchs() -> None:
+    rewards_GK = torch.randn(3, 5, generator=generator("groups"))
+    grouped = group_mean_advantages(rewards_GK, torch.ones(3, 5, dtype=torch.bool), scale=True, correction=1)
+    centred_GK = rewards_GK - rewards_GK.mean(-1, keepdim=True)
+    torch.testing.assert_close(grouped.advantages_GK, centred_GK / rewards_GK.std(-1, keepdim=True))
+
+
+def test_groups_that_dynamic_sampling_keeps() -> None:
+    nan = torch.nan
+    rewards_GK = torch.tensor(
+        [[0.0, 1.0, 1.0], [3.3, 3.3, 3.3 + 2.4e-7], [1.0, nan, 1.0], [1.0, nan, 2.0], [nan, nan, 4.0]]
+    )
+    assert informative_groups(rewards_GK, rewards_GK.isfinite()).tolist() == [True, False, False, True, False]
+
+
+@pytest.mark.parametrize(("reward_weight", "share"), [(None, 0.75), (1.0, 1.0)])
+def test_the_reward_has_its_own_weight_beside_the_kl(reward_weight: float | None, share: float) -> None:
+    logprobs_BT, mask_BT = torch.tensor([[-1.0, -2.0]]), torch.tensor([[True, True]])
+    rewards_BT = kl_shaped_rewards(
+        torch.tensor([8.0]), logprobs_BT, 2 * logprobs_BT, mask_BT, 0.25, reward_weight=reward_weight
+    )
+    assert rewards_BT.tolist() == [[-0.25, 8 * share - 0.5]]

@@ -19,6 +19,7 @@ from rlaif.modules.optim import OptimizerSettings
 from rlaif.modules.policy import PolicyModule
 from rlaif.modules.trainer import build_trainer, fit
 from rlaif.objectives.base import RolloutObjective
+from rlaif.objectives.grpo import Grpo
 from rlaif.objectives.reinforce import Reinforce
 from rlaif.objectives.rloo import Rloo
 from rlaif.rewards.base import RewardBatch, RewardResources
@@ -284,6 +285,25 @@ def test_a_value_is_that_of_the_state_before_its_token_and_does_not_train_the_po
     assert abs((first[1] - third[1]).item()) > 1e-3
     values_BT.sum().backward()
     assert all(parameter.grad is None for parameter in policy.parameters())
+
+
+@pytest.mark.parametrize("per", ["step", "sequence"])
+def test_the_step_is_divided_by_what_the_objective_says(per: Literal["step", "sequence"], tmp_path: Path) -> None:
+    """One SGD step on responses of 1 to 3 tokens, one of them without a reward, is that of a mean written by hand."""
+    rows: list[Response] = [(0,), (1, 2, 0), (3, 0), (4, 1, 1), (2, 0), (1, 0)]
+    objective = Grpo(beta=0.0, per=per, advantages="unscaled")
+    policy, by_hand = tiny_model(5, 0), tiny_model(5, 0)
+    train(tmp_path, make_module(policy, tiny_model(5, 1), GivenResponses(rows, 2, missing=(5,)), objective))
+    rewards = [reward_of(row) for row in rows]
+    advantages = [rewards[i] - (rewards[i - i % 2] + rewards[i - i % 2 + 1]) / 2 for i in range(4)]
+    lengths = [1, 3, 2, 3]  # the fifth response is alone with a reward, the sixth has none
+    shares = [1 / sum(lengths) if per == "step" else 1 / (4 * length) for length in lengths]
+    found = log_probabilities(by_hand, rows[:4])
+    loss = -sum(a * share * log_p for a, share, log_p in zip(advantages, shares, found, strict=True))
+    loss.backward()  # type: ignore[union-attr]
+    torch.optim.SGD(by_hand.parameters(), lr=0.1).step()
+    for ours, theirs in zip(policy.parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 class KeepRates(Callback):

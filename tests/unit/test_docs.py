@@ -16,7 +16,12 @@ from rlaif.config.check import check, compose
 from rlaif.data.preferences_io import PREFERENCE_SCHEMA
 from rlaif.errors import ConfigError
 from rlaif.evaluation.catalogue import declared_figures
+from rlaif.objectives.grpo import Grpo
+from rlaif.objectives.ppo import Ppo
+from rlaif.objectives.reinforce import Reinforce
+from rlaif.objectives.rloo import Rloo
 from rlaif.pipeline.plan import Plan
+from rlaif.testing.objective_contract import policy_outputs, rollouts
 from rlaif.types import Judgment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -177,12 +182,11 @@ def test_every_logged_metric_is_in_the_reference() -> None:
     logged = set(re.findall(r'"((?:train|validation|policy)/\w+)"', source))
     statistics = (REPOSITORY / "rlaif" / "rollouts" / "statistics.py").read_text(encoding="utf-8")
     figures = set(re.findall(r'^ +"(\w+)": \(', statistics, re.MULTILINE))
-    objectives = "".join(
-        path.read_text(encoding="utf-8") for path in (REPOSITORY / "rlaif" / "objectives").glob("*.py")
-    )
-    losses = set(re.findall(r'"(\w+)": \w+_loss\(|terms\["(\w+)"\]', objectives))
-    names = {name for pair in losses for name in pair if name}
-    assert figures >= {"reward", "kl", "missing"} and names == {"loss", "value_loss", "kl_loss"}
+    names = set()
+    for objective in (Reinforce(kl="loss"), Rloo(), Grpo(entropy=0.1), Ppo(entropy=0.1)):
+        losses = objective.losses(policy_outputs(objective), objective.credit(rollouts(objective)))
+        names |= losses.logged().keys()
+    assert figures >= {"reward", "kl", "missing"} and names >= {"loss", "value_loss", "kl_loss", "clip_fraction"}
     logged |= {f"policy/{name}" for name in figures | names}
     assert sorted(name for name in logged if f"`{name}`" not in text) == []
 

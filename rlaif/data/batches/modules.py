@@ -24,12 +24,13 @@ from rlaif.data.batches.examples import (
     sft_examples,
 )
 from rlaif.data.batches.loader import BatchPlan, EvaluationLoader, ResumableLoader
+from rlaif.data.batches.preferences import PreferenceBatch, PreferenceExample
 from rlaif.data.held_out import is_held_out
 from rlaif.tasks.base import Task
 from rlaif.types import Demonstration, Preference
 
-ExampleT = TypeVar("ExampleT", bound=TokenExample | PairExample)
-BatchT = TypeVar("BatchT", bound=TokenBatch | PairBatch)
+ExampleT = TypeVar("ExampleT", bound=TokenExample | PairExample | PreferenceExample)
+BatchT = TypeVar("BatchT", bound=TokenBatch | PairBatch | PreferenceBatch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

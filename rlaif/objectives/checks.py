@@ -1,0 +1,106 @@
+"""Numbers that nothing can be learned from stop a training before its optimizer step, and name who gave them.
+
+Shapes: B responses, T response tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from rlaif.errors import TrainingError
+from rlaif.objectives.base import Losses, PairObjective, RolloutObjective
+from rlaif.objectives.sums import counted_tokens
+from rlaif.registry import described
+from rlaif.rewards.base import Reward, RewardBatch
+from rlaif.rewards.standardized import Standardized
+from rlaif.rollouts.batch import Rollouts
+
+MOST_SHOWN = 3
+"""Numbers that an error shows."""
+GO_ON = "nothing was learned from it; the next start goes on from the last checkpoint"
+
+
+def check_rewards(rewards: RewardBatch, num_responses: int, reward: Reward) -> None:
+    """Hold what a reward gave against its contract.
+
+    Args:
+        rewards: Of all responses of a process.
+        num_responses: How many these are.
+        reward: Who gave them.
+
+    Raises:
+        TrainingError: Another shape or type than promised, or a number that is not finite and not marked as missing.
+    """
+    if problems := list(_reward_problems(rewards, num_responses)):
+        inside = reward.reward if isinstance(reward, Standardized) else reward
+        raise TrainingError(f"reward {described(inside)} gave {'; '.join(problems)}; {GO_ON}")
+
+
+def _reward_problems(rewards: RewardBatch, num_responses: int) -> Iterator[str]:
+    values_B, scored_B = rewards.values_B, rewards.scored_mask_B
+    right = True
+    for name, tensor, kind in (("values_B", values_B, "float"), ("scored_mask_B", scored_B, "bool")):
+        if tuple(tensor.shape) != (num_responses,):
+            right = False
+            yield f"{name} of shape {list(tensor.shape)} for {num_responses} responses, must be [{num_responses}]"
+        if not (tensor.is_floating_point() if kind == "float" else tensor.dtype == torch.bool):
+            right = False
+            yield f"{name} of {tensor.dtype}, must be {kind}"
+    if right and (found := _not_finite(values_B, scored_B)):
+        yield f"{found} under a true scored_mask_B: a missing reward has scored_mask_B False"
+
+
+def check_credit(credited: Rollouts, objective: RolloutObjective, reward: Reward) -> None:
+    """Look at the credited responses of a policy step, those of all processes.
+
+    Args:
+        credited: From ``objective.credit``.
+        objective: Who gave the advantages.
+        reward: Who gave the rewards.
+
+    Raises:
+        TrainingError: No response has a reward, or an advantage or return that counts is not finite.
+    """
+    assert credited.scored_mask_B is not None and credited.counted_mask_B is not None
+    if not credited.scored_mask_B.any():
+        inside = reward.reward if isinstance(reward, Standardized) else reward
+        raise TrainingError(
+            f"reward {described(inside)} gave none of the {len(credited)} responses of a policy step a reward;"
+            f" {GO_ON} once its labeler or server answers"
+        )
+    mask_BT = counted_tokens(credited)
+    for name in ("advantages_BT", "returns_BT", "weights_BT"):
+        tensor = getattr(credited, name)
+        if tensor is not None and (found := _not_finite(tensor, mask_BT)):
+            raise TrainingError(f"objective {described(objective)}: {name} has {found}; {GO_ON}")
+
+
+def check_losses(losses: Losses, objective: RolloutObjective | PairObjective) -> None:
+    """Look at losses before their gradient is taken.
+
+    Args:
+        losses: Of a micro-batch.
+        objective: Who gave them.
+
+    Raises:
+        TrainingError: There is none, or a total is not finite.
+    """
+    if not losses.terms:
+        raise TrainingError(f"objective {described(objective)}: losses has no term; {GO_ON}")
+    wrong = {name: term.total.item() for name, term in losses.terms.items() if not torch.isfinite(term.total).all()}
+    if wrong:
+        told = ", ".join(f"{name} is {value}" for name, value in wrong.items())
+        raise TrainingError(f"objective {described(objective)}: {told}; {GO_ON}")
+
+
+def _not_finite(tensor: Tensor, mask: Tensor) -> str:
+    """The first numbers of a tensor that count and are not finite, with their places; empty where there are none."""
+    places = (mask & ~tensor.isfinite()).nonzero().tolist()
+    shown = [
+        f"{tensor[tuple(place)].item()} at {place if len(place) > 1 else place[0]}" for place in places[:MOST_SHOWN]
+    ]
+    more = f" and {len(places) - MOST_SHOWN} more" if len(places) > MOST_SHOWN else ""
+    return ", ".join(shown) + more

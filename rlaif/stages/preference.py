@@ -1,0 +1,119 @@
+"""A policy that learns from labeled pairs, without a reward model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from rlaif.artifacts.curve import CURVE, read_curve
+from rlaif.data.batches.modules import SplitDataModule
+from rlaif.data.batches.preferences import (
+    PreferenceBatch,
+    PreferenceExample,
+    collate_preferences,
+    preference_examples,
+)
+from rlaif.errors import ConfigError
+from rlaif.labeling.missing import missing_by_reason, reasons_in_words
+from rlaif.labeling.results import read_labels
+from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
+from rlaif.models.uses import ModelUse
+from rlaif.modules.preference import PreferenceSettings
+from rlaif.modules.reference_logprobs import ReferenceLogprobs
+from rlaif.pipeline.stage import Stage, Told, Work
+from rlaif.roles import Reads
+from rlaif.stages.supervised import batch_problems, dtype_problems, examples_told, train_supervised
+from rlaif.tasks.base import Task
+
+REFERENCE_LOGPROBS = "reference_logprobs.json"
+"""log π_SFT of both responses of every pair, for a training that goes on."""
+
+
+class PreferenceStage(Stage):
+    """Trains the nearest earlier policy on soft labels; the SFT policy is the reference.
+
+    Args:
+        task: Gives the text that a policy continues.
+        settings: Config group ``policy``.
+        dtype: Number format of the loaded weights.
+        precision: Number format of the computation (``trainer.precision``).
+    """
+
+    trains = True
+
+    def __init__(
+        self, task: Task, settings: PreferenceSettings, dtype: str = "float32", precision: str = "32-true"
+    ) -> None:
+        if not isinstance(settings, PreferenceSettings):
+            raise ConfigError(
+                "pipeline.stages: the step preference learns from labeled pairs; type policy=dpo or policy=ipo"
+            )
+        self.task = task
+        self.settings = settings
+        self.dtype = dtype
+        self.precision = precision
+
+    def reads(self) -> Mapping[str, Reads]:
+        """The policy to start from, the SFT policy as reference, and labels."""
+        return {
+            "policy": Reads(kind="policy"),
+            "reference": Reads(kind="policy", by="sft"),
+            "labels": Reads(kind="labels"),
+            "prompts": Reads(kind="label_prompts", optional=True, hashed=False),
+        }
+
+    def leaves(self) -> frozenset[str]:
+        """A policy."""
+        return frozenset({"policy"})
+
+    def model_uses(self) -> Iterator[ModelUse]:
+        """Log-probabilities of both responses."""
+        yield ModelUse(purpose="imitate", num_tokens=self.settings.max_length, option="policy.max_length")
+
+    def problems(self, work: Work) -> Iterator[str]:
+        """A batch that the pairs cannot fill, as far as their number is known, and weights of 16 bits."""
+        yield from dtype_problems(self.dtype)
+        if work.has("prompts"):
+            data = work.data("prompts")
+            count = len(data.label_prompts) or len(data.preferences)
+            yield from batch_problems("policy", self.settings.batching, count, "pairs to label")
+
+    def build(self, work: Work) -> None:
+        """Train, and write a Hugging Face folder."""
+        settings, start = self.settings, self._spec(work, "policy")
+        tokenizer = load_tokenizer(start)
+        data = self._data(work)
+        reference = ReferenceLogprobs(
+            work.directory / REFERENCE_LOGPROBS,
+            data.tokenized.examples,
+            lambda: load_causal_lm(self._spec(work, "reference")),
+            batch_size=settings.batch_size,
+        )
+        module = settings.module(load_causal_lm(start), reference)
+        train_supervised(work, module, data, tokenizer)
+
+    def _spec(self, work: Work, role: str) -> ModelSpec:
+        return ModelSpec(str(work.path(role)), dtype=self.dtype)
+
+    def _data(self, work: Work) -> SplitDataModule[PreferenceExample, PreferenceBatch]:
+        labels = read_labels(work.path("labels"))
+        if all(label.p_first is None for label in labels):
+            reasons = reasons_in_words(missing_by_reason(labels))
+            raise ConfigError(f"labels: all {len(labels)} are missing ({reasons}), so there is nothing to learn from")
+        tokenizer = load_tokenizer(self._spec(work, "policy"))
+        return SplitDataModule(
+            preference_examples(labels, self.task, tokenizer, self.settings.max_length),
+            collate_preferences,
+            batching=self.settings.batching,
+            name="policy",
+            seed=work.seed,
+        )
+
+    def told(self, work: Work) -> Told:
+        """First and last loss, and the last margin."""
+        rows = read_curve(work.directory / CURVE)
+        line = ""
+        if rows:
+            first, last = rows[0], rows[-1]
+            line = f"{int(last['step'])} steps, loss {first['train/loss']:.3f} to {last['train/loss']:.3f}"
+            line += f", margin {last['train/margin']:+.2f} nats" if "train/margin" in last else ""
+        return Told(line=line + examples_told(work.directory, "policy", self.settings.max_length), link=work.step)

@@ -1,0 +1,157 @@
+"""Unreadable rewards, advantages and losses stop a training before the optimizer step, and name their source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import Trainer
+from rlaif_ppo_fixture import Ppo as PluginPpo
+from transformers import AutoTokenizer
+
+from rlaif.errors import TrainingError
+from rlaif.functional.losses import LossSum
+from rlaif.models.load import load_causal_lm
+from rlaif.modules.policy_settings import PolicySettings
+from rlaif.modules.trainer import build_trainer, fit
+from rlaif.objectives.base import Losses, PolicyOutputs, RolloutObjective
+from rlaif.objectives.checks import check_losses
+from rlaif.objectives.grpo import Grpo
+from rlaif.registry import described
+from rlaif.rewards.base import RewardBatch, RewardResources
+from rlaif.rewards.standardized import Standardized
+from rlaif.roles import Reads
+from rlaif.rollouts.batch import Rollouts
+from rlaif.tasks.base import Dialogue
+from rlaif.testing.tiny import make_tiny_model
+from rlaif.types import Completion, Prompt
+
+NAN, INF = float("nan"), float("inf")
+PROMPTS = [Prompt(task="dialogue", text=f"\n\nHuman: Say {n}.\n\nAssistant:") for n in range(2)]
+
+
+class GivenReward:
+    """Gives the same numbers for four responses in every step."""
+
+    def __init__(
+        self, values: list[float], scored: list[bool] | None = None, dtype: torch.dtype = torch.float32
+    ) -> None:
+        values_B = torch.tensor(values, dtype=dtype)
+        scored_B = torch.ones(len(values), dtype=torch.bool) if scored is None else torch.tensor(scored)
+        self.batch = RewardBatch(values_B, scored_B)
+
+    def reads(self) -> Mapping[str, Reads]:
+        return {}
+
+    def prepare(self, resources: RewardResources) -> GivenReward:
+        return self
+
+    def __call__(
+        self, prompts: Sequence[Prompt], responses: Sequence[Completion], *, samples_per_prompt: int = 1
+    ) -> RewardBatch:
+        return self.batch
+
+    def to(self, device: torch.device | str) -> None:
+        pass
+
+
+class BrokenCredit(Grpo):
+    """Divides by a deviation of 0."""
+
+    def credit(self, batch: Rollouts) -> Rollouts:
+        credited = super().credit(batch)
+        assert credited.advantages_BT is not None
+        advantages_BT = credited.advantages_BT.clone()
+        advantages_BT[2, 0] = INF
+        return replace(credited, advantages_BT=advantages_BT)
+
+
+class BrokenLoss(PluginPpo):
+    """Takes a logarithm of 0."""
+
+    def losses(self, outputs: PolicyOutputs, rows: Rollouts) -> Losses:
+        losses = super().losses(outputs, rows)
+        loss = losses.terms["value_loss"]
+        return replace(losses, terms={**losses.terms, "value_loss": LossSum(loss.total * NAN, loss.count)})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model", hidden_size=16, num_heads=2)
+
+
+def train(folder: Path, directory: Path, objective: RolloutObjective, reward: GivenReward | Standardized) -> None:
+    """Train for one policy step, whose end must leave the policy as it was."""
+    policy, before = load_causal_lm(str(folder)), load_causal_lm(str(folder)).state_dict()
+    settings = PolicySettings(
+        optimizer=torch.optim.AdamW,
+        objective=objective,
+        steps=1,
+        prompts_per_step=2,
+        samples_per_prompt=2,
+        temperature=1.0,
+        max_new_tokens=2,
+        lr=1e-2,
+    )
+    module = settings.module(
+        policy,
+        reference=load_causal_lm(str(folder)),
+        tokenizer=AutoTokenizer.from_pretrained(folder),
+        task=Dialogue(),
+        prompts=PROMPTS,
+        reward=reward,
+        seed=1,
+    )
+    trainer = build_trainer(
+        partial(Trainer, accelerator="cpu", devices=1), directory=directory, max_steps=module.num_optimizer_steps
+    )
+    try:
+        fit(trainer, module, seed=0)
+    finally:
+        assert all(torch.equal(before[name], tensor) for name, tensor in policy.state_dict().items())
+
+
+GOOD = [1.0, 2.0, 0.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: GivenReward([1.0, NAN, 2.0, INF]), "nan at 1, inf at 3 under a true scored_mask_B"),
+        (lambda: GivenReward([1.0, 2.0, 3.0]), r"values_B of shape \[3\] for 4 responses, must be \[4\]"),
+        (lambda: GivenReward([1, 2, 3, 4], dtype=torch.int64), "values_B of torch.int64, must be float"),
+        (lambda: GivenReward([NAN] * 4, [False] * 4), "gave none of the 4 responses of a policy step a reward"),
+        (lambda: Standardized(GivenReward([INF] * 4), mean=0.0, std=1.0), "inf at 0, inf at 1, inf at 2 and 1 more"),
+    ],
+    ids=["not finite", "wrong length", "wrong type", "all missing", "inside a standardized one"],
+)
+def test_an_unreadable_reward_stops_the_run(
+    make: Callable[[], GivenReward | Standardized], told: str, folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match=told) as stopped:
+        train(folder, tmp_path, Grpo(), make())
+    assert "reward GivenReward (" in str(stopped.value) and "nothing was learned" in str(stopped.value)
+
+
+def test_an_advantage_that_is_not_finite_stops_the_run(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"objective BrokenCredit .*: advantages_BT has inf at \[2, 0\]"):
+        train(folder, tmp_path, BrokenCredit(), GivenReward(GOOD))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"objective BrokenLoss .*: value_loss is nan"):
+        train(folder, tmp_path, BrokenLoss(minibatches=1), GivenReward(GOOD))
+
+
+def test_losses_without_a_term_are_refused() -> None:
+    with pytest.raises(TrainingError, match=r"objective Grpo \(rlaif \d.*\): losses has no term"):
+        check_losses(Losses(terms={}), Grpo())
+
+
+def test_a_component_is_named_with_its_package() -> None:
+    assert described(Grpo()).startswith("Grpo (rlaif ")
+    assert described(PluginPpo()).startswith("Ppo (rlaif")
