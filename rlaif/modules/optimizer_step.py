@@ -116,7 +116,7 @@ class OptimizerStepModule(LightningModule):
     def _without_exchange(self) -> AbstractContextManager[None]:
         """Keeps gradients in this process."""
         strategy = self.trainer.strategy
-        return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()  # type: ignore[no-any-return]
+        return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
 
     def _unscale(self, optimizer: torch.optim.Optimizer) -> None:
         """Take the loss scale of 16-mixed out of gradients before they are clipped: Lightning leaves it to a fused
