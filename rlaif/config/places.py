@@ -41,7 +41,8 @@ def place_problems(cfg: DictConfig) -> list[str]:
             problems.append(f"{path}.key_env={variable}: this environment variable is not set; export it")
         is_local = target in engines and "url" not in values
         key = "name" if str(target).endswith(".ModelSpec") else "model" if is_local else None
-        if key is not None and isinstance(name := values.get(key), str):
+        is_made = values.get("package") is not None  # the folder is written when the model is first loaded
+        if key is not None and not is_made and isinstance(name := values.get(key), str):
             problems += model_name_problems(f"{path}.{key}", name)
     return problems
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from rlaif.signatures import read_signature
+
 TRAINER = "lightning.Trainer"
 USED = (
     "accelerator",
@@ -47,8 +49,9 @@ def trainer_problems(cfg: DictConfig) -> list[str]:
 
 
 def _ignored(options: Mapping[str, Any]) -> Iterator[str]:
+    known = read_signature(TRAINER).parameters  # another name is told with the values of constructors
     for name, value in options.items():
-        if name in USED or name.startswith("_"):
+        if name in USED or name.startswith("_") or name not in known:
             continue
         typed = str(value).lower() if isinstance(value, bool) else value
         instead = INSTEAD.get(name, f"remove it; options that are used: {', '.join(USED)}")

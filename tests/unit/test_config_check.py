@@ -23,6 +23,7 @@ NEEDED = {
     "labeler=file": ["labeler.path=${oc.env:PWD}", "labeler.source=human"],
     "labeler=reward_model": ["labeler.model=${oc.env:PWD}"],
     "experiment=recorded_judge": ["data.path=${oc.env:PWD}", "labeler.path=${oc.env:PWD}"],
+    **{f"policy/pair_objective={name}": ["policy=dpo"] for name in ("dpo", "ipo")},
     "labeler/prompt=none": ["labeler=human"],
     "labeler/engine=none": ["labeler=human"],
     **{

@@ -134,7 +134,7 @@ def runtime_values(cfg: DictConfig) -> dict[str, Any]:
     return {
         option: another(option, OmegaConf.select(cfg, option), parameter)
         for option, parameter, runtime in found
-        if runtime and option not in results
+        if runtime and option not in {*results, "model.package"}  # another package is another model's folder
     }
 
 

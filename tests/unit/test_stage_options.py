@@ -56,7 +56,8 @@ OWN_PAIRS = ("data=files", "data.path=/", "data.pairs=dataset")
     "further", [(), ("label.min_alignment=0.6",), ("data=files", "data.path=/", "data.pairs=dataset")], ids=" ".join
 )
 def test_every_shipped_pipeline_binds(make_config: MakeConfig, pipeline: str, further: tuple[str, ...]) -> None:
-    plan = Plan(make_config(f"pipeline={pipeline}", *further), Path("run"))
+    policy = "policy=dpo" if pipeline == "dpo" else "policy=reinforce"
+    plan = Plan(make_config(f"pipeline={pipeline}", policy, *further), Path("run"))
     for step in plan.steps:
         absent = [role for role, reads in step.reads.items() if not reads.optional and not step.inputs.get(role)]
         assert absent == [], step.name
