@@ -71,6 +71,8 @@ ADDED_COLUMNS = ("weight", "judgments", "turns")
 """Columns that a table may lack (those of an earlier version, and sets without the evidence); their rows read with
 the field's default."""
 ROWS_AT_ONCE = 1024
+BUFFER_BYTES = 65_536
+"""Of a column that is read from a file."""
 
 SAMPLE_SCHEMA = pa.schema([*_PROMPT_COLUMNS, ("completions", pa.list_(_COMPLETION)), ("turns", _TURNS)])
 
@@ -154,7 +156,8 @@ def open_table(path: str | Path, schema: pa.Schema) -> pq.ParquetFile:
         DataError: It has not, or is no Parquet file.
     """
     try:
-        table = pq.ParquetFile(path)
+        # Otherwise a row group, which may be the whole table, is read at once.
+        table = pq.ParquetFile(path, buffer_size=BUFFER_BYTES, pre_buffer=False)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(
             f"{path}: is not a readable Parquet file ({error}); give a table that rlaif wrote whole"
@@ -196,7 +199,10 @@ def batches_of(
 
 
 def _by_row_group(table: pq.ParquetFile, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
-    """A reader of all row groups at once, and each reading thread, keep memory until the end of the file."""
+    """Batches of one row group after the other, read in one thread.
+
+    A reader of several row groups, and each further thread, would keep memory until the end of the file.
+    """
     for group in range(table.num_row_groups):
         yield from table.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=columns, use_threads=False)
 
