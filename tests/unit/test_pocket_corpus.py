@@ -13,15 +13,15 @@ from transformers import PreTrainedTokenizerFast
 
 from rlaif.evaluation.attacks import all_attacks
 from rlaif.functional.seeds import derive_seed
-from rlaif.pocket import attacks, families
+from rlaif.pocket import attacks, corpus, families
 from rlaif.pocket.corpus import CHAT_SHARE, FORMATS, NUM_WARM_UP, PLAIN_ONLY, RENAMED_SHARE, draw_example, draw_format
 from rlaif.pocket.examples import ASSISTANT, CANDIDATE_WEIGHT, END, USER, Example, Piece
 from rlaif.pocket.families import Family, train_tokenizer
-from rlaif.pocket.lexicon import is_held_out
+from rlaif.pocket.lexicon import SlotKind, is_held_out
 from rlaif.pocket.points import POINTS
 from rlaif.pocket.pretraining import RECIPES, Batches
 from rlaif.pocket.quality import read
-from rlaif.pocket.renaming import KINDS, Renaming
+from rlaif.pocket.renaming import KINDS, Renaming, shows_held_out
 from rlaif.pocket.revising import revise, write_critique
 from rlaif.pocket.world import TASK_NAMES, WORDS, draw_scene, mixed_draft, write_prompt, write_response
 from rlaif.prompts.criteria import CriteriaPrompts, built_in_criteria
@@ -219,6 +219,24 @@ class TestRenaming:
             filler for _, pieces in examples() for kind in KINDS for filler in kind.pattern.findall(text_of(pieces))
         ]
         assert len(found) > 5_000 and not any(map(is_held_out, found))
+
+    @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+    def test_a_held_out_filler_is_found_in_a_text(self, kind: SlotKind) -> None:
+        seen = " and ".join(kind.fillers(held_out=False)[:3])
+        assert not shows_held_out(seen)
+        assert shows_held_out(f"{seen}, {kind.fillers(held_out=True)[0]}.")
+
+    def test_an_example_that_shows_one_by_chance_is_drawn_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        before, seen = draw_example(0, NUM_WARM_UP, renamed_share=1.0), []
+
+        def first_one_does(text: str) -> bool:
+            seen.append(text)
+            return len(seen) == 1
+
+        monkeypatch.setattr(corpus, "shows_held_out", first_one_does)
+        again = draw_example(0, NUM_WARM_UP, renamed_share=1.0)
+        assert seen == [text_of(tuple(before)), text_of(tuple(again))]
+        assert seen[0] != seen[1]
 
 
 class TestAttacks:
