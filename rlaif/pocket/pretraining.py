@@ -30,10 +30,10 @@ RECIPES: dict[str, Recipe] = {
     "S": Recipe(hidden_size=128, num_layers=4, num_heads=4, num_steps=4_000, seed=4),
     "S2": Recipe(family="neox", hidden_size=128, num_layers=4, num_heads=4, num_steps=3_500, seed=5),
     "L": Recipe(hidden_size=160, num_layers=5, num_heads=5, num_steps=6_000, lr=2e-3, seed=3, bf16_operands=True),
-    "judge": Recipe(hidden_size=128, num_layers=4, num_heads=4, num_steps=4_000, seed=2),
+    "judge": Recipe(hidden_size=160, num_layers=5, num_heads=5, num_steps=6_000, lr=2e-3, seed=2, bf16_operands=True),
 }
 """Three sizes of about 0.2M, 0.9M and 1.7M parameters; S2, of S's size and of another family; and the evaluation's LLM
-judge: S, another seed."""
+judge: L, another seed. A judge of S's size read facts that it never met worse than the policies it judged."""
 
 
 class _Bf16Linear(torch.autograd.Function):
