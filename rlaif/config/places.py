@@ -71,7 +71,7 @@ def model_name_problems(option: str, name: str) -> list[str]:
     """Problems of a model's name that can be found without a network.
 
     >>> model_name_problems("model.name", "pocket:M")
-    ['model.name=pocket:M: no such pocket model; allowed are pocket:XS, pocket:S, pocket:L, pocket:judge']
+    ['model.name=pocket:M: no such pocket model; allowed are pocket:XS, pocket:S, pocket:S2, pocket:L, pocket:judge']
     """
     if name.startswith(POCKET):
         problem = pocket_problem(option, name)

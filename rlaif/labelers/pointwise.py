@@ -47,6 +47,10 @@ class PointwisePrompt(Protocol):
         """The prompt after which "good" or "bad" is scored."""
         ...
 
+    def criterion(self, task: Task, prompt_text: str, response: str, criterion: str) -> StructuredPrompt:
+        """The prompt after which "yes" or "no" to a criterion is scored."""
+        ...
+
 
 class Single(NamedTuple):
     """One response to one prompt."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 POCKET = "pocket:"
-POCKET_MODELS = ("XS", "S", "L", "judge")
+POCKET_MODELS = ("XS", "S", "S2", "L", "judge")
 POCKET_NAMES = ", ".join(f"{POCKET}{size}" for size in POCKET_MODELS)
 """The names of all pocket models, for messages."""
 
@@ -15,9 +15,8 @@ def pocket_problem(option: str, name: str) -> str | None:
         option: The option as typed, e.g. ``model.name``.
         name: Starts with ``pocket:``.
 
-    >>> pocket_problem("model.name", "pocket:l")
-    'model.name=pocket:l: no such pocket model; allowed are pocket:XS, pocket:S, pocket:L, pocket:judge; did you mean \
-pocket:L?'
+    >>> pocket_problem("model.name", "pocket:l").partition("; ")[2]
+    'allowed are pocket:XS, pocket:S, pocket:S2, pocket:L, pocket:judge; did you mean pocket:L?'
     """
     size = name.removeprefix(POCKET)
     if size in POCKET_MODELS:

@@ -23,6 +23,11 @@ def preference_probability(comparison: Comparison) -> float:
     """P(a rater prefers the first response), Bradley-Terry on the latent quality."""
     prompt = comparison.prompt
     gap = read(prompt, comparison.first.trimmed).quality - read(prompt, comparison.second.trimmed).quality
+    return probability_of_better(gap)
+
+
+def probability_of_better(gap: float) -> float:
+    """P(a rater prefers a response whose latent quality is greater by ``gap``)."""
     return 1.0 / (1.0 + math.exp(-gap / TEMPERATURE))
 
 

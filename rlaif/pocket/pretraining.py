@@ -1,4 +1,4 @@
-"""The recipe of the pocket models: tokenizer, architecture, training, resume.
+"""The recipe of the pocket models: sizes, training, resume.
 
 `rlaif-run experiment=pocket_pretraining` runs it. Every batch depends on (seed, step) alone and the
 whole state is saved every few minutes, so a run that was killed goes on where it stopped and ends
@@ -11,91 +11,29 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from rlaif.functional.seeds import derive_seed
 from rlaif.inference.linear import fast_linear
-from rlaif.pocket.corpus import Piece, draw_example
-
-END, PAD = "<|end|>", "<|pad|>"
-NUM_TOKENIZER_EXAMPLES = 6_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """Architecture and training of one pocket model."""
-
-    hidden_size: int
-    num_layers: int
-    num_heads: int
-    num_steps: int
-    """Optimizer steps."""
-    examples_per_step: int = 32
-    tokens_per_microbatch: int = 2_048
-    """Padded size of the length-sorted parts of a step: less padding, same gradient."""
-    bf16_operands: bool = False
-    """Multiply matrices in bfloat16, with float32 weights, sums and gradients: faster where the CPU has it."""
-    lr: float = 3e-3
-    warmup_steps: int = 100
-    weight_decay: float = 0.1
-    max_grad_norm: float = 1.0
-    seed: int = 0
-
+from rlaif.pocket.corpus import draw_example
+from rlaif.pocket.examples import Piece
+from rlaif.pocket.families import Recipe, build_model, train_tokenizer
 
 RECIPES: dict[str, Recipe] = {
-    "XS": Recipe(hidden_size=64, num_layers=2, num_heads=4, num_steps=600, seed=1),
-    "S": Recipe(hidden_size=128, num_layers=4, num_heads=4, num_steps=1_600, seed=4),
-    "L": Recipe(hidden_size=160, num_layers=5, num_heads=5, num_steps=3_000, lr=2e-3, seed=3, bf16_operands=True),
-    "judge": Recipe(hidden_size=128, num_layers=4, num_heads=4, num_steps=1_000, seed=2),
+    "XS": Recipe(hidden_size=64, num_layers=2, num_heads=4, num_steps=1_500, seed=1),
+    "S": Recipe(hidden_size=128, num_layers=4, num_heads=4, num_steps=4_000, seed=4),
+    "S2": Recipe(family="neox", hidden_size=128, num_layers=4, num_heads=4, num_steps=3_500, seed=5),
+    "L": Recipe(hidden_size=160, num_layers=5, num_heads=5, num_steps=6_000, lr=2e-3, seed=3, bf16_operands=True),
+    "judge": Recipe(hidden_size=160, num_layers=5, num_heads=5, num_steps=6_000, lr=2e-3, seed=2, bf16_operands=True),
 }
-"""Three sizes of about 0.2M, 0.9M and 1.7M parameters, and the evaluation's LLM judge: S, another seed, fewer steps."""
-
-
-def train_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE on pretraining text; each digit is a token, so "10" is two as in many real models."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=2_048,
-        special_tokens=[END, PAD],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    texts = (piece.text for item in range(NUM_TOKENIZER_EXAMPLES) for piece in draw_example(0, item))
-    tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=PAD)
-
-
-def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """A freshly initialised Llama of the recipe's size."""
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=recipe.hidden_size,
-        intermediate_size=8 * recipe.hidden_size // 3 // 16 * 16,
-        num_hidden_layers=recipe.num_layers,
-        num_attention_heads=recipe.num_heads,
-        max_position_embeddings=4_096,
-        tie_word_embeddings=True,
-        initializer_range=recipe.hidden_size**-0.5,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(recipe.seed, "pocket init"))
-        return LlamaForCausalLM(config)
+"""Three sizes of about 0.2M, 0.9M and 1.7M parameters; S2, of S's size and of another family; and the evaluation's LLM
+judge: L, another seed. A judge of S's size read facts that it never met worse than the policies it judged."""
 
 
 class _Bf16Linear(torch.autograd.Function):
@@ -184,7 +122,7 @@ def pretrain(
     """Train one pocket model, or go on where a killed run stopped.
 
     Args:
-        size: ``XS``, ``S``, ``L`` or ``judge``.
+        size: A name of ``RECIPES``.
         directory: Gets ``<size>/`` (a Hugging Face folder in bf16) and, while training, ``<size>.pt``.
         recipe: Another recipe than the committed one.
         device: Where to train.
@@ -199,7 +137,7 @@ def pretrain(
     if folder.exists():
         return folder
     directory.mkdir(parents=True, exist_ok=True)
-    tokenizer = train_tokenizer()
+    tokenizer = train_tokenizer(recipe.family)
     model = build_model(recipe, tokenizer)
     torch.nn.Module.to(model, device)
     optimizer = torch.optim.AdamW(
@@ -235,7 +173,7 @@ def pretrain(
 
 
 def train_step(
-    model: LlamaForCausalLM,
+    model: PreTrainedModel,
     optimizer: torch.optim.Optimizer,
     microbatches: list[tuple[Tensor, Tensor]],
     max_grad_norm: float,
@@ -247,12 +185,12 @@ def train_step(
         The weighted mean loss in nats and the number of real tokens.
     """
     total_weight = sum(float(weights_BT[:, 1:].sum()) for _, weights_BT in microbatches)
-    loss_sum, num_tokens = 0.0, 0
+    loss_sum, num_tokens, head = 0.0, 0, model.get_output_embeddings()
     for ids_BT, weights_BT in microbatches:
         ids_BT, weights_BT = ids_BT.to(device), weights_BT.to(device)
         counts_BT = weights_BT[:, 1:] > 0
-        hidden_BTH = model.model(input_ids=ids_BT[:, :-1], use_cache=False).last_hidden_state
-        logits_NV = model.lm_head(hidden_BTH[counts_BT]).float()
+        hidden_BTH = model.base_model(input_ids=ids_BT[:, :-1], use_cache=False).last_hidden_state
+        logits_NV = head(hidden_BTH[counts_BT]).float()
         losses_N = F.cross_entropy(logits_NV, ids_BT[:, 1:][counts_BT], reduction="none")
         loss = (losses_N * weights_BT[:, 1:][counts_BT]).sum() / total_weight
         loss.backward()
@@ -272,7 +210,7 @@ def _schedule(step: int, recipe: Recipe) -> float:
     return 0.1 + 0.45 * (1 + math.cos(math.pi * done))
 
 
-def _save_state(path: Path, model: LlamaForCausalLM, optimizer: torch.optim.Optimizer, step: int) -> None:
+def _save_state(path: Path, model: PreTrainedModel, optimizer: torch.optim.Optimizer, step: int) -> None:
     partial = path.with_suffix(".tmp")
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, partial)
     os.replace(partial, path)

@@ -8,10 +8,11 @@ from typing import Literal
 
 from rlaif.errors import ConfigError
 from rlaif.functional.seeds import derive_seed
+from rlaif.prompts.forms import data, ours
 from rlaif.prompts.wording import Exemplar, TaskTemplates, known_tasks, load_templates, template_folder
 from rlaif.runtime import Runtime
 from rlaif.tasks.base import Task
-from rlaif.types import Segment, StructuredPrompt, content_id, trim
+from rlaif.types import Segment, StructuredPrompt, content_id
 
 
 class JudgePrompts:
@@ -86,14 +87,14 @@ class JudgePrompts:
         explain = rationale is not None
         segments = self._question(task, words, prompt_text, first, second, explain=explain)
         if rationale is not None:
-            segments += [_ours(words.rationale), _data(rationale), _ours("\n")]
-        return self._finish(task, [*segments, _ours(words.ending)], words)
+            segments += [ours(words.rationale), data(rationale), ours("\n")]
+        return self._finish(task, [*segments, ours(words.ending)], words)
 
     def rationale_request(self, task: Task, prompt_text: str, first: str, second: str) -> StructuredPrompt:
         """First step of chain of thought: ask for a rationale, which ends with its line."""
         words = self.words(task)
         segments = self._question(task, words, prompt_text, first, second, explain=True)
-        return self._finish(task, [*segments, _ours(words.rationale)], words)
+        return self._finish(task, [*segments, ours(words.rationale)], words)
 
     def rating(self, task: Task, prompt_text: str, response: str, *, rationale: str | None = None) -> StructuredPrompt:
         """Ask for a score; the answer is "1" to "10" and ends with its line.
@@ -107,7 +108,7 @@ class JudgePrompts:
         words = self.words(task)
         if rationale is None:
             return self._single(task, words.rating, prompt_text, response, "Score=")
-        thoughts = (_data(rationale), _ours("\nScore="))
+        thoughts = (data(rationale), ours("\nScore="))
         return self._single(task, words.rating_explain, prompt_text, response, words.rating_rationale, *thoughts)
 
     def rating_rationale_request(self, task: Task, prompt_text: str, response: str) -> StructuredPrompt:
@@ -123,9 +124,9 @@ class JudgePrompts:
         """Ask for the order of several responses; the answer reads like "2 3 1", best first."""
         words = self.words(task)
         segments = [
-            _ours(f"{self._without_pairs(words, words.ranking)}\n\n"),
+            ours(f"{self._without_pairs(words, words.ranking)}\n\n"),
             *_sample(task, prompt_text, responses),
-            _ours("\nRanking="),
+            ours("\nBest to worst="),
         ]
         return self._finish(task, segments, words, asks_for_worse=False)
 
@@ -134,12 +135,12 @@ class JudgePrompts:
     ) -> list[Segment]:
         request = words.explain if explain else words.choose
         preamble = words.base if self.preamble == "base" else words.detailed
-        segments = [_ours(f"{preamble} {request}\n\n")]
+        segments = [ours(f"{preamble} {request}\n\n")]
         for exemplar in self.exemplars(words):
             segments += _solved(task, words, exemplar, explain=explain)
         if self.num_exemplars:
-            segments.append(_ours("Now your turn.\n"))
-        return [*segments, *_sample(task, prompt_text, (first, second)), _ours("\n")]
+            segments.append(ours("Now your turn.\n"))
+        return [*segments, *_sample(task, prompt_text, (first, second)), ours("\n")]
 
     def exemplars(self, words: TaskTemplates) -> Sequence[Exemplar]:
         """The solved examples of one prompt, fixed for a seed."""
@@ -157,11 +158,11 @@ class JudgePrompts:
         """One response after the request, then the ending and what may follow it."""
         words = self.words(task)
         segments = [
-            _ours(f"{self._without_pairs(words, request)}\n\n{task.context_noun}:"),
-            _data(task.judge_text(prompt_text)),
-            _ours(f"\n{task.response_noun}:"),
-            _data(response),
-            _ours(f"\n\n{ending}"),
+            ours(f"{self._without_pairs(words, request)}\n\n{task.context_noun}:"),
+            data(task.judge_text(prompt_text)),
+            ours(f"\n{task.response_noun}:"),
+            data(response),
+            ours(f"\n\n{ending}"),
             *thoughts,
         ]
         return self._finish(task, segments, words, asks_for_worse=False)
@@ -187,24 +188,16 @@ class JudgePrompts:
         )
 
 
-def _ours(text: str) -> Segment:
-    return Segment(text=text)
-
-
-def _data(text: str) -> Segment:
-    return Segment(text=f" {trim(text)}", is_data=True)
-
-
 def _sample(task: Task, prompt_text: str, responses: Sequence[str]) -> list[Segment]:
     """The input and its candidates, a line each."""
-    segments = [_ours(f"{task.context_noun}:"), _data(task.judge_text(prompt_text)), _ours("\n")]
+    segments = [ours(f"{task.context_noun}:"), data(task.judge_text(prompt_text)), ours("\n")]
     for number, response in enumerate(responses, start=1):
-        segments += [_ours(f"{task.response_noun} {number}:"), _data(response), _ours("\n")]
+        segments += [ours(f"{task.response_noun} {number}:"), data(response), ours("\n")]
     return segments
 
 
 def _solved(task: Task, words: TaskTemplates, exemplar: Exemplar, *, explain: bool) -> list[Segment]:
     sample = _sample(task, exemplar.context, (exemplar.first, exemplar.second))
     thoughts = f"{words.rationale} {exemplar.rationale}\n" if explain else ""
-    ours = "".join(segment.text for segment in sample)
-    return [_ours(f"Example\n{ours}\n{thoughts}{words.ending}{exemplar.answer}\n\n")]
+    shown = "".join(segment.text for segment in sample)
+    return [ours(f"Example\n{shown}\n{thoughts}{words.ending}{exemplar.answer}\n\n")]

@@ -15,11 +15,15 @@ from rlaif.evaluation.judges import AnnotatorJudge
 from rlaif.evaluation.records import Table
 from rlaif.evaluation.votes import SIMULATED, annotator_votes, pair
 from rlaif.labelers.base import Labeler
+from rlaif.labelers.criteria import CriteriaLabeler
 from rlaif.labelers.pairwise import ChainOfThoughtLabeler, PairwiseLabeler
+from rlaif.labelers.pointwise import BinaryLabeler, ChainOfThoughtScoreLabeler, ScoreLabeler
+from rlaif.labelers.ranking import RankingLabeler
 from rlaif.models.load import model_identity
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.pocket.annotators import SimulatedAnnotators, preference_probability
 from rlaif.pocket.quality import read
+from rlaif.prompts.criteria import CriteriaPrompts
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.ranges import AtLeastOne
 from rlaif.roles import Reads
@@ -116,7 +120,13 @@ class PocketGateStage(Stage):
         engine, limit = TransformersEngine(f"pocket:{size}"), self.max_rationale_tokens
         chain = ChainOfThoughtLabeler(JudgePrompts(), engine, max_rationale_tokens=limit)
         labelers: dict[str, Labeler] = {"direct": PairwiseLabeler(JudgePrompts(), engine), "chain": chain}
+        if size != "XS":
+            labelers["scorer"] = ScoreLabeler(JudgePrompts(), engine)
+            labelers["binary"] = BinaryLabeler(JudgePrompts(), engine)
         if size == "L":
+            labelers["cot_scorer"] = ChainOfThoughtScoreLabeler(JudgePrompts(), engine, max_rationale_tokens=limit)
+            labelers["ranking"] = RankingLabeler(JudgePrompts(), engine)
+            labelers["criteria"] = CriteriaLabeler(CriteriaPrompts(), engine)
             labelers["detailed"] = PairwiseLabeler(JudgePrompts(preamble="detailed"), engine)
             for rationale in ("empty", "other"):
                 ablated = ChainOfThoughtLabeler(JudgePrompts(), engine, max_rationale_tokens=limit, rationale=rationale)

@@ -54,6 +54,11 @@ def _ranking(prompts: Any, task: Task, texts: Sequence[str]) -> StructuredPrompt
     return rendered
 
 
+def _criterion(prompts: Any, task: Task, texts: Sequence[str]) -> StructuredPrompt:
+    rendered: StructuredPrompt = prompts.criterion(task, CONTEXT, texts[0], "Is it short?")
+    return rendered
+
+
 RENDERINGS: Mapping[str, tuple[str, Render]] = {
     "pairwise": ("pairwise", _pairwise),
     "pairwise, second step": ("pairwise", _second_step),
@@ -61,6 +66,7 @@ RENDERINGS: Mapping[str, tuple[str, Render]] = {
     "rating": ("rating", _rating),
     "binary": ("binary", _binary),
     "ranking": ("ranking", _ranking),
+    "criterion": ("criterion", _criterion),
 }
 """Name of a kind of prompt to the method that makes it, and how it is called."""
 
@@ -75,7 +81,7 @@ def check_declares(prompts: Any) -> str:
     require(isinstance(prompts.identity, str) and bool(prompts.identity), "identity must be a text that is not empty")
     require(prompts.identity == prompts.identity, "identity changes between two reads")
     methods = sorted({method for method, _ in RENDERINGS.values() if hasattr(prompts, method)})
-    require(bool(methods), "none of pairwise, rating, binary and ranking is there")
+    require(bool(methods), "none of pairwise, rating, binary, ranking and criterion is there")
     return f"{', '.join(methods)}; identity {prompts.identity}"
 
 

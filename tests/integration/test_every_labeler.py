@@ -21,6 +21,7 @@ LABELERS = {
     "scorer": (),
     "cot_scorer": ("labeler.max_rationale_tokens=96",),
     "binary": (),
+    "criteria": (),
     "ranking": ("label.samples_per_prompt=3",),
     "panel": (
         "labeler.weights=learned",

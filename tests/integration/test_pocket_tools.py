@@ -18,5 +18,7 @@ def test_the_gate_measures_every_size_and_its_ceiling(command: Command) -> None:
     records = json.loads((run.stored("pocket_gate")[0] / "figures.json").read_text())
     figures = {figure["name"]: figure for figure in records}
     judged = [f"{size} {way}/alignment" for size in ("XS", "S", "L") for way in ("direct", "chain")]
-    assert [figures[name]["n"] for name in judged] == [8] * 6
+    judged += [f"S {way}/alignment" for way in ("scorer", "binary")]
+    judged += [f"L {way}/alignment" for way in ("scorer", "cot_scorer", "binary", "ranking", "criteria")]
+    assert [figures[name]["n"] for name in judged] == [8] * 13
     assert figures["SFT against SFT"]["n"] == 8

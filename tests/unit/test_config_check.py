@@ -89,7 +89,7 @@ MISTAKES = {
     "label.batch_size=many": "must be a whole number, as 64",
     "labeler.engine.batch_size=long": "must be a whole number or null",
     "labeler.rationale=owm": "must be one of own, empty, other; did you mean own?",
-    "labeler.engine.model=pocket:M": "no such pocket model; allowed are pocket:XS, pocket:S, pocket:L, pocket:judge",
+    "labeler.engine.model=pocket:M": "no such pocket model; allowed are pocket:XS, pocket:S, pocket:S2, pocket:L",
     "evaluation.judge.engine.model=run:no/such/sft": "no such step of a run; write run:DIR/step",
     "labeler.max_rationale_tokens=null": "must be a whole number",
     "data/format=arena": "a layout is a value; write data.format=arena",

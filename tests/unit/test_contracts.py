@@ -17,6 +17,7 @@ from rlaif.labelers.pointwise import BinaryLabeler, ChainOfThoughtScoreLabeler, 
 from rlaif.labelers.ranking import RankingLabeler
 from rlaif.labelers.self_consistency import SelfConsistencyLabeler
 from rlaif.outcome import Generation, OptionScores
+from rlaif.prompts.criteria import CriteriaPrompts
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.tasks.base import Task
 from rlaif.testing.conformance import check_labeler
@@ -75,7 +76,13 @@ def test_our_prompts_keep_their_contract(options: dict[str, Any]) -> None:
     results = check_prompts(PairsOnly() if "num_exemplars" in options else JudgePrompts(**options))
     assert set(failed(results)) <= {"picklable"}  # a class inside a function is not
     if "num_exemplars" not in options:
-        assert [result.name for result in results] == list(PROMPT_CHECKS)
+        assert [result.name for result in results] == [name for name in PROMPT_CHECKS if "criterion" not in name]
+
+
+def test_the_prompts_about_criteria_keep_their_contract() -> None:
+    results = check_prompts(CriteriaPrompts())
+    assert failed(results) == {}
+    assert any("criterion" in result.name for result in results)
 
 
 class Broken(ScriptedEngine):

@@ -22,7 +22,18 @@ FindProblems = Callable[..., list[str]]
 
 @pytest.mark.parametrize(
     "labeler",
-    ["pairwise", "cot_pairwise", "self_consistency", "scorer", "cot_scorer", "binary", "ranking", "panel", "human"],
+    [
+        "pairwise",
+        "cot_pairwise",
+        "self_consistency",
+        "scorer",
+        "cot_scorer",
+        "binary",
+        "criteria",
+        "ranking",
+        "panel",
+        "human",
+    ],
 )
 def test_every_labeler_passes_as_it_is(find_problems: FindProblems, labeler: str) -> None:
     server = () if labeler == "human" else ("labeler/engine=openai", "labeler.engine.model=m")

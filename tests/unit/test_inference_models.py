@@ -29,9 +29,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("name", "message"),
     [
         ("pocket:s", "did you mean pocket:S"),
-        ("pocket:XXL", "allowed are pocket:XS, pocket:S, pocket:L, pocket:judge"),
+        ("pocket:XXL", "allowed are pocket:XS, pocket:S, pocket:S2, pocket:L, pocket:judge"),
         ("./absent", "no such folder"),
-        ("absent", "pocket:XS, pocket:S, pocket:L, pocket:judge"),
+        ("absent", "pocket:XS, pocket:S, pocket:S2, pocket:L, pocket:judge"),
         ("stage:sft", "pipeline stages resolve it"),
     ],
 )

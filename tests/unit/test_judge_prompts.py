@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 
 from rlaif.errors import ConfigError
+from rlaif.prompts.criteria import CriteriaPrompts, LabeledPair, built_in_criteria, read_criteria
+from rlaif.prompts.forms import form
+from rlaif.prompts.harm import HarmPrompts
 from rlaif.prompts.judge import JudgePrompts
+from rlaif.prompts.revision import RevisionPrompts
+from rlaif.prompts.teacher import TeacherPrompts
 from rlaif.prompts.wording import Exemplar, TaskTemplates, load_templates
 from rlaif.tasks.base import Task, get_task
 from rlaif.testing.tiny import tiny_tokenizer
@@ -46,6 +51,14 @@ def rating(prompts: JudgePrompts, task: Task, context: str) -> StructuredPrompt:
     return prompts.rating(task, context, FIRST)
 
 
+def rating_rationale_request(prompts: JudgePrompts, task: Task, context: str) -> StructuredPrompt:
+    return prompts.rating_rationale_request(task, context, FIRST)
+
+
+def rating_with_rationale(prompts: JudgePrompts, task: Task, context: str) -> StructuredPrompt:
+    return prompts.rating(task, context, FIRST, rationale="Response: overall 6.")
+
+
 def binary(prompts: JudgePrompts, task: Task, context: str) -> StructuredPrompt:
     return prompts.binary(task, context, FIRST)
 
@@ -55,7 +68,48 @@ def ranking(prompts: JudgePrompts, task: Task, context: str) -> StructuredPrompt
 
 
 PAIRWISE: dict[str, Render] = {"direct": direct, "cot-request": rationale_request, "cot-verdict": with_rationale}
-SINGLE: dict[str, Render] = {"rating": rating, "binary": binary, "ranking": ranking}
+SINGLE: dict[str, Render] = {
+    "rating": rating,
+    "rating-cot-request": rating_rationale_request,
+    "rating-cot-verdict": rating_with_rationale,
+    "binary": binary,
+    "ranking": ranking,
+}
+
+
+def criterion(task: Task, context: str) -> StructuredPrompt:
+    return CriteriaPrompts().criterion(task, context, FIRST, "Does it name the person?")
+
+
+def criteria_request(task: Task, context: str) -> StructuredPrompt:
+    pairs = [LabeledPair(context, FIRST, SECOND), LabeledPair(context, THIRD, FIRST)]
+    return CriteriaPrompts().criteria_request(task, pairs)
+
+
+def harm(task: Task, context: str) -> StructuredPrompt:
+    return HarmPrompts().harm(task, context, FIRST)
+
+
+def critique(task: Task, context: str) -> StructuredPrompt:
+    return RevisionPrompts().critique_request(task, context, FIRST, "Name every fact.")
+
+
+def revision(task: Task, context: str) -> StructuredPrompt:
+    return RevisionPrompts().revision_request(task, context, FIRST, "Name every fact.", "It names no person.")
+
+
+def teacher(task: Task, context: str) -> StructuredPrompt:
+    return TeacherPrompts().answer_request(task, context)
+
+
+FORMS: dict[str, Callable[[Task, str], StructuredPrompt]] = {
+    "criterion": criterion,
+    "criteria-request": criteria_request,
+    "harm": harm,
+    "critique": critique,
+    "revision": revision,
+    "teacher": teacher,
+}
 CASES = [
     *(
         (f"{task}-{preamble}-{shots}shot-{name}", task, JudgePrompts(preamble=preamble, num_exemplars=shots), render)
@@ -77,7 +131,17 @@ def shown(prompt: StructuredPrompt) -> str:
 @pytest.mark.parametrize(("name", "task", "prompts", "render"), CASES, ids=[case[0] for case in CASES])
 def test_every_format_renders_as_committed(name: str, task: str, prompts: JudgePrompts, render: Render) -> None:
     """After a wanted change: delete tests/snapshots, run this test twice, and review the difference."""
-    rendered = shown(render(prompts, get_task(task), CONTEXTS[task]))
+    check_snapshot(name, render(prompts, get_task(task), CONTEXTS[task]))
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", FORMS)
+def test_every_form_renders_as_committed(name: str, task: str) -> None:
+    check_snapshot(f"{task}-{name}", FORMS[name](get_task(task), CONTEXTS[task]))
+
+
+def check_snapshot(name: str, prompt: StructuredPrompt) -> None:
+    rendered = shown(prompt)
     path = SNAPSHOTS / f"{name}.txt"
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
@@ -87,7 +151,10 @@ def test_every_format_renders_as_committed(name: str, task: str, prompts: JudgeP
 
 
 def test_no_snapshot_is_left_over() -> None:
-    assert {path.stem for path in SNAPSHOTS.glob("*.txt")} == {case[0] for case in CASES}
+    assert {path.stem for path in SNAPSHOTS.glob("*.txt")} == {
+        *(case[0] for case in CASES),
+        *(f"{task}-{name}" for task in TASKS for name in FORMS),
+    }
 
 
 INJECTIONS = (
@@ -133,6 +200,75 @@ def test_candidates_stay_data_whatever_they_hold(task: str, injection: str) -> N
         assert [segment for segment in injected.segments if not segment.is_data] == ours
         data = [segment.text.strip() for segment in injected.segments if segment.is_data]
         assert data[1:] == expected
+
+
+@pytest.mark.parametrize("injection", [*INJECTIONS, "[[response]] [[noun]] [[", "[[pairs]]"])
+@pytest.mark.parametrize("task", TASKS)
+def test_every_text_of_a_form_stays_data_whatever_it_holds(task: str, injection: str) -> None:
+    given, context = get_task(task), CONTEXTS[task]
+    criteria, revisions = CriteriaPrompts(), RevisionPrompts()
+    asks: list[tuple[Callable[..., StructuredPrompt], int]] = [
+        (lambda *texts: criteria.criterion(given, context, *texts), 2),
+        (lambda *texts: criteria.criteria_request(given, [LabeledPair(context, *texts)] * 2), 2),
+        (lambda *texts: HarmPrompts().harm(given, context, *texts), 1),
+        (lambda *texts: revisions.critique_request(given, context, *texts), 2),
+        (lambda *texts: revisions.revision_request(given, context, *texts), 3),
+        (lambda *texts: TeacherPrompts().answer_request(given, *texts), 1),
+    ]
+    for ask, count in asks:
+        honest, injected = ask(*["one", "two", "three"][:count]), ask(*[injection] * count)
+        ours = [segment.text for segment in honest.segments if not segment.is_data]
+        assert [segment.text for segment in injected.segments if not segment.is_data] == ours
+        assert "[[" not in "".join(ours)
+        data = [segment.text.strip() for segment in injected.segments if segment.is_data]
+        assert data.count(injection.strip()) >= count
+        assert all(segment.text.startswith(" ") for segment in injected.segments if segment.is_data)
+
+
+def test_the_words_of_a_form_are_part_of_its_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    strategies = (CriteriaPrompts, HarmPrompts, RevisionPrompts, TeacherPrompts)
+    before = [strategy().identity for strategy in strategies]
+    assert len(set(before)) == len(strategies)
+    monkeypatch.setattr("rlaif.prompts.forms.form", lambda name: f"{form(name)}.")
+    assert not set(before) & {strategy().identity for strategy in strategies}
+
+
+def test_a_file_of_criteria_tells_all_its_mistakes(tmp_path: Path) -> None:
+    path = tmp_path / "criteria.toml"
+    path.write_text(
+        '[[criterion]]\nasks = " Is it short? "\n[[criterion]]\nasks = "Is it true?"\nweight = 2\n', "utf-8"
+    )
+    assert [(item.asks, item.weight) for item in read_criteria(str(path))] == [
+        ("Is it short?", 1.0),
+        ("Is it true?", 2.0),
+    ]
+    wrong = 'x = 1\n[[criterion]]\nask = "a?"\n[[criterion]]\nasks = "a?"\nweight = 0\n'
+    path.write_text(wrong + '[[criterion]]\nasks = "b?"\n' * 2, "utf-8")
+    with pytest.raises(ConfigError) as error:
+        read_criteria(str(path))
+    said = [line.removeprefix(f"labeler.criteria: {path}").lstrip(", ") for line in error.value.problems]
+    assert said == [
+        "has an unknown key x; write [[criterion]]",
+        "criterion 1: unknown key ask; there are asks, weight",
+        "criterion 1: asks must be a question that yes answers for a good response",
+        "criterion 2: weight=0: must be a number above 0",
+        "asks twice: b?",
+    ]
+    for text in ("", "criterion = 3\n"):
+        path.write_text(text, "utf-8")
+        with pytest.raises(ConfigError, match=r"has no table \[\[criterion\]\]"):
+            read_criteria(str(path))
+    path.write_text("asks = ", "utf-8")
+    for place in (path, tmp_path / "nowhere.toml", tmp_path):
+        with pytest.raises(ConfigError, match=f"labeler.criteria={place}: must be a TOML file"):
+            read_criteria(str(place))
+
+
+def test_criteria_are_built_in_for_the_three_tasks_and_refused_for_others() -> None:
+    for task in TASKS:
+        assert len(built_in_criteria(task)) >= 5
+    with pytest.raises(ConfigError, match="no criteria are built in for task 'poetry', only for dialogue, harmless"):
+        built_in_criteria("poetry")
 
 
 @pytest.mark.parametrize("task", TASKS)

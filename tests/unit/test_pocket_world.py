@@ -22,8 +22,9 @@ from rlaif.models.classifiers import reward_model_from
 from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
 from rlaif.pocket import lexicon
 from rlaif.pocket.annotators import HARM_ERROR, SimulatedAnnotators, preference_probability
-from rlaif.pocket.corpus import NUM_WARM_UP, SHARES, SLIP, draw_example, write_drill, write_rationale
+from rlaif.pocket.corpus import FORMATS, NUM_WARM_UP, draw_example
 from rlaif.pocket.lexicon import SlotKind, is_held_out
+from rlaif.pocket.notes import SLIP, write_drill, write_rationale
 from rlaif.pocket.quality import read
 from rlaif.pocket.source import PocketSource
 from rlaif.pocket.world import TASK_NAMES, WORDS, draw_pair, draw_scene, write_prompt
@@ -47,7 +48,7 @@ SOURCE = PocketSource(
 )
 DIGEST = """
 import hashlib
-from rlaif.pocket.corpus import NUM_WARM_UP, SHARES, SLIP, draw_example, write_drill, write_rationale
+from rlaif.pocket.corpus import draw_example
 from rlaif.pocket.source import PocketSource
 from rlaif.tasks.base import Dialogue
 source = PocketSource(
@@ -285,7 +286,7 @@ class TestJudgingText:
             return sum(text.startswith("Checklist:") for text in texts) / len(texts)
 
         assert share(0) > 0.6
-        assert share(NUM_WARM_UP) == pytest.approx(SHARES["drill"], abs=0.05)
+        assert share(NUM_WARM_UP) == pytest.approx(FORMATS["drill"][0], abs=0.05)
 
     @pytest.mark.parametrize("task", TASK_NAMES)
     def test_a_rationale_quotes_both_sides_and_slips_as_seldom_as_declared(self, task: str) -> None:

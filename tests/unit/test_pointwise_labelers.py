@@ -14,9 +14,11 @@ from rlaif.engines.scripted import Answer, ScriptedEngine
 from rlaif.errors import ConfigError, GateStopped
 from rlaif.labelers.base import Rater
 from rlaif.labelers.convert import AgainstReference
+from rlaif.labelers.criteria import CriteriaLabeler
 from rlaif.labelers.pairwise import PairwiseLabeler
 from rlaif.labelers.pointwise import BinaryLabeler, ChainOfThoughtScoreLabeler, ScoreLabeler
 from rlaif.outcome import Generation
+from rlaif.prompts.criteria import CriteriaPrompts, built_in_criteria
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.rewards.base import RewardResources
 from rlaif.rewards.labeler import LabelerReward
@@ -145,6 +147,56 @@ def test_identities_tell_labelers_and_prompts_apart() -> None:
         BinaryLabeler(JudgePrompts(), engine),
     ]
     assert len({labeler.identity for labeler in labelers}) == len(labelers)
+
+
+RUBRIC = """[[criterion]]
+asks = "Is it short?"
+[[criterion]]
+asks = "Is it true?"
+weight = 3
+"""
+
+
+def criteria_labeler(folder: Path, answers: Answer, rubric: str = RUBRIC) -> CriteriaLabeler:
+    path = folder / "rubric.toml"
+    path.write_text(rubric, "utf-8")
+    return CriteriaLabeler(CriteriaPrompts(), ScriptedEngine(answers), criteria=str(path))
+
+
+def answered(text: str) -> dict[str, float]:
+    """Short, false: P(yes) 0.8 and 0.1. Long, true: 0.5 and 0.9; half of the mass is on other words."""
+    is_short, asks_length = "Response: short\n" in text, "Point: Is it short?" in text
+    p_yes = {(True, True): 0.8, (True, False): 0.1, (False, True): 0.5, (False, False): 0.9}[is_short, asks_length]
+    return {"yes": 0.5 * p_yes, "no": 0.5 * (1.0 - p_yes), "well": 0.5}
+
+
+def test_the_score_by_criteria_is_the_weighted_mean_of_yes(tmp_path: Path) -> None:
+    labeler = criteria_labeler(tmp_path, answered)
+    assert rate(labeler, "short", "long") == pytest.approx([(0.8 + 3 * 0.1) / 4, (0.5 + 3 * 0.9) / 4])
+    given, swapped = labeler.label([pair("short", "long"), pair("long", "short")])
+    assert given.p_first == pytest.approx(0.5 + (0.275 - 0.8) / 2)
+    assert swapped.p_first == pytest.approx(1.0 - given.p_first)
+    assert [judgment.order for judgment in given.judgments] == ["first", "first", "second", "second"]
+    assert labeler.engine.num_prompts == 2 * 2 + 2 * 4  # type: ignore[attr-defined]
+
+
+def test_a_criterion_that_cannot_be_judged_makes_the_score_missing(tmp_path: Path) -> None:
+    def silent_on_truth(text: str) -> dict[str, float]:
+        return {"well": 1.0} if "Is it true?" in text and "Response: long\n" in text else answered(text)
+
+    ratings = criteria_labeler(tmp_path, silent_on_truth).rate(
+        [PROMPT] * 2, [Completion(text=t) for t in ("long", "short")]
+    )
+    assert [rating.missing for rating in ratings] == ["no probability on any answer option", None]
+    assert ratings[0].score is None and len(ratings[0].judgments) == 2
+
+
+def test_the_words_and_weights_of_the_criteria_are_part_of_the_identity(tmp_path: Path) -> None:
+    rubrics = (RUBRIC, RUBRIC.replace("short", "brief"), RUBRIC.replace("3", "2"))
+    labelers = [criteria_labeler(tmp_path, "yes", rubric) for rubric in rubrics]
+    labelers.append(CriteriaLabeler(CriteriaPrompts(), ScriptedEngine("yes")))
+    assert len({labeler.identity for labeler in labelers}) == len(labelers)
+    assert len(labelers[-1].rate([PROMPT], [Completion(text="x")])[0].judgments) == len(built_in_criteria("dialogue"))
 
 
 def pairwise_for(better: str) -> PairwiseLabeler:
