@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 
 from rlaif.engines.base import Engine
 from rlaif.functional.labels import option_distribution
 from rlaif.labelers.answer_mass import reasons_of
-from rlaif.labelers.pointwise import PointwiseLabeler, PointwisePrompt, Single
+from rlaif.labelers.pointwise import Identified, PointwiseLabeler, Single
 from rlaif.prompts.criteria import Criterion, built_in_criteria, built_in_tasks, read_criteria
 from rlaif.ranges import Share
-from rlaif.types import Completion, Judgment, Prompt, Rating, content_id
+from rlaif.tasks.base import Task
+from rlaif.types import Completion, Judgment, Prompt, Rating, StructuredPrompt, content_id
 
 
-class CriteriaLabeler(PointwiseLabeler):
+class CriterionPrompt(Identified, Protocol):
+    """A prompt strategy (group ``rlaif.prompts``) that asks about one criterion."""
+
+    def criterion(self, task: Task, prompt_text: str, response: str, criterion: str) -> StructuredPrompt:
+        """The prompt after which "yes" or "no" to a criterion is scored."""
+        ...
+
+
+class CriteriaLabeler(PointwiseLabeler[CriterionPrompt]):
     """Score in [0, 1]: the mean over the criteria of P(yes), weighted by the criteria's weights.
 
     P(yes) is read from the log-probs of "yes" and "no", never from a word that was drawn. A response with a criterion
@@ -38,7 +48,7 @@ class CriteriaLabeler(PointwiseLabeler):
     lowest, highest = 0.0, 1.0
 
     def __init__(
-        self, prompt: PointwisePrompt, engine: Engine, *, criteria: str | None = None, min_answer_mass: Share = 1e-9
+        self, prompt: CriterionPrompt, engine: Engine, *, criteria: str | None = None, min_answer_mass: Share = 1e-9
     ) -> None:
         self.criteria = criteria
         self._own = None if criteria is None else read_criteria(criteria)

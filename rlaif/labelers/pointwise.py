@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 
@@ -27,13 +27,17 @@ SCORES = tuple(str(score) for score in range(1, 11))
 VERDICTS = ("bad", "good")
 
 
-class PointwisePrompt(Protocol):
-    """A prompt strategy (group ``rlaif.prompts``) with the questions of pointwise labelers; each asks some of them."""
+class Identified(Protocol):
+    """What every prompt strategy (group ``rlaif.prompts``) has."""
 
     @property
     def identity(self) -> str:
         """Content hash of templates and options."""
         ...
+
+
+class PointwisePrompt(Identified, Protocol):
+    """A prompt strategy with the questions of labelers that rate a response as a whole; each asks some of them."""
 
     def rating(self, task: Task, prompt_text: str, response: str, *, rationale: str | None = None) -> StructuredPrompt:
         """The prompt after which one of ``SCORES`` is scored; with a rationale, the second step."""
@@ -47,9 +51,8 @@ class PointwisePrompt(Protocol):
         """The prompt after which "good" or "bad" is scored."""
         ...
 
-    def criterion(self, task: Task, prompt_text: str, response: str, criterion: str) -> StructuredPrompt:
-        """The prompt after which "yes" or "no" to a criterion is scored."""
-        ...
+
+PromptT = TypeVar("PromptT", bound=Identified)
 
 
 class Single(NamedTuple):
@@ -64,7 +67,7 @@ class Single(NamedTuple):
         return get_task(self.prompt.task), self.prompt.text, self.completion.text
 
 
-class PointwiseLabeler:
+class PointwiseLabeler(Generic[PromptT]):
     """Scores the options of a scale after each response; two ratings make a preference.
 
     Args:
@@ -78,14 +81,14 @@ class PointwiseLabeler:
         ConfigError: An option is out of range.
     """
 
-    name: ClassVar[str]
+    name: str
     source = "ai"
     options: ClassVar[tuple[str, ...]]
     """Answers, worst first."""
     lowest: ClassVar[float]
     highest: ClassVar[float]
 
-    def __init__(self, prompt: PointwisePrompt, engine: Engine, *, min_answer_mass: Share = 1e-9) -> None:
+    def __init__(self, prompt: PromptT, engine: Engine, *, min_answer_mass: Share = 1e-9) -> None:
         check_minimum(min_answer_mass)
         self.prompt = prompt
         self.engine = engine
@@ -151,7 +154,7 @@ class PointwiseLabeler:
         )
 
 
-class ScoreLabeler(PointwiseLabeler):
+class ScoreLabeler(PointwiseLabeler[PointwisePrompt]):
     """Expected score from 1 to 10 (direct RLAIF, arXiv 2309.00267, section 2.2.2); arguments as its base."""
 
     name = "scorer"
@@ -203,7 +206,7 @@ class ChainOfThoughtScoreLabeler(ScoreLabeler):
         return [thought if thought.missing else after(thought, next(scored)) for thought in thoughts]
 
 
-class BinaryLabeler(PointwiseLabeler):
+class BinaryLabeler(PointwiseLabeler[PointwisePrompt]):
     """Probability that a response is good rather than bad; arguments as its base."""
 
     name = "binary"

@@ -56,7 +56,7 @@ def train_tokenizer(family: Family = "llama") -> PreTrainedTokenizerFast:
         tokenizer = Tokenizer(models.BPE())
         digits = pre_tokenizers.Digits(individual_digits=True)
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, by_bytes])
-        trainer = trainers.BpeTrainer(
+        trainer: trainers.Trainer = trainers.BpeTrainer(
             vocab_size=2_048, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
         )
     else:
