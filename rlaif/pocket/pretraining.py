@@ -27,7 +27,7 @@ from rlaif.pocket.families import Recipe, build_model, train_tokenizer
 
 RECIPES: dict[str, Recipe] = {
     "XS": Recipe(hidden_size=64, num_layers=2, num_heads=4, num_steps=1_500, seed=1),
-    "S": Recipe(hidden_size=128, num_layers=4, num_heads=4, num_steps=4_000, seed=4),
+    "S": Recipe(hidden_size=128, num_layers=4, num_heads=4, num_steps=2_000, seed=4),
     "S2": Recipe(family="neox", hidden_size=128, num_layers=4, num_heads=4, num_steps=3_500, seed=5),
     "L": Recipe(hidden_size=160, num_layers=5, num_heads=5, num_steps=6_000, lr=2e-3, seed=3, bf16_operands=True),
     "judge": Recipe(hidden_size=160, num_layers=5, num_heads=5, num_steps=6_000, lr=2e-3, seed=2, bf16_operands=True),
