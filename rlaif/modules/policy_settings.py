@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rlaif.bounds import bounds_problems
 from rlaif.modules.policy import PolicyModule
 from rlaif.modules.settings import TrainingSettings
 from rlaif.modules.step_division import StepDivision
@@ -53,7 +54,7 @@ class PolicySettings(TrainingSettings):
     None validates never."""
 
     def _problems(self) -> Iterator[str]:
-        out_of_bounds = list(super()._problems())
+        out_of_bounds = list(dict.fromkeys([*super()._problems(), *bounds_problems(self)]))
         yield from out_of_bounds
         needed = self.objective.needs.samples_per_prompt
         if 1 <= self.samples_per_prompt < needed:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rlaif.bounds import bounds_problems
 from rlaif.data.batches.modules import Batching
 from rlaif.errors import ConfigError
 from rlaif.modules.optim import OptimizerFactory, OptimizerSettings, Schedule
@@ -53,7 +52,8 @@ class TrainingSettings:
             yield f"weight_decay={self.weight_decay}: must be at least 0"
         if not 0 <= self.warmup_fraction <= 1:
             yield f"warmup_fraction={self.warmup_fraction}: must be between 0 and 1"
-        yield from bounds_problems(self)
+        if self.max_tokens_per_forward is not None and self.max_tokens_per_forward < 1:
+            yield f"max_tokens_per_forward={self.max_tokens_per_forward}: must be at least 1"
 
     @property
     def optimization(self) -> OptimizerSettings:
@@ -103,6 +103,19 @@ class SupervisedSettings(TrainingSettings):
                 yield f"{name}={value}: must be at least 1"
         if not 0 <= self.validation_fraction < 1:
             yield f"validation_fraction={self.validation_fraction}: must be at least 0 and below 1"
+
+
+def dtype_problems(dtype: str) -> Iterator[str]:
+    """Weights that a training with a small learning rate would hardly change.
+
+    Args:
+        dtype: Number format of the loaded weights (``model.dtype``).
+    """
+    if dtype != "float32":
+        yield (
+            f"model.dtype={dtype}: a trained model needs float32 weights, those of 16 bits lose most updates of a small"
+            " learning rate; type model.dtype=float32 and, to compute in 16 bits, trainer.precision=bf16-mixed"
+        )
 
 
 def _not_above_zero(**values: float | None) -> Iterator[str]:

@@ -22,6 +22,7 @@ from rlaif.labeling.trial import example_pairs, trial_problems
 from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
 from rlaif.models.uses import ModelUse
 from rlaif.modules.policy_settings import PolicySettings
+from rlaif.modules.settings import dtype_problems
 from rlaif.modules.validation import PolicyValidation
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.ranges import PositiveShare
@@ -32,7 +33,6 @@ from rlaif.rollouts.responses import DRAWN, draw_from_folder
 from rlaif.rollouts.settings import SamplingSettings
 from rlaif.runtime import Runtime
 from rlaif.stages.people import bound_people
-from rlaif.stages.supervised import dtype_problems
 from rlaif.tasks.base import Task
 from rlaif.types import Completion, Prompt
 

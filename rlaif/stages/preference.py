@@ -19,9 +19,10 @@ from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
 from rlaif.models.uses import ModelUse
 from rlaif.modules.preference import PreferenceSettings
 from rlaif.modules.reference_logprobs import ReferenceLogprobs
+from rlaif.modules.settings import dtype_problems
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.roles import Reads
-from rlaif.stages.supervised import batch_problems, dtype_problems, examples_told, train_supervised
+from rlaif.stages.supervised import batch_problems, examples_told, train_supervised
 from rlaif.tasks.base import Task
 
 REFERENCE_LOGPROBS = "reference_logprobs.json"

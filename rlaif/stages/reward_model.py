@@ -16,9 +16,10 @@ from rlaif.models.classifiers import load_reward_model
 from rlaif.models.load import ModelSpec, load_tokenizer
 from rlaif.models.uses import ModelUse
 from rlaif.modules.reward_model import RewardModelSettings
+from rlaif.modules.settings import dtype_problems
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.roles import Reads
-from rlaif.stages.supervised import batch_problems, dtype_problems, examples_told, train_supervised
+from rlaif.stages.supervised import batch_problems, examples_told, train_supervised
 from rlaif.tasks.base import Task
 from rlaif.types import Preference, Prompt
 

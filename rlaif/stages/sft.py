@@ -9,10 +9,11 @@ from rlaif.data.batches.modules import SFTDataModule
 from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
 from rlaif.models.saving import save_folder
 from rlaif.models.uses import ModelUse
+from rlaif.modules.settings import dtype_problems
 from rlaif.modules.sft import SFTSettings
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.roles import Reads
-from rlaif.stages.supervised import batch_problems, dtype_problems, examples_told, train_supervised
+from rlaif.stages.supervised import batch_problems, examples_told, train_supervised
 from rlaif.tasks.base import Task
 
 

@@ -65,16 +65,3 @@ def batch_problems(group: str, batching: Batching, count: int, what: str) -> Ite
     else:
         skip = ", or leave the step out with sft=skip (and a model that follows instructions)" if group == "sft" else ""
         yield f"{told}; give data with {what}{skip}"
-
-
-def dtype_problems(dtype: str) -> Iterator[str]:
-    """Weights that a training with a small learning rate would hardly change.
-
-    Args:
-        dtype: Number format of the loaded weights (``model.dtype``).
-    """
-    if dtype != "float32":
-        yield (
-            f"model.dtype={dtype}: a trained model needs float32 weights, those of 16 bits lose most updates of a small"
-            " learning rate; type model.dtype=float32 and, to compute in 16 bits, trainer.precision=bf16-mixed"
-        )

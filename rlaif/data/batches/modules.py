@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from lightning import LightningDataModule
 from transformers import PreTrainedTokenizerBase
@@ -24,13 +24,27 @@ from rlaif.data.batches.examples import (
     sft_examples,
 )
 from rlaif.data.batches.loader import BatchPlan, EvaluationLoader, ResumableLoader
-from rlaif.data.batches.preferences import PreferenceBatch, PreferenceExample
 from rlaif.data.held_out import is_held_out
 from rlaif.tasks.base import Task
 from rlaif.types import Demonstration, Preference
 
-ExampleT = TypeVar("ExampleT", bound=TokenExample | PairExample | PreferenceExample)
-BatchT = TypeVar("BatchT", bound=TokenBatch | PairBatch | PreferenceBatch)
+
+class Example(Protocol):
+    """What the split and the batches ask of an example of any training."""
+
+    @property
+    def prompt_id(self) -> str:
+        """Of its prompt, which is held out as a whole."""
+        ...
+
+    @property
+    def length(self) -> int:
+        """Tokens of its longest row."""
+        ...
+
+
+ExampleT = TypeVar("ExampleT", bound=Example)
+BatchT = TypeVar("BatchT")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
