@@ -62,7 +62,7 @@ def _find_change(model: PreTrainedModel) -> Change | None:
     if head is None:
         return None
     device = next((p.device for p in model.parameters() if p.device.type != "meta"), torch.device("cpu"))
-    ids = torch.arange(1, 4, device=device)[None] % model.get_input_embeddings().weight.shape[0]
+    ids = torch.arange(1, 4, device=device)[None] % next(model.get_input_embeddings().parameters()).shape[0]
     own = model(input_ids=ids, use_cache=False).logits.float()
     linear = head(model.base_model(input_ids=ids, use_cache=False).last_hidden_state)
     tolerance = 1e-5 if linear.dtype == torch.float32 else 2e-2
