@@ -20,6 +20,7 @@ from rlaif.evaluation.matches import HarmlessNames, Match
 from rlaif.evaluation.records import Findings
 from rlaif.evaluation.responses import kl_figures, response_figures
 from rlaif.evaluation.scorecard import scorecard_figures
+from rlaif.evaluation.truth import BY_TRUTH, JUDGE_ACCURACY, TrueQuality, judge_accuracy_figures
 from rlaif.evaluation.votes import SIMULATED, Votes, label_votes
 from rlaif.evaluation.win_rate import BY_ANNOTATORS, length_controlled_figures, win_rate_figures
 from rlaif.metrics.processes import ONE_PROCESS, Processes
@@ -94,13 +95,16 @@ class RewardModelEvaluator(Evaluator):
 class PolicyEvaluator(Evaluator):
     """Evaluates a policy: win rates, KL, distinct responses, lengths."""
 
-    def match(self, match: Match, annotators: Judge | None, llm_judge: Judge | None) -> list[Figure]:
+    def match(
+        self, match: Match, annotators: Judge | None, llm_judge: Judge | None, truth: TrueQuality | None = None
+    ) -> list[Figure]:
         """The win rates of a match.
 
         Args:
             match: Responses of two policies.
             annotators: People, simulated or not; None where there are none.
             llm_judge: Judges headline matches only; against an opponent only where there are no annotators.
+            truth: Where it is known, the LLM judge is held against it.
         """
         figures: list[Figure] = []
         name, words = match.name, match.sampling
@@ -109,8 +113,18 @@ class PolicyEvaluator(Evaluator):
                 match.pairs, annotators, name=name, sampling=words, length_controlled=match.length_controlled
             )
         if llm_judge is not None and match.is_headline and not (match.is_against_opponent and annotators is not None):
-            name = name if match.is_against_opponent else f"{name}_llm_judge"
-            figures += self.win_rates(match.pairs, llm_judge, name=name, sampling=words)
+            judged = name if match.is_against_opponent else f"{name}_llm_judge"
+            figures += self.win_rates(match.pairs, llm_judge, name=judged, sampling=words)
+            if truth is not None:
+                figures += self.win_rates(match.pairs, truth, name=f"{name}_{BY_TRUTH}", sampling=words)
+                figures += judge_accuracy_figures(
+                    match.pairs,
+                    llm_judge,
+                    truth,
+                    name=f"{name}_{JUDGE_ACCURACY}",
+                    confidence=self.confidence,
+                    processes=self.processes,
+                )
         return figures
 
     def win_rates(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from rlaif.data.base import TaskData
+from rlaif.data.base import ExactAnnotators, TaskData
 from rlaif.data.preferences_io import read_preferences, read_samples, write_preferences, write_samples
 from rlaif.errors import ConfigError
 from rlaif.evaluation.catalogue import run_checks
@@ -32,6 +32,7 @@ from rlaif.evaluation.temperatures import (
     read_choice,
     write_choice,
 )
+from rlaif.evaluation.truth import TrueQuality
 from rlaif.evaluation.votes import Votes
 from rlaif.labelers.base import Labeler
 from rlaif.labelers.people import PEOPLE
@@ -250,11 +251,13 @@ class EvaluationStage(Stage):
 
     def _compared(self, work: Work, matches: Sequence[Match]) -> list[Figure]:
         """Win rates against the SFT policy and against opponents, and harmless rates."""
-        annotators, judge = self._annotators(work.data("held_out")), self._llm_judge(work, matches)
+        data = work.data("held_out")
+        annotators, judge = self._annotators(data), self._llm_judge(work, matches)
+        truth = TrueQuality(data.annotators) if isinstance(data.annotators, ExactAnnotators) else None
         evaluator, harmless = PolicyEvaluator(confidence=self.confidence), HarmlessEvaluator(confidence=self.confidence)
         figures: list[Figure] = []
         for match in matches:
-            figures += evaluator.match(match, annotators, judge)
+            figures += evaluator.match(match, annotators, judge, truth)
             if annotators is not None and match.harmless is not None and self.task.measures_harm:
                 figures += harmless.match(match, annotators)
         return figures
