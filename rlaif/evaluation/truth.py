@@ -25,9 +25,7 @@ FIGURES = (
     FigureSpec(
         name=f"{GREEDY}_{BY_TRUTH}", label="both greedy, true quality", explanation=_BY_TRUTH, order=15, plot=WIN_RATES
     ),
-    FigureSpec(
-        name=f"{GREEDY}_{JUDGE_ACCURACY}", label="both greedy, judge is right", explanation=_ACCURACY, order=16
-    ),
+    FigureSpec(name=f"{GREEDY}_{JUDGE_ACCURACY}", label="both greedy, judge is right", explanation=_ACCURACY, order=16),
     FigureSpec(
         name=f"{VS_BEST}_{BY_TRUTH}", label="vs best SFT, true quality", explanation=_BY_TRUTH, order=17, plot=WIN_RATES
     ),
