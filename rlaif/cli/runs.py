@@ -57,6 +57,17 @@ def summary(arguments: argparse.Namespace) -> None:
     summarize(arguments)
 
 
+def curves(arguments: argparse.Namespace) -> None:
+    """A picture of the validations of finished runs; what draws it is loaded only here.
+
+    Raises:
+        ConfigError: A word names no finished run, a run has no validations, or the file cannot be written.
+    """
+    from rlaif.cli.curves import draw
+
+    draw(arguments)
+
+
 def clean(arguments: argparse.Namespace) -> None:
     """List what unfinished builds left in a store, and remove it after a question.
 
@@ -114,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=COMMAND, description="Figures over finished runs; what unfinished ones left.")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_summary(commands)
+    _add_curves(commands)
     cleaned = commands.add_parser("clean", help="list and remove what unfinished stages left in the store")
     cleaned.set_defaults(run=clean)
     cleaned.add_argument("--store", default=_default_store(), help="store.dir (default: %(default)s)")
@@ -125,14 +137,26 @@ def _parser() -> argparse.ArgumentParser:
 def _add_summary(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("summary", help="figures over the seeds of finished runs: mean, interval, spread")
     parser.set_defaults(run=summary)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories, sweep directories, globs of them")
+    _add_runs(parser)
     parser.add_argument("--kind", choices=KINDS, help="figures of which file (default: the first that all runs have)")
     named = "names of figures, * for any, e.g. 'policy/*' (default: all but time/*)"
     parser.add_argument("--figures", nargs="+", default=[], metavar="NAME", help=named)
-    ignored = "options in which runs of one group may differ besides seeds, * for any, e.g. 'model.*'"
-    parser.add_argument("--ignore", nargs="+", default=[], metavar="OPTION", help=ignored)
     for kind in ("markdown", "csv", "json"):
         parser.add_argument(f"--{kind}", metavar="FILE", help=f"write the table as {kind} (- prints it alone)")
+
+
+def _add_curves(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("curves", help="a picture of win rates over the steps of RL, pooled over seeds")
+    parser.set_defaults(run=curves)
+    _add_runs(parser)
+    parser.add_argument("--file", required=True, help="the picture: .svg, .png or .pdf")
+    parser.add_argument("--step", default="policy", help="step whose validations are read (default: %(default)s)")
+
+
+def _add_runs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories, sweep directories, globs of them")
+    ignored = "options in which runs of one group may differ besides seeds, * for any, e.g. 'model.*'"
+    parser.add_argument("--ignore", nargs="+", default=[], metavar="OPTION", help=ignored)
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ class PolicyEvaluator(Evaluator):
             match: Responses of two policies.
             annotators: People, simulated or not; None where there are none.
             llm_judge: Judges headline matches only; against an opponent only where there are no annotators.
-            truth: Where it is known, the LLM judge is held against it.
+            truth: Where it is known, headline matches are judged by it, too, and the LLM judge is held against it.
         """
         figures: list[Figure] = []
         name, words = match.name, match.sampling
@@ -115,17 +115,20 @@ class PolicyEvaluator(Evaluator):
         if llm_judge is not None and match.is_headline and not (match.is_against_opponent and annotators is not None):
             judged = name if match.is_against_opponent else f"{name}_llm_judge"
             figures += self.win_rates(match.pairs, llm_judge, name=judged, sampling=words)
-            if truth is not None:
-                figures += self.win_rates(match.pairs, truth, name=f"{name}_{BY_TRUTH}", sampling=words)
-                figures += judge_accuracy_figures(
-                    match.pairs,
-                    llm_judge,
-                    truth,
-                    name=f"{name}_{JUDGE_ACCURACY}",
-                    confidence=self.confidence,
-                    processes=self.processes,
-                )
+        if truth is not None and match.is_headline and not match.is_against_opponent:
+            figures += self.win_rates(match.pairs, truth, name=f"{name}_{BY_TRUTH}", sampling=words)
+            figures += [] if llm_judge is None else self._judge_accuracy(match, llm_judge, truth)
         return figures
+
+    def _judge_accuracy(self, match: Match, judge: Judge, truth: TrueQuality) -> list[Figure]:
+        return judge_accuracy_figures(
+            match.pairs,
+            judge,
+            truth,
+            name=f"{match.name}_{JUDGE_ACCURACY}",
+            confidence=self.confidence,
+            processes=self.processes,
+        )
 
     def win_rates(
         self,

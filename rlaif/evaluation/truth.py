@@ -14,26 +14,32 @@ from rlaif.evaluation.alignment import alignment_figures
 from rlaif.evaluation.figures import FigureSpec
 from rlaif.evaluation.judges import Judge
 from rlaif.evaluation.votes import Votes
-from rlaif.evaluation.win_rate import GREEDY, VS_BEST, WIN_RATES
+from rlaif.evaluation.win_rate import BY_ANNOTATORS, GREEDY, VS_BEST, WIN_RATES
 from rlaif.metrics.processes import ONE_PROCESS, Processes
 from rlaif.types import Comparison, Figure
 
 BY_TRUTH, JUDGE_ACCURACY = "by_true_quality", "llm_judge_accuracy"
 _BY_TRUTH = "Share of prompts where the policy's response is the better one for most annotators; no annotator is drawn."
 _ACCURACY = "Share of pairs of unequal quality of which the LLM judge prefers the better text."
-FIGURES = (
-    FigureSpec(
-        name=f"{GREEDY}_{BY_TRUTH}", label="both greedy, true quality", explanation=_BY_TRUTH, order=15, plot=WIN_RATES
-    ),
-    FigureSpec(
-        name=f"{GREEDY}_{JUDGE_ACCURACY}", label="both greedy, judge is right", explanation=_ACCURACY, order=16
-    ),
-    FigureSpec(
-        name=f"{VS_BEST}_{BY_TRUTH}", label="vs best SFT, true quality", explanation=_BY_TRUTH, order=17, plot=WIN_RATES
-    ),
-    FigureSpec(
-        name=f"{VS_BEST}_{JUDGE_ACCURACY}", label="vs best SFT, judge is right", explanation=_ACCURACY, order=18
-    ),
+FIGURES = tuple(
+    spec
+    for name, words, order in (
+        (GREEDY, "both greedy", 15),
+        (VS_BEST, "vs best SFT", 17),
+        (BY_ANNOTATORS, "same temperature", 24),
+    )
+    for spec in (
+        FigureSpec(
+            name=f"{name}_{BY_TRUTH}",
+            label=f"{words}, true quality",
+            explanation=_BY_TRUTH,
+            order=order,
+            plot=WIN_RATES,
+        ),
+        FigureSpec(
+            name=f"{name}_{JUDGE_ACCURACY}", label=f"{words}, judge is right", explanation=_ACCURACY, order=order + 1
+        ),
+    )
 )
 
 
