@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from rlaif.inference.adapters import without_wrapper
 from rlaif.inference.attention import additive
 from rlaif.inference.cache import cache_argument
 from rlaif.inference.heads import head_logits
@@ -68,6 +69,7 @@ def response_logprobs(
     """
     if temperature <= 0:
         raise ValueError(f"temperature={temperature}: must be above 0; greedy responses have no sampled distribution")
+    model = without_wrapper(model)
     num_samples, rest = divmod(len(tokens_BT), len(prompt_ids))
     if rest:
         raise ValueError(f"{len(tokens_BT)} responses for {len(prompt_ids)} prompts: must be a multiple")

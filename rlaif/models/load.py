@@ -66,6 +66,12 @@ class ModelSpec:
         return model_identity(self)
 
     @property
+    def place(self) -> str:
+        """Where the library finds the model: the absolute path of its folder, or its name on the hub."""
+        folder = self.folder
+        return self.name if folder is None else str(folder.resolve())
+
+    @property
     def attention(self) -> str:
         """The attention of this model, or that of the run."""
         return self.attn_implementation or _RUN["attention"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from rlaif.inference.adapters import without_wrapper
 from rlaif.inference.heads import head_change, head_logits
 
 
@@ -19,6 +20,7 @@ def masked_logits(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor)
     Returns:
         [N, V], N positions in row order.
     """
+    model = without_wrapper(model)
     if head_change(model) is None:
         logits_NV: Tensor = model(input_ids=input_ids_BT, use_cache=False).logits[mask_BT]
         return logits_NV

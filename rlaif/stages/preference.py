@@ -13,8 +13,10 @@ from rlaif.data.batches.preferences import (
     preference_examples,
 )
 from rlaif.errors import ConfigError
+from rlaif.functional.seeds import derive_seed
 from rlaif.labeling.missing import missing_by_reason, reasons_in_words
 from rlaif.labeling.results import read_labels
+from rlaif.models.adapters import LoraSettings, lora_problems
 from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
 from rlaif.models.uses import ModelUse
 from rlaif.modules.preference import PreferenceSettings
@@ -28,6 +30,9 @@ from rlaif.tasks.base import Task
 REFERENCE_LOGPROBS = "reference_logprobs.json"
 """log π_SFT of both responses of every pair, for a training that goes on."""
 
+LORA = "lora.policy"
+"""Options of its adapter."""
+
 
 class PreferenceStage(Stage):
     """Trains the nearest earlier policy on soft labels; the SFT policy is the reference.
@@ -37,12 +42,18 @@ class PreferenceStage(Stage):
         settings: Config group ``policy``.
         dtype: Number format of the loaded weights.
         precision: Number format of the computation (``trainer.precision``).
+        lora: Adapter that is trained; None trains all weights.
     """
 
     trains = True
 
     def __init__(
-        self, task: Task, settings: PreferenceSettings, dtype: str = "float32", precision: str = "32-true"
+        self,
+        task: Task,
+        settings: PreferenceSettings,
+        dtype: str = "float32",
+        precision: str = "32-true",
+        lora: LoraSettings | None = None,
     ) -> None:
         if not isinstance(settings, PreferenceSettings):
             raise ConfigError(
@@ -52,6 +63,7 @@ class PreferenceStage(Stage):
         self.settings = settings
         self.dtype = dtype
         self.precision = precision
+        self.lora = lora
 
     def reads(self) -> Mapping[str, Reads]:
         """The policy to start from, the SFT policy as reference, and labels."""
@@ -68,11 +80,18 @@ class PreferenceStage(Stage):
 
     def model_uses(self) -> Iterator[ModelUse]:
         """Log-probabilities of both responses."""
-        yield ModelUse(purpose="imitate", num_tokens=self.settings.max_length, option="policy.max_length")
+        yield ModelUse(
+            purpose="imitate",
+            num_tokens=self.settings.max_length,
+            option="policy.max_length",
+            lora=self.lora,
+            lora_option=LORA,
+        )
 
     def problems(self, work: Work) -> Iterator[str]:
         """A batch that the pairs cannot fill, as far as their number is known, and weights of 16 bits."""
         yield from dtype_problems(self.dtype)
+        yield from lora_problems(self.lora, LORA, trains_with_dropout=False)
         if work.has("prompts"):
             data = work.data("prompts")
             count = len(data.label_prompts) or len(data.preferences)
@@ -89,8 +108,10 @@ class PreferenceStage(Stage):
             lambda: load_causal_lm(self._spec(work, "reference")),
             batch_size=settings.batch_size,
         )
-        module = settings.module(load_causal_lm(start), reference)
-        train_supervised(work, module, data, tokenizer)
+        model = load_causal_lm(start)
+        if self.lora is not None:
+            model = self.lora.on(model, base=start.place, seed=derive_seed(work.seed, "adapter"), option=LORA)
+        train_supervised(work, settings.module(model, reference), data, tokenizer, self.lora)
 
     def _spec(self, work: Work, role: str) -> ModelSpec:
         return ModelSpec(str(work.path(role)), dtype=self.dtype)

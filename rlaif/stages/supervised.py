@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
+from lightning import Trainer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlaif.data.batches.modules import Batching, SplitDataModule
+from rlaif.models.adapters import ADAPTER, LoraSettings, merged, save_adapter
 from rlaif.modules.supervised import SupervisedModule
 from rlaif.pipeline.stage import Work
 
@@ -22,12 +24,28 @@ def train_supervised(
     module: SupervisedModule[Any],
     data: SplitDataModule[Any, Any],
     tokenizer: PreTrainedTokenizerBase,
+    lora: LoraSettings | None = None,
 ) -> None:
-    """Fit a module to a fixed data set, and write its model and tokenizer."""
+    """Fit a module to a fixed data set, and write its model and tokenizer.
+
+    Args:
+        work: Of the step.
+        module: Its model may have an adapter, which is merged into what is written.
+        data: Training examples, and those of the validation.
+        tokenizer: The model's.
+        lora: Settings of the adapter, which say whether it is kept apart, too.
+    """
     training = work.training
     (work.directory / EXAMPLES).write_text(json.dumps(data.tokenized.counts, indent=1, sort_keys=True) + "\n")
     trainer = training.fit(module, data, max_steps=data.num_batches)
-    training.save(trainer, module.model, tokenizer)
+    training.save(trainer, merged(module.model), tokenizer)
+    keep_adapter(work, trainer, module.model, lora)
+
+
+def keep_adapter(work: Work, trainer: Trainer, model: PreTrainedModel, lora: LoraSettings | None) -> None:
+    """Write the adapter of a trained model into a folder beside its merged weights, where its settings say so."""
+    if lora is not None and lora.keep_adapter and trainer.is_global_zero:
+        save_adapter(model, work.directory / ADAPTER)
 
 
 def examples_told(directory: Path, group: str, max_length: int) -> str:
