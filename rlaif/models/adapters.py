@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
@@ -14,7 +15,6 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from rlaif.bounds import check_bounds
 from rlaif.errors import ConfigError, EngineError
 from rlaif.inference.adapters import has_adapter
 from rlaif.inference.linear import fast_linear
@@ -45,7 +45,15 @@ class LoraSettings:
     """Whether the adapter is kept beside the merged weights, in the folder ``adapter``."""
 
     def __post_init__(self) -> None:
-        check_bounds(self, "lora")
+        problems = []
+        if self.rank < 1:
+            problems.append(f"lora.rank={self.rank}: must be at least 1")
+        if not 0 < self.alpha < math.inf:
+            problems.append(f"lora.alpha={self.alpha}: must be above 0")
+        if not 0 <= self.dropout < 1:
+            problems.append(f"lora.dropout={self.dropout}: must be at least 0 and below 1")
+        if problems:
+            raise ConfigError(problems)
 
     def on(self, model: PreTrainedModel, *, base: str, seed: int, option: str = "lora") -> PreTrainedModel:
         """Give a model an adapter that changes nothing yet, and freeze its own weights.
@@ -90,6 +98,11 @@ class LoraSettings:
                 f" and its head, which an adapter of one of them would tear apart; type {ALL_LINEAR}, or leave them out"
             )
         return fast_linear(model)
+
+    def keep(self, model: PreTrainedModel, directory: Path) -> None:
+        """Write the trained adapter into the folder ``adapter`` of a directory, where the settings say so."""
+        if self.keep_adapter:
+            save_adapter(model, directory / ADAPTER)
 
 
 def _no_such_layers(names: str | Sequence[str], option: str, model: PreTrainedModel, error: Exception) -> str:

@@ -9,7 +9,8 @@ from functools import lru_cache
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from rlaif.errors import RlaifError
+from rlaif.errors import EngineError, RlaifError
+from rlaif.inference.recomputing import recompute_layers
 from rlaif.models.contexts import context_limit
 from rlaif.models.load import ModelSpec, from_pretrained, load_tokenizer
 from rlaif.models.names import POCKET
@@ -41,6 +42,8 @@ def model_problems(spec: ModelSpec, uses: Sequence[ModelUse]) -> Iterator[str]:
         return
     yield from _length_problems(spec, config, uses)
     yield from _adapter_problems(spec, config, uses)
+    if spec.gradient_checkpointing:
+        yield from _recomputing_problems(spec, config)
     if spec.attention not in ("sdpa", "eager"):
         yield (
             f"model.attn_implementation={spec.attention}: the model is sampled from and scored, which sdpa and eager"
@@ -88,6 +91,15 @@ def _adapter_problems(spec: ModelSpec, config: PreTrainedConfig, uses: Sequence[
             yield str(error)
         else:
             yield from (f"{option}: with an adapter, {spec.name} ({config.model_type}): {each}" for each in problems)
+
+
+def _recomputing_problems(spec: ModelSpec, config: PreTrainedConfig) -> Iterator[str]:
+    try:
+        recompute_layers(small_copy(config, spec.attention))
+    except EngineError as error:
+        yield f"{error}; type model.gradient_checkpointing=false"
+    except Exception:  # the check of the architecture tells why
+        return
 
 
 def _length_problems(spec: ModelSpec, config: PreTrainedConfig, uses: Sequence[ModelUse]) -> Iterator[str]:

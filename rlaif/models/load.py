@@ -47,6 +47,9 @@ class ModelSpec:
     package: Runtime[str | None] = None
     """Installed Python package whose GGUF file is converted into the folder ``name`` once; None: the model is where its
     name says."""
+    gradient_checkpointing: Runtime[bool] = False
+    """Whether the layers of trained models compute their activations again in the backward pass instead of keeping
+    them: less memory, a third more computation, the same gradients."""
 
     def __post_init__(self) -> None:
         problems = []

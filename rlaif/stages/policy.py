@@ -16,6 +16,7 @@ from rlaif.data.preferences_io import read_samples
 from rlaif.errors import ConfigError
 from rlaif.evaluation.records import Curves, ValidationCurves
 from rlaif.functional.seeds import derive_seed
+from rlaif.inference.recomputing import recompute_layers
 from rlaif.labelers.base import Rater
 from rlaif.labelers.models import engines_of
 from rlaif.labeling.asking import Asking, AskingSettings
@@ -38,7 +39,6 @@ from rlaif.rollouts.responses import DRAWN, draw_from_folder
 from rlaif.rollouts.settings import SamplingSettings
 from rlaif.runtime import Runtime
 from rlaif.stages.people import bound_people
-from rlaif.stages.supervised import keep_adapter
 from rlaif.tasks.base import Task
 from rlaif.types import Completion, Prompt
 
@@ -64,6 +64,7 @@ class PolicyStage(Stage):
         asking: Where answers of models are kept, what they cost, when to stop.
         min_alignment: Alignment, in (0, 1], that a scorecard must find before a labeler rewards; None asks for none.
         lora: Adapter that is trained; None trains all weights.
+        gradient_checkpointing: Whether activations are computed again in the backward pass.
     """
 
     trains = True
@@ -80,6 +81,7 @@ class PolicyStage(Stage):
         precision: str = "32-true",
         min_alignment: Runtime[PositiveShare | None] = None,
         lora: LoraSettings | None = None,
+        gradient_checkpointing: Runtime[bool] = False,
     ) -> None:
         if not isinstance(settings, PolicySettings):
             raise ConfigError(
@@ -95,6 +97,7 @@ class PolicyStage(Stage):
         self.precision = precision
         self.min_alignment = min_alignment
         self.lora = lora
+        self.gradient_checkpointing = gradient_checkpointing
 
     def reads(self) -> Mapping[str, Reads]:
         """The policy to start from, the SFT policy as reference, prompts, and what the reward reads."""
@@ -155,6 +158,8 @@ class PolicyStage(Stage):
         # Answers of other runs, made in batches of other responses, could differ in the last digit.
         asking = self.asking.begin(work.directory / SCORES, rank=work.rank, keeps_answers_apart=True, before=work.tried)
         policy, reference = self._models(work)
+        if self.gradient_checkpointing:
+            recompute_layers(policy)
         module = self.settings.module(
             policy,
             reference=reference,
@@ -167,9 +172,10 @@ class PolicyStage(Stage):
         training = work.training
         trainer = training.fit(module, max_steps=module.num_optimizer_steps, callbacks=self._validation(work))
         training.save(trainer, merged(module.policy), tokenizer, temperature=self.settings.sampling.temperature)
-        keep_adapter(work, trainer, module.policy, self.lora)
         shutil.rmtree(work.directory / DRAWN, ignore_errors=True)
         if trainer.is_global_zero:
+            if self.lora is not None:
+                self.lora.keep(module.policy, work.directory)
             if engines_of(self.reward):
                 cost = asking.cost_figures(0)
                 written = {name: cost[name] for name in COST_OF_SCORES}

@@ -14,6 +14,7 @@ from rlaif.data.batches.preferences import (
 )
 from rlaif.errors import ConfigError
 from rlaif.functional.seeds import derive_seed
+from rlaif.inference.recomputing import recompute_layers
 from rlaif.labeling.missing import missing_by_reason, reasons_in_words
 from rlaif.labeling.results import read_labels
 from rlaif.models.adapters import LoraSettings, lora_problems
@@ -24,6 +25,7 @@ from rlaif.modules.reference_logprobs import ReferenceLogprobs
 from rlaif.modules.settings import dtype_problems
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.roles import Reads
+from rlaif.runtime import Runtime
 from rlaif.stages.supervised import batch_problems, examples_told, train_supervised
 from rlaif.tasks.base import Task
 
@@ -43,6 +45,7 @@ class PreferenceStage(Stage):
         dtype: Number format of the loaded weights.
         precision: Number format of the computation (``trainer.precision``).
         lora: Adapter that is trained; None trains all weights.
+        gradient_checkpointing: Whether activations are computed again in the backward pass.
     """
 
     trains = True
@@ -54,6 +57,7 @@ class PreferenceStage(Stage):
         dtype: str = "float32",
         precision: str = "32-true",
         lora: LoraSettings | None = None,
+        gradient_checkpointing: Runtime[bool] = False,
     ) -> None:
         if not isinstance(settings, PreferenceSettings):
             raise ConfigError(
@@ -64,6 +68,7 @@ class PreferenceStage(Stage):
         self.dtype = dtype
         self.precision = precision
         self.lora = lora
+        self.gradient_checkpointing = gradient_checkpointing
 
     def reads(self) -> Mapping[str, Reads]:
         """The policy to start from, the SFT policy as reference, and labels."""
@@ -109,6 +114,8 @@ class PreferenceStage(Stage):
             batch_size=settings.batch_size,
         )
         model = load_causal_lm(start)
+        if self.gradient_checkpointing:
+            recompute_layers(model)
         if self.lora is not None:
             model = self.lora.on(model, base=start.place, seed=derive_seed(work.seed, "adapter"), option=LORA)
         train_supervised(work, settings.module(model, reference), data, tokenizer, self.lora)

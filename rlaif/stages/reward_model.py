@@ -10,6 +10,7 @@ from rlaif.data.batches.modules import PreferenceDataModule
 from rlaif.data.label_sets.mixing import MixSettings
 from rlaif.errors import ConfigError
 from rlaif.functional.seeds import derive_seed
+from rlaif.inference.recomputing import recompute_layers
 from rlaif.labeling.missing import missing_by_reason, reasons_in_words
 from rlaif.labeling.results import read_labels
 from rlaif.models.adapters import LoraSettings, lora_problems
@@ -108,6 +109,8 @@ class RewardModelStage(Stage):
             seed=work.seed,
             batching=self.settings.batching,
         )
+        if self.model.gradient_checkpointing:
+            recompute_layers(model)
         if self.lora is not None:
             model = self.lora.on(model, base=spec.place, seed=derive_seed(work.seed, "adapter"), option=LORA)
         train_supervised(work, self.settings.module(model), data, tokenizer, self.lora)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from rlaif.artifacts.curve import CURVE, read_curve
 from rlaif.data.batches.modules import SFTDataModule
 from rlaif.functional.seeds import derive_seed
+from rlaif.inference.recomputing import recompute_layers
 from rlaif.models.adapters import LoraSettings, lora_problems
 from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
 from rlaif.models.saving import save_folder
@@ -89,6 +90,8 @@ class SFTStage(Stage):
             seed=work.seed,
             batching=self.settings.batching,
         )
+        if self.model.gradient_checkpointing:
+            recompute_layers(model)
         if self.lora is not None:
             model = self.lora.on(model, base=self.model.place, seed=derive_seed(work.seed, "adapter"), option=LORA)
         train_supervised(work, self.settings.module(model), data, tokenizer, self.lora)

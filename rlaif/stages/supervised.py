@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lightning import Trainer
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from rlaif.data.batches.modules import Batching, SplitDataModule
-from rlaif.models.adapters import ADAPTER, LoraSettings, merged, save_adapter
+from rlaif.models.adapters import LoraSettings, merged
 from rlaif.modules.supervised import SupervisedModule
 from rlaif.pipeline.stage import Work
 
@@ -39,13 +38,8 @@ def train_supervised(
     (work.directory / EXAMPLES).write_text(json.dumps(data.tokenized.counts, indent=1, sort_keys=True) + "\n")
     trainer = training.fit(module, data, max_steps=data.num_batches)
     training.save(trainer, merged(module.model), tokenizer)
-    keep_adapter(work, trainer, module.model, lora)
-
-
-def keep_adapter(work: Work, trainer: Trainer, model: PreTrainedModel, lora: LoraSettings | None) -> None:
-    """Write the adapter of a trained model into a folder beside its merged weights, where its settings say so."""
-    if lora is not None and lora.keep_adapter and trainer.is_global_zero:
-        save_adapter(model, work.directory / ADAPTER)
+    if lora is not None and trainer.is_global_zero:
+        lora.keep(module.model, work.directory)
 
 
 def examples_told(directory: Path, group: str, max_length: int) -> str:

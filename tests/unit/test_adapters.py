@@ -271,8 +271,13 @@ def test_what_no_model_can_do_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rlaif.models.adapters.find_spec", lambda name: None)
     (problem,) = lora_problems(LoraSettings(), "lora.sft")
     assert problem.startswith("lora.sft: peft is not installed; type pip install 'rlaif[lora]'")
-    with pytest.raises(ConfigError, match=r"lora\.rank=0: must be at least 1"):
-        LoraSettings(rank=0)
+    with pytest.raises(ConfigError) as caught:
+        LoraSettings(rank=0, alpha=0.0, dropout=1.0)
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+        "lora.rank=0",
+        "lora.alpha=0.0",
+        "lora.dropout=1.0",
+    ]
 
 
 def test_the_adapters_folder_is_the_same_whenever_it_is_written(folder: Path, tmp_path: Path) -> None:

@@ -187,6 +187,13 @@ GRID = frozenset({"respond_grid_sft", "evaluation"})
 EVALUATION = frozenset({"evaluation"})
 
 
+def test_options_of_an_adapter_re_key_the_step_that_trains_it(make_config: MakeConfig) -> None:
+    before = fingerprints(make_config("lora=all"))
+    for option, steps in (("lora.reward_model.rank=8", REWARD_MODEL), ("lora.policy.target_modules=auto", POLICY)):
+        after = fingerprints(make_config("lora=all", option))
+        assert {name for name, value in before.items() if after[name] != value} == steps
+
+
 @pytest.mark.parametrize(
     ("overrides", "steps"),
     [
