@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import islice
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from rlaif.data.base import PREFERRED, SkippedRows, TaskData
 from rlaif.data.formats.base import (
@@ -28,9 +28,11 @@ from rlaif.data.repeated import PairKey, Repeats
 from rlaif.data.sides import ReadRecord, SplitRecords, pair_of
 from rlaif.data.transcripts import latest_turns
 from rlaif.errors import ConfigError, DataError
-from rlaif.runtime import Runtime
 from rlaif.tasks.base import Task
 from rlaif.types import Comparison, Completion, Demonstration, Preference, Prompt, content_id, trim
+
+if TYPE_CHECKING:
+    from rlaif.data.demonstrations import DemonstrationFile
 
 NUM_SHOWN = 3
 
@@ -63,10 +65,8 @@ class PairOptions:
     demonstrations: Literal["preferred", "file", "none"] = "preferred"
     """What SFT imitates: the preferred responses of the pairs, and those that came alone (``preferred``); those of a
     file of its own (``file``); nothing (``none``)."""
-    demonstrations_path: Runtime[str | Sequence[str] | None] = None
-    """With ``demonstrations=file``: a file of any kind and layout, a folder of shards, a pattern, or a list of them."""
-    demonstrations_format: str = "auto"
-    """Its layout: a name, the path of a layout's YAML, or ``auto``."""
+    demonstrations_file: DemonstrationFile | None = None
+    """The file of ``demonstrations=file``."""
 
     def __post_init__(self) -> None:
         check_choices(
@@ -75,12 +75,13 @@ class PairOptions:
             demonstrations=(self.demonstrations, ("preferred", "file", "none")),
         )
         problems = []
-        if self.demonstrations == "file" and self.demonstrations_path is None:
-            problems.append("data.demonstrations=file: give the file as data.demonstrations_path=…")
-        if self.demonstrations != "file" and self.demonstrations_path is not None:
+        path = None if self.demonstrations_file is None else self.demonstrations_file.path
+        if self.demonstrations == "file" and path is None:
+            problems.append("data.demonstrations=file: give the file as data.demonstrations_file.path=…")
+        if self.demonstrations != "file" and path is not None:
             problems.append(
-                f"data.demonstrations_path={self.demonstrations_path}: is not read with"
-                f" data.demonstrations={self.demonstrations}; type data.demonstrations=file"
+                f"data.demonstrations_file.path={path}: is not read with data.demonstrations={self.demonstrations};"
+                " type data.demonstrations=file"
             )
         if not 0.0 <= self.eval_fraction <= 1.0:
             problems.append(f"data.eval_fraction={self.eval_fraction}: must be between 0 and 1")
@@ -96,7 +97,7 @@ class PairOptions:
     @property
     def limits_identity(self) -> str:
         """Hash of the options that decide which rows are kept and how they are split."""
-        others = ("pairs", "eval_confidences", "demonstrations", "demonstrations_path", "demonstrations_format")
+        others = ("pairs", "eval_confidences", "demonstrations", "demonstrations_file")
         names = [option.name for option in fields(PairOptions) if option.name not in others]
         confidences = str([float(confidence) for confidence in self.eval_confidences])
         return content_id(confidences, *(f"{name}={getattr(self, name)}" for name in names))

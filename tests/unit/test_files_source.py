@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rlaif.data.demonstrations import DemonstrationFile
 from rlaif.data.formats.base import chosen_and_rejected
 from rlaif.data.held_out import conversation_start
 from rlaif.data.sources.files import FilesSource
@@ -237,7 +238,7 @@ def test_demonstrations_of_a_file_are_those_of_training_prompts(tmp_path, own_ev
     source = FilesSource(
         write(tmp_path / "pairs.jsonl", ROWS),
         demonstrations="file",
-        demonstrations_path=write(tmp_path / "shown.jsonl", rows),
+        demonstrations_file=DemonstrationFile(path=write(tmp_path / "shown.jsonl", rows)),
         **options,
     )
     data = source.load(TASK)
@@ -251,9 +252,8 @@ def test_demonstrations_of_a_file_are_those_of_training_prompts(tmp_path, own_ev
     missing = [text for text in new if text not in found]
     assert not missing if own_eval_file else 0 < len(missing) < 15  # their conversations fall on the held-out side
     assert all(found[text] == answer for text, answer in new.items() if text in found)
-    assert data.demonstrations_from == (
-        f"{tmp_path / 'shown.jsonl'}; {len(held_out) + len(missing)} held out; 1 left out: empty response"
-    )
+    place, count = f"data.demonstrations_file.path={tmp_path / 'shown.jsonl'}", len(held_out) + len(missing)
+    assert data.demonstrations_from == f"{place}; {count} held out; 1 left out: empty response"
     plain = FilesSource(write(tmp_path / "pairs.jsonl", ROWS), **options).load(TASK)
     for kind in ("label_prompts", "policy_prompts", "held_out_pairs", "people"):
         assert plain.content_id(kind) == data.content_id(kind)
@@ -270,8 +270,8 @@ def test_no_demonstrations_when_none_are_asked_for(tmp_path):
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"demonstrations": "file"}, "data.demonstrations=file: give the file as data.demonstrations_path="),
-        ({"demonstrations_path": "x.jsonl"}, "type data.demonstrations=file"),
+        ({"demonstrations": "file"}, "data.demonstrations=file: give the file as data.demonstrations_file.path="),
+        ({"demonstrations_file": DemonstrationFile(path="x.jsonl")}, "type data.demonstrations=file"),
         ({"demonstrations": "chosen"}, "data.demonstrations=chosen: allowed are preferred, file, none"),
     ],
 )
@@ -282,6 +282,10 @@ def test_places_of_demonstrations_that_cannot_be_meant(tmp_path, options, proble
 
 def test_a_file_without_demonstrations_is_refused(tmp_path):
     prompts = write(tmp_path / "prompts.jsonl", [{"prompt": f"Question {i}?"} for i in range(5)])
-    source = FilesSource(write(tmp_path / "a.jsonl", ROWS), demonstrations="file", demonstrations_path=prompts)
-    with pytest.raises(DataError, match=r"prompts\.jsonl: holds no demonstration for training"):
+    source = FilesSource(
+        write(tmp_path / "a.jsonl", ROWS), demonstrations="file", demonstrations_file=DemonstrationFile(path=prompts)
+    )
+    with pytest.raises(
+        DataError, match=r"data\.demonstrations_file\.path=.*prompts\.jsonl: holds no demonstration for training"
+    ):
         source.load(TASK)

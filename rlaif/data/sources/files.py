@@ -87,7 +87,7 @@ class FilesSource(PairOptions):
     @cached_property
     def eval_file(self) -> PairFile | None:
         """The file of held-out rows."""
-        return None if self.eval_path is None else PairFile(self.eval_path, self.reading)
+        return None if self.eval_path is None else PairFile(self.eval_path, self.reading, "eval_path")
 
     @cached_property
     def identity(self) -> str:
