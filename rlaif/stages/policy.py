@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from rlaif.artifacts.curve import CURVE, VALIDATION, read_curve
 from rlaif.data.base import ExactAnnotators
 from rlaif.data.preferences_io import read_samples
+from rlaif.engines.base import RunsHere
 from rlaif.errors import ConfigError
 from rlaif.evaluation.records import Curves, ValidationCurves
 from rlaif.functional.seeds import derive_seed
@@ -137,7 +138,13 @@ class PolicyStage(Stage):
         yield WillAsk(labeler=self.reward, examples=examples, answers=self.asking.answers)
 
     def notices(self, work: Work) -> Iterator[str]:
-        """Sampling options that differ from those of the labeled pairs, and validation without prompts."""
+        """Sampling options that differ from those of the labeled pairs, validation without prompts, and models that
+        share no weights."""
+        if self.lora is not None and any(isinstance(engine, RunsHere) for engine in engines_of(self.reward)):
+            yield (
+                "lora.policy: policy and reference share one copy of the SFT policy's weights; the labeler that rewards"
+                " keeps its own model beside them, the one before SFT where it has the same name"
+            )
         if self.settings.validate_every is not None and not self._validation_prompts(work):
             yield (
                 f"policy.validate_every={self.settings.validate_every}: the training is not validated, because the"

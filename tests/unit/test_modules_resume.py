@@ -55,16 +55,12 @@ def tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(folder)
 
 
-def sft(
-    folder: Path, tokenizer: PreTrainedTokenizerBase, lora: LoraSettings | None = None
-) -> tuple[LightningModule, LightningDataModule | None]:
+def sft(folder: Path, tokenizer: PreTrainedTokenizerBase) -> tuple[LightningModule, LightningDataModule | None]:
     demonstrations = [Demonstration(prompt=prompt, response="yes " * (n % 5 + 1)) for n, prompt in enumerate(PROMPTS)]
     batching = Batching(max_length=64, batch_size=4, num_batches=STEPS)
     data = SFTDataModule(demonstrations, task=Dialogue(), tokenizer=tokenizer, batching=batching, seed=3)
     model = load_causal_lm(str(folder))
     model.model.layers[0].self_attn.attention_dropout = 0.1
-    if lora is not None:
-        lora.on(model, base=str(folder), seed=1)
     optimization = OptimizerSettings(optimizer=ADAM, lr=1e-2, warmup_fraction=0.3, schedule="cosine", max_grad_norm=1.0)
     return SFTModule(model, optimization=optimization), data
 
@@ -131,8 +127,7 @@ def policy(
 
 CASES = {"sft": sft, "reward_model": reward_model, "policy": policy, "policy_model": partial(policy, value="model")}
 CASES["policy_parts"] = partial(policy, max_tokens=80)
-CASES["sft_adapter"] = partial(sft, lora=LoraSettings(rank=2, dropout=0.2))
-CASES["reward_model_adapter"] = partial(reward_model, lora=LoraSettings(rank=2))
+CASES["reward_model_adapter"] = partial(reward_model, lora=LoraSettings(rank=2, dropout=0.2))
 CASES["policy_adapter"] = partial(policy, value="model", lora=LoraSettings(rank=2))
 
 
