@@ -6,7 +6,7 @@ An adapter is part of the layers: the model keeps its class, and its own forward
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -21,15 +21,15 @@ def without_wrapper(model: PreTrainedModel) -> PreTrainedModel:
     Raises:
         EngineError: The adapter is not part of the layers (prompt tuning and its like).
     """
-    peft = sys.modules.get("peft")
+    peft, wrapper = sys.modules.get("peft"), cast(Any, model)
     if peft is None or not isinstance(model, peft.PeftModel):
         return model
-    if model.active_peft_config.is_prompt_learning:
+    if wrapper.active_peft_config.is_prompt_learning:
         raise EngineError(
-            f"{model.active_peft_config.peft_type}: an adapter that adds to the prompt cannot be used here; take one"
+            f"{wrapper.active_peft_config.peft_type}: an adapter that adds to the prompt cannot be used here; take one"
             " that adds to layers, as LoRA"
         )
-    inside: PreTrainedModel = model.get_base_model()
+    inside: PreTrainedModel = wrapper.get_base_model()
     return inside
 
 
@@ -41,13 +41,14 @@ def has_adapter(model: nn.Module) -> bool:
 
 def is_readable(layer: nn.Module) -> bool:
     """True for a linear layer whose weight :func:`linear_weight` gives: plain, or with plain LoRA adapters."""
+    own: Any = layer
     if type(layer) in (nn.Linear, FastLinear):
-        return type(layer.weight) is nn.Parameter
+        return type(own.weight) is nn.Parameter
     lora = sys.modules.get("peft.tuners.lora.layer")
     if lora is None or type(layer) is not lora.Linear:
         return False
-    changed = layer.merged or layer.lora_variant or any(layer.lora_bias.values()) or layer.fan_in_fan_out
-    return not changed and is_readable(layer.base_layer)
+    changed = own.merged or own.lora_variant or any(own.lora_bias.values()) or own.fan_in_fan_out
+    return not changed and is_readable(own.base_layer)
 
 
 def linear_weight(layer: nn.Module) -> Tensor:

@@ -61,7 +61,8 @@ def chunked_head(model: PreTrainedModel, num_positions: int, *, temperature: flo
         num_positions: Positions whose logits are wanted.
         temperature: What the logits are divided by.
     """
-    layer, change = model.get_output_embeddings(), head_change(model)
+    layer: Any = model.get_output_embeddings()
+    change = head_change(model)
     if change is None or type(layer) not in (nn.Linear, FastLinear) or type(layer.weight) is not nn.Parameter:
         return None
     head = Head(layer.weight, layer.bias, change.factor, change.cap, temperature)

@@ -76,15 +76,16 @@ class LoraSettings:
         from peft import LoraConfig, inject_adapter_in_model
 
         names = self.target_modules
-        config = LoraConfig(
-            task_type="CAUSAL_LM" if model.can_generate() else "SEQ_CLS",
-            base_model_name_or_path=base,
-            r=self.rank,
-            lora_alpha=self.alpha,  # type: ignore[arg-type]  # a float does as well
-            lora_dropout=self.dropout,
-            target_modules=None if names == AUTO else names if isinstance(names, str) else list(names),
-            modules_to_save=None if model.can_generate() else ["score"],
-        )
+        options: dict[str, Any] = {
+            "task_type": "CAUSAL_LM" if model.can_generate() else "SEQ_CLS",
+            "base_model_name_or_path": base,
+            "r": self.rank,
+            "lora_alpha": self.alpha,
+            "lora_dropout": self.dropout,
+            "target_modules": None if names == AUTO else names if isinstance(names, str) else list(names),
+            "modules_to_save": None if model.can_generate() else ["score"],
+        }
+        config = LoraConfig(**options)
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             torch.manual_seed(seed)
             warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")  # peft then sets it itself
@@ -173,7 +174,8 @@ def merged(model: PreTrainedModel) -> PreTrainedModel:
     from peft.utils import ModulesToSaveWrapper
 
     copy = deepcopy(model)
-    for name, layer in list(copy.named_modules()):
+    modules: list[tuple[str, Any]] = list(copy.named_modules())
+    for name, layer in modules:
         if isinstance(layer, BaseTunerLayer):
             layer.merge()
             copy.set_submodule(name, layer.get_base_layer())
@@ -193,7 +195,8 @@ def save_adapter(model: PreTrainedModel, folder: Path) -> None:
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
-    config: Any = deepcopy(model.peft_config[_NAME])
+    configs: Any = model.peft_config
+    config = deepcopy(configs[_NAME])
     config.target_modules = sorted(config.target_modules)
     config.inference_mode = True
     folder.mkdir(parents=True, exist_ok=True)
