@@ -18,7 +18,7 @@ from rlaif.inference.linear import linear
 CHUNK_ELEMENTS = 2**23
 """Logits in memory at once: 32 MB in float32. Fewer are computed in one piece."""
 _SLAB = 8192
-"""Rows of the head's gradient that are added up at once."""
+"""Rows of the head that are multiplied at once: the libraries copy what they multiply."""
 
 
 class Head(NamedTuple):
@@ -38,10 +38,11 @@ class Head(NamedTuple):
 
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """float32 [N, V] of positions, without gradient."""
-        logits_NV = linear(hidden_ND, self.weight_VD)
+        logits_NV = hidden_ND.new_empty((len(hidden_ND), len(self.weight_VD)), dtype=torch.float32)
+        for slab in _slabs(self.weight_VD):
+            logits_NV[:, slab] = linear(hidden_ND, self.weight_VD[slab])
         if self.bias_V is not None:
-            logits_NV = logits_NV + self.bias_V
-        logits_NV = logits_NV.float()
+            logits_NV += self.bias_V
         if self.cap is None:
             return logits_NV if (scale := self.factor / self.temperature) == 1 else logits_NV.mul_(scale)
         return logits_NV.mul_(self.factor / self.cap).tanh_().mul_(self.cap / self.temperature)
@@ -98,6 +99,11 @@ def chunked_logprobs(
     return found[0], found[1] if with_entropy else None
 
 
+def _slabs(weight_VD: Tensor) -> Iterator[slice]:
+    for start in range(0, len(weight_VD), _SLAB):
+        yield slice(start, start + _SLAB)
+
+
 def _autocast_dtype(hidden_ND: Tensor) -> torch.dtype | None:
     """The number format of linear maps under autocast; None where it is off."""
     kind = hidden_ND.device.type
@@ -129,11 +135,10 @@ class _Gradients:
             self.bias_V += grad_NV.sum(0)
         grad_NV = grad_NV.to(weight_VD.dtype)
         if self.hidden_ND is not None:
-            self.hidden_ND[rows] = linear(grad_NV, weight_VD.t())
-        if self.weight_VD is not None:
-            for start in range(0, len(self.weight_VD), _SLAB):
-                slab = slice(start, start + _SLAB)
-                self.weight_VD[slab] += linear(grad_NV[:, slab].t(), hidden_ND.t())
+            parts = [linear(grad_NV[:, slab], weight_VD[slab].t()).float() for slab in _slabs(weight_VD)]
+            self.hidden_ND[rows] = torch.stack(parts).sum(0)
+        for slab in _slabs(weight_VD) if self.weight_VD is not None else ():
+            self.weight_VD[slab] += linear(grad_NV[:, slab].t(), hidden_ND.t())
 
     def scaled(self, factor: Tensor) -> list[Tensor | None]:
         """All of them times a scalar, in place."""
