@@ -21,6 +21,8 @@ DATA_KINDS = (
 )
 """What the data of a run leave for its steps. ``people``: labels that came with the data, and simulated annotators;
 ``pairs``: the data's own pairs without their labels."""
+PREFERRED = "preferred responses, and those that came alone"
+"""Where demonstrations of real data come from unless another place is named."""
 Split = Literal["train", "tuning", "test"]
 
 
@@ -80,6 +82,8 @@ class TaskData:
     """Held-out labeled pairs: labeler alignment and reward-model accuracy."""
     annotators: Annotators | None = None
     """Only the pocket world has them."""
+    demonstrations_from: str = ""
+    """Where the demonstrations come from, in words; empty in the pocket world."""
     skipped: SkippedRows = field(default_factory=SkippedRows)
     read: tuple[str, ...] = ()
     """What was read of a file, in words: its layout and the first three records."""

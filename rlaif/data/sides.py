@@ -50,6 +50,11 @@ class SplitRecords:
             self._demonstrates.append(record.demonstrated is not None)
 
     @property
+    def numbers(self) -> Sequence[int]:
+        """The number of each row's prompt id."""
+        return self._prompt_ids
+
+    @property
     def prompt_ids(self) -> set[int]:
         """Of all prompts."""
         return set(self._prompt_ids)

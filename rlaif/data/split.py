@@ -6,12 +6,12 @@ A row that cannot be used is left out and counted by reason; nothing is repaired
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import islice
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from rlaif.data.base import SkippedRows, TaskData
+from rlaif.data.base import PREFERRED, SkippedRows, TaskData
 from rlaif.data.formats.base import (
     UNLABELED,
     LabeledPair,
@@ -29,7 +29,10 @@ from rlaif.data.sides import ReadRecord, SplitRecords, pair_of
 from rlaif.data.transcripts import latest_turns
 from rlaif.errors import ConfigError, DataError
 from rlaif.tasks.base import Task
-from rlaif.types import Comparison, Completion, Preference, Prompt, content_id, trim
+from rlaif.types import Comparison, Completion, Demonstration, Preference, Prompt, content_id, trim
+
+if TYPE_CHECKING:
+    from rlaif.data.demonstrations import DemonstrationFile
 
 NUM_SHOWN = 3
 
@@ -59,10 +62,27 @@ class PairOptions:
     """Stop when a larger share of the rows had to be left out."""
     max_rows: int | None = None
     """Read only so many rows; None reads all."""
+    demonstrations: Literal["preferred", "file", "none"] = "preferred"
+    """What SFT imitates: the preferred responses of the pairs, and those that came alone (``preferred``); those of a
+    file of its own (``file``); nothing (``none``)."""
+    demonstrations_file: DemonstrationFile | None = None
+    """The file of ``demonstrations=file``."""
 
     def __post_init__(self) -> None:
-        check_choices("data", pairs=(self.pairs, ("dataset", "policy")))
+        check_choices(
+            "data",
+            pairs=(self.pairs, ("dataset", "policy")),
+            demonstrations=(self.demonstrations, ("preferred", "file", "none")),
+        )
         problems = []
+        path = None if self.demonstrations_file is None else self.demonstrations_file.path
+        if self.demonstrations == "file" and path is None:
+            problems.append("data.demonstrations=file: give the file as data.demonstrations_file.path=…")
+        if self.demonstrations != "file" and path is not None:
+            problems.append(
+                f"data.demonstrations_file.path={path}: is not read with data.demonstrations={self.demonstrations};"
+                " type data.demonstrations=file"
+            )
         if not 0.0 <= self.eval_fraction <= 1.0:
             problems.append(f"data.eval_fraction={self.eval_fraction}: must be between 0 and 1")
         if not 0.0 <= self.max_skipped <= 1.0:
@@ -77,9 +97,19 @@ class PairOptions:
     @property
     def limits_identity(self) -> str:
         """Hash of the options that decide which rows are kept and how they are split."""
-        names = [option.name for option in fields(PairOptions) if option.name not in ("pairs", "eval_confidences")]
+        others = ("pairs", "eval_confidences", "demonstrations", "demonstrations_file")
+        names = [option.name for option in fields(PairOptions) if option.name not in others]
         confidences = str([float(confidence) for confidence in self.eval_confidences])
         return content_id(confidences, *(f"{name}={getattr(self, name)}" for name in names))
+
+
+class Demonstrations(NamedTuple):
+    """What a file of demonstrations gave."""
+
+    found: Sequence[Demonstration]
+    num_held_out: int
+    """Records that are held out of training."""
+    skipped: SkippedRows
 
 
 @dataclass(kw_only=True)
@@ -128,6 +158,32 @@ class RecordReader:
         if not records and not apart:
             raise DataError(f"{name}: not one of {self.num_rows:,} rows can be used: give more data")
         return self._split(records, apart, skipped)
+
+    def demonstrations(
+        self, rows: Iterable[ReadRow], *, name: str, held_out: Container[int], by_beginning: bool
+    ) -> Demonstrations:
+        """Demonstrations of a file of their own: the responses that came alone, and the preferred ones.
+
+        Args:
+            rows: What each row became.
+            name: What the rows come from, for messages.
+            held_out: Numbers of the prompts' ids that are held out.
+            by_beginning: Whether those count as held out, too, whose conversation's beginning falls on that side.
+
+        Raises:
+            DataError: More rows than ``max_skipped`` were left out, or no demonstration is left.
+        """
+        read = SplitRecords(self._merged(self._usable(rows)))
+        skipped = SkippedRows(counts=dict(self.reasons), examples=tuple(self.shown), num_rows=self.num_rows)
+        self._check_share(skipped, name)
+        beginning = read.held_out_ids if by_beginning else set()
+        kept = [row for row in read.where(held_out, inside=False) if read.numbers[row] not in beginning]
+        found = read.demonstrations(kept)
+        if not found:
+            raise DataError(
+                f"{name}: holds no demonstration for training (a response that came alone, or is preferred)"
+            )
+        return Demonstrations(found, num_held_out=len(read.records) - len(kept), skipped=skipped)
 
     def _usable(self, rows: Iterable[ReadRow]) -> Iterator[tuple[Record, ReadRecord]]:
         for row in rows:
@@ -216,6 +272,7 @@ class RecordReader:
         eval_prompts, tuning_prompts = self._held_out_prompts(others.prompts(evaluation), others.starts(evaluation))
         return TaskData(
             demonstrations=read.demonstrations(train),
+            demonstrations_from=PREFERRED,
             label_prompts=read.prompts(train),
             policy_prompts=read.prompts(train),
             eval_prompts=eval_prompts,

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,33 +95,3 @@ def token_cross_entropy(logits_BTV: Tensor, labels_BT: Tensor, mask_BT: Tensor) 
     """
     logprobs_BT = token_logprobs(logits_BTV, labels_BT)
     return LossSum(-torch.where(mask_BT, logprobs_BT, 0.0).sum(), mask_BT.sum().float())
-
-
-def chunked_token_logprobs(
-    hidden_BTD: Tensor, head_VD: Tensor, tokens_BT: Tensor, temperature: float = 1.0, chunk_size: int = 1024
-) -> Tensor:
-    """:func:`token_logprobs` of ``hidden @ head.T`` with at most ``chunk_size`` rows of logits alive at once.
-
-    Backward computes each chunk's logits a second time instead of keeping B * T * V floats.
-
-    Args:
-        hidden_BTD: Last hidden states.
-        head_VD: Weight of the output projection (no bias).
-        tokens_BT: Token ids that the positions predict.
-        temperature: As in :func:`token_logprobs`.
-        chunk_size: Positions per chunk.
-
-    Returns:
-        [B, T] in nats.
-    """
-
-    def logprobs_of(hidden_ND: Tensor, tokens_N: Tensor) -> Tensor:
-        return token_logprobs((hidden_ND @ head_VD.T)[None], tokens_N[None], temperature)[0]
-
-    pieces = [
-        checkpoint(logprobs_of, hidden_ND, tokens_N, use_reentrant=False)
-        for hidden_ND, tokens_N in zip(
-            hidden_BTD.flatten(0, 1).split(chunk_size), tokens_BT.flatten().split(chunk_size), strict=True
-        )
-    ]
-    return torch.cat(pieces).view_as(tokens_BT)

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from rlaif.errors import EngineError
+from rlaif.inference.adapters import without_wrapper
 from rlaif.inference.attention import additive
 from rlaif.inference.cache import KeyValueCache, cache_argument
 from rlaif.inference.heads import head_change, head_logits
@@ -101,6 +102,7 @@ def kept_positions(states: Tensor, keep: Tensor) -> Tensor:
 
 def forward_for(model: PreTrainedModel) -> Forward:
     """The fastest forward pass that gives this model's own logits."""
+    model = without_wrapper(model)
     return FusedLlama(model) if is_plain_llama(model) else ModelForward(model)
 
 

@@ -5,18 +5,31 @@ Shapes: N positions, D hidden width, V vocabulary; leading axes are kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rlaif.errors import EngineError
+from rlaif.inference.linear import FastLinear
+from rlaif.inference.vocabulary import Head
 
-Change = Callable[[Tensor], Tensor]
-"""What a model does to its logits after the linear map."""
+
+class Change(NamedTuple):
+    """What a model does to its logits after the linear map: ``cap · tanh(factor · logits / cap)``."""
+
+    factor: float
+    cap: float | None
+    """None caps nothing."""
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """The changed logits."""
+        scaled = logits if self.factor == 1.0 else logits * self.factor
+        return scaled if self.cap is None else torch.tanh(scaled / self.cap) * self.cap
+
+
 _CHANGES: WeakKeyDictionary[PreTrainedModel, Change | None] = WeakKeyDictionary()
 
 
@@ -38,6 +51,22 @@ def head_logits(model: PreTrainedModel, hidden_ND: Tensor) -> Tensor:
         )
     logits_NV: Tensor = model.get_output_embeddings()(hidden_ND)
     return change(logits_NV)
+
+
+def chunked_head(model: PreTrainedModel, num_positions: int, *, temperature: float = 1.0) -> Head | None:
+    """The head as chunks of logits are made with it; None where all logits fit at once, or it is no plain linear layer.
+
+    Args:
+        model: A causal LM.
+        num_positions: Positions whose logits are wanted.
+        temperature: What the logits are divided by.
+    """
+    layer: Any = model.get_output_embeddings()
+    change = head_change(model)
+    if change is None or type(layer) not in (nn.Linear, FastLinear) or type(layer.weight) is not nn.Parameter:
+        return None
+    head = Head(layer.weight, layer.bias, change.factor, change.cap, temperature)
+    return head if num_positions > head.rows_at_once else None
 
 
 def head_change(model: PreTrainedModel) -> Change | None:
@@ -81,13 +110,5 @@ def _changes(config: Any) -> list[Change]:
         factor = getattr(config, option, None)
         if isinstance(factor, int | float) and factor not in (0, 1):
             # Granite divides by its logits_scaling, HyperCLOVA X multiplies.
-            named += [_times(factor, cap), _times(1 / factor, cap)]
-    return [*named, _times(1.0, cap), _times(1.0, None)]
-
-
-def _times(factor: float, cap: float | None) -> Change:
-    def change(logits: Tensor) -> Tensor:
-        scaled = logits if factor == 1.0 else logits * factor
-        return scaled if cap is None else torch.tanh(scaled / cap) * cap
-
-    return change
+            named += [Change(factor, cap), Change(1 / factor, cap)]
+    return [*named, Change(1.0, cap), Change(1.0, None)]

@@ -13,15 +13,19 @@ from torch import Tensor, nn
 from transformers import LlamaForCausalLM, PreTrainedModel
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
+from rlaif.inference.adapters import is_readable, linear_weight
 from rlaif.inference.attention import additive, attend
 from rlaif.inference.cache import KeyValueCache
-from rlaif.inference.linear import FastLinear, linear
+from rlaif.inference.linear import linear
+
+_OWN = ("transformers.models.llama.", "transformers.activations", "torch.nn.")
+"""Where the classes of a Llama's modules come from, its linear layers apart."""
 
 
 def is_plain_llama(model: PreTrainedModel) -> TypeGuard[LlamaForCausalLM]:
-    """True for an unsharded, unadapted Llama whose arithmetic ``FusedLlama`` repeats.
+    """True for an unsharded Llama whose arithmetic ``FusedLlama`` repeats; its linear layers may have LoRA adapters.
 
-    Adapters, quantization, sharding, hooks and unusual options all go the plain path.
+    Other adapters, quantization, sharding, hooks and unusual options all go the plain path.
     """
     if type(model) is not LlamaForCausalLM or model.config._attn_implementation != "sdpa":
         return False
@@ -33,9 +37,17 @@ def is_plain_llama(model: PreTrainedModel) -> TypeGuard[LlamaForCausalLM]:
         return False
     if hasattr(model, "hf_device_map"):
         return False
-    linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    plain = all(type(layer) in (nn.Linear, FastLinear) and type(layer.weight) is nn.Parameter for layer in linears)
-    return plain and not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    return _is_plain(model)
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """True where a module and all modules in it are those of a Llama."""
+    if module._forward_hooks or module._forward_pre_hooks:
+        return False
+    if is_readable(module):
+        return not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+    is_own = type(module).__module__.startswith(_OWN) and not isinstance(module, nn.Linear)
+    return is_own and all(map(_is_plain, module.children()))
 
 
 class FusedLlama:
@@ -56,8 +68,8 @@ class FusedLlama:
         self.embedding = model.model.embed_tokens
         self.rotary = model.model.rotary_emb
         self.final_norm: Tensor = model.model.norm.weight
-        self.head: Tensor = model.lm_head.weight
         with torch.no_grad():
+            self.head: Tensor = linear_weight(model.lm_head)
             self.layers = [_FusedLayer(layer) for layer in model.model.layers]
 
     def __call__(
@@ -111,7 +123,7 @@ class _FusedLayer:
         attention, mlp = layer.self_attn, layer.mlp
         self.attention_norm: Tensor = layer.input_layernorm.weight
         self.mlp_norm: Tensor = layer.post_attention_layernorm.weight
-        self.qkv = torch.cat([attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight])
-        self.output: Tensor = attention.o_proj.weight
-        self.gate_up = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
-        self.down: Tensor = mlp.down_proj.weight
+        self.qkv = torch.cat([linear_weight(part) for part in (attention.q_proj, attention.k_proj, attention.v_proj)])
+        self.output = linear_weight(attention.o_proj)
+        self.gate_up = torch.cat([linear_weight(part) for part in (mlp.gate_proj, mlp.up_proj)])
+        self.down = linear_weight(mlp.down_proj)

@@ -15,10 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from rlaif.inference.adapters import without_wrapper
 from rlaif.inference.attention import additive
 from rlaif.inference.cache import cache_argument
-from rlaif.inference.heads import head_logits
+from rlaif.inference.heads import chunked_head, head_logits
 from rlaif.inference.prefill import Ids, causal_after, right_padded
+from rlaif.inference.recomputing import recomputes
+from rlaif.inference.vocabulary import chunked_logprobs
 
 MIN_SHARED_SAMPLES = 4
 """Responses per prompt from which on the prompt is read once for all of them."""
@@ -49,7 +52,8 @@ def response_logprobs(
 
     Gradients flow unless the caller turned them off; the model's mode is left as it is. Prompts and responses are
     padded on the right and no padding mask is needed; logits are computed at response positions only. When each of
-    fewer prompts has four or more responses, it is read once for all of them, with gradient.
+    fewer prompts has four or more responses, it is read once for all of them, with gradient; with gradient
+    checkpointing each row is read whole.
 
     Args:
         model: A causal language model whose head is known to :func:`rlaif.inference.heads.head_logits`.
@@ -68,10 +72,11 @@ def response_logprobs(
     """
     if temperature <= 0:
         raise ValueError(f"temperature={temperature}: must be above 0; greedy responses have no sampled distribution")
+    model = without_wrapper(model)
     num_samples, rest = divmod(len(tokens_BT), len(prompt_ids))
     if rest:
         raise ValueError(f"{len(tokens_BT)} responses for {len(prompt_ids)} prompts: must be a multiple")
-    if num_samples >= MIN_SHARED_SAMPLES:
+    if num_samples >= MIN_SHARED_SAMPLES and not recomputes(model):
         hidden_BTD = _hidden_shared(model, prompt_ids, tokens_BT, num_samples)
     else:
         rows = [prompt for prompt in prompt_ids for _ in range(num_samples)]
@@ -87,15 +92,22 @@ def _logprobs_of(
     temperature: float,
     with_entropy: bool,
 ) -> ResponseLogprobs:
-    logits_NV = head_logits(model, hidden_BTD[mask_BT]).float() / temperature
-    all_NV = torch.log_softmax(logits_NV, dim=-1)
-    zeros_BT = all_NV.new_zeros(mask_BT.shape)
-    logprobs_BT = zeros_BT.masked_scatter(mask_BT, all_NV.gather(1, tokens_BT[mask_BT][:, None]).squeeze(1))
-    entropy_BT = None
-    if with_entropy:
-        with torch.no_grad():
-            entropy_BT = zeros_BT.masked_scatter(mask_BT, -(all_NV.exp() * all_NV).sum(-1))
-    return ResponseLogprobs(logprobs_BT=logprobs_BT, entropy_BT=entropy_BT, hidden_BTD=hidden_BTD)
+    hidden_ND, tokens_N = hidden_BTD[mask_BT], tokens_BT[mask_BT]
+    head = chunked_head(model, len(tokens_N), temperature=temperature)
+    if head is not None:
+        logprobs_N, entropy_N = chunked_logprobs(head, hidden_ND, tokens_N, with_entropy=with_entropy)
+    else:
+        all_NV = torch.log_softmax(head_logits(model, hidden_ND).float() / temperature, dim=-1)
+        logprobs_N, entropy_N = all_NV.gather(1, tokens_N[:, None]).squeeze(1), None
+        if with_entropy:
+            with torch.no_grad():
+                entropy_N = -(all_NV.exp() * all_NV).sum(-1)
+    zeros_BT = logprobs_N.new_zeros(mask_BT.shape)
+    return ResponseLogprobs(
+        logprobs_BT=zeros_BT.masked_scatter(mask_BT, logprobs_N),
+        entropy_BT=None if entropy_N is None else zeros_BT.masked_scatter(mask_BT, entropy_N),
+        hidden_BTD=hidden_BTD,
+    )
 
 
 def _hidden(model: PreTrainedModel, prompts: Sequence[Ids], tokens_BT: Tensor, mask_BT: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from transformers import PreTrainedModel
 
 LEAST_ACTIVATION_BYTES = 2**30
 """Memory that the activations of a small model may take."""
-BYTES_PER_WEIGHT = 16
-"""A float32 weight with its gradient and both averages of Adam."""
+BYTES_PER_WEIGHT, BYTES_PER_FROZEN_WEIGHT = 16, 4
+"""A float32 weight with its gradient and both averages of Adam; a weight without."""
 MAX_TOKENS = 65_536
 """More tokens in one forward pass are not faster anywhere."""
 
@@ -72,8 +72,11 @@ def automatic_max_tokens(model: PreTrainedModel, precision: str) -> int:
     Returns:
         At least as many tokens as fit into :data:`LEAST_ACTIVATION_BYTES`.
     """
-    num_weights = sum(parameter.numel() for parameter in model.parameters())
-    allowed = max(LEAST_ACTIVATION_BYTES, BYTES_PER_WEIGHT * num_weights)
+    num_bytes = sum(
+        weight.numel() * (BYTES_PER_WEIGHT if weight.requires_grad else BYTES_PER_FROZEN_WEIGHT)
+        for weight in model.parameters()
+    )
+    allowed = max(LEAST_ACTIVATION_BYTES, num_bytes)
     return max(1, min(MAX_TOKENS, allowed // activation_bytes(model, precision)))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rlaif.inference.forward import Forward, evaluating, forward_for
@@ -57,7 +57,7 @@ def score_options(
     """
     if not prompt_ids:
         return torch.empty(0, len(option_ids))
-    if isinstance(model, PreTrainedModel):
+    if isinstance(model, nn.Module):  # a PreTrainedModel, or one in a wrapper of peft
         with evaluating(model):
             scores = score_options(forward_for(model), prompt_ids, option_ids, batch_size=batch_size, store=store)
         return scores.clone()

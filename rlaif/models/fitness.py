@@ -9,10 +9,12 @@ from functools import lru_cache
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
+from rlaif.errors import EngineError, RlaifError
+from rlaif.inference.recomputing import recompute_layers
 from rlaif.models.contexts import context_limit
 from rlaif.models.load import ModelSpec, from_pretrained, load_tokenizer
 from rlaif.models.names import POCKET
-from rlaif.models.trial import small_copy, trial_problems
+from rlaif.models.trial import adapted_problems, small_copy, trial_problems
 from rlaif.models.uses import ModelUse
 
 OTHERS = "take another model, e.g. of the Llama, Qwen, Mistral, Gemma, Phi, GPT-2 or GPT-NeoX families"
@@ -39,6 +41,9 @@ def model_problems(spec: ModelSpec, uses: Sequence[ModelUse]) -> Iterator[str]:
         yield problem
         return
     yield from _length_problems(spec, config, uses)
+    yield from _adapter_problems(spec, config, uses)
+    if spec.gradient_checkpointing:
+        yield from _recomputing_problems(spec, config)
     if spec.attention not in ("sdpa", "eager"):
         yield (
             f"model.attn_implementation={spec.attention}: the model is sampled from and scored, which sdpa and eager"
@@ -70,6 +75,31 @@ def _vocabulary_problems(spec: ModelSpec, config: PreTrainedConfig) -> Iterator[
             f" lacks, the first {token!r} with id {number}; save the model's own tokenizer beside it, or enlarge the"
             " embedding with resize_token_embeddings of transformers and save both"
         )
+
+
+def _adapter_problems(spec: ModelSpec, config: PreTrainedConfig, uses: Sequence[ModelUse]) -> Iterator[str]:
+    """Layers that an adapter asks for and the architecture lacks, and adapters that are not sampled as they learn."""
+    for option, use in {use.lora_option: use for use in uses if use.lora is not None}.items():
+        try:
+            model = small_copy(config, spec.attention)
+        except Exception:  # the check of the architecture tells why
+            return
+        assert use.lora is not None
+        try:
+            problems = list(adapted_problems(model, use.lora, use.purpose, option))
+        except RlaifError as error:
+            yield str(error)
+        else:
+            yield from (f"{option}: with an adapter, {spec.name} ({config.model_type}): {each}" for each in problems)
+
+
+def _recomputing_problems(spec: ModelSpec, config: PreTrainedConfig) -> Iterator[str]:
+    try:
+        recompute_layers(small_copy(config, spec.attention))
+    except EngineError as error:
+        yield f"{error}; type model.gradient_checkpointing=false"
+    except Exception:  # the check of the architecture tells why
+        return
 
 
 def _length_problems(spec: ModelSpec, config: PreTrainedConfig, uses: Sequence[ModelUse]) -> Iterator[str]:

@@ -47,6 +47,9 @@ class ModelSpec:
     package: Runtime[str | None] = None
     """Installed Python package whose GGUF file is converted into the folder ``name`` once; None: the model is where its
     name says."""
+    gradient_checkpointing: Runtime[bool] = False
+    """Whether the layers of trained models compute their activations again in the backward pass instead of keeping
+    them: less memory, a third more computation, the same gradients."""
 
     def __post_init__(self) -> None:
         problems = []
@@ -64,6 +67,12 @@ class ModelSpec:
     def identity(self) -> str:
         """Content hash of weights, configuration, tokenizer and form of prompts; their path does not count."""
         return model_identity(self)
+
+    @property
+    def place(self) -> str:
+        """Where the library finds the model: the absolute path of its folder, or its name on the hub."""
+        folder = self.folder
+        return self.name if folder is None else str(folder.resolve())
 
     @property
     def attention(self) -> str:

@@ -18,6 +18,7 @@ from rlaif.functional.seeds import generator
 from rlaif.inference.logprobs import response_logprobs
 from rlaif.inference.sample import sample
 from rlaif.inference.score import score_options
+from rlaif.models.adapters import LoraSettings
 from rlaif.models.classifiers import reward_model_from
 from rlaif.models.response_scorer import classifier_logits
 from rlaif.types import Sampling
@@ -112,6 +113,30 @@ def trial_problems(model: PreTrainedModel, purposes: Mapping[str, bool]) -> Iter
         else:
             if not difference <= TOLERANCE:
                 yield f"it cannot {what}: log-probabilities differ by {difference:.2g} nats from its own forward pass"
+
+
+def adapted_problems(model: PreTrainedModel, lora: LoraSettings, purpose: str, option: str) -> Iterator[str]:
+    """What a model cannot do once its layers have an adapter, each in one line.
+
+    Args:
+        model: A small copy; it is changed.
+        lora: The adapter.
+        purpose: Of :class:`~rlaif.models.uses.ModelUse`.
+        option: Where the adapter's options were typed.
+
+    Raises:
+        ConfigError: The model has no such layers.
+        EngineError: peft is not installed.
+    """
+    if purpose == "reward_model":
+        model = reward_model_from(model, 0)
+    lora.on(model, base="", seed=0, option=option)
+    draw = generator(0, "adapter of a trial")
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight.copy_(torch.randn(weight.shape, generator=draw) / weight.shape[-1] ** 0.5)
+    yield from trial_problems(model, {"sample": purpose == "sample"})
 
 
 def _texts() -> list[list[int]]:

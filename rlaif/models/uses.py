@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from rlaif.models.adapters import LoraSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +21,10 @@ class ModelUse:
     """The option, as typed, to lower where that is too long for the model."""
     num_other: int = 0
     """Tokens among them that another option sets: what is generated after a prompt."""
+    lora: LoraSettings | None = None
+    """Adapter that is trained for it; None trains all weights, or none."""
+    lora_option: str = ""
+    """Where the adapter's options are typed, e.g. ``lora.sft``."""
 
     @property
     def told(self) -> str:

@@ -47,9 +47,23 @@ class OptimizerStepModule(LightningModule):
         self._measured = (trained,)  # in a tuple, so that it is no second submodule
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """``trainer.max_time`` counts from each start: the clock of the one before is not kept."""
+        """Leave out frozen weights, and the clock: ``trainer.max_time`` counts from each start."""
         kept = checkpoint.get("callbacks", {})
         checkpoint["callbacks"] = {name: state for name, state in kept.items() if not name.startswith("Timer")}
+        frozen = self._frozen_names()
+        weights = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {name: weight for name, weight in weights.items() if name not in frozen}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the frozen weights back, which are those that the training was started with."""
+        frozen = self._frozen_names()
+        own = {name: weight for name, weight in self.state_dict().items() if name in frozen}
+        checkpoint["state_dict"] = {**own, **checkpoint["state_dict"]}
+
+    def _frozen_names(self) -> set[str]:
+        """Names of the weights that do not learn: all but the adapters', where there are some."""
+        frozen = {name for name, weight in self.named_parameters(remove_duplicate=False) if not weight.requires_grad}
+        return frozen & self.state_dict().keys()
 
     @property
     def token_budget(self) -> int:

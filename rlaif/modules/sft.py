@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from rlaif.data.batches.examples import TokenBatch
-from rlaif.functional.losses import LossSum, token_cross_entropy
-from rlaif.modules.forward import masked_logits
+from rlaif.functional.losses import LossSum
+from rlaif.modules.forward import masked_cross_entropy
 from rlaif.modules.settings import SupervisedSettings
 from rlaif.modules.supervised import SupervisedModule
 
@@ -29,10 +28,8 @@ class SFTModule(SupervisedModule[TokenBatch]):
     def figures(self, batch: TokenBatch) -> Mapping[str, LossSum]:
         """Cross-entropy over the batch's response tokens; the vocabulary is computed at these only."""
         predicts_BT = batch.loss_mask_BT[:, 1:]
-        logits_NV = masked_logits(self.model, batch.input_ids_BT[:, :-1], predicts_BT)
-        labels_N = batch.input_ids_BT[:, 1:][predicts_BT]
-        counts_N = torch.ones_like(labels_N, dtype=torch.bool)
-        return {"loss": token_cross_entropy(logits_NV[None], labels_N[None], counts_N[None])}
+        inputs_BT, labels_BT = batch.input_ids_BT[:, :-1], batch.input_ids_BT[:, 1:]
+        return {"loss": masked_cross_entropy(self.model, inputs_BT, labels_BT, predicts_BT)}
 
     def loss_count(self, batch: TokenBatch) -> Tensor:
         """Response tokens."""

@@ -107,7 +107,9 @@ class ValueModel(Baseline):
 
     def __init__(self, sft: PreTrainedModel) -> None:
         super().__init__()
-        self.body = deepcopy(sft.base_model)
+        # What an adapter leaves frozen is shared with the policy.
+        frozen = {id(weight): weight for weight in sft.parameters() if not weight.requires_grad}
+        self.body = deepcopy(sft.base_model, frozen)
         self.head = _scalar_head(_width(sft))
 
     def _observe(self, mean_return: Tensor, is_first: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rlaif.data.base import DATA_KINDS, DataSource, SkippedRows, TaskData
+from rlaif.data.base import DATA_KINDS, PREFERRED, DataSource, SkippedRows, TaskData
 from rlaif.data.batches.examples import prompt_turns
 from rlaif.errors import EngineError
 from rlaif.evaluation.records import Text
@@ -81,8 +81,13 @@ class DataStage(Stage):
             f" label, {len(data.eval_prompts):,} held out{_skipped(data.skipped)}"
         )
         left_out = [f"left out  {example}" for example in data.skipped.examples]
-        notes = [*filter(None, [self._form]), *data.read, *left_out]
-        texts = {"Form of prompts": self._form, "Data as they were read": "\n\n".join(data.read)}
+        chosen = [] if data.demonstrations_from in ("", PREFERRED) else [f"demonstrations: {data.demonstrations_from}"]
+        notes = [*filter(None, [self._form]), *chosen, *data.read, *left_out]
+        texts = {
+            "Form of prompts": self._form,
+            "Demonstrations": data.demonstrations_from,
+            "Data as they were read": "\n\n".join(data.read),
+        }
         sections = tuple(Text(title=title, text=text) for title, text in texts.items() if text)
         return Told(line=line, notes=tuple(notes), sections=sections)
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+from transformers import PreTrainedModel
 
 from rlaif.artifacts.curve import CURVE, VALIDATION, read_curve
 from rlaif.data.base import ExactAnnotators
 from rlaif.data.preferences_io import read_samples
+from rlaif.engines.base import RunsHere
 from rlaif.errors import ConfigError
 from rlaif.evaluation.records import Curves, ValidationCurves
+from rlaif.functional.seeds import derive_seed
+from rlaif.inference.recomputing import recompute_layers
 from rlaif.labelers.base import Rater
 from rlaif.labelers.models import engines_of
 from rlaif.labeling.asking import Asking, AskingSettings
@@ -19,6 +25,7 @@ from rlaif.labeling.first_request import WillAsk
 from rlaif.labeling.learning import depends_on_people
 from rlaif.labeling.results import COST
 from rlaif.labeling.trial import example_pairs, trial_problems
+from rlaif.models.adapters import LoraSettings, lora_problems, merged, sharing_copy
 from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
 from rlaif.models.uses import ModelUse
 from rlaif.modules.policy_settings import PolicySettings
@@ -39,6 +46,8 @@ from rlaif.types import Completion, Prompt
 SCORES = "scores"
 """Directory of a labeler's answers and what they took, while the policy trains."""
 COST_OF_SCORES = ("num_questions", "num_prompt_tokens", "num_reply_tokens", "num_cached", "seconds", "usd")
+LORA = "lora.policy"
+"""Options of its adapter."""
 NUM_STANDARD_PROMPTS = 512
 """Prompts whose SFT responses fix the reward's zero and unit, in a pipeline without samples."""
 
@@ -55,6 +64,8 @@ class PolicyStage(Stage):
         sampling: How pairs are sampled; only compared with the policy's own sampling.
         asking: Where answers of models are kept, what they cost, when to stop.
         min_alignment: Alignment, in (0, 1], that a scorecard must find before a labeler rewards; None asks for none.
+        lora: Adapter that is trained; None trains all weights.
+        gradient_checkpointing: Whether activations are computed again in the backward pass.
     """
 
     trains = True
@@ -70,6 +81,8 @@ class PolicyStage(Stage):
         dtype: str = "float32",
         precision: str = "32-true",
         min_alignment: Runtime[PositiveShare | None] = None,
+        lora: LoraSettings | None = None,
+        gradient_checkpointing: Runtime[bool] = False,
     ) -> None:
         if not isinstance(settings, PolicySettings):
             raise ConfigError(
@@ -84,6 +97,8 @@ class PolicyStage(Stage):
         self.dtype = dtype
         self.precision = precision
         self.min_alignment = min_alignment
+        self.lora = lora
+        self.gradient_checkpointing = gradient_checkpointing
 
     def reads(self) -> Mapping[str, Reads]:
         """The policy to start from, the SFT policy as reference, prompts, and what the reward reads."""
@@ -108,11 +123,12 @@ class PolicyStage(Stage):
 
     def model_uses(self) -> Iterator[ModelUse]:
         """Sampling, and log-probabilities of the samples."""
-        yield self.settings.sampling.use("policy")
+        yield replace(self.settings.sampling.use("policy"), lora=self.lora, lora_option=LORA)
 
     def problems(self, work: Work) -> Iterator[str]:
         """Problems of the reward's labeler, numbers of responses that do not divide, and weights of 16 bits."""
         yield from dtype_problems(self.dtype)
+        yield from lora_problems(self.lora, LORA, trains_with_dropout=False)
         yield from trial_problems(self.reward, example_pairs(work.data("prompts")))
         yield from self.settings.division.problems(work.num_processes)
 
@@ -122,7 +138,13 @@ class PolicyStage(Stage):
         yield WillAsk(labeler=self.reward, examples=examples, answers=self.asking.answers)
 
     def notices(self, work: Work) -> Iterator[str]:
-        """Sampling options that differ from those of the labeled pairs, and validation without prompts."""
+        """Sampling options that differ from those of the labeled pairs, validation without prompts, and models that
+        share no weights."""
+        if self.lora is not None and any(isinstance(engine, RunsHere) for engine in engines_of(self.reward)):
+            yield (
+                "lora.policy: policy and reference share one copy of the SFT policy's weights; the labeler that rewards"
+                " keeps its own model beside them, the one before SFT where it has the same name"
+            )
         if self.settings.validate_every is not None and not self._validation_prompts(work):
             yield (
                 f"policy.validate_every={self.settings.validate_every}: the training is not validated, because the"
@@ -142,9 +164,12 @@ class PolicyStage(Stage):
         tokenizer = load_tokenizer(str(work.path("policy")))
         # Answers of other runs, made in batches of other responses, could differ in the last digit.
         asking = self.asking.begin(work.directory / SCORES, rank=work.rank, keeps_answers_apart=True, before=work.tried)
+        policy, reference = self._models(work)
+        if self.gradient_checkpointing:
+            recompute_layers(policy)
         module = self.settings.module(
-            load_causal_lm(self._spec(work, "policy")),
-            reference=load_causal_lm(self._spec(work, "reference")),
+            policy,
+            reference=reference,
             tokenizer=tokenizer,
             task=self.task,
             prompts=work.data("prompts").policy_prompts,
@@ -153,9 +178,11 @@ class PolicyStage(Stage):
         )
         training = work.training
         trainer = training.fit(module, max_steps=module.num_optimizer_steps, callbacks=self._validation(work))
-        training.save(trainer, module.policy, tokenizer, temperature=self.settings.sampling.temperature)
+        training.save(trainer, merged(module.policy), tokenizer, temperature=self.settings.sampling.temperature)
         shutil.rmtree(work.directory / DRAWN, ignore_errors=True)
         if trainer.is_global_zero:
+            if self.lora is not None:
+                self.lora.keep(module.policy, work.directory)
             if engines_of(self.reward):
                 cost = asking.cost_figures(0)
                 written = {name: cost[name] for name in COST_OF_SCORES}
@@ -174,6 +201,17 @@ class PolicyStage(Stage):
         preference = annotators.p_first if isinstance(annotators, ExactAnnotators) else None
         path = work.directory / VALIDATION
         return [PolicyValidation(path, prompts, every_n_steps=every, preference=preference)]
+
+    def _models(self, work: Work) -> tuple[PreTrainedModel, PreTrainedModel]:
+        """Policy and reference; a policy with an adapter shares its frozen weights with a reference of the same."""
+        start = self._spec(work, "policy")
+        reference = load_causal_lm(self._spec(work, "reference"))
+        if self.lora is None:
+            return load_causal_lm(start), reference
+        has_same_weights = work.path("policy") == work.path("reference")
+        policy = sharing_copy(reference) if has_same_weights else load_causal_lm(start)
+        seed = derive_seed(work.seed, "adapter")
+        return self.lora.on(policy, base=start.place, seed=seed, option=LORA), reference
 
     def _spec(self, work: Work, role: str) -> ModelSpec:
         return ModelSpec(str(work.path(role)), dtype=self.dtype)

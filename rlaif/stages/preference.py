@@ -13,8 +13,11 @@ from rlaif.data.batches.preferences import (
     preference_examples,
 )
 from rlaif.errors import ConfigError
+from rlaif.functional.seeds import derive_seed
+from rlaif.inference.recomputing import recompute_layers
 from rlaif.labeling.missing import missing_by_reason, reasons_in_words
 from rlaif.labeling.results import read_labels
+from rlaif.models.adapters import LoraSettings, lora_problems
 from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
 from rlaif.models.uses import ModelUse
 from rlaif.modules.preference import PreferenceSettings
@@ -22,11 +25,15 @@ from rlaif.modules.reference_logprobs import ReferenceLogprobs
 from rlaif.modules.settings import dtype_problems
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.roles import Reads
+from rlaif.runtime import Runtime
 from rlaif.stages.supervised import batch_problems, examples_told, train_supervised
 from rlaif.tasks.base import Task
 
 REFERENCE_LOGPROBS = "reference_logprobs.json"
 """log π_SFT of both responses of every pair, for a training that goes on."""
+
+LORA = "lora.policy"
+"""Options of its adapter."""
 
 
 class PreferenceStage(Stage):
@@ -37,12 +44,20 @@ class PreferenceStage(Stage):
         settings: Config group ``policy``.
         dtype: Number format of the loaded weights.
         precision: Number format of the computation (``trainer.precision``).
+        lora: Adapter that is trained; None trains all weights.
+        gradient_checkpointing: Whether activations are computed again in the backward pass.
     """
 
     trains = True
 
     def __init__(
-        self, task: Task, settings: PreferenceSettings, dtype: str = "float32", precision: str = "32-true"
+        self,
+        task: Task,
+        settings: PreferenceSettings,
+        dtype: str = "float32",
+        precision: str = "32-true",
+        lora: LoraSettings | None = None,
+        gradient_checkpointing: Runtime[bool] = False,
     ) -> None:
         if not isinstance(settings, PreferenceSettings):
             raise ConfigError(
@@ -52,6 +67,8 @@ class PreferenceStage(Stage):
         self.settings = settings
         self.dtype = dtype
         self.precision = precision
+        self.lora = lora
+        self.gradient_checkpointing = gradient_checkpointing
 
     def reads(self) -> Mapping[str, Reads]:
         """The policy to start from, the SFT policy as reference, and labels."""
@@ -68,11 +85,18 @@ class PreferenceStage(Stage):
 
     def model_uses(self) -> Iterator[ModelUse]:
         """Log-probabilities of both responses."""
-        yield ModelUse(purpose="imitate", num_tokens=self.settings.max_length, option="policy.max_length")
+        yield ModelUse(
+            purpose="imitate",
+            num_tokens=self.settings.max_length,
+            option="policy.max_length",
+            lora=self.lora,
+            lora_option=LORA,
+        )
 
     def problems(self, work: Work) -> Iterator[str]:
         """A batch that the pairs cannot fill, as far as their number is known, and weights of 16 bits."""
         yield from dtype_problems(self.dtype)
+        yield from lora_problems(self.lora, LORA, trains_with_dropout=False)
         if work.has("prompts"):
             data = work.data("prompts")
             count = len(data.label_prompts) or len(data.preferences)
@@ -89,8 +113,12 @@ class PreferenceStage(Stage):
             lambda: load_causal_lm(self._spec(work, "reference")),
             batch_size=settings.batch_size,
         )
-        module = settings.module(load_causal_lm(start), reference)
-        train_supervised(work, module, data, tokenizer)
+        model = load_causal_lm(start)
+        if self.gradient_checkpointing:
+            recompute_layers(model)
+        if self.lora is not None:
+            model = self.lora.on(model, base=start.place, seed=derive_seed(work.seed, "adapter"), option=LORA)
+        train_supervised(work, settings.module(model, reference), data, tokenizer, self.lora)
 
     def _spec(self, work: Work, role: str) -> ModelSpec:
         return ModelSpec(str(work.path(role)), dtype=self.dtype)

@@ -10,8 +10,10 @@ from rlaif.data.batches.modules import PreferenceDataModule
 from rlaif.data.label_sets.mixing import MixSettings
 from rlaif.errors import ConfigError
 from rlaif.functional.seeds import derive_seed
+from rlaif.inference.recomputing import recompute_layers
 from rlaif.labeling.missing import missing_by_reason, reasons_in_words
 from rlaif.labeling.results import read_labels
+from rlaif.models.adapters import LoraSettings, lora_problems
 from rlaif.models.classifiers import load_reward_model
 from rlaif.models.load import ModelSpec, load_tokenizer
 from rlaif.models.uses import ModelUse
@@ -25,6 +27,8 @@ from rlaif.types import Preference, Prompt
 
 SOURCES = "sources.json"
 """Counts of mixed labels by source; only with ``label.mix`` or ``label.weight``."""
+LORA = "lora.reward_model"
+"""Options of its adapter."""
 
 
 class RewardModelStage(Stage):
@@ -36,6 +40,7 @@ class RewardModelStage(Stage):
         settings: Config group ``reward_model``.
         mix: Weight of this run's labels, and labels of further sources.
         precision: Number format of the computation (``trainer.precision``).
+        lora: Adapter that is trained with the scalar head; None trains all weights.
     """
 
     trains = True
@@ -48,12 +53,14 @@ class RewardModelStage(Stage):
         settings: RewardModelSettings,
         mix: MixSettings,
         precision: str = "32-true",
+        lora: LoraSettings | None = None,
     ) -> None:
         self.model = model
         self.task = task
         self.settings = settings
         self.mix = mix
         self.precision = precision
+        self.lora = lora
 
     def reads(self) -> Mapping[str, Reads]:
         """Labels, the SFT policy where the weights start there, and held-out prompts where files are mixed in."""
@@ -71,11 +78,18 @@ class RewardModelStage(Stage):
 
     def model_uses(self) -> Iterator[ModelUse]:
         """A scalar head on its body, which is trained."""
-        yield ModelUse(purpose="reward_model", num_tokens=self.settings.max_length, option="reward_model.max_length")
+        yield ModelUse(
+            purpose="reward_model",
+            num_tokens=self.settings.max_length,
+            option="reward_model.max_length",
+            lora=self.lora,
+            lora_option=LORA,
+        )
 
     def problems(self, work: Work) -> Iterator[str]:
         """A batch that the pairs cannot fill, as far as their number is known, and weights of 16 bits."""
         yield from dtype_problems(self.model.dtype)
+        yield from lora_problems(self.lora, LORA)
         if work.has("prompts"):
             data = work.data("prompts")
             count = len(data.label_prompts) or len(data.preferences)
@@ -95,7 +109,11 @@ class RewardModelStage(Stage):
             seed=work.seed,
             batching=self.settings.batching,
         )
-        train_supervised(work, self.settings.module(model), data, tokenizer)
+        if self.model.gradient_checkpointing:
+            recompute_layers(model)
+        if self.lora is not None:
+            model = self.lora.on(model, base=spec.place, seed=derive_seed(work.seed, "adapter"), option=LORA)
+        train_supervised(work, self.settings.module(model), data, tokenizer, self.lora)
 
     def _labels(self, work: Work) -> list[Preference]:
         labels = read_labels(work.path("labels"))

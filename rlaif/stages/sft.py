@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping
 
 from rlaif.artifacts.curve import CURVE, read_curve
 from rlaif.data.batches.modules import SFTDataModule
+from rlaif.functional.seeds import derive_seed
+from rlaif.inference.recomputing import recompute_layers
+from rlaif.models.adapters import LoraSettings, lora_problems
 from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
 from rlaif.models.saving import save_folder
 from rlaif.models.uses import ModelUse
@@ -16,6 +19,9 @@ from rlaif.roles import Reads
 from rlaif.stages.supervised import batch_problems, examples_told, train_supervised
 from rlaif.tasks.base import Task
 
+LORA = "lora.sft"
+"""Options of its adapter."""
+
 
 class SFTStage(Stage):
     """Trains a model to imitate demonstrations, or takes it as it is (``sft=skip``).
@@ -25,15 +31,24 @@ class SFTStage(Stage):
         task: Gives the text that a policy continues.
         settings: Config group ``sft``.
         precision: Number format of the computation (``trainer.precision``).
+        lora: Adapter that is trained; None trains all weights.
     """
 
     trains = True
 
-    def __init__(self, model: ModelSpec, task: Task, settings: SFTSettings, precision: str = "32-true") -> None:
+    def __init__(
+        self,
+        model: ModelSpec,
+        task: Task,
+        settings: SFTSettings,
+        precision: str = "32-true",
+        lora: LoraSettings | None = None,
+    ) -> None:
         self.model = model
         self.task = task
         self.settings = settings
         self.precision = precision
+        self.lora = lora
 
     def reads(self) -> Mapping[str, Reads]:
         """The demonstrations."""
@@ -46,12 +61,19 @@ class SFTStage(Stage):
     def model_uses(self) -> Iterator[ModelUse]:
         """Training on demonstrations."""
         if not self.settings.skip:
-            yield ModelUse(purpose="imitate", num_tokens=self.settings.max_length, option="sft.max_length")
+            yield ModelUse(
+                purpose="imitate",
+                num_tokens=self.settings.max_length,
+                option="sft.max_length",
+                lora=self.lora,
+                lora_option=LORA,
+            )
 
     def problems(self, work: Work) -> Iterator[str]:
         """A batch that the demonstrations cannot fill, and weights of 16 bits."""
         if not self.settings.skip:
             yield from dtype_problems(self.model.dtype)
+            yield from lora_problems(self.lora, LORA)
             count = len(work.data("demonstrations").demonstrations)
             yield from batch_problems("sft", self.settings.batching, count, "demonstrations")
 
@@ -68,7 +90,11 @@ class SFTStage(Stage):
             seed=work.seed,
             batching=self.settings.batching,
         )
-        train_supervised(work, self.settings.module(model), data, tokenizer)
+        if self.model.gradient_checkpointing:
+            recompute_layers(model)
+        if self.lora is not None:
+            model = self.lora.on(model, base=self.model.place, seed=derive_seed(work.seed, "adapter"), option=LORA)
+        train_supervised(work, self.settings.module(model), data, tokenizer, self.lora)
 
     def told(self, work: Work) -> Told:
         """Number of demonstrations and last loss."""

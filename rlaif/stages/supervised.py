@@ -10,6 +10,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from rlaif.data.batches.modules import Batching, SplitDataModule
+from rlaif.models.adapters import LoraSettings, merged
 from rlaif.modules.supervised import SupervisedModule
 from rlaif.pipeline.stage import Work
 
@@ -22,12 +23,23 @@ def train_supervised(
     module: SupervisedModule[Any],
     data: SplitDataModule[Any, Any],
     tokenizer: PreTrainedTokenizerBase,
+    lora: LoraSettings | None = None,
 ) -> None:
-    """Fit a module to a fixed data set, and write its model and tokenizer."""
+    """Fit a module to a fixed data set, and write its model and tokenizer.
+
+    Args:
+        work: Of the step.
+        module: Its model may have an adapter, which is merged into what is written.
+        data: Training examples, and those of the validation.
+        tokenizer: The model's.
+        lora: Settings of the adapter, which say whether it is kept apart, too.
+    """
     training = work.training
     (work.directory / EXAMPLES).write_text(json.dumps(data.tokenized.counts, indent=1, sort_keys=True) + "\n")
     trainer = training.fit(module, data, max_steps=data.num_batches)
-    training.save(trainer, module.model, tokenizer)
+    training.save(trainer, merged(module.model), tokenizer)
+    if lora is not None and trainer.is_global_zero:
+        lora.keep(module.model, work.directory)
 
 
 def examples_told(directory: Path, group: str, max_length: int) -> str:

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from rlaif.functional.losses import (
     LossSum,
-    chunked_token_logprobs,
     preference_cross_entropy,
     token_cross_entropy,
     token_logprobs,
@@ -147,21 +146,6 @@ def test_token_cross_entropy_of_nothing() -> None:
     loss = token_cross_entropy(logits, torch.zeros(1, 2, dtype=torch.long), torch.zeros(1, 2, dtype=torch.bool)).mean
     loss.backward()
     assert loss == 0.0 and logits.grad is not None and not logits.grad.any()
-
-
-@pytest.mark.parametrize("chunk_size", [1, 4, 100])
-def test_chunked_logprobs_and_gradients(chunk_size: int) -> None:
-    hidden = torch.randn(2, 5, 8, generator=generator("hidden")).requires_grad_()
-    head = torch.randn(11, 8, generator=generator("head")).requires_grad_()
-    tokens = torch.randint(11, (2, 5), generator=generator("tokens"))
-    reference = torch.log_softmax(hidden @ head.T / 0.9, -1).gather(-1, tokens[..., None])[..., 0]
-    weights = torch.randn(2, 5, generator=generator("weights"))
-    expected_grads = torch.autograd.grad((reference * weights).sum(), [hidden, head])
-    chunked = chunked_token_logprobs(hidden, head, tokens, 0.9, chunk_size)
-    torch.testing.assert_close(chunked, reference)
-    grads = torch.autograd.grad((chunked * weights).sum(), [hidden, head])
-    for grad, expected in zip(grads, expected_grads, strict=True):
-        torch.testing.assert_close(grad, expected)
 
 
 def test_published_bandit() -> None:

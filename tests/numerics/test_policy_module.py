@@ -14,6 +14,7 @@ from lightning import Callback, LightningModule, Trainer
 from transformers import LlamaConfig, LlamaForCausalLM, get_scheduler
 
 from rlaif.artifacts.curve import read_curve
+from rlaif.inference.heads import head_change
 from rlaif.modules.curves import CurveWriter
 from rlaif.modules.optim import OptimizerSettings
 from rlaif.modules.policy import PolicyModule
@@ -432,3 +433,32 @@ def test_every_step_has_the_learning_rate_of_the_librarys_schedule(
         optimizer.step()
         theirs.step()
     assert kept.rates == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("value", "own_passes"), [("head", 0), ("model", 1)])
+def test_policy_and_value_head_share_one_forward_pass(value: Literal["head", "model"], own_passes: int) -> None:
+    """A rollout is read once by the policy and once by the reference, an update once by the policy; the head reads the
+    policy's states and does not train them."""
+    policy, reference = tiny_model(4, 0), tiny_model(4, 1)
+    objective = Reinforce(beta=BETA, baseline="learned")
+    module = with_random_values(
+        make_module(policy, reference, GivenResponses(every_response(4, 2), 1), objective, value=value)
+    )
+    for model in (policy, reference):
+        head_change(model)  # tries the head with a pass of its own, once per model
+    passes: list[torch.nn.Module] = []
+    assert module.value is not None
+    bodies = {"policy": policy.model, "reference": reference.model, "value": getattr(module.value, "body", None)}
+    for body in bodies.values():
+        if body is not None:
+            body.register_forward_hook(lambda called, inputs, output: passes.append(called))
+    module.trainer = TRAINER
+    module.log_dict = lambda metrics: None  # type: ignore[assignment,misc]
+    (batch,) = module.batches(module.collect(1))
+    assert [passes.count(body) for body in bodies.values() if body is not None] == [1, 1, *[1] * own_passes]
+    passes.clear()
+    outputs, _ = module.outputs(batch.rollouts)
+    assert passes.count(policy.model) == 1 and len(passes) == 1 + own_passes
+    assert outputs.values_BT is not None
+    matrix = policy.model.layers[0].mlp.down_proj.weight
+    assert torch.autograd.grad(outputs.values_BT.sum(), matrix, allow_unused=True) == (None,)

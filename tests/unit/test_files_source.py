@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rlaif.data.demonstrations import DemonstrationFile
 from rlaif.data.formats.base import chosen_and_rejected
 from rlaif.data.held_out import conversation_start
 from rlaif.data.sources.files import FilesSource
@@ -221,3 +222,70 @@ def test_repeated_pairs_are_merged_and_not_held_against_the_data(tmp_path):
     assert (label.comparison.first.text, label.p_first, label.weight) == ("x", pytest.approx(5.8 / 7), 1.75)
     assert data.skipped.counts == {"repeated pair, same label": 2, "repeated pair, other label": 1}
     assert len(data.demonstrations) == 1
+
+
+def demonstrated(question: str, answer: str) -> dict[str, object]:
+    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+
+
+@pytest.mark.parametrize("own_eval_file", [False, True])
+def test_demonstrations_of_a_file_are_those_of_training_prompts(tmp_path, own_eval_file):
+    rows = [demonstrated(f"May I ask question {i}?", f"Answer {i}.") for i in range(60)]
+    rows += [demonstrated(f"A new question {i}?", f"New answer {i}.") for i in range(30)] + [
+        demonstrated("Empty?", " ")
+    ]
+    options = {"eval_path": write(tmp_path / "eval.jsonl", ROWS[:20])} if own_eval_file else {"eval_fraction": 0.2}
+    source = FilesSource(
+        write(tmp_path / "pairs.jsonl", ROWS),
+        demonstrations="file",
+        demonstrations_file=DemonstrationFile(path=write(tmp_path / "shown.jsonl", rows)),
+        **options,
+    )
+    data = source.load(TASK)
+    held_out = {prompt.text for prompt in data.eval_prompts}
+    found = {item.prompt.text: item.response for item in data.demonstrations}
+    old = {f"\n\nHuman: May I ask question {i}?\n\nAssistant:": f"Answer {i}." for i in range(60)}
+    new = {f"\n\nHuman: A new question {i}?\n\nAssistant:": f"New answer {i}." for i in range(30)}
+    assert {text: found.get(text) for text in old} == {
+        text: None if text in held_out else answer for text, answer in old.items()
+    }
+    missing = [text for text in new if text not in found]
+    assert not missing if own_eval_file else 0 < len(missing) < 15  # their conversations fall on the held-out side
+    assert all(found[text] == answer for text, answer in new.items() if text in found)
+    place, count = f"data.demonstrations_file.path={tmp_path / 'shown.jsonl'}", len(held_out) + len(missing)
+    assert data.demonstrations_from == f"{place}; {count} held out; 1 left out: empty response"
+    plain = FilesSource(write(tmp_path / "pairs.jsonl", ROWS), **options).load(TASK)
+    for kind in ("label_prompts", "policy_prompts", "held_out_pairs", "people"):
+        assert plain.content_id(kind) == data.content_id(kind)
+    assert plain.content_id("demonstrations") != data.content_id("demonstrations")
+
+
+def test_no_demonstrations_when_none_are_asked_for(tmp_path):
+    path = write(tmp_path / "a.jsonl", ROWS)
+    data = FilesSource(path, demonstrations="none").load(TASK)
+    assert data.demonstrations == [] and data.label_prompts
+    assert FilesSource(path, demonstrations="none").identity != FilesSource(path).identity
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"demonstrations": "file"}, "data.demonstrations=file: give the file as data.demonstrations_file.path="),
+        ({"demonstrations_file": DemonstrationFile(path="x.jsonl")}, "type data.demonstrations=file"),
+        ({"demonstrations": "chosen"}, "data.demonstrations=chosen: allowed are preferred, file, none"),
+    ],
+)
+def test_places_of_demonstrations_that_cannot_be_meant(tmp_path, options, problem):
+    with pytest.raises(ConfigError, match=problem):
+        FilesSource(write(tmp_path / "a.jsonl", ROWS), **options)
+
+
+def test_a_file_without_demonstrations_is_refused(tmp_path):
+    prompts = write(tmp_path / "prompts.jsonl", [{"prompt": f"Question {i}?"} for i in range(5)])
+    source = FilesSource(
+        write(tmp_path / "a.jsonl", ROWS), demonstrations="file", demonstrations_file=DemonstrationFile(path=prompts)
+    )
+    with pytest.raises(
+        DataError, match=r"data\.demonstrations_file\.path=.*prompts\.jsonl: holds no demonstration for training"
+    ):
+        source.load(TASK)

@@ -187,6 +187,13 @@ GRID = frozenset({"respond_grid_sft", "evaluation"})
 EVALUATION = frozenset({"evaluation"})
 
 
+def test_options_of_an_adapter_re_key_the_step_that_trains_it(make_config: MakeConfig) -> None:
+    before = fingerprints(make_config("lora=all"))
+    for option, steps in (("lora.reward_model.rank=8", REWARD_MODEL), ("lora.policy.target_modules=auto", POLICY)):
+        after = fingerprints(make_config("lora=all", option))
+        assert {name for name, value in before.items() if after[name] != value} == steps
+
+
 @pytest.mark.parametrize(
     ("overrides", "steps"),
     [
@@ -236,11 +243,23 @@ def test_a_result_option_re_keys_exactly_what_depends_on_it(
     assert {name for name in ALL if known[name] != after[name]} == steps
 
 
+def notices_of(cfg: DictConfig) -> list[str]:
+    plan = Plan(cfg, Path("run"))
+    plan.memory.update((step.name, step.stage.load(plan.work(step))) for step in plan.early())
+    return [notice for step in plan.steps for notice in step.stage.notices(plan.work(step))]
+
+
+def test_a_labeler_beside_a_policy_with_an_adapter_is_told_to_keep_its_own_model(make_config: MakeConfig) -> None:
+    (notice,) = notices_of(make_config("lora=all", "pipeline=direct"))
+    assert notice.startswith(
+        "lora.policy: policy and reference share one copy of the SFT policy's weights; the labeler"
+    )
+    assert notices_of(make_config("lora=all")) == notices_of(make_config("pipeline=direct")) == []
+
+
 def test_a_policy_that_samples_otherwise_than_the_labeled_pairs_is_told_in_one_line(make_config: MakeConfig) -> None:
     def notices(*overrides: str) -> list[str]:
-        plan = Plan(make_config(*overrides), Path("run"))
-        plan.memory.update((step.name, step.stage.load(plan.work(step))) for step in plan.early())
-        return [notice for step in plan.steps for notice in step.stage.notices(plan.work(step))]
+        return notices_of(make_config(*overrides))
 
     assert notices() == []
     assert notices("sampling.temperature=0.7") == [], "policy.temperature is that of sampling"

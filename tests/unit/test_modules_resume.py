@@ -20,6 +20,7 @@ from rlaif.artifacts.curve import read_curve
 from rlaif.data.batches.modules import Batching, PreferenceDataModule, SFTDataModule
 from rlaif.errors import GateStopped
 from rlaif.interruption import exit_code
+from rlaif.models.adapters import LoraSettings, sharing_copy
 from rlaif.models.classifiers import reward_model_from
 from rlaif.models.load import load_causal_lm
 from rlaif.modules.checkpointing import PeriodicCheckpoint, list_checkpoints, resume_checkpoint
@@ -64,7 +65,9 @@ def sft(folder: Path, tokenizer: PreTrainedTokenizerBase) -> tuple[LightningModu
     return SFTModule(model, optimization=optimization), data
 
 
-def reward_model(folder: Path, tokenizer: PreTrainedTokenizerBase) -> tuple[LightningModule, LightningDataModule]:
+def reward_model(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, lora: LoraSettings | None = None
+) -> tuple[LightningModule, LightningDataModule]:
     preferences = [
         Preference(
             comparison=Comparison(
@@ -78,12 +81,19 @@ def reward_model(folder: Path, tokenizer: PreTrainedTokenizerBase) -> tuple[Ligh
     data = PreferenceDataModule(preferences, task=Dialogue(), tokenizer=tokenizer, batching=batching, seed=3)
     assert data.validation_examples
     model = reward_model_from(load_causal_lm(str(folder)), tokenizer.pad_token_id)
+    if lora is not None:
+        lora.on(model, base=str(folder), seed=1)
     optimization = OptimizerSettings(optimizer=ADAM, lr=1e-2, warmup_fraction=0.3, schedule="linear", max_grad_norm=1.0)
     return RewardModelModule(model, optimization=optimization), data
 
 
 def policy(
-    folder: Path, tokenizer: PreTrainedTokenizerBase, *, max_tokens: int | None = None, value: str = "head"
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_tokens: int | None = None,
+    value: str = "head",
+    lora: LoraSettings | None = None,
 ) -> tuple[PolicyModule, None]:
     responses = StepSampler(
         tokenizer,
@@ -97,10 +107,11 @@ def policy(
     reward = RewardModelReward(standardized=False).use(
         reward_model_from(load_causal_lm(str(folder)), tokenizer.pad_token_id, head_std=1.0), tokenizer, task=Dialogue()
     )
-    model = load_causal_lm(str(folder))
+    reference = load_causal_lm(str(folder))
+    model = load_causal_lm(str(folder)) if lora is None else lora.on(sharing_copy(reference), base="", seed=1)
     module = PolicyModule(
         model,
-        reference=load_causal_lm(str(folder)),
+        reference=reference,
         sampler=LocalSampler.of_model(model, tokenizer),
         responses=responses,
         reward=reward,
@@ -116,6 +127,8 @@ def policy(
 
 CASES = {"sft": sft, "reward_model": reward_model, "policy": policy, "policy_model": partial(policy, value="model")}
 CASES["policy_parts"] = partial(policy, max_tokens=80)
+CASES["reward_model_adapter"] = partial(reward_model, lora=LoraSettings(rank=2, dropout=0.2))
+CASES["policy_adapter"] = partial(policy, value="model", lora=LoraSettings(rank=2))
 
 
 def train(

@@ -144,14 +144,15 @@ class PairFile:
     Args:
         path: A file, a folder, a pattern or several, see :class:`~rlaif.data.files.table_files.TableFiles`.
         options: How its rows are read.
+        option: Where the path was typed, in the options' group.
 
     Raises:
         ConfigError: All options that have no such value.
     """
 
-    def __init__(self, path: Typed, options: ReadingOptions) -> None:
+    def __init__(self, path: Typed, options: ReadingOptions, option: str = "path") -> None:
         self.options = options
-        self.table = TableFiles(path, f"{options.group}.path", self._expected, options.encoding)
+        self.table = TableFiles(path, f"{options.group}.{option}", self._expected, options.encoding)
 
     @property
     def group(self) -> str:

@@ -9,6 +9,7 @@ from functools import cached_property
 from itertools import islice
 
 from rlaif.data.base import TaskData
+from rlaif.data.demonstrations import demonstrations_identity, with_demonstrations
 from rlaif.data.formats.base import ReadRow
 from rlaif.data.formats.language import Pairing
 from rlaif.data.formats.layouts import AUTO
@@ -86,13 +87,15 @@ class FilesSource(PairOptions):
     @cached_property
     def eval_file(self) -> PairFile | None:
         """The file of held-out rows."""
-        return None if self.eval_path is None else PairFile(self.eval_path, self.reading)
+        return None if self.eval_path is None else PairFile(self.eval_path, self.reading, "eval_path")
 
     @cached_property
     def identity(self) -> str:
         """Hash of the files' content and of every option; not of their paths."""
         held_out = "" if self.eval_file is None else self.eval_file.identity
-        return content_id("files", self.file.identity, held_out, self.source, self.limits_identity)
+        chosen = demonstrations_identity(self)
+        parts = ("files", self.file.identity, held_out, self.source, self.limits_identity)
+        return content_id(*parts, chosen) if chosen else content_id(*parts)
 
     def load(self, task: Task, count_tokens: Callable[[str], int] | None = None) -> TaskData:
         """Read, check and split the files.
@@ -114,7 +117,8 @@ class FilesSource(PairOptions):
         data = reader.read(self._rows(self.file), name=self.file.name, held_out=held_out)
         for line in self.file.shown:
             log.info("%s: %s", self.file.name, line)
-        return replace(data, read=tuple(self.file.shown))
+        data = replace(data, read=tuple(self.file.shown))
+        return with_demonstrations(data, self, task, count_tokens, splits_by_content=self.eval_path is None)
 
     def _rows(self, file: PairFile) -> Iterator[ReadRow]:
         return islice(file.read(), self.max_rows)

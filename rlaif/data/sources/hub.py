@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Literal
 
 from rlaif.data.base import TaskData
+from rlaif.data.demonstrations import demonstrations_identity, with_demonstrations
 from rlaif.data.files.rows import Row
 from rlaif.data.formats.base import check_choices
 from rlaif.data.formats.layouts import layout_named
@@ -100,7 +101,9 @@ class HubSource(PairOptions):
         digest = hashlib.sha256()
         for row in self._rows():
             digest.update(json.dumps(row.values, sort_keys=True).encode())
-        return content_id("hub", digest.hexdigest(), self.limits_identity)
+        chosen = demonstrations_identity(self)
+        parts = ("hub", digest.hexdigest(), self.limits_identity)
+        return content_id(*parts, chosen) if chosen else content_id(*parts)
 
     def load(self, task: Task, count_tokens: Callable[[str], int] | None = None) -> TaskData:
         """Download, check and split the rows.
@@ -114,7 +117,8 @@ class HubSource(PairOptions):
         """
         reader = RecordReader(task=task, options=self, count_tokens=count_tokens)
         layout = LayoutReader(layout_named(self.table.layout, "data.dataset"))
-        return reader.read(layout.read(self._rows()), name=self._name)
+        data = reader.read(layout.read(self._rows()), name=self._name)
+        return with_demonstrations(data, self, task, count_tokens, splits_by_content=True)
 
     @property
     def _name(self) -> str:
