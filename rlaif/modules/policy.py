@@ -205,6 +205,7 @@ class PolicyModule(OptimizerStepModule):
             drawn.rollouts,
             rewards_B=rewards.values_B.to(self.device),
             scored_mask_B=rewards.scored_mask_B.to(self.device),
+            p_beats_BK=None if rewards.p_beats_BK is None else rewards.p_beats_BK.to(self.device),
             logprobs_BT=logprobs_BT,
             ref_logprobs_BT=self.logprobs(self.reference, drawn.rollouts),
             values_BT=values[0] if values else None,
@@ -224,7 +225,7 @@ class PolicyModule(OptimizerStepModule):
         )
         num_samples = self.responses.samples_per_prompt
         rewards = self.reward(drawn.prompts, drawn.completions, samples_per_prompt=num_samples)
-        check_rewards(rewards, len(drawn.completions), self.reward)
+        check_rewards(rewards, len(drawn.completions), self.reward, samples_per_prompt=num_samples)
         return drawn, rewards
 
     def _credited(self, scored: Rollouts) -> Rollouts:

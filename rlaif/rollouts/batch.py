@@ -44,6 +44,10 @@ class Rollouts:
     """Reward of each response; read only where ``scored_mask_B``."""
     scored_mask_B: Tensor | None = None
     """Bool, responses that have a reward: a missing one is left out everywhere."""
+    p_beats_BK: Tensor | None = None
+    """P(this response is better than the k-th response to the same prompt), NaN where it was not judged; None where the
+    reward judges single responses. After ``credit`` of an objective of pairs: the label of each pair that is learned
+    from, once."""
     logprobs_BT: Tensor | None = None
     """log π of the same tokens from a forward pass over the whole response, before the first update on these rollouts.
     Equal to the sampled ones up to rounding while the sampler has the policy's newest weights."""
