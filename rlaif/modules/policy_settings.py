@@ -18,6 +18,7 @@ from rlaif.rewards.base import Reward
 from rlaif.rollouts.sampler import LocalSampler
 from rlaif.rollouts.settings import SamplingSettings
 from rlaif.rollouts.step import StepSampler
+from rlaif.runtime import Runtime
 from rlaif.tasks.base import Task
 from rlaif.types import Prompt
 
@@ -52,6 +53,9 @@ class PolicySettings(TrainingSettings):
     validate_every: AtLeastOne | None = None
     """Policy steps between validations on prompts that nothing else reads, besides those of the start and the end;
     None validates never."""
+
+    learner: Runtime[Literal["policy"]] = "policy"
+    """The step that learns so, for ``pipeline=iterative``."""
 
     def _problems(self) -> Iterator[str]:
         out_of_bounds = list(dict.fromkeys([*super()._problems(), *bounds_problems(self)]))

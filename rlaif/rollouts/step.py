@@ -141,7 +141,17 @@ class StepSampler:
         return StepResponses(row_prompts, [self.as_rewarded(item) for item in completions], rollouts)
 
     def as_rewarded(self, completion: Completion) -> Completion:
-        """The completion as it is rewarded; one that was shortened has no tokens, for these were never sampled."""
-        trimmed = completion.trimmed
-        kept = trimmed.rstrip(self.strip_trailing) if self.strip_trailing else trimmed
-        return completion if kept == trimmed else replace(completion, text=kept, token_ids=())
+        """As :func:`as_rewarded`, by the sampler's own option."""
+        return as_rewarded(completion, self.strip_trailing)
+
+
+def as_rewarded(completion: Completion, strip_trailing: str) -> Completion:
+    """The completion as it is rewarded; one that was shortened has no tokens, for these were never sampled.
+
+    Args:
+        completion: As sampled.
+        strip_trailing: Characters stripped from its end.
+    """
+    trimmed = completion.trimmed
+    kept = trimmed.rstrip(strip_trailing) if strip_trailing else trimmed
+    return completion if kept == trimmed else replace(completion, text=kept, token_ids=())

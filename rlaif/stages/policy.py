@@ -52,8 +52,9 @@ class PolicyStage(RewardedStage):
     ) -> None:
         if not isinstance(settings, PolicySettings):
             raise ConfigError(
-                "pipeline.stages: the step policy learns from a reward; type pipeline=dpo with policy=dpo or"
-                " policy=ipo, or a policy that learns from a reward, as policy=reinforce"
+                "pipeline.stages: the step policy learns from a reward while it samples; type pipeline=dpo with"
+                " policy=dpo or policy=ipo, pipeline=best_of_n with policy=best_of_n, or another policy, as"
+                " policy=reinforce"
             )
         self.task = task
         self.settings = settings
