@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
 
 from rlaif.artifacts.curve import CURVE, VALIDATION, read_curve
 from rlaif.data.base import ExactAnnotators
-from rlaif.errors import ConfigError
+from rlaif.errors import ConfigError, TrainingError
 from rlaif.evaluation.records import Curves, ValidationCurves
-from rlaif.labeling.asking import AskingSettings
+from rlaif.labeling.asking import Asking, AskingSettings
 from rlaif.models.load import load_causal_lm, load_tokenizer
 from rlaif.models.uses import ModelUse
+from rlaif.modules.candidates import Candidate, Candidates, choose
+from rlaif.modules.exports import EXPORTS, PeriodicFolders
+from rlaif.modules.policy import PolicyModule
 from rlaif.modules.policy_settings import PolicySettings
-from rlaif.modules.validation import PolicyValidation
+from rlaif.modules.validation import JUDGED, PolicyValidation, Preference
 from rlaif.pipeline.stage import Told, Work
 from rlaif.ranges import PositiveShare
 from rlaif.rewards.base import Reward
 from rlaif.roles import Reads
 from rlaif.rollouts.settings import SamplingSettings
 from rlaif.runtime import Runtime
-from rlaif.stages.rewarded import RewardedStage
+from rlaif.stages.people import bound_people
+from rlaif.stages.rewarded import NoProgress, RewardedStage
 from rlaif.tasks.base import Task
 from rlaif.types import Prompt
+
+CANDIDATES = "candidates"
+"""Directory of the weights that ``policy.keep`` chooses from, while the policy trains."""
+CHOICE = "checkpoints.json"
+"""Which of them the step left, beside their rewards."""
 
 
 class PolicyStage(RewardedStage):
@@ -70,6 +84,11 @@ class PolicyStage(RewardedStage):
         """As the settings say."""
         return self.settings.sampling
 
+    @property
+    def asked(self) -> list[object]:
+        """The reward, and the judge of the validation."""
+        return [self.reward] if self.settings.judge is None else [self.reward, self.settings.judge]
+
     def reads(self) -> Mapping[str, Reads]:
         """The policy to start from, the SFT policy as reference, prompts, and what the reward reads."""
         if self.settings.validate_every is None:
@@ -84,6 +103,11 @@ class PolicyStage(RewardedStage):
         """Problems of the reward's labeler, numbers of responses that do not divide, and weights of 16 bits."""
         yield from super().problems(work)
         yield from self.settings.division.problems(work.num_processes)
+        if self.settings.keep != "last" and not self._validation_prompts(work):
+            yield (
+                f"policy.keep={self.settings.keep}: chooses among validations, and the data leave no prompts for them;"
+                " give data.num_tuning_prompts, or type policy.keep=last"
+            )
 
     def notices(self, work: Work) -> Iterator[str]:
         """Sampling options that differ from those of the labeled pairs, and validation without prompts."""
@@ -114,11 +138,38 @@ class PolicyStage(RewardedStage):
             reward=self.prepared(work, asking),
             seed=work.seed,
         )
+        validation = self._validation(work, asking)
         training = work.training
-        trainer = training.fit(module, max_steps=module.num_optimizer_steps, callbacks=self._validation(work))
+        callbacks = [*([] if validation is None else [validation]), *self._exports(work, tokenizer)]
+        trainer = training.fit(module, max_steps=module.num_optimizer_steps, callbacks=callbacks)
+        if validation is not None and trainer.is_global_zero:
+            self._keep_chosen(work, module, validation)
         training.save(trainer, module.policy, tokenizer, temperature=self.settings.sampling.temperature)
         if trainer.is_global_zero:
+            shutil.rmtree(work.directory / CANDIDATES, ignore_errors=True)
             self.end_asking(work, asking)
+
+    def _exports(self, work: Work, tokenizer: PreTrainedTokenizerBase) -> list[PeriodicFolders]:
+        every, temperature = self.settings.export_every, self.settings.sampling.temperature
+        if every is None:
+            return []
+        return [PeriodicFolders(work.directory / EXPORTS, tokenizer, every_n_steps=every, temperature=temperature)]
+
+    def _keep_chosen(self, work: Work, module: PolicyModule, validation: PolicyValidation) -> None:
+        """Give the policy the weights that ``policy.keep`` chooses, and write down which."""
+        if validation.candidates is None:
+            return
+        found, rows = validation.candidates.found(), read_curve(validation.path)
+        judged = {int(row["step"]): row[JUDGED] for row in rows if JUDGED in row}
+        chosen = choose(found, self.settings.keep, judged)
+        if chosen is None:
+            raise TrainingError(
+                f"policy.keep={self.settings.keep}: no validation has a reward, so there is nothing to choose from;"
+                " type policy.keep=last"
+            )
+        module.policy.load_state_dict(validation.candidates.load(chosen.step))
+        written = {"chosen": chosen.step, "candidates": [candidate_row(each, judged) for each in found]}
+        (work.directory / CHOICE).write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
 
     def rewarded_prompts(self, work: Work) -> Sequence[Prompt]:
         """Those of training and validation."""
@@ -127,15 +178,29 @@ class PolicyStage(RewardedStage):
     def _validation_prompts(self, work: Work) -> Sequence[Prompt]:
         return work.data("validation").tuning_prompts if work.has("validation") else []
 
-    def _validation(self, work: Work) -> list[PolicyValidation]:
+    def _validation(self, work: Work, asking: Asking) -> PolicyValidation | None:
         """Watches the training, where there are prompts for it."""
-        prompts, every = self._validation_prompts(work), self.settings.validate_every
-        if not prompts or every is None:
-            return []
+        prompts, settings = self._validation_prompts(work), self.settings
+        if not prompts or settings.validate_every is None:
+            return None
         annotators = work.data("validation").annotators
-        preference = annotators.p_first if isinstance(annotators, ExactAnnotators) else None
-        path = work.directory / VALIDATION
-        return [PolicyValidation(path, prompts, every_n_steps=every, preference=preference)]
+        num = 1 if settings.keep == "best_reward" else settings.num_candidates
+        return PolicyValidation(
+            work.directory / VALIDATION,
+            prompts,
+            every_n_steps=settings.validate_every,
+            preference=annotators.p_first if isinstance(annotators, ExactAnnotators) else None,
+            judge=self._judge(work, asking),
+            candidates=None if settings.keep == "last" else Candidates(work.directory / CANDIDATES, num),
+        )
+
+    def _judge(self, work: Work, asking: Asking) -> Preference | None:
+        """The judge, asked through cache, ledger and budget."""
+        judge = self.settings.judge
+        if judge is None:
+            return None
+        bound_people(judge, work)
+        return lambda pairs: [label.p_first for label in asking.label(judge, [pairs], NoProgress())[0]]
 
     def told(self, work: Work) -> Told:
         """Steps, first and last reward, KL, and the curves of training and validation."""
@@ -150,7 +215,8 @@ class PolicyStage(RewardedStage):
         labeler = getattr(self.reward, "labeler", None)
         title = "" if labeler is None else f"direct RLAIF by {labeler.name}"
         sections = (ValidationCurves.from_rows(validations), Curves.from_rows(rows))
-        return Told(line=line + _last_win_rates(validations), link=work.step, title=title, sections=sections)
+        line += _last_win_rates(validations) + _choice_told(work.directory / CHOICE)
+        return Told(line=line, link=work.step, title=title, sections=sections)
 
 
 def _last_win_rates(rows: Sequence[Mapping[str, float]]) -> str:
@@ -158,3 +224,18 @@ def _last_win_rates(rows: Sequence[Mapping[str, float]]) -> str:
     greedy = {name: value for name, value in (rows[-1] if rows else {}).items() if name.startswith("win_rate/greedy/")}
     told = [f"{name.rpartition('/')[2]} {100 * value:.0f} %" for name, value in sorted(greedy.items())]
     return f", greedy wins {', '.join(told)}" if told else ""
+
+
+def candidate_row(candidate: Candidate, judged: Mapping[int, float]) -> dict[str, float | None]:
+    """A candidate as it is written down."""
+    return {"step": candidate.step, "reward": candidate.reward, JUDGED: judged.get(candidate.step)}
+
+
+def _choice_told(file: Path) -> str:
+    """The step whose weights were kept, for the terminal; empty where it is the last."""
+    if not file.is_file():
+        return ""
+    written = json.loads(file.read_text(encoding="utf-8"))
+    (chosen,) = (row for row in written["candidates"] if row["step"] == written["chosen"])
+    judged = f", judge {100 * chosen[JUDGED]:.0f} %" if chosen[JUDGED] is not None else ""
+    return f", kept step {chosen['step']} (validation reward {chosen['reward']:+.2f}{judged})"

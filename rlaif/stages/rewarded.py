@@ -58,6 +58,11 @@ class RewardedStage(Stage):
         """How the policy samples."""
         raise NotImplementedError
 
+    @property
+    def asked(self) -> list[object]:
+        """What asks models, or people."""
+        return [self.reward]
+
     def reward_roles(self) -> dict[str, Reads]:
         """Policies and prompts, and what the reward reads."""
         roles = {
@@ -67,7 +72,7 @@ class RewardedStage(Stage):
             "samples": Reads(kind="samples", optional=True),
             **self.reward.reads(),
         }
-        if depends_on_people(self.reward):
+        if any(map(depends_on_people, self.asked)):
             roles["people"] = Reads(kind="people")
         if self.min_alignment is not None and engines_of(self.reward):
             roles["gate"] = Reads(kind="gate", hashed=False)
@@ -78,14 +83,16 @@ class RewardedStage(Stage):
         return frozenset({"policy"})
 
     def problems(self, work: Work) -> Iterator[str]:
-        """Problems of the reward's labeler, and weights of 16 bits."""
+        """Problems of the labelers, and weights of 16 bits."""
         yield from dtype_problems(self.dtype)
-        yield from trial_problems(self.reward, example_pairs(work.data("prompts")))
+        for labeler in self.asked:
+            yield from trial_problems(labeler, example_pairs(work.data("prompts")))
 
     def asks(self, work: Work) -> Iterator[WillAsk]:
-        """The reward's labeler, on responses that are still to be drawn."""
+        """The labelers, on responses that are still to be drawn."""
         examples = example_pairs(work.data("prompts"))
-        yield WillAsk(labeler=self.reward, examples=examples, answers=self.asking.answers)
+        for labeler in self.asked:
+            yield WillAsk(labeler=labeler, examples=examples, answers=self.asking.answers)
 
     def begin_asking(self, work: Work) -> Asking:
         """Answers of other runs, made in batches of other responses, could differ in the last digit: none is read."""
@@ -94,7 +101,7 @@ class RewardedStage(Stage):
     def end_asking(self, work: Work, asking: Asking) -> None:
         """Write what the reward's models took, and let go of their answers; on the first process."""
         shutil.rmtree(work.directory / DRAWN, ignore_errors=True)
-        if engines_of(self.reward):
+        if any(map(engines_of, self.asked)):
             cost = asking.cost_figures(0)
             written = {name: cost[name] for name in COST_OF_SCORES}
             (work.directory / COST).write_text(json.dumps(written, indent=1, sort_keys=True) + "\n")
