@@ -76,7 +76,8 @@ class PairsReward:
             if p_first is not None:
                 p_beats_BK[i, j % samples_per_prompt] = p_first
                 p_beats_BK[j, i % samples_per_prompt] = 1.0 - p_first
-        wins_B = mean_wins(p_beats_BK.view(-1, samples_per_prompt, samples_per_prompt)).flatten()
+        num_prompts = len(responses) // samples_per_prompt
+        wins_B = mean_wins(p_beats_BK.view(num_prompts, samples_per_prompt, samples_per_prompt)).flatten()
         return RewardBatch(wins_B, ~wins_B.isnan(), p_beats_BK)
 
     def _judged(self, pairs: Sequence[Comparison]) -> dict[str, Preference]:

@@ -68,6 +68,11 @@ def test_equal_responses_are_a_tie_without_a_question_and_equal_pairs_are_asked_
     assert labeler.asked == [[("a", "bb"), ("bb", "a")]]
 
 
+def test_no_responses_have_no_rewards() -> None:
+    found = PairsReward(LongerIsBetter())([], [], samples_per_prompt=2)
+    assert len(found.values_B) == 0 and found.p_beats_BK is not None and found.p_beats_BK.shape == (0, 2)
+
+
 def test_a_response_that_is_alone_has_no_reward() -> None:
     values, _, labeler = rewarded("a", "bb", num_samples=1)
     assert all(map(math.isnan, values)) and labeler.asked == []
