@@ -215,12 +215,14 @@ class PolicyStage(RewardedStage):
         labeler = getattr(self.reward, "labeler", None)
         title = "" if labeler is None else f"direct RLAIF by {labeler.name}"
         sections = (ValidationCurves.from_rows(validations), Curves.from_rows(rows))
-        line += _last_win_rates(validations) + _choice_told(work.directory / CHOICE)
+        kept = _kept(work.directory / CHOICE)
+        validated = validations if kept is None else [row for row in validations if row["step"] == kept["step"]]
+        line += _last_win_rates(validated) + ("" if kept is None else _kept_in_words(kept))
         return Told(line=line, link=work.step, title=title, sections=sections)
 
 
 def _last_win_rates(rows: Sequence[Mapping[str, float]]) -> str:
-    """Greedy win rates of the last validation by stratum, for the terminal; empty where there are none."""
+    """Greedy win rates of the last of the validations by stratum, for the terminal; empty where there are none."""
     greedy = {name: value for name, value in (rows[-1] if rows else {}).items() if name.startswith("win_rate/greedy/")}
     told = [f"{name.rpartition('/')[2]} {100 * value:.0f} %" for name, value in sorted(greedy.items())]
     return f", greedy wins {', '.join(told)}" if told else ""
@@ -231,11 +233,16 @@ def candidate_row(candidate: Candidate, judged: Mapping[int, float]) -> dict[str
     return {"step": candidate.step, "reward": candidate.reward, JUDGED: judged.get(candidate.step)}
 
 
-def _choice_told(file: Path) -> str:
-    """The step whose weights were kept, for the terminal; empty where it is the last."""
+def _kept(file: Path) -> dict[str, float | None] | None:
+    """The candidate whose weights were kept; None where it is the last step."""
     if not file.is_file():
-        return ""
+        return None
     written = json.loads(file.read_text(encoding="utf-8"))
-    (chosen,) = (row for row in written["candidates"] if row["step"] == written["chosen"])
-    judged = f", judge {100 * chosen[JUDGED]:.0f} %" if chosen[JUDGED] is not None else ""
-    return f", kept step {chosen['step']} (validation reward {chosen['reward']:+.2f}{judged})"
+    (kept,) = (row for row in written["candidates"] if row["step"] == written["chosen"])
+    return dict(kept)
+
+
+def _kept_in_words(kept: Mapping[str, float | None]) -> str:
+    win_rate = kept[JUDGED]
+    judged = "" if win_rate is None else f", judge {100 * win_rate:.0f} %"
+    return f", kept step {kept['step']} (validation reward {kept['reward']:+.2f}{judged})"
