@@ -216,8 +216,8 @@ class PolicyStage(RewardedStage):
         title = "" if labeler is None else f"direct RLAIF by {labeler.name}"
         sections = (ValidationCurves.from_rows(validations), Curves.from_rows(rows))
         kept = _kept(work.directory / CHOICE)
-        validated = validations if kept is None else [row for row in validations if row["step"] == kept["step"]]
-        line += _last_win_rates(validated) + ("" if kept is None else _kept_in_words(kept))
+        validated = validations if kept is None else [row for row in validations if row["step"] == kept[0].step]
+        line += _last_win_rates(validated) + ("" if kept is None else _kept_in_words(*kept))
         return Told(line=line, link=work.step, title=title, sections=sections)
 
 
@@ -233,16 +233,15 @@ def candidate_row(candidate: Candidate, judged: Mapping[int, float]) -> dict[str
     return {"step": candidate.step, "reward": candidate.reward, JUDGED: judged.get(candidate.step)}
 
 
-def _kept(file: Path) -> dict[str, float | None] | None:
-    """The candidate whose weights were kept; None where it is the last step."""
+def _kept(file: Path) -> tuple[Candidate, float | None] | None:
+    """The candidate whose weights were kept, with its judge's win rate; None where the last weights were."""
     if not file.is_file():
         return None
     written = json.loads(file.read_text(encoding="utf-8"))
-    (kept,) = (row for row in written["candidates"] if row["step"] == written["chosen"])
-    return dict(kept)
+    (row,) = (row for row in written["candidates"] if row["step"] == written["chosen"])
+    return Candidate(row["step"], row["reward"]), row[JUDGED]
 
 
-def _kept_in_words(kept: Mapping[str, float | None]) -> str:
-    win_rate = kept[JUDGED]
+def _kept_in_words(kept: Candidate, win_rate: float | None) -> str:
     judged = "" if win_rate is None else f", judge {100 * win_rate:.0f} %"
-    return f", kept step {kept['step']} (validation reward {kept['reward']:+.2f}{judged})"
+    return f", kept step {kept.step} (validation reward {kept.reward:+.2f}{judged})"
