@@ -51,6 +51,10 @@ AtLeastTwo = Annotated[int, Bounds(2)]
 """A count of at least 2."""
 NonNegative = Annotated[float, Bounds(0)]
 """A number of at least 0."""
+WholeNonNegative = Annotated[int, Bounds(0)]
+"""A count of at least 0."""
+Finite = Annotated[float, Bounds(exclusive_lowest=True, exclusive_highest=True, words="must be a finite number")]
+"""Any finite number."""
 Positive = Annotated[float, Bounds(0, math.inf, exclusive_lowest=True, exclusive_highest=True)]
 """A finite number above 0."""
 Share = Annotated[float, Bounds(0, 1)]

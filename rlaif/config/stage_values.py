@@ -32,9 +32,12 @@ def stage_value_problems(cfg: DictConfig) -> list[str]:
     """
     stages = OmegaConf.select(cfg, "pipeline.stages")
     try:
-        entries = parse_entries(OmegaConf.to_container(stages) if isinstance(stages, ListConfig) else [stages])  # type: ignore[arg-type]
+        plain = OmegaConf.to_container(stages, resolve=True) if isinstance(stages, ListConfig) else [stages]
+        entries = parse_entries(plain)  # type: ignore[arg-type]
     except ConfigError as error:
         return error.problems
+    except OmegaConfBaseException as error:
+        return [f"pipeline.stages: {str(error).splitlines()[0]}"]
     installed = {component.name: component for component in registry.components(GROUP)}
     problems = [unknown_stage(entry.stage, installed) for entry in entries if entry.stage not in installed]
     nodes = [str(key) for key in cfg]

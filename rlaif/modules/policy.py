@@ -20,18 +20,20 @@ from rlaif.inference.heads import head_logits
 from rlaif.inference.logprobs import ResponseLogprobs, response_logprobs
 from rlaif.inference.micro_batches import cut_by_tokens
 from rlaif.modules.distributed import pooled_mean
+from rlaif.modules.drawing import draw_rewarded
 from rlaif.modules.optim import OptimizerSettings, configure, decay_groups
 from rlaif.modules.optimizer_step import OptimizerStepModule
 from rlaif.modules.rollout_loader import Collected, PolicyBatch, RolloutLoader
 from rlaif.modules.step_division import StepDivision
 from rlaif.modules.values import make_baseline
 from rlaif.objectives.base import Losses, PolicyOutputs, RolloutObjective
-from rlaif.objectives.checks import check_credit, check_losses, check_rewards
-from rlaif.rewards.base import Reward, RewardBatch
+from rlaif.objectives.checks import check_credit, check_losses
+from rlaif.rewards.base import Reward
 from rlaif.rollouts.batch import Rollouts
 from rlaif.rollouts.sampler import Sampler
-from rlaif.rollouts.statistics import counted_tokens, credit_statistics, rollout_statistics
-from rlaif.rollouts.step import StepResponses, StepSampler
+from rlaif.rollouts.shaping import RewardShaping
+from rlaif.rollouts.statistics import counted_tokens, credit_statistics, rollout_statistics, share_of
+from rlaif.rollouts.step import StepSampler
 
 
 class PolicyModule(OptimizerStepModule):
@@ -60,6 +62,7 @@ class PolicyModule(OptimizerStepModule):
         steps: Policy steps; each makes ``objective.updates.total`` optimizer steps.
         value_lr: Learning rate of the baseline.
         value: ``head`` on the policy's hidden states, or a ``model`` of its own as in the paper.
+        shaping: What is done to rewards before they are credited; None does nothing.
         max_tokens_per_forward: As in :class:`~rlaif.modules.optimizer_step.OptimizerStepModule`; all responses to a
             prompt share a forward pass.
     """
@@ -77,6 +80,7 @@ class PolicyModule(OptimizerStepModule):
         steps: int,
         value_lr: float,
         value: Literal["head", "model"] = "head",
+        shaping: RewardShaping | None = None,
         max_tokens_per_forward: int | None = None,
     ) -> None:
         super().__init__(policy, optimization=optimization, max_tokens_per_forward=max_tokens_per_forward)
@@ -89,6 +93,7 @@ class PolicyModule(OptimizerStepModule):
         self.objective = objective
         self.steps = steps
         self.value_lr = value_lr
+        self.shaping = shaping or RewardShaping()
         self._metrics: dict[str, Tensor] = {}
         self.is_drawing = False
         """True while responses are drawn and rewarded: no weight has changed since the last optimizer step."""
@@ -198,48 +203,49 @@ class PolicyModule(OptimizerStepModule):
             step: Policy step, from 0.
         """
         self.is_drawing = True
-        drawn, rewards = self._rewarded(step)
+        self.sampler.load(self.policy.state_dict(), self.trainer.global_step)
+        redraws = self.objective.needs.redraws
+        rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        drawn, rewards, num_redrawn = draw_rewarded(
+            self.responses, self.sampler, self.reward, step, rank=rank, world_size=world_size, redraws=redraws
+        )
         self.is_drawing = False
         logprobs_BT, entropy_BT, *values = self._described(drawn.rollouts)
         scored = replace(
             drawn.rollouts,
             rewards_B=rewards.values_B.to(self.device),
             scored_mask_B=rewards.scored_mask_B.to(self.device),
+            p_beats_BK=None if rewards.p_beats_BK is None else rewards.p_beats_BK.to(self.device),
             logprobs_BT=logprobs_BT,
             ref_logprobs_BT=self.logprobs(self.reference, drawn.rollouts),
             values_BT=values[0] if values else None,
         )
         statistics = rollout_statistics(scored, drawn.completions, entropy_BT)
+        if redraws:
+            statistics["redrawn"] = share_of(num_redrawn, len(drawn.rollouts.prompt_ids), self.device)
         metrics = {name: pooled_mean(self, [part]) for name, part in statistics.items()}
         credited = self._credited(scored)
+        if self.shaping.changes_rewards:
+            metrics["shaped_reward"] = _mean_reward(credited)
         check_credit(credited, self.objective, self.reward)
         metrics |= credit_statistics(credited)
         return Collected(credited=credited, metrics={f"policy/{name}": value for name, value in metrics.items()})
-
-    def _rewarded(self, step: int) -> tuple[StepResponses, RewardBatch]:
-        """This process's responses of a policy step, with their rewards."""
-        self.sampler.load(self.policy.state_dict(), self.trainer.global_step)
-        drawn = self.responses.draw(
-            self.sampler, step, rank=self.trainer.global_rank, world_size=self.trainer.world_size
-        )
-        num_samples = self.responses.samples_per_prompt
-        rewards = self.reward(drawn.prompts, drawn.completions, samples_per_prompt=num_samples)
-        check_rewards(rewards, len(drawn.completions), self.reward)
-        return drawn, rewards
 
     def _credited(self, scored: Rollouts) -> Rollouts:
         """Credit over the responses of all processes; the baseline takes note of their returns."""
         if self.trainer.world_size > 1:
             scored = scored.joint(self._gathered, width=self.responses.settings.max_new_tokens)
-        credited = self.objective.credit(scored)
+        credited = self.objective.credit(self.shaping.applied(scored))
         mask_BT = counted_tokens(credited)
+        if credited.last_values_B is not None:  # made of values that are 0 at first: no return of the policy's
+            mask_BT = mask_BT & credited.last_values_B.isnan()[:, None]
         if self.value is None or not mask_BT.any():
             return credited
         assert credited.returns_BT is not None and scored.values_BT is not None
         mean_return, _ = masked_moments(credited.returns_BT, mask_BT)
         if not self.value.observe(mean_return):
             return credited
-        return self.objective.credit(replace(scored, values_BT=scored.values_BT + mean_return))
+        return self.objective.credit(self.shaping.applied(replace(scored, values_BT=scored.values_BT + mean_return)))
 
     def batches(self, collected: Collected) -> list[PolicyBatch]:
         """This process's rows for each optimizer step in turn, out of those of all processes."""
@@ -297,3 +303,9 @@ class PolicyModule(OptimizerStepModule):
         if self.value is not None:
             groups += decay_groups([self.value], lr=self.value_lr, weight_decay=0.0)
         return configure(self.optimization, groups, self.trainer)
+
+
+def _mean_reward(rollouts: Rollouts) -> Tensor:
+    """Mean of the rewards as the objective got them, over all processes' responses that have one."""
+    assert rollouts.rewards_B is not None and rollouts.scored_mask_B is not None
+    return masked_moments(rollouts.rewards_B, rollouts.scored_mask_B)[0]

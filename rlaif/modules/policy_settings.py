@@ -9,6 +9,8 @@ from typing import ClassVar, Literal
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlaif.bounds import bounds_problems
+from rlaif.labelers.base import Labeler
+from rlaif.modules.candidates import Keep
 from rlaif.modules.policy import PolicyModule
 from rlaif.modules.settings import TrainingSettings
 from rlaif.modules.step_division import StepDivision
@@ -17,7 +19,9 @@ from rlaif.ranges import AtLeastOne, Positive
 from rlaif.rewards.base import Reward
 from rlaif.rollouts.sampler import LocalSampler
 from rlaif.rollouts.settings import SamplingSettings
+from rlaif.rollouts.shaping import RewardShaping
 from rlaif.rollouts.step import StepSampler
+from rlaif.runtime import Runtime
 from rlaif.tasks.base import Task
 from rlaif.types import Prompt
 
@@ -53,6 +57,20 @@ class PolicySettings(TrainingSettings):
     """Policy steps between validations on prompts that nothing else reads, besides those of the start and the end;
     None validates never."""
 
+    judge: Labeler | None = None
+    """Compares the validation's responses with the SFT policy's; None asks none."""
+    keep: Keep = "last"
+    """Weights that the training leaves, as in :data:`~rlaif.modules.candidates.Keep`; all but ``last`` choose among
+    validations."""
+    num_candidates: AtLeastOne = 4
+    """Validations with the highest rewards that ``keep=judged`` chooses from."""
+    export_every: AtLeastOne | None = None
+    """Policy steps between Hugging Face folders in ``exports`` of the step's directory; None writes none."""
+    shaping: RewardShaping | None = None
+    """What is done to rewards before the objective gets them; None does nothing."""
+    learner: Runtime[Literal["policy"]] = "policy"
+    """The step that learns so, for ``pipeline=iterative``."""
+
     def _problems(self) -> Iterator[str]:
         out_of_bounds = list(dict.fromkeys([*super()._problems(), *bounds_problems(self)]))
         yield from out_of_bounds
@@ -63,8 +81,20 @@ class PolicySettings(TrainingSettings):
                 f"samples_per_prompt={self.samples_per_prompt}: the objective {name} compares the responses to a"
                 f" prompt and needs at least {needed}"
             )
+        yield from self._choice_problems()
+        if self.shaping is not None:
+            needs = self.objective.needs
+            yield from self.shaping.problems(has_values=needs.values and needs.values_from == "learned")
         if not out_of_bounds:
             yield from (problem.removeprefix(f"{self.group}.") for problem in self.division.problems(num_processes=1))
+
+    def _choice_problems(self) -> Iterator[str]:
+        if self.validate_every is None and self.keep != "last":
+            yield f"keep={self.keep}: chooses among validations; type policy.validate_every=40 or policy.keep=last"
+        if self.validate_every is None and self.judge is not None:
+            yield "judge: judges the responses of validations; type policy.validate_every=40 or policy.judge=null"
+        if self.keep == "judged" and self.judge is None:
+            yield "keep=judged: there is no judge; type 'policy.judge=${evaluation.judge}' or policy.keep=best_reward"
 
     @property
     def division(self) -> StepDivision:
@@ -116,5 +146,6 @@ class PolicySettings(TrainingSettings):
             steps=self.steps,
             value_lr=self.value_lr,
             value=self.value,
+            shaping=self.shaping,
             max_tokens_per_forward=self.max_tokens_per_forward,
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from rlaif.modules.settings import SupervisedSettings
 from rlaif.modules.supervised import SupervisedModule
 from rlaif.objectives.base import Losses, PairLabels, PairObjective, PairOutputs
 from rlaif.objectives.checks import check_losses
+from rlaif.runtime import Runtime
 
 
 class PreferenceModule(SupervisedModule[PreferenceBatch]):
@@ -100,6 +101,8 @@ class PreferenceSettings(SupervisedSettings):
 
     pair_objective: PairObjective
     """What the pairs teach; config group ``policy/pair_objective``."""
+    learner: Runtime[Literal["preference"]] = "preference"
+    """The step that learns so, for ``pipeline=iterative``."""
 
     def module(self, model: PreTrainedModel, reference: ReferenceLogprobs) -> PreferenceModule:
         """The module to train; ``model`` is changed in place."""

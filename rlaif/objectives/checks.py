@@ -20,21 +20,25 @@ from rlaif.rollouts.batch import Rollouts
 
 MOST_SHOWN = 3
 """Numbers that an error shows."""
+PROBABILITIES_ADD_UP = 1e-3
+"""Largest distance of P(first is better) + P(second is better) from 1."""
 GO_ON = "nothing was learned from it; the next start goes on from the last checkpoint"
 
 
-def check_rewards(rewards: RewardBatch, num_responses: int, reward: Reward) -> None:
+def check_rewards(rewards: RewardBatch, num_responses: int, reward: Reward, *, samples_per_prompt: int = 1) -> None:
     """Hold what a reward gave against its contract.
 
     Args:
         rewards: Of all responses of a process.
         num_responses: How many these are.
         reward: Who gave them.
+        samples_per_prompt: K consecutive responses answer one prompt.
 
     Raises:
         TrainingError: Another shape or type than promised, or a number that is not finite and not marked as missing.
     """
-    if problems := list(_reward_problems(rewards, num_responses)):
+    problems = [*_reward_problems(rewards, num_responses), *_pair_problems(rewards, num_responses, samples_per_prompt)]
+    if problems:
         inside = reward.reward if isinstance(reward, Standardized) else reward
         raise TrainingError(f"reward {described(inside)} gave {'; '.join(problems)}; {GO_ON}")
 
@@ -51,6 +55,25 @@ def _reward_problems(rewards: RewardBatch, num_responses: int) -> Iterator[str]:
             yield f"{name} of {tensor.dtype}, must be {kind}"
     if right and (found := _not_finite(values_B, scored_B)):
         yield f"{found} under a true scored_mask_B: a missing reward has scored_mask_B False"
+
+
+def _pair_problems(rewards: RewardBatch, num_responses: int, samples_per_prompt: int) -> Iterator[str]:
+    """Probabilities of pairs that are none; NaN is a pair that was not judged."""
+    p_BK = rewards.p_beats_BK
+    if p_BK is None:
+        return
+    if tuple(p_BK.shape) != (num_responses, samples_per_prompt) or not p_BK.is_floating_point():
+        yield (
+            f"p_beats_BK of shape {list(p_BK.shape)} and {p_BK.dtype}, must be float"
+            f" [{num_responses}, {samples_per_prompt}]"
+        )
+        return
+    pairs = p_BK.view(-1, samples_per_prompt, samples_per_prompt)
+    outside = (p_BK < 0) | (p_BK > 1)
+    if outside.any():
+        yield f"p_beats_BK has {p_BK[outside][0].item()}, must be a probability, or NaN for a pair without a judgement"
+    elif ((pairs + pairs.transpose(1, 2) - 1).abs() > PROBABILITIES_ADD_UP).any():
+        yield "p_beats_BK whose two entries for a pair do not add up to 1"
 
 
 def check_credit(credited: Rollouts, objective: RolloutObjective, reward: Reward) -> None:

@@ -25,7 +25,7 @@ from rlaif.functional.policy_gradient import (
 from rlaif.objectives.base import Losses, Needs, PolicyOutputs, Updates
 from rlaif.objectives.clipped import HOW_LONG, ClippedLoss, Ratio
 from rlaif.objectives.kl import GrpoKlPlace, KlPenalty, RewardWeight
-from rlaif.ranges import AtLeastOne, Bounds, NonNegative, OpenShare, Positive
+from rlaif.ranges import AtLeastOne, Bounds, NonNegative, OpenShare, Positive, WholeNonNegative
 from rlaif.rollouts.batch import Rollouts
 
 GroupScaling = Literal["group", "step", "unscaled"]
@@ -51,8 +51,9 @@ class Grpo:
         clip_high: Largest rise above 1; above ``clip_low`` it is DAPO's clip-higher.
         ratio: Of each ``token``, or of the whole ``sequence`` as in GSPO, which needs ``per=sequence``.
         per: Unit whose tokens are averaged, as in :func:`~rlaif.functional.normalizers.token_weights`.
-        dynamic_sampling: Whether prompts whose rewards are all equal are left out of the denominators too. None are
-            drawn in their place.
+        dynamic_sampling: Whether prompts whose rewards are all equal are left out of the denominators too.
+        redraws: With ``dynamic_sampling``, how often such prompts are replaced by further ones; those that are left
+            after that are left out. 0 draws none.
         overlong_buffer: Tokens before the limit over which a penalty down to -1 grows; None penalizes no length.
         max_new_tokens: Longest response that can be sampled; read by ``per=constant`` and ``overlong_buffer``.
         entropy: Weight of the entropy bonus.
@@ -76,6 +77,7 @@ class Grpo:
         ratio: Ratio = "token",
         per: Per = "sequence",
         dynamic_sampling: bool = False,
+        redraws: WholeNonNegative = 0,
         overlong_buffer: AtLeastOne | None = None,
         max_new_tokens: AtLeastOne | None = None,
         entropy: NonNegative = 0.0,
@@ -86,7 +88,7 @@ class Grpo:
         self.beta, self.kl, self.reward_weight = beta, kl, reward_weight
         self.advantages = advantages
         self.clip_low, self.clip_high, self.ratio, self.per = clip_low, clip_high, ratio, per
-        self.dynamic_sampling = dynamic_sampling
+        self.dynamic_sampling, self.redraws = dynamic_sampling, redraws
         self.overlong_buffer, self.max_new_tokens = overlong_buffer, max_new_tokens
         self.entropy, self.importance_cap = entropy, importance_cap
         self.epochs, self.minibatches = epochs, minibatches
@@ -97,7 +99,9 @@ class Grpo:
             low=clip_low, high=clip_high, ratio=ratio, importance_cap=importance_cap, entropy=entropy
         )
         self.updates = Updates(epochs=epochs, minibatches=minibatches)
-        self.needs = Needs(vocabulary_logits=self.penalty.needs_vocabulary or entropy > 0, samples_per_prompt=2)
+        self.needs = Needs(
+            vocabulary_logits=self.penalty.needs_vocabulary or entropy > 0, samples_per_prompt=2, redraws=redraws
+        )
 
     def _problems(self) -> Iterator[str]:
         yield from bounds_problems(self)
@@ -106,6 +110,11 @@ class Grpo:
             yield (
                 f"ratio=sequence: one ratio for a whole response needs the mean over responses, and per={self.per}"
                 " averages tokens; type policy.objective.per=sequence or policy.objective.ratio=token"
+            )
+        if self.redraws > 0 and not self.dynamic_sampling:
+            yield (
+                f"redraws={self.redraws}: replaces prompts that dynamic sampling leaves out; type"
+                " policy.objective.dynamic_sampling=true or policy.objective.redraws=0"
             )
         yield from self._length_problems()
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from rlaif.functional.kl import sampled_sequence_kl, token_k2, token_k3, token_kl, weighted_token_k3
@@ -70,13 +71,19 @@ class KlPenalty:
         assert batch.rewards_B is not None and batch.logprobs_BT is not None and batch.ref_logprobs_BT is not None
         ref_logprobs_BT = batch.ref_logprobs_BT if self.place == "reward" else batch.logprobs_BT
         return kl_shaped_rewards(
-            batch.rewards_B,
+            self._terminal(batch.rewards_B, batch.last_values_B),
             batch.logprobs_BT,
             ref_logprobs_BT,
             batch.mask_BT,
             self.beta,
             reward_weight=self.share,
         )
+
+    def _terminal(self, rewards_B: Tensor, last_values_B: Tensor | None) -> Tensor:
+        """Rewards that the share then weighs; a value is one of returns, which are weighed already."""
+        if last_values_B is None:
+            return rewards_B
+        return torch.where(last_values_B.isnan(), rewards_B, rewards_B + last_values_B / self.share)
 
     def response_rewards(self, batch: Rollouts) -> Tensor:
         """Reward of each whole response [B], the KL in it where it is in the reward."""

@@ -10,10 +10,10 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from rlaif.labelers.base import Rater
+from rlaif.labelers.base import Labeler, Rater
 from rlaif.roles import Reads
 from rlaif.tasks.base import Task
-from rlaif.types import Completion, Prompt
+from rlaif.types import Comparison, Completion, Preference, Prompt
 
 
 class RewardBatch(NamedTuple):
@@ -23,10 +23,18 @@ class RewardBatch(NamedTuple):
     """float32; NaN where missing."""
     scored_mask_B: Tensor
     """Bool: responses that have a reward. A missing reward is left out of the policy's loss, never 0."""
+    p_beats_BK: Tensor | None = None
+    """From a reward that judges pairs: P(this response is better than the k-th response to the same prompt), NaN where
+    it was not judged."""
 
 
 def _nothing() -> None:
     """No limit."""
+
+
+def _label(labeler: Labeler, comparisons: Sequence[Comparison]) -> list[Preference]:
+    """Ask the labeler itself, without cache, ledger or budget."""
+    return labeler.label(comparisons)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +54,9 @@ class RewardResources:
     with."""
     asking: Callable[[Rater], Rater]
     """Puts answer cache and ledger in front of the engines of a rater, in place; returns it."""
+    label: Callable[[Labeler, Sequence[Comparison]], list[Preference]] = _label
+    """Labels pairs through answer cache and ledger, within the budget; a labeler that plans ahead sees these pairs as
+    its plan. One label per pair, in order."""
     before_asking: Callable[[], None] = _nothing
     """Called before every call of a rater; an exhausted budget raises from it."""
 

@@ -44,6 +44,13 @@ class Rollouts:
     """Reward of each response; read only where ``scored_mask_B``."""
     scored_mask_B: Tensor | None = None
     """Bool, responses that have a reward: a missing one is left out everywhere."""
+    last_values_B: Tensor | None = None
+    """Value of the last state that was read, in the place of the reward of a response that the token limit ended; NaN
+    for every other one. None where no reward is replaced."""
+    p_beats_BK: Tensor | None = None
+    """P(this response is better than the k-th response to the same prompt), NaN where it was not judged; None where the
+    reward judges single responses. After ``credit`` of an objective of pairs: the label of each pair that is learned
+    from, once."""
     logprobs_BT: Tensor | None = None
     """log π of the same tokens from a forward pass over the whole response, before the first update on these rollouts.
     Equal to the sampled ones up to rounding while the sampler has the policy's newest weights."""
@@ -88,6 +95,22 @@ class Rollouts:
             prompts: Positions of prompts, in any order.
         """
         return self._cut(rows_of(prompts, self.samples_per_prompt), [self.prompt_ids[prompt] for prompt in prompts])
+
+    def with_prompts(self, prompts: Sequence[int], others: Rollouts) -> Rollouts:
+        """The rollouts with some prompts and all their responses exchanged.
+
+        Args:
+            prompts: Positions of the prompts to exchange.
+            others: Responses to as many other prompts, with the same fields.
+        """
+        rows, width = rows_of(prompts, self.samples_per_prompt), max(self.tokens_BT.shape[1], others.tokens_BT.shape[1])
+        new = dict(others._row_tensors())
+        tensors: dict[str, Any] = {}
+        for name, tensor in self._row_tensors():
+            tensors[name] = _widened(name, tensor, width).clone()
+            tensors[name][rows] = _widened(name, new[name], width)
+        ids = dict(zip(prompts, others.prompt_ids, strict=True))
+        return replace(self, prompt_ids=[ids.get(n, old) for n, old in enumerate(self.prompt_ids)], **tensors)
 
     def tokens_of_prompts(self) -> list[int]:
         """Tokens that each prompt takes in a forward pass with all its responses."""
@@ -140,10 +163,7 @@ class Rollouts:
         def joined(tensor: Tensor) -> Tensor:
             return gather(tensor.contiguous()).flatten(0, 1)
 
-        tensors: dict[str, Any] = {
-            name: joined(pad(tensor, (0, width - tensor.shape[1])) if _has_tokens(name) else tensor)
-            for name, tensor in self._row_tensors()
-        }
+        tensors: dict[str, Any] = {name: joined(_widened(name, tensor, width)) for name, tensor in self._row_tensors()}
         return replace(self, prompt_ids=self._joint_prompts(joined), **tensors)
 
     def _joint_prompts(self, joined: Callable[[Tensor], Tensor]) -> list[list[int]]:
@@ -160,6 +180,11 @@ class Rollouts:
             value = getattr(self, field.name)
             if isinstance(value, Tensor):
                 yield field.name, value
+
+
+def _widened(name: str, tensor: Tensor, width: int) -> Tensor:
+    """A field padded to a width, where it has one number per token."""
+    return pad(tensor, (0, width - tensor.shape[1])) if _has_tokens(name) else tensor
 
 
 def _has_tokens(name: str) -> bool:

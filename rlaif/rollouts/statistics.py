@@ -50,6 +50,11 @@ def rollout_statistics(rollouts: Rollouts, completions: Sequence[Completion], en
     return {name: LossSum(scalar(total), scalar(count)) for name, (total, count) in parts.items()}
 
 
+def share_of(total: int, count: int, device: torch.device) -> LossSum:
+    """A number of this process over the number that it is a share of."""
+    return LossSum(torch.tensor(float(total), device=device), torch.tensor(float(count), device=device))
+
+
 def counted_tokens(credited: Rollouts) -> Tensor:
     """Tokens [B, T] of the responses that count in the loss."""
     assert credited.counted_mask_B is not None

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from rlaif.errors import ConfigError
 from rlaif.functional.seeds import derive_seed, generator
-from rlaif.rollouts.batch import Rollouts
+from rlaif.rollouts.batch import Rollouts, rows_of
 from rlaif.rollouts.responses import completions_of, policy_prompt_ids
 from rlaif.rollouts.sampler import Sampler
 from rlaif.rollouts.settings import SamplingSettings
 from rlaif.tasks.base import Task
 from rlaif.tokenization import PromptTokenizer
 from rlaif.types import Completion, Prompt
+
+T = TypeVar("T")
 
 
 def draw_prompts(num_prompts: int, count: int, step: int, seed: int) -> list[int]:
@@ -47,6 +49,16 @@ def draw_prompts(num_prompts: int, count: int, step: int, seed: int) -> list[int
     return [int(orders[place // num_prompts][place % num_prompts]) for place in places]
 
 
+def further_prompts(num_prompts: int, taken: Sequence[int], step: int, attempt: int, seed: int) -> list[int]:
+    """Prompts that a step does not have, in an order of their own; all of them where the step has every prompt.
+
+    >>> sorted(further_prompts(4, [0, 2], step=0, attempt=1, seed=0))
+    [1, 3]
+    """
+    order = torch.randperm(num_prompts, generator=generator(seed, "policy", "further prompts", step, attempt)).tolist()
+    return [prompt for prompt in order if prompt not in set(taken)] or order
+
+
 class StepResponses(NamedTuple):
     """The responses of one process in one policy step."""
 
@@ -56,6 +68,24 @@ class StepResponses(NamedTuple):
     """Text of each response, as it is rewarded."""
     rollouts: Rollouts
     """Tokens of all responses."""
+
+    def replaced(self, prompts: Sequence[int], others: StepResponses) -> StepResponses:
+        """The responses with those to some prompts exchanged.
+
+        Args:
+            prompts: Positions of the prompts to exchange.
+            others: Responses to as many other prompts.
+        """
+        rows = {row: new for new, row in enumerate(rows_of(prompts, self.rollouts.samples_per_prompt))}
+
+        def placed(old: list[T], new: list[T]) -> list[T]:
+            return [new[rows[row]] if row in rows else item for row, item in enumerate(old)]
+
+        return StepResponses(
+            placed(self.prompts, others.prompts),
+            placed(self.completions, others.completions),
+            self.rollouts.with_prompts(prompts, others.rollouts),
+        )
 
 
 class StepSampler:
@@ -125,23 +155,65 @@ class StepSampler:
                 f"policy.prompts_per_step={self.prompts_per_step}: must be a multiple of the number of devices,"
                 f" {world_size}"
             )
-        share = self.prompts_per_step // world_size
-        places = range(rank * share, (rank + 1) * share)
+        places = self._places(rank, world_size)
         chosen = draw_prompts(len(self.prompts), self.prompts_per_step, step, self.seed)
-        prompts = [self.prompts[chosen[place]] for place in places]
+        return self._draw(sampler, [self.prompts[chosen[place]] for place in places], places, step)
+
+    def redraw(
+        self, sampler: Sampler, step: int, prompts: Sequence[int], *, attempt: int, rank: int = 0, world_size: int = 1
+    ) -> StepResponses:
+        """Responses to further prompts, in the place of some of a process's prompts of one step.
+
+        Args:
+            sampler: Of the policy.
+            step: Policy step, from 0.
+            prompts: Positions among the prompts that this process drew in the step.
+            attempt: Which redraw of the step this is, from 1.
+            rank: This process.
+            world_size: Processes that share the step.
+        """
+        own = self._places(rank, world_size)
+        places = [own[prompt] for prompt in prompts]
+        taken = draw_prompts(len(self.prompts), self.prompts_per_step, step, self.seed)
+        further = further_prompts(len(self.prompts), taken, step, attempt, self.seed)
+        chosen = [self.prompts[further[place % len(further)]] for place in places]
+        return self._draw(sampler, chosen, places, step, attempt)
+
+    def _places(self, rank: int, world_size: int) -> range:
+        """Positions of this process's prompts among those of a step."""
+        share = self.prompts_per_step // world_size
+        return range(rank * share, (rank + 1) * share)
+
+    def _draw(
+        self, sampler: Sampler, prompts: Sequence[Prompt], places: Sequence[int], step: int, *attempt: int
+    ) -> StepResponses:
         numbers = range(self.samples_per_prompt)
         rollouts = sampler.sample(
             policy_prompt_ids(self.tokenizer, self.task, prompts, self.settings.max_prompt_tokens),
             num_samples=self.samples_per_prompt,
             sampling=self.settings.sampling(),
-            seeds=[derive_seed(self.seed, "policy", "sample", step, place, n) for place in places for n in numbers],
+            seeds=[
+                derive_seed(self.seed, "policy", "sample", step, place, number, *attempt)
+                for place in places
+                for number in numbers
+            ],
         )
         completions = completions_of(rollouts, self.tokenizer, source="policy")
         row_prompts = [prompt for prompt in prompts for _ in numbers]
         return StepResponses(row_prompts, [self.as_rewarded(item) for item in completions], rollouts)
 
     def as_rewarded(self, completion: Completion) -> Completion:
-        """The completion as it is rewarded; one that was shortened has no tokens, for these were never sampled."""
-        trimmed = completion.trimmed
-        kept = trimmed.rstrip(self.strip_trailing) if self.strip_trailing else trimmed
-        return completion if kept == trimmed else replace(completion, text=kept, token_ids=())
+        """As :func:`as_rewarded`, by the sampler's own option."""
+        return as_rewarded(completion, self.strip_trailing)
+
+
+def as_rewarded(completion: Completion, strip_trailing: str) -> Completion:
+    """The completion as it is rewarded; one that was shortened has no tokens, for these were never sampled.
+
+    Args:
+        completion: As sampled.
+        strip_trailing: Characters stripped from its end.
+    """
+    trimmed = completion.trimmed
+    kept = trimmed.rstrip(strip_trailing) if strip_trailing else trimmed
+    return completion if kept == trimmed else replace(completion, text=kept, token_ids=())

@@ -8,51 +8,45 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlaif.artifacts.curve import CURVE, VALIDATION, read_curve
 from rlaif.data.base import ExactAnnotators
-from rlaif.data.preferences_io import read_samples
 from rlaif.engines.base import RunsHere
-from rlaif.errors import ConfigError
+from rlaif.errors import ConfigError, TrainingError
 from rlaif.evaluation.records import Curves, ValidationCurves
 from rlaif.functional.seeds import derive_seed
 from rlaif.inference.recomputing import recompute_layers
-from rlaif.labelers.base import Rater
 from rlaif.labelers.models import engines_of
 from rlaif.labeling.asking import Asking, AskingSettings
-from rlaif.labeling.first_request import WillAsk
-from rlaif.labeling.learning import depends_on_people
-from rlaif.labeling.results import COST
-from rlaif.labeling.trial import example_pairs, trial_problems
 from rlaif.models.adapters import LoraSettings, lora_problems, merged, sharing_copy
-from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
+from rlaif.models.load import load_causal_lm, load_tokenizer
 from rlaif.models.uses import ModelUse
+from rlaif.modules.candidates import Candidate, Candidates, choose
+from rlaif.modules.exports import EXPORTS, PeriodicFolders
+from rlaif.modules.policy import PolicyModule
 from rlaif.modules.policy_settings import PolicySettings
-from rlaif.modules.settings import dtype_problems
-from rlaif.modules.validation import PolicyValidation
-from rlaif.pipeline.stage import Stage, Told, Work
+from rlaif.modules.validation import JUDGED, PolicyValidation, Preference
+from rlaif.pipeline.stage import Told, Work
 from rlaif.ranges import PositiveShare
-from rlaif.rewards.base import Reward, RewardResources
+from rlaif.rewards.base import Reward
 from rlaif.roles import Reads
-from rlaif.rollouts.pairs import SAMPLES
-from rlaif.rollouts.responses import DRAWN, draw_from_folder
 from rlaif.rollouts.settings import SamplingSettings
 from rlaif.runtime import Runtime
 from rlaif.stages.people import bound_people
+from rlaif.stages.rewarded import NoProgress, RewardedStage
 from rlaif.tasks.base import Task
-from rlaif.types import Completion, Prompt
+from rlaif.types import Prompt
 
-SCORES = "scores"
-"""Directory of a labeler's answers and what they took, while the policy trains."""
-COST_OF_SCORES = ("num_questions", "num_prompt_tokens", "num_reply_tokens", "num_cached", "seconds", "usd")
+CANDIDATES = "candidates"
+"""Directory of the weights that ``policy.keep`` chooses from, while the policy trains."""
+CHOICE = "checkpoints.json"
+"""Which of them the step left, beside their rewards."""
 LORA = "lora.policy"
 """Options of its adapter."""
-NUM_STANDARD_PROMPTS = 512
-"""Prompts whose SFT responses fix the reward's zero and unit, in a pipeline without samples."""
 
 
-class PolicyStage(Stage):
+class PolicyStage(RewardedStage):
     """Trains a policy on responses that it samples itself, starting from the nearest earlier policy.
 
     Args:
@@ -67,8 +61,6 @@ class PolicyStage(Stage):
         lora: Adapter that is trained; None trains all weights.
         gradient_checkpointing: Whether activations are computed again in the backward pass.
     """
-
-    trains = True
 
     def __init__(
         self,
@@ -86,8 +78,9 @@ class PolicyStage(Stage):
     ) -> None:
         if not isinstance(settings, PolicySettings):
             raise ConfigError(
-                "pipeline.stages: the step policy learns from a reward; type pipeline=dpo with policy=dpo or"
-                " policy=ipo, or a policy that learns from a reward, as policy=reinforce"
+                "pipeline.stages: the step policy learns from a reward while it samples; type pipeline=dpo with"
+                " policy=dpo or policy=ipo, pipeline=best_of_n with policy=best_of_n, or another policy, as"
+                " policy=reinforce"
             )
         self.task = task
         self.settings = settings
@@ -100,26 +93,21 @@ class PolicyStage(Stage):
         self.lora = lora
         self.gradient_checkpointing = gradient_checkpointing
 
+    @property
+    def own_sampling(self) -> SamplingSettings:
+        """As the settings say."""
+        return self.settings.sampling
+
+    @property
+    def asked(self) -> list[object]:
+        """The reward, and the judge of the validation."""
+        return [self.reward] if self.settings.judge is None else [self.reward, self.settings.judge]
+
     def reads(self) -> Mapping[str, Reads]:
         """The policy to start from, the SFT policy as reference, prompts, and what the reward reads."""
-        roles = {
-            "policy": Reads(kind="policy"),
-            "reference": Reads(kind="policy", by="sft"),
-            "prompts": Reads(kind="policy_prompts"),
-            "samples": Reads(kind="samples", optional=True),
-            **self.reward.reads(),
-        }
-        if self.settings.validate_every is not None:
-            roles["validation"] = Reads(kind="tuning_prompts", optional=True)
-        if depends_on_people(self.reward):
-            roles["people"] = Reads(kind="people")
-        if self.min_alignment is not None and engines_of(self.reward):
-            roles["gate"] = Reads(kind="gate", hashed=False)
-        return roles
-
-    def leaves(self) -> frozenset[str]:
-        """A policy."""
-        return frozenset({"policy"})
+        if self.settings.validate_every is None:
+            return self.reward_roles()
+        return {**self.reward_roles(), "validation": Reads(kind="tuning_prompts", optional=True)}
 
     def model_uses(self) -> Iterator[ModelUse]:
         """Sampling, and log-probabilities of the samples."""
@@ -127,15 +115,14 @@ class PolicyStage(Stage):
 
     def problems(self, work: Work) -> Iterator[str]:
         """Problems of the reward's labeler, numbers of responses that do not divide, and weights of 16 bits."""
-        yield from dtype_problems(self.dtype)
+        yield from super().problems(work)
         yield from lora_problems(self.lora, LORA, trains_with_dropout=False)
-        yield from trial_problems(self.reward, example_pairs(work.data("prompts")))
         yield from self.settings.division.problems(work.num_processes)
-
-    def asks(self, work: Work) -> Iterator[WillAsk]:
-        """The reward's labeler, on responses that are still to be drawn."""
-        examples = example_pairs(work.data("prompts"))
-        yield WillAsk(labeler=self.reward, examples=examples, answers=self.asking.answers)
+        if self.settings.keep != "last" and not self._validation_prompts(work):
+            yield (
+                f"policy.keep={self.settings.keep}: chooses among validations, and the data leave no prompts for them;"
+                " give data.num_tuning_prompts, or type policy.keep=last"
+            )
 
     def notices(self, work: Work) -> Iterator[str]:
         """Sampling options that differ from those of the labeled pairs, validation without prompts, and models that
@@ -162,8 +149,7 @@ class PolicyStage(Stage):
     def build(self, work: Work) -> None:
         """Train, and write a Hugging Face folder."""
         tokenizer = load_tokenizer(str(work.path("policy")))
-        # Answers of other runs, made in batches of other responses, could differ in the last digit.
-        asking = self.asking.begin(work.directory / SCORES, rank=work.rank, keeps_answers_apart=True, before=work.tried)
+        asking = self.begin_asking(work)
         policy, reference = self._models(work)
         if self.gradient_checkpointing:
             recompute_layers(policy)
@@ -173,39 +159,26 @@ class PolicyStage(Stage):
             tokenizer=tokenizer,
             task=self.task,
             prompts=work.data("prompts").policy_prompts,
-            reward=self._prepared(work, asking),
+            reward=self.prepared(work, asking),
             seed=work.seed,
         )
+        validation = self._validation(work, asking)
         training = work.training
-        trainer = training.fit(module, max_steps=module.num_optimizer_steps, callbacks=self._validation(work))
+        callbacks = [*([] if validation is None else [validation]), *self._exports(work, tokenizer)]
+        trainer = training.fit(module, max_steps=module.num_optimizer_steps, callbacks=callbacks)
+        if validation is not None and trainer.is_global_zero:
+            self._keep_chosen(work, module, validation)
         training.save(trainer, merged(module.policy), tokenizer, temperature=self.settings.sampling.temperature)
-        shutil.rmtree(work.directory / DRAWN, ignore_errors=True)
         if trainer.is_global_zero:
             if self.lora is not None:
                 self.lora.keep(module.policy, work.directory)
-            if engines_of(self.reward):
-                cost = asking.cost_figures(0)
-                written = {name: cost[name] for name in COST_OF_SCORES}
-                (work.directory / COST).write_text(json.dumps(written, indent=1, sort_keys=True) + "\n")
-            asking.close(remove=True)
-
-    def _validation_prompts(self, work: Work) -> Sequence[Prompt]:
-        return work.data("validation").tuning_prompts if work.has("validation") else []
-
-    def _validation(self, work: Work) -> list[PolicyValidation]:
-        """Watches the training, where there are prompts for it."""
-        prompts, every = self._validation_prompts(work), self.settings.validate_every
-        if not prompts or every is None:
-            return []
-        annotators = work.data("validation").annotators
-        preference = annotators.p_first if isinstance(annotators, ExactAnnotators) else None
-        path = work.directory / VALIDATION
-        return [PolicyValidation(path, prompts, every_n_steps=every, preference=preference)]
+            shutil.rmtree(work.directory / CANDIDATES, ignore_errors=True)
+            self.end_asking(work, asking)
 
     def _models(self, work: Work) -> tuple[PreTrainedModel, PreTrainedModel]:
         """Policy and reference; a policy with an adapter shares its frozen weights with a reference of the same."""
-        start = self._spec(work, "policy")
-        reference = load_causal_lm(self._spec(work, "reference"))
+        start = self.spec(work, "policy")
+        reference = load_causal_lm(self.spec(work, "reference"))
         if self.lora is None:
             return load_causal_lm(start), reference
         has_same_weights = work.path("policy") == work.path("reference")
@@ -213,56 +186,58 @@ class PolicyStage(Stage):
         seed = derive_seed(work.seed, "adapter")
         return self.lora.on(policy, base=start.place, seed=seed, option=LORA), reference
 
-    def _spec(self, work: Work, role: str) -> ModelSpec:
-        return ModelSpec(str(work.path(role)), dtype=self.dtype)
+    def _exports(self, work: Work, tokenizer: PreTrainedTokenizerBase) -> list[PeriodicFolders]:
+        every, temperature = self.settings.export_every, self.settings.sampling.temperature
+        if every is None:
+            return []
+        return [PeriodicFolders(work.directory / EXPORTS, tokenizer, every_n_steps=every, temperature=temperature)]
 
-    def _prepared(self, work: Work, asking: Asking) -> Reward:
-        bound_people(self.reward, work)
+    def _keep_chosen(self, work: Work, module: PolicyModule, validation: PolicyValidation) -> None:
+        """Give the policy the weights that ``policy.keep`` chooses, and write down which."""
+        if validation.candidates is None:
+            return
+        found, rows = validation.candidates.found(), read_curve(validation.path)
+        judged = {int(row["step"]): row[JUDGED] for row in rows if JUDGED in row}
+        chosen = choose(found, self.settings.keep, judged)
+        if chosen is None:
+            raise TrainingError(
+                f"policy.keep={self.settings.keep}: no validation has a reward, so there is nothing to choose from;"
+                " type policy.keep=last"
+            )
+        module.policy.load_state_dict(validation.candidates.load(chosen.step))
+        written = {"chosen": chosen.step, "candidates": [candidate_row(each, judged) for each in found]}
+        (work.directory / CHOICE).write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
 
-        def rater(rater: Rater) -> Rater:
-            return asking.rater(rater)
+    def rewarded_prompts(self, work: Work) -> Sequence[Prompt]:
+        """Those of training and validation."""
+        return [*work.data("prompts").policy_prompts, *self._validation_prompts(work)]
 
-        resources = RewardResources(
-            task=self.task,
-            inputs={role: tuple(work.paths(role).values()) for role in self.reward.reads() if work.has(role)},
-            directory=work.directory,
-            samples=lambda: self._samples(work),
-            references=lambda: self._references(work),
-            asking=rater,
-        )
-        return self.reward.prepare(resources)
+    def _validation_prompts(self, work: Work) -> Sequence[Prompt]:
+        return work.data("validation").tuning_prompts if work.has("validation") else []
 
-    def _references(self, work: Work) -> dict[str, Completion]:
-        """One response of the SFT policy to each prompt of training and validation, by prompt id."""
-        prompts = [*work.data("prompts").policy_prompts, *self._validation_prompts(work)]
-        drawn = self._draw(work, prompts, "reference")
-        return {prompt.id: completion for prompt, (completion,) in zip(prompts, drawn, strict=True)}
-
-    def _samples(self, work: Work) -> tuple[list[Prompt], list[Completion]]:
-        """Responses that fix a reward's zero and unit: the labeled samples, where the pipeline has them."""
-        if work.has("samples"):
-            samples = read_samples(work.path("samples") / SAMPLES)
-        else:
-            prompts = work.data("prompts").policy_prompts[:NUM_STANDARD_PROMPTS]
-            samples = list(zip(prompts, self._draw(work, prompts, "standardize"), strict=True))
-        pairs = [(prompt, completion) for prompt, completions in samples for completion in completions]
-        return [prompt for prompt, _ in pairs], [completion for _, completion in pairs]
-
-    def _draw(self, work: Work, prompts: Sequence[Prompt], purpose: str) -> list[tuple[Completion, ...]]:
-        folder: Path = work.path("reference")
-        return draw_from_folder(
-            folder,
-            self.task,
+    def _validation(self, work: Work, asking: Asking) -> PolicyValidation | None:
+        """Watches the training, where there are prompts for it."""
+        prompts, settings = self._validation_prompts(work), self.settings
+        if not prompts or settings.validate_every is None:
+            return None
+        annotators = work.data("validation").annotators
+        num = 1 if settings.keep == "best_reward" else settings.num_candidates
+        return PolicyValidation(
+            work.directory / VALIDATION,
             prompts,
-            num_samples=1,
-            settings=self.settings.sampling,
-            seed=work.seed,
-            purpose=purpose,
-            source="sft",
-            dtype=self.dtype,
-            progress=work.progress(len(prompts), unit=f"prompts to {purpose}"),
-            parts=work.directory / DRAWN / purpose if work.world_size == 1 else None,
+            every_n_steps=settings.validate_every,
+            preference=annotators.p_first if isinstance(annotators, ExactAnnotators) else None,
+            judge=self._judge(work, asking),
+            candidates=None if settings.keep == "last" else Candidates(work.directory / CANDIDATES, num),
         )
+
+    def _judge(self, work: Work, asking: Asking) -> Preference | None:
+        """The judge, asked through cache, ledger and budget."""
+        judge = self.settings.judge
+        if judge is None:
+            return None
+        bound_people(judge, work)
+        return lambda pairs: [label.p_first for label in asking.label(judge, [pairs], NoProgress())[0]]
 
     def told(self, work: Work) -> Told:
         """Steps, first and last reward, KL, and the curves of training and validation."""
@@ -277,11 +252,33 @@ class PolicyStage(Stage):
         labeler = getattr(self.reward, "labeler", None)
         title = "" if labeler is None else f"direct RLAIF by {labeler.name}"
         sections = (ValidationCurves.from_rows(validations), Curves.from_rows(rows))
-        return Told(line=line + _last_win_rates(validations), link=work.step, title=title, sections=sections)
+        kept = _kept(work.directory / CHOICE)
+        validated = validations if kept is None else [row for row in validations if row["step"] == kept[0].step]
+        line += _last_win_rates(validated) + ("" if kept is None else _kept_in_words(*kept))
+        return Told(line=line, link=work.step, title=title, sections=sections)
 
 
 def _last_win_rates(rows: Sequence[Mapping[str, float]]) -> str:
-    """Greedy win rates of the last validation by stratum, for the terminal; empty where there are none."""
+    """Greedy win rates of the last of the validations by stratum, for the terminal; empty where there are none."""
     greedy = {name: value for name, value in (rows[-1] if rows else {}).items() if name.startswith("win_rate/greedy/")}
     told = [f"{name.rpartition('/')[2]} {100 * value:.0f} %" for name, value in sorted(greedy.items())]
     return f", greedy wins {', '.join(told)}" if told else ""
+
+
+def candidate_row(candidate: Candidate, judged: Mapping[int, float]) -> dict[str, float | None]:
+    """A candidate as it is written down."""
+    return {"step": candidate.step, "reward": candidate.reward, JUDGED: judged.get(candidate.step)}
+
+
+def _kept(file: Path) -> tuple[Candidate, float | None] | None:
+    """The candidate whose weights were kept, with its judge's win rate; None where the last weights were."""
+    if not file.is_file():
+        return None
+    written = json.loads(file.read_text(encoding="utf-8"))
+    (row,) = (row for row in written["candidates"] if row["step"] == written["chosen"])
+    return Candidate(row["step"], row["reward"]), row[JUDGED]
+
+
+def _kept_in_words(kept: Candidate, win_rate: float | None) -> str:
+    judged = "" if win_rate is None else f", judge {100 * win_rate:.0f} %"
+    return f", kept step {kept.step} (validation reward {kept.reward:+.2f}{judged})"

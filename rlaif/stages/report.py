@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 
+from rlaif.evaluation.records import LabelSamples, Section
 from rlaif.evaluation.responses import time_figures
 from rlaif.evaluation.win_rate import policy_verdict
 from rlaif.pipeline.stage import Stage, Told, Work
@@ -43,6 +46,23 @@ class ReportStage(Stage):
             verdict=policy_verdict(list(figures.values()), self.task.name, self.confidence),
             figures=(*figures.values(), *time_figures(work.seconds)),
             checks=tuple(checks.values()),
-            sections=tuple(chain.from_iterable(told.sections for told in work.told.values() if not told.page)),
+            sections=tuple(_sections({name: told.sections for name, told in work.told.items() if not told.page})),
             objective=next((told.objective for told in reversed(measured) if told.objective is not None), None),
         )
+
+
+def _sections(by_step: Mapping[str, Sequence[Section]]) -> Iterator[Section]:
+    """The sections of all steps; those of one title that several steps have, e.g. in rounds, name their step."""
+    counts = Counter(chain.from_iterable({_title(section) for section in sections} for sections in by_step.values()))
+    for name, sections in by_step.items():
+        for section in sections:
+            if counts[_title(section)] == 1:
+                yield section
+            elif isinstance(section, LabelSamples):
+                yield replace(section, hint=f"{name}: {section.hint}")
+            else:
+                yield replace(section, title=f"{section.title}: {name}")
+
+
+def _title(section: Section) -> str:
+    return section.hint if isinstance(section, LabelSamples) else section.title

@@ -95,6 +95,8 @@ class Command:
             tiny = [override for override in tiny if not override.startswith("labeler.engine.")]
         if {"policy=dpo", "policy=ipo"} & set(overrides):  # they sample nothing while they learn
             tiny = [line for line in tiny if not line.startswith(("policy.prompts_per_step", "policy.max_new_tokens"))]
+        if "policy=best_of_n" in overrides:  # it draws for all prompts at once
+            tiny = [line for line in tiny if not line.startswith("policy.prompts_per_step")]
         flags = [override for override in overrides if override.startswith("-")]
         return [str(COMMAND), *flags, *tiny, *places, *(item for item in overrides if item not in flags)]
 

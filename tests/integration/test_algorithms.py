@@ -45,3 +45,48 @@ def test_several_updates_on_a_rollout(command: Command, policy: str, num_updates
     assert rows[0]["policy/importance_weight"] == pytest.approx(1.0, abs=1e-3)
     assert rows[1]["policy/update_kl"] > 0
     assert rows[0]["policy/reward"] == rows[1]["policy/reward"] != rows[-1]["policy/reward"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("policy", "first_loss"), [("online_dpo", math.log(2)), ("online_ipo", 1 / (2 * 0.1) ** 2)])
+def test_a_labeler_judges_fresh_pairs_in_the_loop(command: Command, policy: str, first_loss: float) -> None:
+    run = command.run(policy, f"policy={policy}", "pipeline.stages=[data,sft,policy]")
+    assert run.code == 0, run.stdout + run.stderr
+    rows = curve(run, "policy")
+    assert len(rows) == 2 and rows[0]["policy/loss"] == pytest.approx(first_loss, rel=1e-2)
+    assert rows[0]["policy/pairs"] > 0 and rows[0]["policy/kl"] == pytest.approx(0.0, abs=1e-3)
+    assert not run.stored("labels") and not run.stored("reward_model")
+
+
+@pytest.mark.slow
+def test_the_best_of_several_responses_is_imitated(command: Command) -> None:
+    few = ("policy=best_of_n", "policy.samples_per_prompt=3", "policy.batch_size=4")
+    run = command.run("best_of_n", *few, "reward=pairs", "pipeline.stages=[data,sft,best_of_n]")
+    assert run.code == 0, run.stdout + run.stderr
+    assert len(curve(run, "best_of_n")) == 2
+    counts = json.loads((run.directory / "best_of_n" / "picks.json").read_text())
+    assert counts["num_prompts"] == 16 and counts["mean_best_reward"] >= counts["mean_reward"]
+
+
+@pytest.mark.slow
+def test_rounds_of_online_dpo_go_on_from_each_other(command: Command) -> None:
+    run = command.run("rounds", "policy=online_dpo", "pipeline=iterative", "pipeline.rounds=2")
+    assert run.code == 0, run.stdout + run.stderr
+    assert len(run.stored("policy")) == 2
+    page = (run.directory / "report.html").read_text()
+    assert "Reinforcement learning: policy_1" in page and "Reinforcement learning: policy_2" in page
+    longer = command.run("longer", "policy=online_dpo", "pipeline=iterative", "pipeline.rounds=3")
+    assert longer.code == 0 and {"sft", "policy 1", "policy 2"} <= longer.reused()
+
+
+@pytest.mark.slow
+def test_the_judge_chooses_the_weights_that_are_kept(command: Command) -> None:
+    choice = ("policy.validate_every=1", "policy.keep=judged", "policy.judge=${evaluation.judge}")
+    run = command.run("judged", "policy=rloo", *choice, "policy.export_every=1", TRAINS)
+    assert run.code == 0, run.stdout + run.stderr
+    written = json.loads((run.directory / "policy" / "checkpoints.json").read_text())
+    assert {row["step"] for row in written["candidates"]} == {1, 2}
+    best = max(written["candidates"], key=lambda row: (row["judge_win_rate"], row["reward"]))
+    assert written["chosen"] == best["step"]
+    assert [path.name for path in (run.directory / "policy" / "exports").iterdir()] == ["step=000000001"]
+    assert not (run.directory / "policy" / "candidates").exists()

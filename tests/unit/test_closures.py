@@ -80,8 +80,8 @@ def test_an_edit_of_what_comes_later_keeps_sft_samples_and_labels(copy: Copy) ->
     ("file", "stages"),
     [
         ("modules/policy.py", {"policy"}),
-        ("modules/sft.py", {"sft"}),
-        ("modules/supervised.py", {"sft", "reward_model", "preference"}),
+        ("modules/sft.py", {"sft", "best_of_n"}),
+        ("modules/supervised.py", {"sft", "reward_model", "preference", "best_of_n"}),
         ("data/formats/pair_files.py", {"reward_model"}),
         ("evaluation/kl.py", {"evaluation"}),
         ("labelers/pairwise.py", {"pocket_gate"}),

@@ -30,6 +30,7 @@ IDENTIFIED = {
 }
 """Runtime parameters whose content a component's identity covers: a model or a file is the same under another name."""
 OTHERS = {
+    "learner": "preference",
     "url": "http://127.0.0.1:9/v1",
     "key_env": "ANOTHER_KEY",
     "device": "cpu",

@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,11 @@ from rlaif.modules.policy import PolicyModule
 from rlaif.modules.reward_model import RewardModelModule
 from rlaif.modules.sft import SFTModule
 from rlaif.modules.trainer import build_trainer, fit
+from rlaif.objectives.dpo import Dpo
+from rlaif.objectives.online_pairs import OnlinePairs
 from rlaif.objectives.reinforce import Reinforce
 from rlaif.rewards.base import RewardResources
+from rlaif.rewards.pairs import PairsReward
 from rlaif.rewards.reward_model import RewardModelReward
 from rlaif.rollouts.sampler import LocalSampler
 from rlaif.rollouts.settings import SamplingSettings
@@ -125,7 +129,34 @@ def policy(
     return module, None
 
 
-CASES = {"sft": sft, "reward_model": reward_model, "policy": policy, "policy_model": partial(policy, value="model")}
+class ShorterIsBetter:
+    """Prefers the shorter of two responses."""
+
+    name = source = identity = "shorter"
+
+    def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
+        return [
+            Preference(comparison=pair, p_first=0.8 if len(pair.first.text) < len(pair.second.text) else 0.2)
+            for pair in comparisons
+        ]
+
+
+def online(folder: Path, tokenizer: PreTrainedTokenizerBase) -> tuple[PolicyModule, None]:
+    """Five optimizer steps on each rollout, so that a kill between them finds judged pairs in the checkpoint."""
+    module, _ = policy(folder, tokenizer)
+    module.reward = PairsReward(ShorterIsBetter())
+    module.objective = OnlinePairs(Dpo(), epochs=5)
+    module.steps = STEPS // 5
+    return module, None
+
+
+CASES: dict[str, Any] = {
+    "sft": sft,
+    "reward_model": reward_model,
+    "policy": policy,
+    "policy_model": partial(policy, value="model"),
+}
+CASES["online"] = online
 CASES["policy_parts"] = partial(policy, max_tokens=80)
 CASES["reward_model_adapter"] = partial(reward_model, lora=LoraSettings(rank=2, dropout=0.2))
 CASES["policy_adapter"] = partial(policy, value="model", lora=LoraSettings(rank=2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rlaif.evaluation.checks import Check
+from rlaif.evaluation.records import Curves, LabelSamples, PFirstHistogram
 from rlaif.pipeline.stage import Input, Told, Work
 from rlaif.stages.report import ReportStage
 from rlaif.tasks.base import Dialogue
@@ -21,6 +22,22 @@ def report(**steps: Told) -> Told:
     seconds = dict.fromkeys(steps, 1.0)
     work = Work(step="report", directory=Path(), inputs={"figures": figures}, seed=0, told=dict(steps), seconds=seconds)
     return ReportStage(Dialogue()).told(work)
+
+
+def test_sections_of_one_title_say_which_round_they_are_of() -> None:
+    rows = [{"step": 1.0, "policy/reward": 0.5}]
+    page = report(
+        labels_1=Told(sections=(PFirstHistogram(p_first=(0.5,)), LabelSamples(labels=(), hint="A few."))),
+        policy_1=Told(sections=(Curves.from_rows(rows),)),
+        labels_2=Told(sections=(PFirstHistogram(p_first=(0.7,)), LabelSamples(labels=(), hint="A few."))),
+        policy_2=Told(sections=(Curves.from_rows(rows), Curves.from_rows(rows, title="Only here"))),
+        evaluation=told(0.4, policy__kl=1.0),
+    )
+    titles = [section.hint if isinstance(section, LabelSamples) else section.title for section in page.sections]
+    assert titles == [
+        *("Labels: labels_1", "labels_1: A few.", "Reinforcement learning: policy_1"),
+        *("Labels: labels_2", "labels_2: A few.", "Reinforcement learning: policy_2", "Only here"),
+    ]
 
 
 def test_figures_of_all_steps_are_there_and_of_one_name_the_last() -> None:

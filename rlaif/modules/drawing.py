@@ -1,0 +1,94 @@
+"""The responses of a policy step with their rewards; prompts that teach nothing are replaced by others.
+
+Shapes: B responses, K of each prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from rlaif.functional.policy_gradient import informative_groups
+from rlaif.objectives.checks import check_rewards
+from rlaif.rewards.base import Reward, RewardBatch
+from rlaif.rollouts.batch import rows_of
+from rlaif.rollouts.sampler import Sampler
+from rlaif.rollouts.step import StepResponses, StepSampler
+
+
+class Rewarded(NamedTuple):
+    """One process's responses of a policy step."""
+
+    drawn: StepResponses
+    rewards: RewardBatch
+    num_redrawn: int
+    """Prompts that were drawn in the place of others."""
+
+
+def draw_rewarded(
+    responses: StepSampler,
+    sampler: Sampler,
+    reward: Reward,
+    step: int,
+    *,
+    rank: int,
+    world_size: int,
+    redraws: int = 0,
+) -> Rewarded:
+    """Draw the responses of a policy step and reward them.
+
+    Args:
+        responses: Draws them.
+        sampler: Of the policy.
+        reward: Scores them.
+        step: Policy step, from 0.
+        rank: This process.
+        world_size: Processes that share the step.
+        redraws: How often prompts whose rewards are all equal, or missing, are replaced by further ones (dynamic
+            sampling, DAPO, arXiv 2503.14476, section 3.2).
+
+    Raises:
+        TrainingError: The reward breaks its contract.
+    """
+    num_samples = responses.samples_per_prompt
+
+    def rewarded(drawn: StepResponses) -> RewardBatch:
+        rewards = reward(drawn.prompts, drawn.completions, samples_per_prompt=num_samples)
+        check_rewards(rewards, len(drawn.completions), reward, samples_per_prompt=num_samples)
+        return rewards
+
+    drawn = responses.draw(sampler, step, rank=rank, world_size=world_size)
+    rewards, num_redrawn = rewarded(drawn), 0
+    for attempt in range(1, redraws + 1):
+        places = _without_information(rewards, num_samples)
+        if not places:
+            break
+        others = responses.redraw(sampler, step, places, attempt=attempt, rank=rank, world_size=world_size)
+        rewards = _replaced(rewards, rows_of(places, num_samples), rewarded(others))
+        drawn = drawn.replaced(places, others)
+        num_redrawn += len(places)
+    return Rewarded(drawn, rewards, num_redrawn)
+
+
+def _without_information(rewards: RewardBatch, num_samples: int) -> list[int]:
+    """Positions of prompts whose rewards do not differ."""
+    shape = (-1, num_samples)
+    informative_G = informative_groups(rewards.values_B.view(shape), rewards.scored_mask_B.view(shape))
+    return [place for place, informs in enumerate(informative_G.tolist()) if not informs]
+
+
+def _replaced(rewards: RewardBatch, rows: Sequence[int], others: RewardBatch) -> RewardBatch:
+    """Rewards with those of some rows exchanged."""
+
+    def placed(old: Tensor | None, new: Tensor | None) -> Tensor | None:
+        if old is None or new is None:
+            return None
+        whole = old.clone()
+        whole[list(rows)] = new
+        return whole
+
+    values_B, scored_mask_B = (placed(old, new) for old, new in zip(rewards[:2], others[:2], strict=True))
+    assert values_B is not None and scored_mask_B is not None
+    return RewardBatch(values_B, scored_mask_B, placed(rewards.p_beats_BK, others.p_beats_BK))

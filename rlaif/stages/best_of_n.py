@@ -1,0 +1,179 @@
+"""Rejection-sampling fine-tuning: a policy imitates the best of its own responses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+import torch
+
+from rlaif.artifacts.curve import CURVE, read_curve
+from rlaif.data.batches.examples import TokenBatch, TokenExample, collate_tokens, pad_id
+from rlaif.data.batches.modules import SplitDataModule
+from rlaif.errors import ConfigError, TrainingError
+from rlaif.evaluation.records import Curves
+from rlaif.labeling.asking import AskingSettings
+from rlaif.models.load import load_causal_lm, load_tokenizer
+from rlaif.models.uses import ModelUse
+from rlaif.modules.best_of_n import BestOfNSettings
+from rlaif.objectives.checks import check_rewards
+from rlaif.pipeline.stage import Told, Work
+from rlaif.ranges import PositiveShare
+from rlaif.registry import described
+from rlaif.rewards.base import Reward
+from rlaif.roles import Reads
+from rlaif.rollouts.picks import Picks
+from rlaif.rollouts.responses import DRAWN, PROMPTS_AT_ONCE, draw_from_folder
+from rlaif.rollouts.settings import SamplingSettings
+from rlaif.rollouts.step import as_rewarded
+from rlaif.runtime import Runtime
+from rlaif.stages.rewarded import RewardedStage
+from rlaif.stages.supervised import batch_problems, examples_told, train_supervised
+from rlaif.tasks.base import Task
+
+
+class BestOfNStage(RewardedStage):
+    """Draws several responses of the nearest earlier policy to each prompt, and fine-tunes it on the best of each.
+
+    Args:
+        task: Gives the text that a policy continues.
+        settings: Config group ``policy``.
+        reward: Says which response is the best.
+        asking: Where answers of models are kept, what they cost, when to stop.
+        dtype: Number format of the loaded weights.
+        precision: Number format of the computation (``trainer.precision``).
+        min_alignment: Alignment, in (0, 1], that a scorecard must find before a labeler rewards; None asks for none.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        settings: BestOfNSettings,
+        reward: Reward,
+        *,
+        asking: Runtime[AskingSettings],
+        dtype: str = "float32",
+        precision: str = "32-true",
+        min_alignment: Runtime[PositiveShare | None] = None,
+    ) -> None:
+        if not isinstance(settings, BestOfNSettings):
+            raise ConfigError(
+                "pipeline.stages: the step best_of_n imitates the best of several responses; type policy=best_of_n"
+            )
+        self.task = task
+        self.settings = settings
+        self.reward = reward
+        self.asking = asking
+        self.dtype = dtype
+        self.precision = precision
+        self.min_alignment = min_alignment
+
+    @property
+    def own_sampling(self) -> SamplingSettings:
+        """As the settings say."""
+        return self.settings.sampling
+
+    def reads(self) -> Mapping[str, Reads]:
+        """The policy that responds and is trained, prompts, and what the reward reads."""
+        return self.reward_roles()
+
+    def model_uses(self) -> Iterator[ModelUse]:
+        """Sampling, and training on the samples."""
+        yield self.settings.sampling.use("policy")
+        yield ModelUse(purpose="imitate", num_tokens=self.settings.max_length, option="policy.max_length")
+
+    def problems(self, work: Work) -> Iterator[str]:
+        """As of every reward, and a batch that the prompts cannot fill."""
+        yield from super().problems(work)
+        count = len(work.data("prompts").policy_prompts)
+        yield from batch_problems("policy", self.settings.batching, count, "prompts (data.num_policy_prompts)")
+
+    def build(self, work: Work) -> None:
+        """Sample, pick, train, and write a Hugging Face folder."""
+        spec, settings = self.spec(work, "policy"), self.settings
+        tokenizer, asking = load_tokenizer(spec), self.begin_asking(work)
+        picks = Picks.read(work.directory) or self._picked(work, self.prepared(work, asking))
+        if work.rank == 0:
+            picks.write(work.directory)
+        data: SplitDataModule[TokenExample, TokenBatch] = SplitDataModule(
+            picks.examples(
+                self.task, tokenizer, max_prompt_tokens=settings.max_prompt_tokens, max_length=settings.max_length
+            ),
+            partial(collate_tokens, pad_id=pad_id(tokenizer)),
+            batching=settings.batching,
+            name="policy",
+            seed=work.seed,
+        )
+        train_supervised(work, settings.module(load_causal_lm(spec)), data, tokenizer)
+        if work.rank == 0:
+            self.end_asking(work, asking)
+
+    def _picked(self, work: Work, reward: Reward) -> Picks:
+        """The best response to each prompt.
+
+        Raises:
+            TrainingError: The reward breaks its contract, or no response has a reward.
+        """
+        settings, prompts = self.settings, work.data("prompts").policy_prompts
+        drawn = draw_from_folder(
+            work.path("policy"),
+            self.task,
+            prompts,
+            num_samples=settings.samples_per_prompt,
+            settings=settings.sampling,
+            seed=work.seed,
+            purpose="best_of_n",
+            source="policy",
+            dtype=self.dtype,
+            progress=work.progress(len(prompts), unit="prompts"),
+            parts=work.directory / DRAWN / "best_of_n" if work.world_size == 1 else None,
+        )
+        values, scored = [], []
+        progress = work.progress(len(prompts), unit="prompts rewarded")
+        for start in range(0, len(prompts), PROMPTS_AT_ONCE):
+            batch = [
+                (prompt, as_rewarded(completion, settings.strip_trailing))
+                for prompt, completions in zip(prompts[start:], drawn[start : start + PROMPTS_AT_ONCE], strict=False)
+                for completion in completions
+            ]
+            found = reward(
+                [prompt for prompt, _ in batch],
+                [completion for _, completion in batch],
+                samples_per_prompt=settings.samples_per_prompt,
+            )
+            check_rewards(found, len(batch), reward, samples_per_prompt=settings.samples_per_prompt)
+            values.append(found.values_B.cpu())
+            scored.append(found.scored_mask_B.cpu())
+            progress(min(start + PROMPTS_AT_ONCE, len(prompts)), len(prompts))
+        picks = Picks.of(prompts, drawn, torch.cat(values), torch.cat(scored))
+        if not picks.samples:
+            raise TrainingError(
+                f"reward {described(reward)} gave none of the {len(prompts)} prompts' responses a reward, so there is"
+                " nothing to imitate; start again once its labeler or server answers"
+            )
+        return picks
+
+    def told(self, work: Work) -> Told:
+        """Rewards of all responses and of the picks, what was left out, and the loss."""
+        picks, rows = Picks.read(work.directory), read_curve(work.directory / CURVE)
+        if picks is None or not rows:
+            return Told(link=work.step)
+        counts = picks.counts
+        line = (
+            f"best of {self.settings.samples_per_prompt} for {len(picks.samples):,} prompts, reward"
+            f" {counts.mean_reward:+.2f} to {counts.mean_best_reward:+.2f}, loss {rows[-1]['train/loss']:.3f}"
+        )
+        cut = examples_told(work.directory, "policy", self.settings.max_length)
+        return Told(line=line + cut, notes=_notes(picks), link=work.step, sections=(Curves.from_rows(rows),))
+
+
+def _notes(picks: Picks) -> tuple[str, ...]:
+    """What a person should know of the picks: one line each, none for what did not happen."""
+    counts = picks.counts
+    told = (
+        (counts.num_ties, "prompts with several best responses; the first of them is imitated"),
+        (counts.num_left_out, "prompts left out, none of their responses has a reward"),
+        (counts.num_missing, "responses without a reward"),
+        (counts.num_unfinished, "imitated responses that policy.max_new_tokens ended"),
+    )
+    return tuple(f"{number:,} {words}" for number, words in told if number)
