@@ -28,6 +28,7 @@ from rlaif.modules.values import make_baseline
 from rlaif.objectives.base import Losses, PolicyOutputs, RolloutObjective
 from rlaif.objectives.checks import check_credit, check_losses, check_rewards
 from rlaif.rewards.base import Reward, RewardBatch
+from rlaif.rewards.statistics import reward_statistics
 from rlaif.rollouts.batch import Rollouts
 from rlaif.rollouts.sampler import Sampler
 from rlaif.rollouts.statistics import counted_tokens, credit_statistics, rollout_statistics
@@ -43,9 +44,9 @@ class PolicyModule(OptimizerStepModule):
 
     Logs per optimizer step (docs: KL in nats per response, length in tokens): ``policy/reward``, ``policy/kl``,
     ``policy/length``, ``policy/entropy`` (nats per token), ``policy/distinct``, ``policy/finished``,
-    ``policy/missing`` (shares of responses), those of :func:`~rlaif.rollouts.statistics.credit_statistics`,
-    ``policy/grad_norm`` and ``policy/value_grad_norm`` (before clipping), and what the objective names, e.g.
-    ``policy/loss`` (per response).
+    ``policy/missing`` (shares of responses), those of :func:`~rlaif.rewards.statistics.reward_statistics` and
+    :func:`~rlaif.rollouts.statistics.credit_statistics`, ``policy/grad_norm`` and ``policy/value_grad_norm`` (before
+    clipping), and what the objective names, e.g. ``policy/loss`` (per response).
 
     Args:
         policy: The causal LM that learns, a copy of the SFT model.
@@ -210,6 +211,7 @@ class PolicyModule(OptimizerStepModule):
             values_BT=values[0] if values else None,
         )
         statistics = rollout_statistics(scored, drawn.completions, entropy_BT)
+        statistics |= reward_statistics(rewards, self.device)
         metrics = {name: pooled_mean(self, [part]) for name, part in statistics.items()}
         credited = self._credited(scored)
         check_credit(credited, self.objective, self.reward)

@@ -77,4 +77,4 @@ class Standardized:
         self, prompts: Sequence[Prompt], responses: Sequence[Completion], *, samples_per_prompt: int = 1
     ) -> RewardBatch:
         rewards = self.reward(prompts, responses, samples_per_prompt=samples_per_prompt)
-        return RewardBatch((rewards.values_B - self.mean) / self.std, rewards.scored_mask_B)
+        return rewards._replace(values_B=(rewards.values_B - self.mean) / self.std)

@@ -12,6 +12,7 @@ from rlaif.data.base import ExactAnnotators
 from rlaif.data.preferences_io import read_samples
 from rlaif.errors import ConfigError
 from rlaif.evaluation.records import Curves, ValidationCurves
+from rlaif.evaluation.reward_curves import reward_sections
 from rlaif.labelers.base import Rater
 from rlaif.labelers.models import engines_of
 from rlaif.labeling.asking import Asking, AskingSettings
@@ -26,7 +27,7 @@ from rlaif.modules.settings import dtype_problems
 from rlaif.modules.validation import PolicyValidation
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.ranges import PositiveShare
-from rlaif.rewards.base import Reward, RewardResources
+from rlaif.rewards.base import ComparesSamples, Reward, RewardResources
 from rlaif.roles import Reads
 from rlaif.rollouts.pairs import SAMPLES
 from rlaif.rollouts.responses import DRAWN, draw_from_folder
@@ -115,6 +116,12 @@ class PolicyStage(Stage):
         yield from dtype_problems(self.dtype)
         yield from trial_problems(self.reward, example_pairs(work.data("prompts")))
         yield from self.settings.division.problems(work.num_processes)
+        num_samples = self.settings.samples_per_prompt
+        if isinstance(self.reward, ComparesSamples) and num_samples < self.reward.min_samples_per_prompt:
+            yield (
+                f"policy.samples_per_prompt={num_samples}: the reward compares the responses to a prompt with each"
+                f" other; give at least {self.reward.min_samples_per_prompt}"
+            )
 
     def asks(self, work: Work) -> Iterator[WillAsk]:
         """The reward's labeler, on responses that are still to be drawn."""
@@ -191,6 +198,7 @@ class PolicyStage(Stage):
             samples=lambda: self._samples(work),
             references=lambda: self._references(work),
             asking=rater,
+            asking_pairs=asking.pairs,
         )
         return self.reward.prepare(resources)
 
@@ -238,7 +246,7 @@ class PolicyStage(Stage):
             )
         labeler = getattr(self.reward, "labeler", None)
         title = "" if labeler is None else f"direct RLAIF by {labeler.name}"
-        sections = (ValidationCurves.from_rows(validations), Curves.from_rows(rows))
+        sections = (ValidationCurves.from_rows(validations), Curves.from_rows(rows), *reward_sections(rows))
         return Told(line=line + _last_win_rates(validations), link=work.step, title=title, sections=sections)
 
 
