@@ -63,7 +63,6 @@ class GroupPairwiseReward:
         check_rate(max_missing_rate)
         self.labeler = labeler
         self.max_missing_rate = max_missing_rate
-        self.asked = labeler
         self.before_asking: Callable[[], None] = no_limit
 
     @property
@@ -77,7 +76,7 @@ class GroupPairwiseReward:
 
     def prepare(self, resources: RewardResources) -> GroupPairwiseReward:
         """Put cache, ledger and budget before the labeler; returns itself."""
-        self.asked = resources.asking_pairs(self.labeler)
+        self.labeler = resources.asking_pairs(self.labeler)
         self.before_asking = resources.before_asking
         return self
 
@@ -108,7 +107,7 @@ class GroupPairwiseReward:
         if not pairs:
             return {}
         self.before_asking()
-        labels = self.asked.label(list(pairs.values()))
+        labels = self.labeler.label(list(pairs.values()))
         check_missing([label.missing for label in labels], self.max_missing_rate, what="comparisons")
         return dict(zip(pairs, labels, strict=True))
 
