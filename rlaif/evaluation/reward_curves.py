@@ -21,26 +21,30 @@ def reward_sections(rows: Sequence[Mapping[str, float]]) -> list[Section]:
         The parts of the reward by step, its disagreement by KL, and a table of what had no reward and why, each where
         there is any.
     """
-    sections = [*_parts(rows), *_missing(rows)]
-    return sections
+    return [*_parts(rows), *_missing(rows)]
 
 
 def _parts(rows: Sequence[Mapping[str, float]]) -> list[Section]:
-    names = [name.removeprefix(PART) for name in (rows[0] if rows else ()) if name.startswith(PART)]
+    found = dict.fromkeys(name for row in rows for name in row if name.startswith(PART))
+    names = [name.removeprefix(PART) for name in found]
     shown = [name for name in names if "/" not in name and name != DISAGREEMENT]
     panels = []
     if shown:
-        lines = {name: tuple((row["step"], row[PART + name]) for row in rows) for name in shown[:MOST_LINES]}
+        lines = {name: _points(rows, "step", PART + name) for name in shown[:MOST_LINES]}
         panels.append(LinePanel(title="parts of the reward, without weights", x_label="optimizer step", lines=lines))
     if DISAGREEMENT in names:
-        points = sorted((row["policy/kl"], row[PART + DISAGREEMENT]) for row in rows)
+        lines = {"steps, by their KL": _points(rows, "policy/kl", PART + DISAGREEMENT)}
         title = "disagreement of the reward models"
-        panels.append(LinePanel(title=title, x_label="KL from SFT, nats per response", lines={"": tuple(points)}))
+        panels.append(LinePanel(title=title, x_label="KL from SFT, nats per response", lines=lines))
     if not panels:
         return []
-    hint = "Parts of a step without a response that has them are shown as 0."
-    more = f" {len(shown) - MOST_LINES} further parts are in curve.jsonl." if len(shown) > MOST_LINES else ""
-    return [LinePlot(title="The reward in parts", panels=tuple(panels), hint=hint + more)]
+    more = f"{len(shown) - MOST_LINES} further parts are in curve.jsonl." if len(shown) > MOST_LINES else ""
+    return [LinePlot(title="The reward in parts", panels=tuple(panels), hint=more)]
+
+
+def _points(rows: Sequence[Mapping[str, float]], x: str, y: str) -> tuple[tuple[float, float], ...]:
+    """The rows that have both figures, by the first."""
+    return tuple(sorted((row[x], row[y]) for row in rows if x in row and y in row))
 
 
 def _missing(rows: Sequence[Mapping[str, float]]) -> list[Section]:
@@ -51,7 +55,7 @@ def _missing(rows: Sequence[Mapping[str, float]]) -> list[Section]:
         "policy/missing": "no reward, all causes",
         "policy/zero_reward": "a reward of exactly 0 (share of those with a reward)",
     }
-    means = {name: _mean(rows, name) for name in causes if rows and name in rows[0]}
+    means = {name: _mean(rows, name) for name in causes if rows and name in rows[-1]}
     if not any(means.values()):
         return []
     shown = tuple(

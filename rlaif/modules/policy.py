@@ -211,8 +211,9 @@ class PolicyModule(OptimizerStepModule):
             values_BT=values[0] if values else None,
         )
         statistics = rollout_statistics(scored, drawn.completions, entropy_BT)
-        statistics |= reward_statistics(rewards, self.device)
         metrics = {name: pooled_mean(self, [part]) for name, part in statistics.items()}
+        of_rewards = reward_statistics(rewards, self.device)
+        metrics |= {name: pooled_mean(self, [part], empty=float("nan")) for name, part in of_rewards.items()}
         credited = self._credited(scored)
         check_credit(credited, self.objective, self.reward)
         metrics |= credit_statistics(credited)

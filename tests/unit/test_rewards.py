@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from rlaif.errors import ConfigError, GateStopped, TrainingError
+from rlaif.evaluation.records import LinePlot, Table
+from rlaif.evaluation.reward_curves import reward_sections
 from rlaif.labelers.models import parts_of
 from rlaif.rewards.base import Cause, Reward, RewardBatch, RewardResources
 from rlaif.rewards.ensemble import Combine, EnsembleReward, combined
@@ -339,3 +341,23 @@ def test_parts_are_means_over_where_they_are() -> None:
     figures = {name: (float(part.total), float(part.count)) for name, part in reward_statistics(batch).items()}
     assert figures["reward/one"] == (2, 1) and figures["reward/two"] == (6, 2)
     assert json.dumps(sorted(figures)), "names are plain text"
+
+
+def row(step: int, **figures: float) -> dict[str, float]:
+    return {"step": step, "policy/kl": 2.0 / step, **{f"policy/{name}": value for name, value in figures.items()}}
+
+
+def test_the_page_shows_parts_disagreement_and_what_was_missing() -> None:
+    rows = [
+        row(1, missing=0.0, unreadable=0.0, failed=0.0, zero_reward=0.0) | {"policy/reward/disagreement": 0.5},
+        row(2, missing=0.2, unreadable=0.1, failed=0.0, zero_reward=0.5) | {"policy/reward/member_1": 3.0},
+    ]
+    plot, table = reward_sections(rows)
+    assert isinstance(plot, LinePlot) and isinstance(table, Table)
+    parts, disagreement = plot.panels
+    assert parts.lines == {"member_1": ((2, 3.0),)}, "a step without the part has no point"
+    assert list(disagreement.lines.values()) == [((2.0, 0.5),)]
+    cells = {name: (mean, worst) for name, mean, worst in table.rows}
+    assert cells["no reward: the judge's reply holds no verdict"] == ("5.00 %", "10.00 %")
+    assert cells["no reward: the judge gave no reply"] == ("0.00 %", "0.00 %")
+    assert reward_sections([row(1, missing=0.0)]) == [] == reward_sections([])
