@@ -42,8 +42,9 @@ class RevisionStage(Stage):
 
     Args:
         task: How the texts look to the model.
-        engine: Criticises and rewrites; with ``labeler.engine.model=stage:sft`` the policy itself.
-        principles: A file with one principle a line; empty lines and lines that begin with ``#`` are passed over.
+        engine: Criticises and rewrites; with ``labeler.engine.model=stage:first_sft`` the policy itself.
+        principles: A file with one principle a line; empty lines and lines that begin with ``#`` are passed over. None
+            takes our own (``rlaif/prompts/templates/principles.txt``).
         max_new_tokens: Longest critique, and longest revision, in tokens of the engine.
         temperature: Of both; 0 decodes greedily.
         batch_size: Responses per call.
@@ -57,7 +58,7 @@ class RevisionStage(Stage):
         self,
         task: Task,
         engine: Engine | None,
-        principles: str,
+        principles: str | None,
         max_new_tokens: AtLeastOne,
         temperature: NonNegative,
         batch_size: AtLeastOne,
