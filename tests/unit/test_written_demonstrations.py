@@ -78,7 +78,7 @@ def test_a_killed_teacher_pays_for_no_answer_twice(tmp_path: Path) -> None:
     broken = ScriptedEngine(lambda text: "First." if "one" in text else 1 / 0)  # type: ignore[arg-type,return-value]
     with pytest.raises(GateStopped, match=r"label\.max_missing_rate=0\.4: 1 of 2 texts"):
         teacher(tmp_path, broken).build(work(tmp_path / "out", prompts=source))
-    mended = ScriptedEngine("Again.")
+    mended = ScriptedEngine(lambda text: "Again.")
     place = work(tmp_path / "out", prompts=source)
     teacher(tmp_path, mended).build(place)
     assert mended.num_prompts == 1, "the first answer is in the cache"
@@ -88,7 +88,7 @@ def test_a_killed_teacher_pays_for_no_answer_twice(tmp_path: Path) -> None:
 def test_a_teacher_stops_at_its_budget(tmp_path: Path) -> None:
     place = work(tmp_path / "out", prompts=Input(step="data", stage="data", data=data(PROMPTS)))
     with pytest.raises(GateStopped, match=r"budget\.max_tokens"):
-        teacher(tmp_path, ScriptedEngine("Yes."), max_tokens=1).build(place)
+        teacher(tmp_path, ScriptedEngine(lambda text: "Yes."), max_tokens=1).build(place)
 
 
 @pytest.mark.parametrize(
