@@ -44,6 +44,8 @@ class FunctionReward:
         self.function = function
         self.max_missing_rate = max_missing_rate
         self._code = UserCode.named(function, "reward.function")
+        self._call: Callable[..., Any] | None = None
+        self._names: list[str] = []
 
     @property
     def identity(self) -> str:
@@ -64,9 +66,10 @@ class FunctionReward:
         return self
 
     def _load(self) -> Callable[..., Any]:
-        if not hasattr(self, "_call"):
-            self._call = self._code.load()
-            self._names = _arguments(self._call, self.function)
+        if self._call is None:
+            found = self._code.load()
+            self._names = _arguments(found, self.function)
+            self._call = found
         return self._call
 
     def to(self, device: torch.device | str) -> FunctionReward:

@@ -13,7 +13,7 @@ from rlaif.functional.group_wins import mean_wins
 from rlaif.labelers.base import Labeler
 from rlaif.ranges import Share
 from rlaif.rewards.base import Cause, RewardBatch, RewardResources, no_limit
-from rlaif.rewards.missing import check_missing, check_rate, judged_cause, worst_cause
+from rlaif.rewards.missing import NONE_GIVEN, check_missing, check_rate, judged_cause, worst_cause
 from rlaif.roles import Reads
 from rlaif.types import Comparison, Completion, Preference, Prompt
 
@@ -126,4 +126,4 @@ def _pairings(prompts: Sequence[Prompt], responses: Sequence[Completion], sample
 
 def _causes(values_B: Tensor, causes: Sequence[Sequence[Cause | None]]) -> tuple[Cause | None, ...]:
     found = zip(values_B.isnan().tolist(), causes, strict=True)
-    return tuple((worst_cause(own) or "none given") if is_missing else None for is_missing, own in found)
+    return tuple((worst_cause(own) or NONE_GIVEN) if is_missing else None for is_missing, own in found)

@@ -10,6 +10,8 @@ from rlaif.rewards.base import Cause
 from rlaif.types import Judgment
 
 REASONS_SHOWN = 3
+NONE_GIVEN: Cause = "none given"
+"""Nobody was to judge the response, or the reward does not tell why it gave none."""
 
 
 def check_rate(max_missing_rate: float) -> None:
@@ -33,7 +35,7 @@ def judged_cause(missing: str | None, judgments: Iterable[Judgment]) -> Cause | 
         return None
     absent = [judgment for judgment in judgments if judgment.missing is not None]
     if not absent:
-        return "none given"
+        return NONE_GIVEN
     return "unreadable" if all(judgment.unreadable for judgment in absent) else "failed"
 
 
@@ -65,7 +67,7 @@ def worst_cause(causes: Iterable[Cause | None]) -> Cause | None:
     ('failed', None)
     """
     found = set(causes)
-    order: tuple[Cause, ...] = ("failed", "unreadable", "none given")
+    order: tuple[Cause, ...] = ("failed", "unreadable", NONE_GIVEN)
     return next((cause for cause in order if cause in found), None)
 
 
@@ -76,5 +78,5 @@ def causes_of(causes: tuple[Cause | None, ...], is_scored: Sequence[bool]) -> li
         causes: As in :class:`~rlaif.rewards.base.RewardBatch`.
         is_scored: Which responses have a reward.
     """
-    told: Sequence[Cause | None] = causes or ["none given"] * len(is_scored)
-    return [None if scored else cause or "none given" for scored, cause in zip(is_scored, told, strict=True)]
+    told: Sequence[Cause | None] = causes or [NONE_GIVEN] * len(is_scored)
+    return [None if scored else cause or NONE_GIVEN for scored, cause in zip(is_scored, told, strict=True)]

@@ -11,7 +11,7 @@ from rlaif.artifacts.curve import CURVE, VALIDATION, read_curve
 from rlaif.data.base import ExactAnnotators
 from rlaif.data.preferences_io import read_samples
 from rlaif.errors import ConfigError
-from rlaif.evaluation.records import Curves, ValidationCurves
+from rlaif.evaluation.records import Curves, Section, ValidationCurves
 from rlaif.evaluation.reward_curves import reward_sections
 from rlaif.labelers.base import Rater
 from rlaif.labelers.models import engines_of
@@ -246,7 +246,8 @@ class PolicyStage(Stage):
             )
         labeler = getattr(self.reward, "labeler", None)
         title = "" if labeler is None else f"direct RLAIF by {labeler.name}"
-        sections = (ValidationCurves.from_rows(validations), Curves.from_rows(rows), *reward_sections(rows))
+        curves: tuple[Section, ...] = (ValidationCurves.from_rows(validations), Curves.from_rows(rows))
+        sections = (*curves, *reward_sections(rows))
         return Told(line=line + _last_win_rates(validations), link=work.step, title=title, sections=sections)
 
 
