@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from rlaif.errors import PluginError
+from rlaif.types import content_id
 
 
 def stable_identity(make: Callable[[], object], option: str) -> str | None:
@@ -28,3 +29,8 @@ def stable_identity(make: Callable[[], object], option: str) -> str | None:
             "depend on the options alone, or no finished result is found again"
         )
     return None if first is None else str(first)
+
+
+def identities(components: Mapping[str, object]) -> str:
+    """Content hash of the identities of named components; one without an identity counts by its name."""
+    return content_id(*(f"{name} {getattr(component, 'identity', '')}" for name, component in components.items()))

@@ -1,1 +1,1 @@
-"""The console commands ``rlaif-run``, ``rlaif-plugins``, ``rlaif-labels`` and ``rlaif-runs``."""
+"""The console commands ``rlaif-run``, ``rlaif-plugins``, ``rlaif-labels``, ``rlaif-runs`` and ``rlaif-bandit``."""

@@ -165,6 +165,26 @@ class CrossTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinePanel:
+    """One panel of lines over a common axis."""
+
+    title: str
+    x_label: str
+    lines: Mapping[str, tuple[tuple[float, float], ...]]
+    """Label of each line to its points (x, y), at most four lines."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinePlot:
+    """Panels of lines, side by side."""
+
+    title: str
+    panels: tuple[LinePanel, ...]
+    hint: str = ""
+    """A sentence or two below the panels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """A plain table."""
 
@@ -190,6 +210,7 @@ Section = (
     | LabelSamples
     | SideBySide
     | CrossTable
+    | LinePlot
     | Table
     | Text
 )

@@ -5,14 +5,15 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from rlaif.engines.answer_cache import AnswerPlace
 from rlaif.engines.spending import Ledger, Spending
 from rlaif.labelers.base import Labeler, PlansAhead, Rater
+from rlaif.labeling.asked import AskedLabeler, AskedPairs, AskedRater, ShowsProgress
 from rlaif.labeling.cost import Budget, LabelCost, Prices, cost_figures
 from rlaif.labeling.label_run import check_options, label_batch
 from rlaif.labeling.missing import MissingLimit, missing_by_reason
@@ -20,7 +21,7 @@ from rlaif.labeling.naming import LABELER, named_as
 from rlaif.labeling.shards import failed_without_answer
 from rlaif.labeling.wrapping import wrap_engines
 from rlaif.ranges import Share
-from rlaif.types import Comparison, Completion, Preference, Prompt, Rating
+from rlaif.types import Comparison, Preference
 
 L = TypeVar("L")
 
@@ -29,14 +30,6 @@ _GO_ON = (
     "They failed without an answer, so nothing is measured: start again to ask for them, answers that came are kept "
     "where label.cache says."
 )
-
-
-class ShowsProgress(Protocol):
-    """A display of how far something is."""
-
-    def progress(self, total: int | None, *, unit: str = "") -> Callable[[int, int], None]:
-        """Begin to count; the result is called with (done, all)."""
-        ...
 
 
 class Asking:
@@ -177,6 +170,10 @@ class Asking:
         """A rater that asks its models through the cache and the ledger, and stops where the budget is spent."""
         return AskedRater(self, self.through(rater))
 
+    def pairs(self, labeler: Labeler) -> Labeler:
+        """A labeler that asks its models through the cache and the ledger, and stops where the budget is spent."""
+        return AskedPairs(self, self.through(labeler))
+
     @property
     def cost(self) -> LabelCost:
         """The mean cost of a label of this step, as if nothing had been in the cache."""
@@ -260,74 +257,3 @@ class AskingSettings:
         if before is not None and before.num_questions:
             asking.ledger.add(before)
         return asking
-
-
-class AskedLabeler:
-    """A labeler whose calls are labeled in batches by an :class:`Asking`; made by :meth:`Asking.judge`.
-
-    Args:
-        asking: Labels.
-        labeler: The labeler that is asked.
-        display: Shows how far each call is.
-    """
-
-    engines: tuple[str, ...] = ()
-    members = ("labeler",)
-
-    def __init__(self, asking: Asking, labeler: Labeler, display: ShowsProgress) -> None:
-        self.labeler = labeler
-        self.name = labeler.name
-        self.source = labeler.source
-        self._asking = asking
-        self._display = display
-
-    @property
-    def identity(self) -> str:
-        """The labeler's own."""
-        return self.labeler.identity
-
-    def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
-        """One label per comparison, in order.
-
-        Raises:
-            GateStopped: As :meth:`Asking.label`.
-        """
-        progress = self._display.progress(len(comparisons), unit="pairs")
-        labels: list[Preference] = []
-        for batch in self._asking.batches(self.labeler, comparisons):
-            labels += batch
-            progress(len(labels), len(comparisons))
-        return labels
-
-
-class AskedRater:
-    """A rater that is asked within the budget of an :class:`Asking`; made by :meth:`Asking.rater`.
-
-    Args:
-        asking: Keeps the answers and the ledger.
-        rater: The rater that is asked.
-    """
-
-    engines: tuple[str, ...] = ()
-    members = ("rater",)
-
-    def __init__(self, asking: Asking, rater: Rater) -> None:
-        self.rater = rater
-        self.name = rater.name
-        self.source = rater.source
-        self._asking = asking
-
-    @property
-    def identity(self) -> str:
-        """The rater's own."""
-        return self.rater.identity
-
-    def rate(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Rating]:
-        """One rating per response, in order.
-
-        Raises:
-            GateStopped: The budget is spent.
-        """
-        with named_as(self._asking.option):
-            self._asking.check_budget()
-            return self.rater.rate(prompts, completions)

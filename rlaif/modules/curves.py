@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -46,4 +47,10 @@ class CurveWriter(Callback):
         if step % self.every_n_steps and step != trainer.max_steps:
             return
         metrics = {name: value for name, value in trainer.callback_metrics.items() if name.startswith(self.prefix)}
-        append_row(self.path, step, {name: float(value) for name, value in metrics.items()})
+        figures = {name: float(value) for name, value in metrics.items()}
+        append_row(self.path, step, {name: figures[name] for name in figures if not _is_absent(name, figures[name])})
+
+
+def _is_absent(name: str, value: float) -> bool:
+    """True for a part of a figure (``policy/reward/NAME``) that no response of the step has."""
+    return name.count("/") > 1 and math.isnan(value)

@@ -21,9 +21,9 @@ def mean_over_processes(module: LightningModule, value: Tensor) -> Tensor:
     return reduced
 
 
-def pooled_mean(module: LightningModule, parts: Sequence[LossSum]) -> Tensor:
-    """Total over count of all parts of all processes, without gradient; 0 where nothing counts."""
+def pooled_mean(module: LightningModule, parts: Sequence[LossSum], *, empty: float = 0.0) -> Tensor:
+    """Total over count of all parts of all processes, without gradient; ``empty`` where nothing counts."""
     zero = torch.zeros((), device=module.device)
     total = mean_over_processes(module, sum((part.total for part in parts), zero))
     count = mean_over_processes(module, sum((part.count for part in parts), zero))
-    return LossSum(total, count).mean
+    return torch.where(count > 0, LossSum(total, count).mean, empty)

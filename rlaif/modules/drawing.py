@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from rlaif.functional.policy_gradient import informative_groups
 from rlaif.objectives.checks import check_rewards
-from rlaif.rewards.base import Reward, RewardBatch
+from rlaif.rewards.base import Cause, Reward, RewardBatch
 from rlaif.rollouts.batch import rows_of
 from rlaif.rollouts.sampler import Sampler
 from rlaif.rollouts.step import StepResponses, StepSampler
@@ -80,15 +81,33 @@ def _without_information(rewards: RewardBatch, num_samples: int) -> list[int]:
 
 
 def _replaced(rewards: RewardBatch, rows: Sequence[int], others: RewardBatch) -> RewardBatch:
-    """Rewards with those of some rows exchanged."""
+    """Rewards with those of some rows exchanged; parts that one side lacks are missing there."""
 
-    def placed(old: Tensor | None, new: Tensor | None) -> Tensor | None:
-        if old is None or new is None:
-            return None
+    def placed(old: Tensor, new: Tensor) -> Tensor:
         whole = old.clone()
         whole[list(rows)] = new
         return whole
 
-    values_B, scored_mask_B = (placed(old, new) for old, new in zip(rewards[:2], others[:2], strict=True))
-    assert values_B is not None and scored_mask_B is not None
-    return RewardBatch(values_B, scored_mask_B, placed(rewards.p_beats_BK, others.p_beats_BK))
+    wins, further = rewards.p_beats_BK, others.p_beats_BK
+    names = dict.fromkeys([*rewards.parts, *others.parts])
+    return RewardBatch(
+        placed(rewards.values_B, others.values_B),
+        placed(rewards.scored_mask_B, others.scored_mask_B),
+        None if wins is None or further is None else placed(wins, further),
+        causes=_placed_causes(rewards, rows, others),
+        parts={name: placed(_part(rewards, name), _part(others, name)) for name in names},
+    )
+
+
+def _placed_causes(rewards: RewardBatch, rows: Sequence[int], others: RewardBatch) -> tuple[Cause | None, ...]:
+    if not rewards.causes and not others.causes:
+        return ()
+    causes = list(rewards.causes) or [None] * len(rewards.values_B)
+    for row, cause in zip(rows, others.causes or [None] * len(rows), strict=True):
+        causes[row] = cause
+    return tuple(causes)
+
+
+def _part(rewards: RewardBatch, name: str) -> Tensor:
+    missing = torch.full_like(rewards.values_B, float("nan"))
+    return rewards.parts.get(name, missing)

@@ -29,6 +29,7 @@ from rlaif.modules.values import make_baseline
 from rlaif.objectives.base import Losses, PolicyOutputs, RolloutObjective
 from rlaif.objectives.checks import check_credit, check_losses
 from rlaif.rewards.base import Reward
+from rlaif.rewards.statistics import reward_statistics
 from rlaif.rollouts.batch import Rollouts
 from rlaif.rollouts.sampler import Sampler
 from rlaif.rollouts.shaping import RewardShaping
@@ -45,9 +46,9 @@ class PolicyModule(OptimizerStepModule):
 
     Logs per optimizer step (docs: KL in nats per response, length in tokens): ``policy/reward``, ``policy/kl``,
     ``policy/length``, ``policy/entropy`` (nats per token), ``policy/distinct``, ``policy/finished``,
-    ``policy/missing`` (shares of responses), those of :func:`~rlaif.rollouts.statistics.credit_statistics`,
-    ``policy/grad_norm`` and ``policy/value_grad_norm`` (before clipping), and what the objective names, e.g.
-    ``policy/loss`` (per response).
+    ``policy/missing`` (shares of responses), those of :func:`~rlaif.rewards.statistics.reward_statistics` and
+    :func:`~rlaif.rollouts.statistics.credit_statistics`, ``policy/grad_norm`` and ``policy/value_grad_norm`` (before
+    clipping), and what the objective names, e.g. ``policy/loss`` (per response).
 
     Args:
         policy: The causal LM that learns, a copy of the SFT model.
@@ -224,6 +225,8 @@ class PolicyModule(OptimizerStepModule):
         if redraws:
             statistics["redrawn"] = share_of(num_redrawn, len(drawn.rollouts.prompt_ids), self.device)
         metrics = {name: pooled_mean(self, [part]) for name, part in statistics.items()}
+        of_rewards = reward_statistics(rewards, self.device)
+        metrics |= {name: pooled_mean(self, [part], empty=float("nan")) for name, part in of_rewards.items()}
         credited = self._credited(scored)
         if self.shaping.changes_rewards:
             metrics["shaped_reward"] = _mean_reward(credited)

@@ -41,6 +41,7 @@ KINDS = (
     "reward_model",
     "responses",
     "response_grid",
+    "criteria",
     "gate",
     "figures",
 )

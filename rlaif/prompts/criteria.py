@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,11 @@ from rlaif.tasks.base import Task
 from rlaif.types import Segment, StructuredPrompt
 
 _OPTION = "labeler.criteria"
-_KEYS = {"asks": "a question that yes answers for a good response", "weight": "a number above 0"}
+_KEYS = {
+    "asks": "a question that yes answers for a good response",
+    "weight": "a number above 0",
+    "prompt": "the text of the one prompt that it is for",
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,28 @@ class Criterion:
     """Yes is the better answer."""
     weight: float = 1.0
     """Above 0; the criteria's weights need no common unit."""
+    prompt: str | None = None
+    """Text of the one prompt whose responses it judges; None judges those of all prompts."""
+
+
+class Rubric:
+    """The criteria of a file or a task: those of all prompts, and those of single ones.
+
+    Args:
+        criteria: In order.
+    """
+
+    def __init__(self, criteria: Sequence[Criterion]) -> None:
+        self.criteria = tuple(criteria)
+        self.common = tuple(criterion for criterion in criteria if criterion.prompt is None)
+        self._of_prompt: dict[str, list[Criterion]] = {}
+        for criterion in criteria:
+            if criterion.prompt is not None:
+                self._of_prompt.setdefault(criterion.prompt.strip(), []).append(criterion)
+
+    def of(self, prompt_text: str) -> tuple[Criterion, ...]:
+        """The criteria of one prompt, those of all prompts first; empty where there are none."""
+        return (*self.common, *self._of_prompt.get(prompt_text.strip(), ()))
 
 
 class LabeledPair(NamedTuple):
@@ -84,15 +111,48 @@ def built_in_criteria(task_name: str) -> tuple[Criterion, ...]:
 
 
 def read_criteria(path: str) -> tuple[Criterion, ...]:
-    """Criteria of a TOML file: tables ``[[criterion]]`` with ``asks`` and, where it is not 1, ``weight``.
+    """Criteria of a file: TOML with tables ``[[criterion]]``, or JSON lines with one criterion each (``.jsonl``).
+
+    A criterion has ``asks`` and, where it is not 1, ``weight``; with ``prompt`` it is for this prompt alone.
 
     Raises:
         ConfigError: The file cannot be read, or with every mistake in it.
     """
+    is_lines = path.endswith(".jsonl")
     try:
-        return _criteria(path, tomllib.loads(Path(path).read_text("utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{_OPTION}={path}: must be a TOML file with tables [[criterion]] ({error})") from error
+        text = Path(path).expanduser().read_text("utf-8")
+        given = _lines(text) if is_lines else tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        wanted = "JSON lines with asks" if is_lines else "a TOML file with tables [[criterion]]"
+        raise ConfigError(f"{_OPTION}={path}: must be {wanted} ({error})") from error
+    return _criteria(path, given)
+
+
+def written_criteria(criteria: Sequence[Criterion], comment: str) -> str:
+    """The text of a TOML file that :func:`read_criteria` reads.
+
+    Args:
+        criteria: What is written.
+        comment: One line at the top.
+    """
+    tables = [f"[[criterion]]\nasks = {_toml(item.asks)}\nweight = {item.weight!r}" for item in criteria]
+    return "\n\n".join([f"# {comment}", *tables]) + "\n"
+
+
+def _toml(text: str) -> str:
+    """A basic string of TOML, which is one of JSON but for the character DEL."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _lines(text: str) -> dict[str, Any]:
+    """JSON lines as the tables of a TOML file."""
+    rows = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            rows += [json.loads(line)] if line.strip() else []
+        except json.JSONDecodeError as error:
+            raise ValueError(f"line {number}: {error}") from error
+    return {"criterion": rows}
 
 
 def _criteria(place: str, given: Mapping[str, Any]) -> tuple[Criterion, ...]:
@@ -101,15 +161,21 @@ def _criteria(place: str, given: Mapping[str, Any]) -> tuple[Criterion, ...]:
         f"{_OPTION}: {place} has an unknown key {key}; write [[criterion]]" for key in given if key != "criterion"
     ]
     if not isinstance(entries, list) or not entries:
-        problems.append(f"{_OPTION}: {place} has no table [[criterion]]")
+        unit = "line" if place.endswith(".jsonl") else "table [[criterion]]"
+        problems.append(f"{_OPTION}: {place} has no {unit}")
         entries = []
     for number, entry in enumerate(entries, start=1):
         problems += [f"{_OPTION}: {place}, criterion {number}: {wrong}" for wrong in _mistakes(entry)]
-    asked = [entry["asks"].strip() for entry in entries if not _mistakes(entry)]
-    problems += [f"{_OPTION}: {place} asks twice: {asks}" for asks in dict.fromkeys(asked) if asked.count(asks) > 1]
+    found = [_criterion(entry) for entry in entries if not _mistakes(entry)]
+    asked = [(item.asks, item.prompt) for item in found]
+    problems += [f"{_OPTION}: {place} asks twice: {key[0]}" for key in dict.fromkeys(asked) if asked.count(key) > 1]
     if problems:
         raise ConfigError(problems)
-    return tuple(Criterion(entry["asks"].strip(), float(entry.get("weight", 1.0))) for entry in entries)
+    return tuple(found)
+
+
+def _criterion(entry: Mapping[str, Any]) -> Criterion:
+    return Criterion(entry["asks"].strip(), float(entry.get("weight", 1.0)), entry.get("prompt"))
 
 
 def _mistakes(entry: object) -> list[str]:
@@ -121,4 +187,7 @@ def _mistakes(entry: object) -> list[str]:
     weight = entry.get("weight", 1.0)
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
         wrong.append(f"weight={weight}: must be {_KEYS['weight']}")
+    prompt = entry.get("prompt")
+    if prompt is not None and (not isinstance(prompt, str) or not prompt.strip()):
+        wrong.append(f"prompt must be {_KEYS['prompt']}")
     return wrong

@@ -94,6 +94,7 @@ def render_html(page: Page) -> str:
                 section for section in _of(page, records.ValidationCurves) if section.win_rates or section.rewards
             ],
             curves=[section for section in _of(page, records.Curves) if section.points],
+            line_plots=_of(page, records.LinePlot),
             side_by_side=[section for section in _of(page, records.SideBySide) if section.rows],
             label_samples=[section for section in _of(page, records.LabelSamples) if section.labels],
             plain=[section for section in page.sections if isinstance(section, records.Table | records.Text)],

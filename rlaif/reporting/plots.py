@@ -19,7 +19,7 @@ from matplotlib.figure import Figure as Canvas
 
 from rlaif.evaluation.catalogue import describe, split_name
 from rlaif.evaluation.formats import format_interval, format_seconds, format_value, judged_by
-from rlaif.evaluation.records import Curves, PFirstHistogram, ReliabilityDiagram, ValidationCurves
+from rlaif.evaluation.records import Curves, LinePlot, PFirstHistogram, ReliabilityDiagram, ValidationCurves
 from rlaif.types import Figure, as_unicode
 
 INK, MUTED, GRID, ACCENT, SECOND, SURFACE = "#10101a", "#60606a", "#d0d0da", "#2060c0", "#c06020", "#fefefa"
@@ -172,6 +172,28 @@ def _win_rates_over_steps(axes: Axes, curves: ValidationCurves) -> None:
         axes.plot(*zip(*points, strict=True), style, color=color, linewidth=2.0, label=as_unicode(label))
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+
+
+def line_plot(plot: LinePlot, number: int = 1) -> Markup:
+    """Panels of lines side by side, one colour per line.
+
+    Args:
+        plot: The lines.
+        number: Of the plot among those of the same title on its page, from 1.
+    """
+    styles = [(ACCENT, "-"), (SECOND, "-"), (INK, "--"), (MUTED, ":")]
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(9.6, 3.2))
+        for place, panel in enumerate(plot.panels, start=1):
+            axes = canvas.add_subplot(1, len(plot.panels), place)
+            for (label, points), (color, style) in zip(panel.lines.items(), styles, strict=False):
+                axes.plot(*zip(*points, strict=True), style, color=color, linewidth=2.0, label=as_unicode(label))
+            axes.set_title(panel.title, loc="left", fontsize=10, color=INK)
+            axes.set_xlabel(panel.x_label)
+            axes.grid(axis="x", visible=False)
+            axes.locator_params(axis="both", nbins=5)
+            axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+        return _svg(canvas, _numbered(plot.title, number), "; ".join(panel.title for panel in plot.panels))
 
 
 def rates_with_intervals(figures: Sequence[Figure], *, name: str, parity: bool) -> Markup:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,6 +15,9 @@ from rlaif.labelers.base import Labeler, Rater
 from rlaif.roles import Reads
 from rlaif.tasks.base import Task
 from rlaif.types import Comparison, Completion, Preference, Prompt
+
+Cause = Literal["unreadable", "failed", "none given"]
+"""Why a response has no reward: the judge's reply holds no verdict; the judge gave no reply; nobody was to judge it."""
 
 
 class RewardBatch(NamedTuple):
@@ -26,15 +30,24 @@ class RewardBatch(NamedTuple):
     p_beats_BK: Tensor | None = None
     """From a reward that judges pairs: P(this response is better than the k-th response to the same prompt), NaN where
     it was not judged."""
+    causes: tuple[Cause | None, ...] = ()
+    """Why each response has no reward, None where it has one; empty where the reward does not tell."""
+    parts: Mapping[str, Tensor] = MappingProxyType({})
+    """Numbers [B] that are logged beside the reward by name, e.g. the parts of a mixture; NaN where missing."""
 
 
-def _nothing() -> None:
+def no_limit() -> None:
     """No limit."""
 
 
 def _label(labeler: Labeler, comparisons: Sequence[Comparison]) -> list[Preference]:
     """Ask the labeler itself, without cache, ledger or budget."""
     return labeler.label(comparisons)
+
+
+def _unchanged(labeler: Labeler) -> Labeler:
+    """Neither cache nor ledger."""
+    return labeler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +70,9 @@ class RewardResources:
     label: Callable[[Labeler, Sequence[Comparison]], list[Preference]] = _label
     """Labels pairs through answer cache and ledger, within the budget; a labeler that plans ahead sees these pairs as
     its plan. One label per pair, in order."""
-    before_asking: Callable[[], None] = _nothing
+    asking_pairs: Callable[[Labeler], Labeler] = _unchanged
+    """The same for a labeler of pairs."""
+    before_asking: Callable[[], None] = no_limit
     """Called before every call of a rater; an exhausted budget raises from it."""
 
     def path(self, role: str) -> Path:
@@ -67,7 +82,11 @@ class RewardResources:
 
 
 class Reward(Protocol):
-    """Scores responses. Registered in the group ``rlaif.rewards``."""
+    """Scores responses. Registered in the group ``rlaif.rewards``.
+
+    A reward that is made of others prepares each of them in its own :meth:`prepare`, keeps what that returns, reads the
+    roles of all of them, and declares the attribute that holds them as ``members``, so that labelers in it are found.
+    """
 
     def reads(self) -> Mapping[str, Reads]:
         """The artefacts that it needs, by role."""
@@ -96,3 +115,11 @@ class Reward(Protocol):
     def to(self, device: torch.device | str) -> object:
         """Move what it scores with to a device; nothing to do where nothing runs here."""
         ...
+
+
+@runtime_checkable
+class ComparesSamples(Protocol):
+    """A reward that compares the responses to one prompt with each other."""
+
+    min_samples_per_prompt: int
+    """Fewer responses to a prompt (``policy.samples_per_prompt``) leave nothing to compare."""

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
 
-from rlaif.errors import ConfigError, GateStopped
 from rlaif.labelers.base import Labeler, Rater
 from rlaif.labelers.convert import AgainstReference
+from rlaif.ranges import Share
 from rlaif.rewards.base import Reward, RewardBatch, RewardResources
+from rlaif.rewards.missing import check_missing, check_rate, judged_cause
 from rlaif.rewards.standardized import Standardized
 from rlaif.roles import Reads
 from rlaif.types import Completion, Prompt, Rating
-
-REASONS_SHOWN = 3
 
 
 class LabelerReward:
@@ -39,12 +38,16 @@ class LabelerReward:
     engines: tuple[str, ...] = ()
     members = ("labeler",)
 
-    def __init__(self, labeler: Labeler | Rater, *, standardized: bool = False, max_missing_rate: float = 0.2) -> None:
-        if not 0.0 <= max_missing_rate <= 1.0:
-            raise ConfigError(f"reward.max_missing_rate={max_missing_rate:g}: must be between 0 and 1")
+    def __init__(self, labeler: Labeler | Rater, *, standardized: bool = False, max_missing_rate: Share = 0.2) -> None:
+        check_rate(max_missing_rate)
         self.labeler = labeler
         self.standardized = standardized
         self.max_missing_rate = max_missing_rate
+
+    @property
+    def identity(self) -> str:
+        """The labeler's: what its scores depend on."""
+        return self.labeler.identity
 
     def reads(self) -> Mapping[str, Reads]:
         """Nothing beyond what every reward is offered."""
@@ -72,20 +75,16 @@ class LabelerReward:
         rows = sorted(distinct.values())
         self.before_asking()
         ratings = self.rater.rate([prompts[row] for row in rows], [responses[row] for row in rows])
-        self._check_missing(ratings)
-        by_key = {keys[row]: rating.reward for row, rating in zip(rows, ratings, strict=True)}
-        values_B = torch.tensor([_number(by_key[key]) for key in keys], dtype=torch.float32)
-        return RewardBatch(values_B, ~values_B.isnan())
+        check_missing([rating.missing for rating in ratings], self.max_missing_rate)
+        by_key = {keys[row]: rating for row, rating in zip(rows, ratings, strict=True)}
+        of_all = [by_key[key] for key in keys]
+        values_B = torch.tensor([_number(rating.reward) for rating in of_all], dtype=torch.float32)
+        causes = tuple(judged_cause(rating.missing, rating.judgments) for rating in of_all)
+        return RewardBatch(values_B, ~values_B.isnan(), causes, self._parts(of_all))
 
-    def _check_missing(self, ratings: Sequence[Rating]) -> None:
-        reasons = Counter(rating.missing for rating in ratings if rating.missing is not None)
-        if reasons.total() > self.max_missing_rate * len(ratings):
-            told = "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common(REASONS_SHOWN))
-            raise GateStopped(
-                f"reward.max_missing_rate={self.max_missing_rate:g}: {reasons.total()} of {len(ratings)} responses of "
-                f"this step have no score ({told}). Start again to go on from the last checkpoint once the cause is "
-                "mended, or raise reward.max_missing_rate to accept it."
-            )
+    def _parts(self, ratings: Sequence[Rating]) -> dict[str, Tensor]:
+        """Numbers [B] to log beside the reward, from the rating of each response."""
+        return {}
 
 
 def _number(reward: float | None) -> float:

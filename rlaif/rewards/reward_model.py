@@ -57,6 +57,10 @@ class RewardModelReward:
         remedy = "train the reward model longer (reward_model.epochs)"
         return Standardized.on_samples(self, *resources.samples(), remedy=remedy)
 
+    def copy(self) -> RewardModelReward:
+        """Another reward with the same options, which has loaded nothing."""
+        return RewardModelReward(standardized=self.standardized, batch_size=self.batch_size, max_length=self.max_length)
+
     def load(self, folder: Path | str, *, task: Task) -> RewardModelReward:
         """Read a reward model's folder; returns itself."""
         spec = ModelSpec(str(folder))

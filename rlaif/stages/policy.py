@@ -14,7 +14,8 @@ from rlaif.artifacts.curve import CURVE, VALIDATION, read_curve
 from rlaif.data.base import ExactAnnotators
 from rlaif.engines.base import RunsHere
 from rlaif.errors import ConfigError, TrainingError
-from rlaif.evaluation.records import Curves, ValidationCurves
+from rlaif.evaluation.records import Curves, Section, ValidationCurves
+from rlaif.evaluation.reward_curves import reward_sections
 from rlaif.functional.seeds import derive_seed
 from rlaif.inference.recomputing import recompute_layers
 from rlaif.labelers.models import engines_of
@@ -29,7 +30,7 @@ from rlaif.modules.policy_settings import PolicySettings
 from rlaif.modules.validation import JUDGED, PolicyValidation, Preference
 from rlaif.pipeline.stage import Told, Work
 from rlaif.ranges import PositiveShare
-from rlaif.rewards.base import Reward
+from rlaif.rewards.base import ComparesSamples, Reward
 from rlaif.roles import Reads
 from rlaif.rollouts.settings import SamplingSettings
 from rlaif.runtime import Runtime
@@ -122,6 +123,12 @@ class PolicyStage(RewardedStage):
             yield (
                 f"policy.keep={self.settings.keep}: chooses among validations, and the data leave no prompts for them;"
                 " give data.num_tuning_prompts, or type policy.keep=last"
+            )
+        num_samples = self.settings.samples_per_prompt
+        if isinstance(self.reward, ComparesSamples) and num_samples < self.reward.min_samples_per_prompt:
+            yield (
+                f"policy.samples_per_prompt={num_samples}: the reward compares the responses to a prompt with each"
+                f" other; give at least {self.reward.min_samples_per_prompt}"
             )
 
     def notices(self, work: Work) -> Iterator[str]:
@@ -251,7 +258,8 @@ class PolicyStage(RewardedStage):
             )
         labeler = getattr(self.reward, "labeler", None)
         title = "" if labeler is None else f"direct RLAIF by {labeler.name}"
-        sections = (ValidationCurves.from_rows(validations), Curves.from_rows(rows))
+        curves: tuple[Section, ...] = (ValidationCurves.from_rows(validations), Curves.from_rows(rows))
+        sections = (*curves, *reward_sections(rows))
         kept = _kept(work.directory / CHOICE)
         validated = validations if kept is None else [row for row in validations if row["step"] == kept[0].step]
         line += _last_win_rates(validated) + ("" if kept is None else _kept_in_words(*kept))

@@ -129,6 +129,7 @@ class RewardedStage(Stage):
             references=lambda: self._references(work),
             asking=rater,
             label=label,
+            asking_pairs=asking.pairs,
         )
         return self.reward.prepare(resources)
 

@@ -16,7 +16,7 @@ from rlaif.modules.settings import dtype_problems
 from rlaif.modules.sft import SFTSettings
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.roles import Reads
-from rlaif.stages.supervised import batch_problems, examples_told, train_supervised
+from rlaif.stages.supervised import batch_problems, demonstrations_of, examples_told, train_supervised
 from rlaif.tasks.base import Task
 
 LORA = "lora.sft"
@@ -74,7 +74,9 @@ class SFTStage(Stage):
         if not self.settings.skip:
             yield from dtype_problems(self.model.dtype)
             yield from lora_problems(self.lora, LORA)
-            count = len(work.data("demonstrations").demonstrations)
+            if work.input("demonstrations").data is None:
+                return  # an earlier step has yet to write them
+            count = len(demonstrations_of(work))
             yield from batch_problems("sft", self.settings.batching, count, "demonstrations")
 
     def build(self, work: Work) -> None:
@@ -84,7 +86,7 @@ class SFTStage(Stage):
             save_folder(model, tokenizer, work.directory)
             return
         data = SFTDataModule(
-            work.data("demonstrations").demonstrations,
+            demonstrations_of(work),
             task=self.task,
             tokenizer=tokenizer,
             seed=work.seed,
@@ -99,7 +101,7 @@ class SFTStage(Stage):
     def told(self, work: Work) -> Told:
         """Number of demonstrations and last loss."""
         rows = read_curve(work.directory / CURVE)
-        count = len(work.data("demonstrations").demonstrations)
+        count = len(demonstrations_of(work))
         if not rows:
             return Told(link=work.step)
         cut = examples_told(work.directory, "sft", self.settings.max_length)

@@ -11,7 +11,7 @@ import pytest
 
 from rlaif.cli import threads
 
-COMMANDS = ("run", "plugins", "labels", "runs")
+COMMANDS = ("run", "plugins", "labels", "runs", "bandit")
 CALL = """
 import subprocess, sys
 from importlib import import_module

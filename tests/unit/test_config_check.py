@@ -21,6 +21,7 @@ NEEDED = {
     "data=hub": ["data.dataset=tldr"],
     "model=hub": ["model.name=org/name"],
     "labeler=file": ["labeler.path=${oc.env:PWD}", "labeler.source=human"],
+    "reward=function": ["reward.function=json:loads"],
     "labeler=reward_model": ["labeler.model=${oc.env:PWD}"],
     "experiment=recorded_judge": ["data.path=${oc.env:PWD}", "labeler.path=${oc.env:PWD}"],
     **{f"policy/pair_objective={name}": ["policy=dpo"] for name in ("dpo", "ipo")},

@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from rlaif.errors import ConfigError
-from rlaif.prompts.criteria import CriteriaPrompts, LabeledPair, built_in_criteria, read_criteria
+from rlaif.prompts.criteria import (
+    CriteriaPrompts,
+    Criterion,
+    LabeledPair,
+    Rubric,
+    built_in_criteria,
+    read_criteria,
+    written_criteria,
+)
 from rlaif.prompts.forms import form
 from rlaif.prompts.harm import HarmPrompts
 from rlaif.prompts.judge import JudgePrompts
@@ -249,7 +257,7 @@ def test_a_file_of_criteria_tells_all_its_mistakes(tmp_path: Path) -> None:
     said = [line.removeprefix(f"labeler.criteria: {path}").lstrip(", ") for line in error.value.problems]
     assert said == [
         "has an unknown key x; write [[criterion]]",
-        "criterion 1: unknown key ask; there are asks, weight",
+        "criterion 1: unknown key ask; there are asks, weight, prompt",
         "criterion 1: asks must be a question that yes answers for a good response",
         "criterion 2: weight=0: must be a number above 0",
         "asks twice: b?",
@@ -262,6 +270,27 @@ def test_a_file_of_criteria_tells_all_its_mistakes(tmp_path: Path) -> None:
     for place in (path, tmp_path / "nowhere.toml", tmp_path):
         with pytest.raises(ConfigError, match=f"labeler.criteria={place}: must be a TOML file"):
             read_criteria(str(place))
+
+
+def test_criteria_may_be_for_one_prompt_and_stand_in_json_lines(tmp_path: Path) -> None:
+    path = tmp_path / "criteria.jsonl"
+    path.write_text('{"asks": "Is it short?"}\n\n{"asks": "Is Anna named?", "weight": 2, "prompt": "Who was it?"}\n')
+    rubric = Rubric(read_criteria(str(path)))
+    assert [item.asks for item in rubric.of("Who was it? ")] == ["Is it short?", "Is Anna named?"]
+    assert [item.asks for item in rubric.of("Where was it?")] == ["Is it short?"]
+    path.write_text('{"asks": "a?"}\n{"asks": \n')
+    with pytest.raises(ConfigError, match=r"must be JSON lines with asks \(line 2: "):
+        read_criteria(str(path))
+    path.write_text('{"asks": "a?", "prompt": 3}\n')
+    with pytest.raises(ConfigError, match="criterion 1: prompt must be the text of the one prompt"):
+        read_criteria(str(path))
+
+
+def test_written_criteria_are_read_as_they_were(tmp_path: Path) -> None:
+    criteria = (Criterion('Does it say "no"\\ to\x7f all?', 0.25), Criterion("Ist es häßlich?"))
+    path = tmp_path / "criteria.toml"
+    path.write_text(written_criteria(criteria, "Of a test."), "utf-8")
+    assert read_criteria(str(path)) == criteria
 
 
 def test_criteria_are_built_in_for_the_three_tasks_and_refused_for_others() -> None:

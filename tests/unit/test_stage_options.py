@@ -101,6 +101,15 @@ RESPONSES = "respond_policy respond_policy_at_0 respond_sft respond_sft_at_0 res
         (("pipeline=scorecard", "labeler.engine.model=stage:sft"), "data sft scorecard"),
         (("pipeline=probe",), "data probe"),
         (("pipeline=sft",), "data sft"),
+        (("pipeline=teacher",), "data teacher sft"),
+        (("pipeline=revision",), "data first_sft samples revision sft"),
+        (("pipeline=rubric",), "data sft samples labels rubric"),
+        (("pipeline=rubric", *OWN_PAIRS), "data labels rubric"),
+        (
+            ("pipeline=ensemble",),
+            "data sft samples labels reward_model_1 reward_model_2 reward_model_3 policy"
+            f" {RESPONSES} evaluation report",
+        ),
         (("pipeline=pocket_gate",), "data sft samples pocket_gate"),
         (("pipeline=pocket_pretraining",), "pocket_pretraining"),
     ],

@@ -1,0 +1,145 @@
+"""A Python function of the user's as reward, called as other trainers call theirs."""
+
+from __future__ import annotations
+
+import inspect
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from rlaif.errors import ConfigError, RlaifError, TrainingError
+from rlaif.ranges import Share
+from rlaif.registry import cause
+from rlaif.rewards.base import RewardBatch, RewardResources
+from rlaif.rewards.missing import check_missing, check_rate
+from rlaif.rewards.user_code import UserCode
+from rlaif.roles import Reads
+from rlaif.types import Completion, Prompt
+
+GIVEN = ("prompts", "completions", "completion_ids", "tasks", "finished")
+"""Keyword arguments that a function may name."""
+
+
+class FunctionReward:
+    """What a Python function returns for each response.
+
+    It is called once per policy step with lists, one item per response, by keyword: ``prompts`` and ``completions``
+    (texts), ``completion_ids`` (tokens as sampled), ``tasks`` (names) and ``finished`` (False for a response that was
+    cut). It gets those that it names, or all where it takes ``**kwargs``; this is how TRL calls its ``reward_funcs``.
+    It returns one number per response; None or NaN gives the response no reward, which is not 0.
+
+    Args:
+        function: ``package.module:name``, or ``path/to/file.py:name``. The code of the function's module is part of a
+            result's identity.
+        max_missing_rate: Share of a step's responses, in [0, 1], that may be missing before the run stops.
+
+    Raises:
+        ConfigError: There is no such function, or an option is out of range.
+    """
+
+    def __init__(self, function: str, *, max_missing_rate: Share = 0.2) -> None:
+        check_rate(max_missing_rate)
+        self.function = function
+        self.max_missing_rate = max_missing_rate
+        self._code = UserCode.named(function, "reward.function")
+        self._call: Callable[..., Any] | None = None
+        self._names: list[str] = []
+
+    @property
+    def identity(self) -> str:
+        """Content hash of the function's code."""
+        return self._code.identity
+
+    def reads(self) -> Mapping[str, Reads]:
+        """Nothing beyond what every reward is offered."""
+        return {}
+
+    def prepare(self, resources: RewardResources) -> FunctionReward:
+        """Import the function; returns itself.
+
+        Raises:
+            ConfigError: It cannot be imported, or wants arguments that it cannot get.
+        """
+        self._load()
+        return self
+
+    def _load(self) -> Callable[..., Any]:
+        if self._call is None:
+            found = self._code.load()
+            self._names = _arguments(found, self.function)
+            self._call = found
+        return self._call
+
+    def to(self, device: torch.device | str) -> FunctionReward:
+        """Nothing moves: the function has a device of its own, if any."""
+        return self
+
+    def __call__(
+        self, prompts: Sequence[Prompt], responses: Sequence[Completion], *, samples_per_prompt: int = 1
+    ) -> RewardBatch:
+        if not prompts:
+            return RewardBatch(torch.zeros(0), torch.zeros(0, dtype=torch.bool))
+        function = self._load()
+        given = {
+            "prompts": [prompt.text for prompt in prompts],
+            "completions": [response.text for response in responses],
+            "completion_ids": [list(response.token_ids) for response in responses],
+            "tasks": [prompt.task for prompt in prompts],
+            "finished": [response.finished for response in responses],
+        }
+        try:
+            returned = function(**{name: given[name] for name in self._names})
+        except RlaifError:
+            raise
+        except Exception as error:  # a user's function may raise anything
+            raise TrainingError(f"reward.function={self.function}: it raised an error: {cause(error)}") from error
+        values = self._values(returned, len(responses))
+        check_missing([None if value == value else "the function gave none" for value in values], self.max_missing_rate)
+        values_B = torch.tensor(values, dtype=torch.float32)
+        return RewardBatch(values_B, ~values_B.isnan())
+
+    def _values(self, returned: Any, count: int) -> list[float]:
+        """One number per response, NaN where there is none.
+
+        Raises:
+            TrainingError: Something else was returned.
+        """
+        wanted = f"reward.function={self.function}: must return a list with a number or None for each response"
+        try:
+            items = returned.tolist() if hasattr(returned, "tolist") else list(returned)
+        except TypeError as error:
+            raise TrainingError(f"{wanted}; it returned {type(returned).__name__}") from error
+        if len(items) != count:
+            raise TrainingError(f"{wanted}; it returned {len(items)} for {count} responses")
+        values = [item.item() if hasattr(item, "item") else item for item in items]
+        wrong = [item for item in values if item is not None and not isinstance(item, numbers.Real)]
+        if wrong:
+            raise TrainingError(f"{wanted}; it returned {wrong[0]!r:.60} of type {type(wrong[0]).__name__}")
+        return [float("nan") if item is None else float(item) for item in values]
+
+
+def _arguments(function: Callable[..., Any], name: str) -> list[str]:
+    """The keyword arguments that a function gets.
+
+    Raises:
+        ConfigError: It is asynchronous, or needs others.
+    """
+    if inspect.iscoroutinefunction(function):
+        raise ConfigError(f"reward.function={name}: is asynchronous; write a function that returns its values")
+    parameters = inspect.signature(function).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return list(GIVEN)
+    named = {item.name: item for item in parameters if item.kind is not item.VAR_POSITIONAL}
+    unknown = [
+        item.name
+        for item in named.values()
+        if item.kind is item.POSITIONAL_ONLY or (item.name not in GIVEN and item.default is item.empty)
+    ]
+    if unknown:
+        raise ConfigError(
+            f"reward.function={name}: needs {', '.join(unknown)}, and gets by keyword {', '.join(GIVEN)}; name those "
+            "that it uses, or take **kwargs"
+        )
+    return [item for item in GIVEN if item in named]

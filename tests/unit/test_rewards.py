@@ -1,0 +1,363 @@
+"""Rewards that are made of others, of a function, of a group's comparisons, and of several reward models."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rlaif.errors import ConfigError, GateStopped, TrainingError
+from rlaif.evaluation.records import LinePlot, Table
+from rlaif.evaluation.reward_curves import reward_sections
+from rlaif.labelers.models import parts_of
+from rlaif.rewards.base import Cause, Reward, RewardBatch, RewardResources
+from rlaif.rewards.ensemble import Combine, EnsembleReward, combined
+from rlaif.rewards.function import FunctionReward
+from rlaif.rewards.group_pairwise import GroupPairwiseReward
+from rlaif.rewards.labeler import LabelerReward
+from rlaif.rewards.mixture import MixtureReward
+from rlaif.rewards.reward_model import RewardModelReward
+from rlaif.rewards.statistics import reward_statistics
+from rlaif.roles import Reads
+from rlaif.tasks.base import get_task
+from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt, Rating
+
+NAN = float("nan")
+PROMPTS = [Prompt(task="dialogue", text=f"\n\nHuman: {word}\n\nAssistant:") for word in ("one", "two")]
+
+
+def texts(*words: str) -> list[Completion]:
+    return [Completion(text=word) for word in words]
+
+
+def resources(**given: object) -> RewardResources:
+    known: dict[str, object] = {
+        "task": get_task("dialogue"),
+        "inputs": {},
+        "directory": Path(),
+        "samples": lambda: (PROMPTS, texts("a", "b")),
+        "references": dict,
+        "asking": lambda rater: rater,
+    }
+    return RewardResources(**(known | given))  # type: ignore[arg-type]
+
+
+class Fixed:
+    """Gives the values that it was made with."""
+
+    def __init__(self, *values: float, causes: Sequence[Cause | None] = (), role: str = "") -> None:
+        self.values, self.causes, self.role = values, tuple(causes), role
+        self.prepared: RewardResources | None = None
+
+    def reads(self) -> Mapping[str, Reads]:
+        return {self.role: Reads(kind=self.role)} if self.role else {}
+
+    def prepare(self, resources: RewardResources) -> Fixed:
+        """Another object, as a reward that wraps itself returns."""
+        other = Fixed(*self.values, causes=self.causes)
+        other.prepared = resources
+        return other
+
+    def to(self, device: torch.device | str) -> Fixed:
+        return self
+
+    def __call__(
+        self, prompts: Sequence[Prompt], responses: Sequence[Completion], *, samples_per_prompt: int = 1
+    ) -> RewardBatch:
+        values = torch.tensor(self.values)
+        return RewardBatch(values, ~values.isnan(), self.causes)
+
+
+def test_a_mixture_is_the_weighted_sum_and_tells_its_parts() -> None:
+    parts: dict[str, Reward] = {
+        "good": Fixed(1.0, 2.0, NAN, causes=(None, None, "unreadable")),
+        "price": Fixed(4.0, NAN, 6.0),
+    }
+    mixture = MixtureReward(parts, weights={"price": -0.5})
+    batch = mixture(PROMPTS[:1] * 3, texts("a", "b", "c"))
+    torch.testing.assert_close(batch.values_B, torch.tensor([-1.0, NAN, NAN]), equal_nan=True)
+    assert batch.scored_mask_B.tolist() == [True, False, False]
+    assert batch.causes == (None, "none given", "unreadable")
+    torch.testing.assert_close(batch.parts["price"], torch.tensor([4.0, NAN, 6.0]), equal_nan=True)
+    assert list(batch.parts) == ["good", "price"]
+
+
+def test_a_mixture_prepares_its_parts_by_the_hook_and_keeps_what_it_returns() -> None:
+    given = resources()
+    mixture = MixtureReward({"one": Fixed(1.0, role="reward_model"), "two": Fixed(2.0, role="criteria")})
+    assert set(mixture.reads()) == {"reward_model", "criteria"}
+    prepared = mixture.prepare(given)
+    assert all(isinstance(part, Fixed) and part.prepared is given for part in prepared.rewards.values())
+
+
+def test_labelers_inside_a_mixture_are_found() -> None:
+    labeler = Judge(lambda pair: 0.5)
+    mixture = MixtureReward({"wins": GroupPairwiseReward(labeler), "plain": Fixed(1.0)})
+    assert labeler in list(parts_of(mixture))
+    assert mixture.min_samples_per_prompt == 2
+
+
+def test_all_wrong_weights_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as error:
+        MixtureReward({"one": Fixed(1.0)}, weights={"one": 0.0, "tow": 1.0})
+    assert [problem.split(":")[0] for problem in error.value.problems] == [
+        "reward.weights.tow",
+        "reward.weights.one=0.0",
+    ]
+    with pytest.raises(ConfigError, match="at least one reward"):
+        MixtureReward({})
+
+
+class Judge:
+    """Says P(first is better) of texts, in one judgement; None fails, NaN cannot be read."""
+
+    name, source, identity = "judge", "ai", "judge"
+
+    def __init__(self, p_first: Callable[[tuple[str, str]], float | None]) -> None:
+        self.p_first = p_first
+        self.calls: list[int] = []
+
+    def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
+        self.calls.append(len(comparisons))
+        return [self._label(pair) for pair in comparisons]
+
+    def _label(self, pair: Comparison) -> Preference:
+        p_first = self.p_first((pair.first.text, pair.second.text))
+        if p_first is not None and not math.isnan(p_first):
+            return Preference(comparison=pair, p_first=p_first)
+        evidence = Judgment(order="given", prompt="", missing="bad", unreadable=p_first is not None)
+        return Preference(comparison=pair, p_first=None, missing="bad", judgments=(evidence,))
+
+
+QUALITY = {"a": 0.0, "b": 1.0, "c": 3.0, "d": -1.0}
+
+
+def bradley_terry(pair: tuple[str, str]) -> float:
+    return 1 / (1 + math.exp(QUALITY[pair[1]] - QUALITY[pair[0]]))
+
+
+def rewarded(judge: Judge, *words: str, samples: int, rate: float = 1.0) -> RewardBatch:
+    prompts = [prompt for prompt in PROMPTS for _ in range(samples)][: len(words)]
+    reward = GroupPairwiseReward(judge, max_missing_rate=rate).prepare(resources())
+    return reward(prompts, texts(*words), samples_per_prompt=samples)
+
+
+def test_each_response_is_rewarded_by_its_wins_over_its_group() -> None:
+    judge = Judge(bradley_terry)
+    words = ["c", "a", "b", "d", "b", "a"]
+    batch = rewarded(judge, *words, samples=3)
+    expected = []
+    for place, word in enumerate(words):
+        others = [words[row] for row in range(6) if row // 3 == place // 3 and row != place]
+        expected.append(np.mean([2 * bradley_terry((word, other)) - 1 for other in others]))
+    np.testing.assert_allclose(batch.values_B.numpy(), expected, rtol=1e-6)
+    assert judge.calls == [6], "all pairs of all groups in one call"
+    backwards = rewarded(Judge(bradley_terry), *words[::-1], samples=3)
+    torch.testing.assert_close(backwards.values_B.flip(0), batch.values_B)
+
+
+def test_equal_responses_tie_and_are_judged_once() -> None:
+    judge = Judge(lambda pair: 1.0 if pair == ("a", "b") else 0.0)
+    batch = rewarded(judge, "b", "a", "a", samples=3)
+    assert batch.values_B.tolist() == [-1.0, 0.5, 0.5]
+    assert judge.calls == [1]
+    assert rewarded(judge, "a", "a", samples=2).values_B.tolist() == [0.0, 0.0] and judge.calls == [1]
+
+
+def test_a_missing_comparison_is_left_out_and_a_response_with_none_is_missing() -> None:
+    answers: dict[tuple[str, str], float | None] = {("a", "b"): 0.75, ("a", "c"): None, ("b", "c"): NAN}
+    batch = rewarded(Judge(lambda pair: answers[pair]), "a", "b", "c", samples=3)
+    torch.testing.assert_close(batch.values_B, torch.tensor([0.5, -0.5, NAN]), equal_nan=True)
+    assert batch.causes == (None, None, "failed")
+    unread = rewarded(Judge(lambda pair: NAN), "a", "b", samples=2)
+    assert unread.causes == ("unreadable", "unreadable")
+    with pytest.raises(GateStopped, match=r"reward\.max_missing_rate=0\.5: 2 of 3 comparisons"):
+        rewarded(Judge(lambda pair: answers[pair]), "a", "b", "c", samples=3, rate=0.5)
+
+
+def test_a_response_without_a_group_has_no_reward_and_nobody_is_asked() -> None:
+    judge = Judge(bradley_terry)
+    batch = rewarded(judge, "a", "b", samples=1)
+    assert not batch.scored_mask_B.any() and batch.causes == ("none given", "none given") and judge.calls == []
+
+
+CODE = """
+import math
+def length(prompts, completions, **kwargs):
+    assert len(prompts) == len(completions) == len(kwargs["completion_ids"]) == len(kwargs["finished"])
+    return [None if not text else float("nan") if text == "?" else len(text) for text in completions]
+def ends(completions): return [text.endswith(".") for text in completions]
+def few(completions): return [1.0]
+def words(completions): return ["good" for _ in completions]
+def breaks(completions): return [1 / 0 for _ in completions]
+def needs(completions, answers): return []
+async def later(completions): return []
+"""
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    path.write_text(CODE)
+    return path
+
+
+def test_a_function_is_called_as_other_trainers_call_theirs(code: Path) -> None:
+    reward = FunctionReward(f"{code}:length", max_missing_rate=1.0).prepare(resources())
+    batch = reward(PROMPTS * 2, texts("four", "", "?", "ab"))
+    torch.testing.assert_close(batch.values_B, torch.tensor([4.0, NAN, NAN, 2.0]), equal_nan=True)
+    assert FunctionReward(f"{code}:ends")(PROMPTS, texts("a.", "b")).values_B.tolist() == [1.0, 0.0]
+    with pytest.raises(GateStopped, match="the function gave none"):
+        FunctionReward(f"{code}:length")(PROMPTS, texts("", "a"))
+    assert FunctionReward("math:prod").identity
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("few", "it returned 1 for 2 responses"),
+        ("words", "it returned 'good' of type str"),
+        ("breaks", "mine.py:9: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_what_a_function_cannot_return_is_told(code: Path, name: str, words: str) -> None:
+    with pytest.raises(TrainingError, match=r"reward\.function=") as error:
+        FunctionReward(f"{code}:{name}")(PROMPTS, texts("a", "b"))
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("length", "write package.module:name"),
+        ("{code}:lenght", "did you mean length?"),
+        ("{folder}/other.py:length", "no such file"),
+        ("no_such_module:length", "there is no module"),
+        ("json:no_such_name", "json has no no_such_name"),
+    ],
+)
+def test_a_function_that_is_not_there_is_told_before_a_run(code: Path, place: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=r"reward\.function=") as error:
+        FunctionReward(place.format(code=code, folder=code.parent))
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(("name", "words"), [("needs", "needs answers"), ("later", "is asynchronous")])
+def test_a_function_that_cannot_be_called_is_told(code: Path, name: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        FunctionReward(f"{code}:{name}").prepare(resources())
+
+
+def test_another_function_body_is_another_reward(code: Path) -> None:
+    before = FunctionReward(f"{code}:length").identity
+    code.write_text(CODE.replace("len(text) for", "-len(text) for"))
+    assert FunctionReward(f"{code}:length").identity != before
+
+
+@pytest.mark.parametrize("combine", ["mean", "min", "lower_bound"])
+def test_an_ensemble_combines_its_members(combine: Combine) -> None:
+    members = np.array([[0.0, 2.0, -1.0], [1.0, 0.0, -1.0], [2.0, -5.0, -1.0]])
+    expected = {
+        "mean": np.mean(members, 0),
+        "min": np.min(members, 0),
+        "lower_bound": np.mean(members, 0) - 0.5 * np.std(members, 0, ddof=0),
+    }
+    values, disagreement = combined(torch.tensor(members), combine, 0.5)
+    np.testing.assert_allclose(values.numpy(), expected[combine])
+    np.testing.assert_allclose(disagreement.numpy(), np.std(members, 0, ddof=0))
+
+
+def test_members_are_standardized_on_the_same_samples_and_a_missing_one_makes_it_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One member's unit is ten times the other's; the policy's responses come after the samples."""
+    scores = {"one": {"a": 0.0, "b": 2.0, "c": 3.0, "d": 1.0}, "two": {"a": 10.0, "b": 30.0, "c": 20.0, "d": NAN}}
+    drawn: list[int] = []
+
+    def load(self: RewardModelReward, folder: Path, *, task: object) -> RewardModelReward:
+        of_text = scores[folder.name]
+        self.raw_scores = lambda _, responses: torch.tensor([of_text[item.text] for item in responses])  # type: ignore[assignment]
+        return self
+
+    monkeypatch.setattr(RewardModelReward, "load", load)
+    given = resources(
+        inputs={"reward_model": (Path("one"), Path("two"))},
+        samples=lambda: drawn.append(1) or (PROMPTS, texts("a", "b")),
+    )
+    reward = EnsembleReward(combine="lower_bound", disagreement_weight=1.0).prepare(given)
+    batch = reward(PROMPTS, texts("c", "d"))
+    # standardized: one gives 2 for c, two gives 0: their mean is 1 and their deviation 1
+    torch.testing.assert_close(batch.values_B, torch.tensor([0.0, NAN]), equal_nan=True)
+    torch.testing.assert_close(batch.parts["disagreement"], torch.tensor([1.0, NAN]), equal_nan=True)
+    assert batch.scored_mask_B.tolist() == [True, False] and drawn == [1]
+    assert reward.reads()["reward_model"].many
+
+
+def test_an_ensemble_of_one_is_refused() -> None:
+    for folders, words in (((Path("one"),), "at least two"), ((Path("one"), Path("one")), "given twice")):
+        with pytest.raises(ConfigError, match=words):
+            EnsembleReward().prepare(resources(inputs={"reward_model": folders}))
+    with pytest.raises(ConfigError) as error:
+        EnsembleReward(combine="median", disagreement_weight=-1.0)  # type: ignore[arg-type]
+    assert len(error.value.problems) == 2
+
+
+class Rates:
+    """Rates "bad" as unreadable, "down" as failed, and "even" in the middle of the scale."""
+
+    name, source, identity = "rates", "ai", "rates"
+
+    def rate(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Rating]:
+        return [self._rating(*pair) for pair in zip(prompts, completions, strict=True)]
+
+    def _rating(self, prompt: Prompt, completion: Completion) -> Rating:
+        missing = {"bad": "no verdict", "down": "http 500"}.get(completion.text)
+        evidence = Judgment(order="first", prompt="", missing=missing, unreadable=completion.text == "bad")
+        distribution = None if missing else (0.5, 0.5)
+        return Rating(
+            prompt=prompt, completion=completion, distribution=distribution, missing=missing, judgments=(evidence,)
+        )
+
+
+def test_a_bad_reply_a_failed_judge_and_a_true_zero_are_told_apart() -> None:
+    reward = LabelerReward(Rates(), max_missing_rate=1.0).prepare(resources())
+    batch = reward(PROMPTS[:1] * 4, texts("even", "bad", "down", "even"))
+    assert batch.causes == (None, "unreadable", "failed", None)
+    figures = {name: (float(part.total), float(part.count)) for name, part in reward_statistics(batch).items()}
+    assert figures == {"unreadable": (1, 4), "failed": (1, 4), "zero_reward": (2, 2)}
+    assert LabelerReward(Rates()).identity == "rates"
+
+
+def test_parts_are_means_over_where_they_are() -> None:
+    values = torch.tensor([1.0, NAN])
+    batch = RewardBatch(
+        values, ~values.isnan(), parts={"one": torch.tensor([2.0, NAN]), "two": torch.tensor([1.0, 5.0])}
+    )
+    figures = {name: (float(part.total), float(part.count)) for name, part in reward_statistics(batch).items()}
+    assert figures["reward/one"] == (2, 1) and figures["reward/two"] == (6, 2)
+    assert json.dumps(sorted(figures)), "names are plain text"
+
+
+def row(step: int, **figures: float) -> dict[str, float]:
+    return {"step": step, "policy/kl": 2.0 / step, **{f"policy/{name}": value for name, value in figures.items()}}
+
+
+def test_the_page_shows_parts_disagreement_and_what_was_missing() -> None:
+    rows = [
+        row(1, missing=0.0, unreadable=0.0, failed=0.0, zero_reward=0.0) | {"policy/reward/disagreement": 0.5},
+        row(2, missing=0.2, unreadable=0.1, failed=0.0, zero_reward=0.5) | {"policy/reward/member_1": 3.0},
+    ]
+    plot, table = reward_sections(rows)
+    assert isinstance(plot, LinePlot) and isinstance(table, Table)
+    parts, disagreement = plot.panels
+    assert parts.lines == {"member_1": ((2, 3.0),)}, "a step without the part has no point"
+    assert list(disagreement.lines.values()) == [((2.0, 0.5),)]
+    cells = {name: (mean, worst) for name, mean, worst in table.rows}
+    assert cells["no reward: the judge's reply holds no verdict"] == ("5.00 %", "10.00 %")
+    assert cells["no reward: the judge gave no reply"] == ("0.00 %", "0.00 %")
+    assert reward_sections([row(1, missing=0.0)]) == [] == reward_sections([])
