@@ -137,8 +137,9 @@ class _Gradients:
         if self.hidden_ND is not None:
             parts = [linear(grad_NV[:, slab], weight_VD[slab].t()).float() for slab in _slabs(weight_VD)]
             self.hidden_ND[rows] = torch.stack(parts).sum(0)
-        for slab in _slabs(weight_VD) if self.weight_VD is not None else ():
-            self.weight_VD[slab] += linear(grad_NV[:, slab].t(), hidden_ND.t())
+        if self.weight_VD is not None:
+            for slab in _slabs(weight_VD):
+                self.weight_VD[slab] += linear(grad_NV[:, slab].t(), hidden_ND.t())
 
     def scaled(self, factor: Tensor) -> list[Tensor | None]:
         """All of them times a scalar, in place."""

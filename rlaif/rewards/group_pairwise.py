@@ -100,7 +100,7 @@ class GroupPairwiseReward:
             causes[item.left].append(cause)
             causes[item.right].append(cause)
         values_B = mean_wins(p_first_BK).float()
-        return RewardBatch(values_B, ~values_B.isnan(), _causes(values_B, causes))
+        return RewardBatch(values_B, ~values_B.isnan(), causes=_causes(values_B, causes))
 
     def _labels(self, pairs: Mapping[str, Comparison]) -> dict[str, Preference]:
         """The label of every pair by the pair's id, from one call of the labeler."""

@@ -80,7 +80,7 @@ class LabelerReward:
         of_all = [by_key[key] for key in keys]
         values_B = torch.tensor([_number(rating.reward) for rating in of_all], dtype=torch.float32)
         causes = tuple(judged_cause(rating.missing, rating.judgments) for rating in of_all)
-        return RewardBatch(values_B, ~values_B.isnan(), causes, self._parts(of_all))
+        return RewardBatch(values_B, ~values_B.isnan(), causes=causes, parts=self._parts(of_all))
 
     def _parts(self, ratings: Sequence[Rating]) -> dict[str, Tensor]:
         """Numbers [B] to log beside the reward, from the rating of each response."""

@@ -74,7 +74,7 @@ class MixtureReward:
         scored_B = joint_mask(list(batches.values()))
         terms = [self.weights[name] * batch.values_B for name, batch in batches.items()]
         values_B = torch.stack(terms).sum(0).masked_fill(~scored_B, float("nan"))
-        return RewardBatch(values_B, scored_B, joint_causes(batches.values()), named_parts(batches))
+        return RewardBatch(values_B, scored_B, causes=joint_causes(batches.values()), parts=named_parts(batches))
 
 
 def _problems(rewards: Mapping[str, Reward], weights: Mapping[str, float]) -> list[str]:

@@ -70,7 +70,7 @@ class Fixed:
         self, prompts: Sequence[Prompt], responses: Sequence[Completion], *, samples_per_prompt: int = 1
     ) -> RewardBatch:
         values = torch.tensor(self.values)
-        return RewardBatch(values, ~values.isnan(), self.causes)
+        return RewardBatch(values, ~values.isnan(), causes=self.causes)
 
 
 def test_a_mixture_is_the_weighted_sum_and_tells_its_parts() -> None:

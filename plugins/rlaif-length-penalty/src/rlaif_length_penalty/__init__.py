@@ -41,7 +41,7 @@ class LengthPenaltyReward:
         assert self.scorer is not None, "prepare is called first"
         scores = self.scorer(prompts, responses, samples_per_prompt=samples_per_prompt)
         words_B = torch.tensor([float(len(response.text.split())) for response in responses])
-        return RewardBatch(scores.values_B - self.per_word * words_B.to(scores.values_B.device), scores.scored_mask_B)
+        return scores._replace(values_B=scores.values_B - self.per_word * words_B.to(scores.values_B.device))
 
     def to(self, device: torch.device | str) -> LengthPenaltyReward:
         """Move the reward model; returns itself."""
