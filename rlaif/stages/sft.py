@@ -16,7 +16,8 @@ from rlaif.modules.settings import dtype_problems
 from rlaif.modules.sft import SFTSettings
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.roles import Reads
-from rlaif.stages.supervised import batch_problems, demonstrations_of, examples_told, train_supervised
+from rlaif.stages.demonstrations import demonstrations_of
+from rlaif.stages.supervised import batch_problems, examples_told, train_supervised
 from rlaif.tasks.base import Task
 
 LORA = "lora.sft"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,7 @@ from rlaif.data.batches.modules import Batching, SplitDataModule
 from rlaif.models.adapters import LoraSettings, merged
 from rlaif.modules.supervised import SupervisedModule
 from rlaif.pipeline.stage import Work
-from rlaif.types import Demonstration, Prompt, Turn
 
-DEMONSTRATIONS = "demonstrations.jsonl"
-"""Demonstrations in the directory of a step that writes some: one JSON object a line."""
 EXAMPLES = "examples.json"
 """Counts of the training examples, and of those that were cut or left out."""
 
@@ -81,22 +77,3 @@ def batch_problems(group: str, batching: Batching, count: int, what: str) -> Ite
     else:
         skip = ", or leave the step out with sft=skip (and a model that follows instructions)" if group == "sft" else ""
         yield f"{told}; give data with {what}{skip}"
-
-
-def demonstrations_of(work: Work) -> Sequence[Demonstration]:
-    """The demonstrations that a step reads: the data's, or those that an earlier step has written."""
-    if work.input("demonstrations").data is not None:
-        return work.data("demonstrations").demonstrations
-    lines = (work.path("demonstrations") / DEMONSTRATIONS).read_text("utf-8").split("\n")[:-1]
-    return [_demonstration(json.loads(line)) for line in lines]
-
-
-def write_demonstrations(directory: Path, demonstrations: Sequence[Demonstration]) -> None:
-    """Write what :func:`demonstrations_of` reads."""
-    lines = (json.dumps(asdict(item), sort_keys=True) + "\n" for item in demonstrations)
-    (directory / DEMONSTRATIONS).write_text("".join(lines), "utf-8")
-
-
-def _demonstration(row: dict[str, Any]) -> Demonstration:
-    turns = tuple(Turn(**turn) for turn in row["prompt"]["turns"])
-    return Demonstration(prompt=Prompt(**{**row["prompt"], "turns": turns}), response=row["response"])

@@ -17,7 +17,7 @@ from rlaif.labeling.missing import most_frequent_first, reasons_in_words
 from rlaif.labeling.results import COST
 from rlaif.outcome import Generation
 from rlaif.pipeline.stage import Work
-from rlaif.stages.supervised import write_demonstrations
+from rlaif.stages.demonstrations import write_demonstrations
 from rlaif.types import Demonstration, Prompt, Sampling, StructuredPrompt
 
 COUNTS, ASKED = "counts.json", "asked"

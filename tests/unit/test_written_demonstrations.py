@@ -17,8 +17,8 @@ from rlaif.labeling.cost import Budget, Prices
 from rlaif.outcome import Generation
 from rlaif.pipeline.stage import Input, Work
 from rlaif.rollouts.pairs import SAMPLES
+from rlaif.stages.demonstrations import demonstrations_of
 from rlaif.stages.revision import RevisionStage
-from rlaif.stages.supervised import demonstrations_of
 from rlaif.stages.teacher import TeacherStage
 from rlaif.stages.written import Written
 from rlaif.tasks.base import get_task
