@@ -48,6 +48,8 @@ def test_components_in_a_stage_file_fit_their_constructors(stage: str) -> None:
 
 
 MakeConfig = Callable[..., DictConfig]
+POLICY = {"dpo": "dpo", "best_of_n": "best_of_n", "online": "online_dpo"}
+"""Policies of the pipelines that take no other."""
 OWN_PAIRS = ("data=files", "data.path=/", "data.pairs=dataset")
 
 
@@ -56,8 +58,9 @@ OWN_PAIRS = ("data=files", "data.path=/", "data.pairs=dataset")
     "further", [(), ("label.min_alignment=0.6",), ("data=files", "data.path=/", "data.pairs=dataset")], ids=" ".join
 )
 def test_every_shipped_pipeline_binds(make_config: MakeConfig, pipeline: str, further: tuple[str, ...]) -> None:
-    policy = "policy=dpo" if pipeline == "dpo" else "policy=reinforce"
-    plan = Plan(make_config(f"pipeline={pipeline}", policy, *further), Path("run"))
+    plan = Plan(
+        make_config(f"pipeline={pipeline}", f"policy={POLICY.get(pipeline, 'reinforce')}", *further), Path("run")
+    )
     for step in plan.steps:
         absent = [role for role, reads in step.reads.items() if not reads.optional and not step.inputs.get(role)]
         assert absent == [], step.name
