@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from rlaif.evaluation.pooled_curves import PooledCurve
-from rlaif.reporting.plots import ACCENT, INK, MUTED, SECOND, STYLE
+from rlaif.reporting.plots import ACCENT, INK, MUTED, PLOT_STYLE, SECOND
 from rlaif.types import as_unicode
 
 FORMATS = ("svg", "png", "pdf")
@@ -29,7 +29,7 @@ def curve_picture(panels: Sequence[tuple[str, Mapping[str, PooledCurve]]], form:
         The file; the same input gives the same bytes.
     """
     buffer = io.BytesIO()
-    with mpl.rc_context({**STYLE, "svg.hashsalt": "curves"}):
+    with mpl.rc_context({**PLOT_STYLE, "svg.hashsalt": "curves"}):
         canvas = Canvas(figsize=(max(5.2, 4.2 * len(panels)), 3.4), dpi=150)
         first: Axes | None = None
         for number, (title, curves) in enumerate(panels, 1):

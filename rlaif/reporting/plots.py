@@ -33,7 +33,7 @@ _VARIABLES = {
     SURFACE: "var(--surface)",
 }
 _CSS_PIXELS_PER_INCH = 100
-STYLE: dict[Any, Any] = {
+PLOT_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.size": 10.0,
@@ -68,7 +68,7 @@ def label_histogram(histogram: PFirstHistogram, number: int = 1) -> Markup:
         histogram: The labels.
         number: Of the histogram on its page, from 1; makes the ids of its elements unique there.
     """
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(PLOT_STYLE):
         canvas, axes = _axes(3.2, 3.0)
         axes.hist(histogram.p_first, bins=[i / 20 for i in range(21)], color=ACCENT, edgecolor=SURFACE, linewidth=1.0)
         axes.axvline(0.5, color=MUTED, linewidth=1.0, linestyle=(0, (3, 3)))
@@ -89,7 +89,7 @@ def reliability_diagram(reliability: ReliabilityDiagram, number: int = 1) -> Mar
         reliability: The bins.
         number: Of the diagram among those of the same title on the page, from 1.
     """
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(PLOT_STYLE):
         canvas, axes = _axes(3.2, 3.0)
         largest = max(bin_.count for bin_ in reliability.bins)
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.0, linestyle=(0, (3, 3)))
@@ -122,7 +122,7 @@ def training_curves(curves: Curves, number: int = 1) -> Markup:
     ]
     measured = [(title, [(x, y) for x, y in pairs if y is not None]) for title, _, pairs in panels]
     measured = [(title, pairs) for title, pairs in measured if pairs]
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(PLOT_STYLE):
         canvas = Canvas(figsize=(9.6, 2.7))
         for index, (title, pairs) in enumerate(measured):
             axes = canvas.add_subplot(1, len(measured), index + 1)
@@ -144,7 +144,7 @@ def validation_curves(curves: ValidationCurves, number: int = 1) -> Markup:
         number: Of the curves on their page, from 1.
     """
     num_panels = bool(curves.win_rates) + bool(curves.rewards)
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(PLOT_STYLE):
         canvas = Canvas(figsize=(9.6, 3.2))
         if curves.win_rates:
             _win_rates_over_steps(_step_axes(canvas, num_panels, 1, "win rate against SFT"), curves)
@@ -185,7 +185,7 @@ def rates_with_intervals(figures: Sequence[Figure], *, name: str, parity: bool) 
     rows = list(reversed(figures))
     judges = list(dict.fromkeys(judged_by(figure) for figure in rows))
     labels = [_row_label(figure, with_judge=len(judges) > 1) for figure in rows]
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(PLOT_STYLE):
         canvas, axes = _axes(9.6, 0.7 + (0.5 if len(judges) > 1 else 0.4) * len(rows))
         if parity:
             axes.axvline(0.5, color=INK, linewidth=1.2, linestyle=(0, (3, 3)))
@@ -228,7 +228,7 @@ def _dot_and_whisker(axes: Axes, y: int, figure: Figure) -> None:
 def stage_times(stage_seconds: Mapping[str, float]) -> Markup:
     """One bar per stage; a stage that was reused from the store says so."""
     rows = list(reversed([*stage_seconds.items()]))
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(PLOT_STYLE):
         canvas, axes = _axes(9.6, 0.5 + 0.32 * len(rows))
         axes.barh(range(len(rows)), [seconds for _, seconds in rows], height=0.62, color=ACCENT)
         for y, (_, seconds) in enumerate(rows):
