@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
 
 from rlaif.artifacts import atomic_write
 from rlaif.artifacts.curve import VALIDATION, read_curve
-from rlaif.cli.run_groups import Group, code_notices, group_runs
+from rlaif.cli.run_groups import Group, code_notices, confidence_of, group_runs
 from rlaif.cli.run_results import RunResult, find_runs
 from rlaif.errors import ConfigError
-from rlaif.evaluation.pooled_curves import pool_curves
+from rlaif.evaluation.pooled_curves import PooledCurve, pool_curves
 from rlaif.evaluation.records import ValidationCurves
 from rlaif.reporting.curve_file import FORMATS, curve_picture
 
@@ -31,9 +32,8 @@ def draw(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--file={file}: there is no directory {file.parent}")
     runs, _, left_out = find_runs(arguments.runs)
     groups = group_runs(runs, arguments.ignore)
-    panels = [
-        (_title(group), pool_curves([_validations(run, arguments.step) for run in group.runs])) for group in groups
-    ]
+    confidence = confidence_of(groups)
+    panels = [(_title(group), _pooled(group, arguments.step, confidence)) for group in groups]
     atomic_write(file, curve_picture(panels, form))
     console = Console(highlight=False)
     for line in [*left_out, *code_notices(runs), f"{file}: {len(runs)} runs in {len(groups)} panels"]:
@@ -43,6 +43,13 @@ def draw(arguments: argparse.Namespace) -> None:
 def _title(group: Group) -> str:
     seeds = f"{len(group.runs)} seeds" if len(group.runs) > 1 else group.runs[0].seed
     return f"{group.name}, {seeds}" if group.name else seeds
+
+
+def _pooled(group: Group, step: str, confidence: float) -> Mapping[str, PooledCurve]:
+    found = pool_curves([_validations(run, step) for run in group.runs], confidence)
+    if not any(found.values()):
+        raise ConfigError(f"{', '.join(str(run.directory) for run in group.runs)}: have no validation in common")
+    return found
 
 
 def _validations(run: RunResult, step: str) -> ValidationCurves:

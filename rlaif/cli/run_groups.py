@@ -59,6 +59,12 @@ def group_runs(runs: Sequence[RunResult], ignored: Sequence[str] = ()) -> list[G
     return [Group(name=name, runs=tuple(group)) for name, group in zip(names, found.values(), strict=True)]
 
 
+def confidence_of(groups: Sequence[Group]) -> float:
+    """Coverage of the intervals of all runs (``evaluation.confidence``), which one table's runs share."""
+    value = groups[0].option("evaluation.confidence")
+    return float(value) if isinstance(value, int | float) else 0.95
+
+
 def comparable(groups: Sequence[Group]) -> list[tuple[Group, Group]]:
     """Pairs of groups whose runs have the same prompts under the same seed: each with the first of its task and data.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from rlaif.artifacts import atomic_write
-from rlaif.cli.run_groups import Group, code_notices, comparable, group_runs
+from rlaif.cli.run_groups import Group, code_notices, comparable, confidence_of, group_runs
 from rlaif.cli.run_results import find_runs
 from rlaif.errors import ConfigError
 from rlaif.evaluation.summary import PooledFigure, paired_differences, pool_figures
@@ -28,7 +28,7 @@ def summarize(arguments: argparse.Namespace) -> None:
     """
     runs, _, left_out = find_runs(arguments.runs, arguments.kind)
     groups = group_runs(runs, arguments.ignore)
-    confidence = _confidence(groups)
+    confidence = confidence_of(groups)
     tables = [(group.name, _pooled(group, arguments.figures, confidence)) for group in groups]
     compared = [_compared(one, base, arguments.figures, confidence) for one, base in comparable(groups)]
     tables += [(name, rows) for name, rows in compared if rows]
@@ -39,11 +39,6 @@ def summarize(arguments: argparse.Namespace) -> None:
     if not _print_alone(arguments, rows, notices, confidence):
         _show(tables, notices, confidence)
     _write(arguments, rows, notices, confidence)
-
-
-def _confidence(groups: Sequence[Group]) -> float:
-    value = groups[0].option("evaluation.confidence")
-    return float(value) if isinstance(value, int | float) else 0.95
 
 
 def _pooled(group: Group, patterns: Sequence[str], confidence: float) -> list[SummaryRow]:

@@ -45,6 +45,16 @@ def test_pooled_curves_have_the_mean_of_each_step_and_the_t_interval() -> None:
     assert (middle.low, middle.high) == pytest.approx(expected)
 
 
+def test_the_band_has_the_confidence_of_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+    monkeypatch.setattr("rlaif.cli.curves.pool_curves", lambda *words: given.append(words[1]) or pool_curves(*words))
+    place = plant(tmp_path / "run", 0)
+    config = yaml.safe_load((place / "config.yaml").read_text()) | {"evaluation": {"confidence": 0.9}}
+    (place / "config.yaml").write_text(yaml.safe_dump(config))
+    assert curves(place, "--file", tmp_path / "curve.svg") == 0
+    assert given == [0.9]
+
+
 def test_only_steps_and_curves_that_all_runs_have_are_pooled() -> None:
     one = ValidationCurves(win_rates={"a": ((0, 0.5), (20, 0.6), (40, 0.7)), "b": ((0, 0.5),)})
     other = ValidationCurves(win_rates={"a": ((0, 0.5), (40, 0.9))})
@@ -83,4 +93,9 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path, capsys: pytest.CaptureF
     for words, told in refused.items():
         assert curves(run, *words) == 2
         assert told in " ".join(capsys.readouterr().err.split())
+    lines = (tmp_path / "run" / "policy" / "validation.jsonl").read_text().replace("seen", "other")
+    other = plant(tmp_path / "other", 2)
+    (other / "policy" / "validation.jsonl").write_text(lines)
+    assert curves(run, other, "--file", tmp_path / "curve.svg") == 2
+    assert "no validation in common" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "curve.svg").exists()

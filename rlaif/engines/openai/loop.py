@@ -6,7 +6,8 @@ import asyncio
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
+from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -19,6 +20,7 @@ class LoopThread:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self._tasks: set[asyncio.Task[Any]] = set()
         threading.Thread(target=self.loop.run_forever, name="rlaif-openai", daemon=True).start()
         weakref.finalize(self, self.loop.call_soon_threadsafe, self.loop.stop)
 
@@ -30,8 +32,10 @@ class LoopThread:
             on_interrupt: Called in the loop after Ctrl-C or SIGTERM: asks the coroutine to end by itself. It has
                 :data:`GRACE_S` seconds; a second interrupt cancels it at once.
         """
-        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        future: Future[T] = Future()
         try:
+            # In here: an interrupt may come while the loop works and the call that began it has not returned.
+            self.loop.call_soon_threadsafe(self._begin, coroutine, future)
             return future.result()
         except KeyboardInterrupt:
             self.loop.call_soon_threadsafe(on_interrupt)
@@ -39,3 +43,24 @@ class LoopThread:
             raise
         finally:
             future.cancel()
+
+    def _begin(self, coroutine: Coroutine[Any, Any, T], future: Future[T]) -> None:
+        """Run a coroutine in the loop, and give its outcome to a future of the caller's; called in the loop."""
+        task = self.loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(_hand_over, future))
+        future.add_done_callback(lambda done: done.cancelled() and self.loop.call_soon_threadsafe(task.cancel))
+
+
+def _hand_over(future: Future[T], task: asyncio.Task[T]) -> None:
+    """Give a task's outcome to a future, and wake whoever waits for it, also where one of them was cancelled."""
+    if task.cancelled():
+        future.cancel()
+    if not future.set_running_or_notify_cancel():
+        return
+    error = task.exception()
+    if error is None:
+        future.set_result(task.result())
+    else:
+        future.set_exception(error)
