@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import NoReturn
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -86,6 +88,18 @@ def _build_step(cfg: DictConfig, name: str, directory: Path, display: StageDispl
     plan.stage_to_build(step).build(plan.work(step, directory, display))
 
 
+def _leave(code: int) -> NoReturn:
+    """End this process once all that was registered for its end has run, without tearing the interpreter down.
+
+    Torch's own threads may still wait for the interpreter, and then abort a worker that has done all its work
+    ("terminate called without an active exception").
+    """
+    atexit._run_exitfuncs()  # Lightning ends the process group here, a logger its run
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def main() -> int:
     """Entry point of a worker process."""
     parser = argparse.ArgumentParser()
@@ -112,4 +126,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    _leave(main())
