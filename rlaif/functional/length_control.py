@@ -7,6 +7,7 @@ regularization; the figure is its prediction at ratio 1.
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,9 +107,12 @@ def logistic_rate_at_one(
         return Estimate(value, None, None, num_clusters, "fewer than three clusters have no interval")
     bread = np.linalg.inv((design * (p * (1 - p))[:, None]).T @ design)
     sums = np.column_stack([np.bincount(index, column) for column in scores.T])
-    covariance = bread @ (sums.T @ sums) @ bread
+    # The first diagonal entry of bread @ sums.T @ sums @ bread, as a sum of squares: rounding cannot make it negative.
+    variance = float(np.square(sums @ bread[:, 0]).sum())
+    if variance < ROUNDING**2:
+        return Estimate(value, None, None, num_clusters, "the rows at this length leave no spread: no interval")
     correction = num_clusters / (num_clusters - 1) * (x.size - 1) / (x.size - 2)
-    half = float(stats.t.ppf(0.5 + confidence / 2, num_clusters - 1)) * math.sqrt(correction * covariance[0, 0])
+    half = float(stats.t.ppf(0.5 + confidence / 2, num_clusters - 1)) * math.sqrt(correction * variance)
     return Estimate(value, float(expit(weights[0] - half)), float(expit(weights[0] + half)), num_clusters)
 
 
@@ -129,9 +133,12 @@ def _no_solution(ratios: NDArray[np.float64], y: NDArray[np.float64]) -> str:
 
 def _fit(design: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     """Weights of the unregularized logistic regression; a soft target is two weighted rows."""
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(C=np.inf, fit_intercept=False, solver="newton-cholesky", tol=1e-10, max_iter=200)
     targets = np.concatenate([np.ones_like(y), np.zeros_like(y)])
-    model.fit(np.concatenate([design, design]), targets, sample_weight=np.concatenate([y, 1.0 - y]))
+    with warnings.catch_warnings():  # the caller looks at the gradient itself
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(np.concatenate([design, design]), targets, sample_weight=np.concatenate([y, 1.0 - y]))
     return np.asarray(model.coef_[0], dtype=np.float64)

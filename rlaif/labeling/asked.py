@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from rlaif.labelers.base import Labeler, PlansAhead, Rater
-from rlaif.labeling.label_run import label_batch
+from rlaif.labelers.base import Labeler, Rater
 from rlaif.labeling.naming import named_as
 from rlaif.types import Comparison, Completion, Preference, Prompt, Rating
 
@@ -91,39 +90,3 @@ class AskedRater:
         with named_as(self._asking.option):
             self._asking.check_budget()
             return self.rater.rate(prompts, completions)
-
-
-class AskedPairs:
-    """A labeler that is asked within the budget of an :class:`Asking`, in one batch; made by :meth:`Asking.pairs`.
-
-    Args:
-        asking: Keeps the answers and the ledger.
-        labeler: The labeler that is asked.
-    """
-
-    engines: tuple[str, ...] = ()
-    members = ("labeler",)
-
-    def __init__(self, asking: Asking, labeler: Labeler) -> None:
-        self.labeler = labeler
-        self.name = labeler.name
-        self.source = labeler.source
-        self._asking = asking
-
-    @property
-    def identity(self) -> str:
-        """The labeler's own."""
-        return self.labeler.identity
-
-    def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
-        """One label per comparison, in order; a labeler that plans ahead takes these comparisons as its plan.
-
-        Raises:
-            GateStopped: The budget is spent.
-        """
-        with named_as(self._asking.option):
-            self._asking.check_budget()
-            labeler = self.labeler
-            return label_batch(
-                labeler.for_plan(comparisons) if isinstance(labeler, PlansAhead) else labeler, comparisons
-            )

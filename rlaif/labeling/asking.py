@@ -13,7 +13,7 @@ from typing import TypeVar
 from rlaif.engines.answer_cache import AnswerPlace
 from rlaif.engines.spending import Ledger, Spending
 from rlaif.labelers.base import Labeler, PlansAhead, Rater
-from rlaif.labeling.asked import AskedLabeler, AskedPairs, AskedRater, ShowsProgress
+from rlaif.labeling.asked import AskedLabeler, AskedRater, ShowsProgress
 from rlaif.labeling.cost import Budget, LabelCost, Prices, cost_figures
 from rlaif.labeling.label_run import check_options, label_batch
 from rlaif.labeling.missing import MissingLimit, missing_by_reason
@@ -169,10 +169,6 @@ class Asking:
     def rater(self, rater: Rater) -> AskedRater:
         """A rater that asks its models through the cache and the ledger, and stops where the budget is spent."""
         return AskedRater(self, self.through(rater))
-
-    def pairs(self, labeler: Labeler) -> Labeler:
-        """A labeler that asks its models through the cache and the ledger, and stops where the budget is spent."""
-        return AskedPairs(self, self.through(labeler))
 
     @property
     def cost(self) -> LabelCost:

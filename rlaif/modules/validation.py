@@ -125,7 +125,7 @@ class PolicyValidation(Callback):
             raise TrainingError(
                 f"policy.keep: reward {described(module.reward)} gives none of the {len(self.prompts)} validation"
                 " responses a reward, one to each prompt, so there is nothing to choose weights by; type"
-                " policy.keep=last (reward=pairs compares several responses to a prompt)"
+                " policy.keep=last (reward=group_pairwise compares several responses to a prompt)"
             )
 
     @torch.no_grad()

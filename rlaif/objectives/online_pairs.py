@@ -35,7 +35,7 @@ LabelKind = Literal["soft", "hard"]
 class OnlinePairs:
     """Any loss of labeled pairs, on pairs of the responses to one prompt.
 
-    Which of two responses is better is what the reward says of the pair (``reward=pairs``), or else
+    Which of two responses is better is what the reward says of the pair (``reward=group_pairwise``), or else
     σ((r_first - r_second) / ``reward_temperature``) of their rewards. A pair without a judgement, and one of two
     responses with the same tokens, is in no loss and no denominator. The loss is the mean over the pairs of the
     optimizer step. Advantages are logged only: P(better) - P(worse), the mean over a response's pairs.

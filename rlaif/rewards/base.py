@@ -40,14 +40,9 @@ def no_limit() -> None:
     """No limit."""
 
 
-def _label(labeler: Labeler, comparisons: Sequence[Comparison]) -> list[Preference]:
+def ask(labeler: Labeler, comparisons: Sequence[Comparison]) -> list[Preference]:
     """Ask the labeler itself, without cache, ledger or budget."""
     return labeler.label(comparisons)
-
-
-def _unchanged(labeler: Labeler) -> Labeler:
-    """Neither cache nor ledger."""
-    return labeler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,11 +62,9 @@ class RewardResources:
     with."""
     asking: Callable[[Rater], Rater]
     """Puts answer cache and ledger in front of the engines of a rater, in place; returns it."""
-    label: Callable[[Labeler, Sequence[Comparison]], list[Preference]] = _label
+    label: Callable[[Labeler, Sequence[Comparison]], list[Preference]] = ask
     """Labels pairs through answer cache and ledger, within the budget; a labeler that plans ahead sees these pairs as
     its plan. One label per pair, in order."""
-    asking_pairs: Callable[[Labeler], Labeler] = _unchanged
-    """The same for a labeler of pairs."""
     before_asking: Callable[[], None] = no_limit
     """Called before every call of a rater; an exhausted budget raises from it."""
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from rlaif.functional.group_wins import mean_wins
+from rlaif.functional.sample_pairs import mean_wins
 from rlaif.labelers.base import Labeler
 from rlaif.ranges import Share
-from rlaif.rewards.base import Cause, RewardBatch, RewardResources, no_limit
+from rlaif.rewards.base import Cause, RewardBatch, RewardResources, ask
 from rlaif.rewards.missing import NONE_GIVEN, check_missing, check_rate, judged_cause, worst_cause
 from rlaif.roles import Reads
 from rlaif.types import Comparison, Completion, Preference, Prompt
@@ -63,7 +63,7 @@ class GroupPairwiseReward:
         check_rate(max_missing_rate)
         self.labeler = labeler
         self.max_missing_rate = max_missing_rate
-        self.before_asking: Callable[[], None] = no_limit
+        self._label = ask
 
     @property
     def identity(self) -> str:
@@ -76,8 +76,7 @@ class GroupPairwiseReward:
 
     def prepare(self, resources: RewardResources) -> GroupPairwiseReward:
         """Put cache, ledger and budget before the labeler; returns itself."""
-        self.labeler = resources.asking_pairs(self.labeler)
-        self.before_asking = resources.before_asking
+        self._label = resources.label
         return self
 
     def to(self, device: torch.device | str) -> GroupPairwiseReward:
@@ -99,15 +98,15 @@ class GroupPairwiseReward:
             cause = None if label is None else judged_cause(label.missing, label.judgments)
             causes[item.left].append(cause)
             causes[item.right].append(cause)
-        values_B = mean_wins(p_first_BK).float()
-        return RewardBatch(values_B, ~values_B.isnan(), causes=_causes(values_B, causes))
+        p_first_GKK = p_first_BK.view(-1, samples_per_prompt, samples_per_prompt)
+        values_B = (2.0 * mean_wins(p_first_GKK).flatten() - 1.0).float()
+        return RewardBatch(values_B, ~values_B.isnan(), p_first_BK.float(), _causes(values_B, causes))
 
     def _labels(self, pairs: Mapping[str, Comparison]) -> dict[str, Preference]:
         """The label of every pair by the pair's id, from one call of the labeler."""
         if not pairs:
             return {}
-        self.before_asking()
-        labels = self.labeler.label(list(pairs.values()))
+        labels = self._label(self.labeler, list(pairs.values()))
         check_missing([label.missing for label in labels], self.max_missing_rate, what="comparisons")
         return dict(zip(pairs, labels, strict=True))
 

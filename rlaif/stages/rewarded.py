@@ -129,7 +129,6 @@ class RewardedStage(Stage):
             references=lambda: self._references(work),
             asking=rater,
             label=label,
-            asking_pairs=asking.pairs,
         )
         return self.reward.prepare(resources)
 

@@ -61,7 +61,7 @@ def test_a_labeler_judges_fresh_pairs_in_the_loop(command: Command, policy: str,
 @pytest.mark.slow
 def test_the_best_of_several_responses_is_imitated(command: Command) -> None:
     few = ("policy=best_of_n", "policy.samples_per_prompt=3", "policy.batch_size=4")
-    run = command.run("best_of_n", *few, "reward=pairs", "pipeline.stages=[data,sft,best_of_n]")
+    run = command.run("best_of_n", *few, "reward=group_pairwise", "pipeline.stages=[data,sft,best_of_n]")
     assert run.code == 0, run.stdout + run.stderr
     assert len(curve(run, "best_of_n")) == 2
     counts = json.loads((run.directory / "best_of_n" / "picks.json").read_text())

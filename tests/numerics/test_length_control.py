@@ -105,6 +105,16 @@ def test_no_solution_is_undefined_with_its_reason(y: list[float], ratio: list[fl
     assert reason in estimate.note
 
 
+@pytest.mark.parametrize(
+    ("y", "ratio"), [([0.0, 0.5, 1.0], [0.6, 1.0, 0.6]), ([0.5, 0.0, 1.0], [1.0, 0.8333333333333334, 0.8333333333333334])]
+)
+def test_a_rate_that_rests_on_one_tie_has_no_interval(y: list[float], ratio: list[float]) -> None:
+    """One row at ratio 1 and two lengths: the fit goes through that row, so its value has no spread to estimate."""
+    estimate = logistic_rate_at_one(ratio, y)
+    assert estimate.value == pytest.approx(0.5) and (estimate.low, estimate.high) == (None, None)
+    assert "no interval" in estimate.note
+
+
 def test_all_soft_labels_are_never_separated() -> None:
     y = np.array([0.1, 0.3, 0.6, 0.9])
     ratio = np.array([0.5, 0.8, 1.2, 1.5])

@@ -35,7 +35,7 @@ from rlaif.objectives.dpo import Dpo
 from rlaif.objectives.online_pairs import OnlinePairs
 from rlaif.objectives.reinforce import Reinforce
 from rlaif.rewards.base import RewardResources
-from rlaif.rewards.pairs import PairsReward
+from rlaif.rewards.group_pairwise import GroupPairwiseReward
 from rlaif.rewards.reward_model import RewardModelReward
 from rlaif.rollouts.sampler import LocalSampler
 from rlaif.rollouts.settings import SamplingSettings
@@ -144,7 +144,7 @@ class ShorterIsBetter:
 def online(folder: Path, tokenizer: PreTrainedTokenizerBase) -> tuple[PolicyModule, None]:
     """Five optimizer steps on each rollout, so that a kill between them finds judged pairs in the checkpoint."""
     module, _ = policy(folder, tokenizer)
-    module.reward = PairsReward(ShorterIsBetter())
+    module.reward = GroupPairwiseReward(ShorterIsBetter())
     module.objective = OnlinePairs(Dpo(), epochs=5)
     module.steps = STEPS // 5
     return module, None

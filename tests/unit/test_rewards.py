@@ -169,6 +169,21 @@ def test_equal_responses_tie_and_are_judged_once() -> None:
     assert rewarded(judge, "a", "a", samples=2).values_B.tolist() == [0.0, 0.0] and judge.calls == [1]
 
 
+def test_a_loss_of_pairs_gets_both_entries_of_each_judged_pair() -> None:
+    answers: dict[tuple[str, str], float | None] = {("a", "b"): 0.75, ("a", "c"): None, ("b", "c"): 0.25}
+    batch = rewarded(Judge(lambda pair: answers[pair]), "c", "a", "b", samples=3)
+    assert batch.p_beats_BK is not None
+    expected = torch.tensor([[NAN, NAN, 0.75], [NAN, NAN, 0.75], [0.25, 0.25, NAN]])
+    torch.testing.assert_close(batch.p_beats_BK, expected, equal_nan=True)
+
+
+def test_a_response_that_is_alone_has_no_reward_and_none_have_none() -> None:
+    judge = Judge(bradley_terry)
+    assert rewarded(judge, "a", "b", samples=1).values_B.isnan().all() and judge.calls == []
+    empty = rewarded(judge, samples=2)
+    assert len(empty.values_B) == 0 and empty.p_beats_BK is not None and empty.p_beats_BK.shape == (0, 2)
+
+
 def test_a_missing_comparison_is_left_out_and_a_response_with_none_is_missing() -> None:
     answers: dict[tuple[str, str], float | None] = {("a", "b"): 0.75, ("a", "c"): None, ("b", "c"): NAN}
     batch = rewarded(Judge(lambda pair: answers[pair]), "a", "b", "c", samples=3)
