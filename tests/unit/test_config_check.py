@@ -100,7 +100,7 @@ MISTAKES = {
     "evaluation.confidence=high": "must be a number",
     "store.dir=/proc/store": "cannot write in /proc",
     "model.name=/no/such/model": "no such directory; allowed are pocket:XS",
-    "reward=null": "an option is chosen by its name, ensemble, function, group_pairwise, labeler, mixture, reward_model",
+    "reward=null": "an option is chosen by its name, ensemble, function, group_pairwise, labeler, mixture",
     "+trainer.devises=2": "Trainer does not take devises; did you mean trainer.devices?",
     "~labell": "no such group or key; did you mean label?",
 }
