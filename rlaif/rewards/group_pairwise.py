@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -63,7 +63,7 @@ class GroupPairwiseReward:
         check_rate(max_missing_rate)
         self.labeler = labeler
         self.max_missing_rate = max_missing_rate
-        self._label = ask
+        self._label: Callable[[Labeler, Sequence[Comparison]], list[Preference]] = ask
 
     @property
     def identity(self) -> str:

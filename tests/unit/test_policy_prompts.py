@@ -169,10 +169,12 @@ def told_by(folder: str, option: str, *prompts: Prompt) -> tuple[str, list[str]]
     return told.notes[0], list(stage.problems(work))
 
 
-def test_a_run_says_which_form_its_prompts_have_and_what_the_template_refuses(folder: Path) -> None:
+def test_a_run_says_which_form_its_prompts_have_and_what_the_template_refuses(folder: Path, tmp_path: Path) -> None:
     assert told_by(str(folder), "auto", DIALOGUE) == (f"prompts are messages in the chat template of {folder}", [])
     assert told_by(str(folder), "none", DIALOGUE)[0] == "prompts are plain text (model.chat_template=none)"
-    assert told_by("pocket:S", "auto")[0] == "prompts are plain text (pocket:S has no chat template)"
+    assert told_by("pocket:S", "auto")[0] == "prompts are messages in the chat template of pocket:S"
+    plain = str(make_tiny_model(tmp_path / "plain"))
+    assert told_by(plain, "auto")[0] == f"prompts are plain text ({plain} has no chat template)"
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = NO_SYSTEM
     tokenizer.save_pretrained(folder)
