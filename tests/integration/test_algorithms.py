@@ -21,14 +21,14 @@ def curve(run: Run, step: str) -> list[dict[str, float]]:
 
 @pytest.mark.slow
 def test_labels_train_a_policy_without_a_reward_model(command: Command) -> None:
-    run = command.run("dpo", "policy=dpo", "policy.batch_size=8", "policy.steps=2")
+    run = command.run("dpo", "policy=dpo", "policy.batch_size=8", "policy.steps=2", store="pairs_store")
     assert run.code == 0, run.stdout + run.stderr
     rows = curve(run, "preference")
     assert rows[0]["train/loss"] == pytest.approx(math.log(2), abs=1e-3), "the policy starts as its reference"
     assert rows[0]["train/margin"] == pytest.approx(0.0, abs=1e-3) and len(rows) == 2
     assert {"policy/win_rate_vs_sft", "labeler/alignment", "policy/kl"} <= set(run.figures())
     assert not run.stored("reward_model") and not run.stored("policy")
-    ipo = command.run("ipo", "policy=ipo", "policy.batch_size=8", "policy.steps=2")
+    ipo = command.run("ipo", "policy=ipo", "policy.batch_size=8", "policy.steps=2", store="pairs_store")
     assert ipo.code == 0, ipo.stdout + ipo.stderr
     assert {"sft", "samples", "labels"} <= ipo.reused()
     assert curve(ipo, "preference")[0]["train/loss"] == pytest.approx(1 / (2 * 0.1) ** 2, rel=1e-2)
@@ -50,7 +50,7 @@ def test_several_updates_on_a_rollout(command: Command, policy: str, num_updates
 @pytest.mark.slow
 @pytest.mark.parametrize(("policy", "first_loss"), [("online_dpo", math.log(2)), ("online_ipo", 1 / (2 * 0.1) ** 2)])
 def test_a_labeler_judges_fresh_pairs_in_the_loop(command: Command, policy: str, first_loss: float) -> None:
-    run = command.run(policy, f"policy={policy}", "pipeline.stages=[data,sft,policy]")
+    run = command.run(policy, f"policy={policy}", "pipeline.stages=[data,sft,policy]", store=f"{policy}_store")
     assert run.code == 0, run.stdout + run.stderr
     rows = curve(run, "policy")
     assert len(rows) == 2 and rows[0]["policy/loss"] == pytest.approx(first_loss, rel=1e-2)
@@ -70,12 +70,13 @@ def test_the_best_of_several_responses_is_imitated(command: Command) -> None:
 
 @pytest.mark.slow
 def test_rounds_of_online_dpo_go_on_from_each_other(command: Command) -> None:
-    run = command.run("rounds", "policy=online_dpo", "pipeline=iterative", "pipeline.rounds=2")
+    rounds = ("policy=online_dpo", "pipeline=iterative")
+    run = command.run("rounds", *rounds, "pipeline.rounds=2", store="rounds_store")
     assert run.code == 0, run.stdout + run.stderr
     assert len(run.stored("policy")) == 2
     page = (run.directory / "report.html").read_text()
     assert "Reinforcement learning: policy_1" in page and "Reinforcement learning: policy_2" in page
-    longer = command.run("longer", "policy=online_dpo", "pipeline=iterative", "pipeline.rounds=3")
+    longer = command.run("longer", *rounds, "pipeline.rounds=3", store="rounds_store")
     assert longer.code == 0 and {"sft", "policy 1", "policy 2"} <= longer.reused()
 
 
