@@ -54,12 +54,16 @@ def write_gguf(folder: Path, path: Path) -> Path:
     writer.add_rope_dimension_count(config["head_dim"])
     writer.add_vocab_size(config["vocab_size"])
     vocab = sorted(tokenizer["model"]["vocab"], key=tokenizer["model"]["vocab"].__getitem__)
-    special = {token["content"] for token in tokenizer["added_tokens"]}
+    added = {token["content"] for token in tokenizer["added_tokens"]}
+    # llama.cpp prints control tokens as nothing: two of them, as the marks of a chat, could not be told apart.
+    types = dict.fromkeys(added, gguf.TokenType.USER_DEFINED) | {
+        vocab[config["eos_token_id"]]: gguf.TokenType.CONTROL
+    }
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in tokenizer["model"]["merges"]]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
     writer.add_token_list(vocab)
-    writer.add_token_types([gguf.TokenType.CONTROL if token in special else gguf.TokenType.NORMAL for token in vocab])
+    writer.add_token_types([types.get(token, gguf.TokenType.NORMAL) for token in vocab])
     writer.add_token_merges(merges)
     writer.add_eos_token_id(config["eos_token_id"])
     writer.add_bos_token_id(config["eos_token_id"])
