@@ -56,9 +56,7 @@ def write_gguf(folder: Path, path: Path) -> Path:
     vocab = sorted(tokenizer["model"]["vocab"], key=tokenizer["model"]["vocab"].__getitem__)
     added = {token["content"] for token in tokenizer["added_tokens"]}
     # llama.cpp prints control tokens as nothing: two of them, as the marks of a chat, could not be told apart.
-    types = dict.fromkeys(added, gguf.TokenType.USER_DEFINED) | {
-        vocab[config["eos_token_id"]]: gguf.TokenType.CONTROL
-    }
+    types = dict.fromkeys(added, gguf.TokenType.USER_DEFINED) | {vocab[config["eos_token_id"]]: gguf.TokenType.CONTROL}
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in tokenizer["model"]["merges"]]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
