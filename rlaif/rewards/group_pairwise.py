@@ -75,7 +75,7 @@ class GroupPairwiseReward:
         return {}
 
     def prepare(self, resources: RewardResources) -> GroupPairwiseReward:
-        """Put cache, ledger and budget before the labeler; returns itself."""
+        """Ask through the run's answer cache, ledger and budget; returns itself."""
         self._label = resources.label
         return self
 
