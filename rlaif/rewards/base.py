@@ -36,10 +36,6 @@ class RewardBatch(NamedTuple):
     """Numbers [B] that are logged beside the reward by name, e.g. the parts of a mixture; NaN where missing."""
 
 
-def no_limit() -> None:
-    """No limit."""
-
-
 def ask(labeler: Labeler, comparisons: Sequence[Comparison]) -> list[Preference]:
     """Ask the labeler itself, without cache, ledger or budget."""
     return labeler.label(comparisons)
@@ -61,12 +57,10 @@ class RewardResources:
     """A response of the SFT policy to every prompt of the training, by prompt id: what a labeler of pairs compares
     with."""
     asking: Callable[[Rater], Rater]
-    """Puts answer cache and ledger in front of the engines of a rater, in place; returns it."""
+    """A rater that asks its models through answer cache and ledger, and stops where the budget is spent."""
     label: Callable[[Labeler, Sequence[Comparison]], list[Preference]] = ask
     """Labels pairs through answer cache and ledger, within the budget; a labeler that plans ahead sees these pairs as
     its plan. One label per pair, in order."""
-    before_asking: Callable[[], None] = no_limit
-    """Called before every call of a rater; an exhausted budget raises from it."""
 
     def path(self, role: str) -> Path:
         """The folder of a role that takes one result."""

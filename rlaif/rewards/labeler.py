@@ -58,7 +58,6 @@ class LabelerReward:
         labeler = self.labeler
         rater = labeler if isinstance(labeler, Rater) else AgainstReference(labeler, resources.references())
         self.rater = resources.asking(rater)
-        self.before_asking = resources.before_asking
         if not self.standardized:
             return self
         return Standardized.on_samples(self, *resources.samples(), remedy="take another labeler")
@@ -73,7 +72,6 @@ class LabelerReward:
         keys = [(prompt.id, response.trimmed) for prompt, response in zip(prompts, responses, strict=True)]
         distinct = {key: row for row, key in reversed(list(enumerate(keys)))}
         rows = sorted(distinct.values())
-        self.before_asking()
         ratings = self.rater.rate([prompts[row] for row in rows], [responses[row] for row in rows])
         check_missing([rating.missing for rating in ratings], self.max_missing_rate)
         by_key = {keys[row]: rating for row, rating in zip(rows, ratings, strict=True)}

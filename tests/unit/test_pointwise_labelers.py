@@ -245,7 +245,7 @@ def test_standardized_rewards_have_the_samples_zero_and_unit() -> None:
         LabelerReward(scorer(), standardized=True).prepare(resources(Completion(text="best")))
 
 
-def test_a_labeler_of_pairs_is_held_against_the_references_through_cache_and_budget() -> None:
+def test_a_labeler_of_pairs_is_held_against_the_references_as_the_run_asks() -> None:
     labeler = PairwiseLabeler(JudgePrompts(), ScriptedEngine({"Response 1 - a\n": {"1": 0.9, "2": 0.1}}))
     asked: list[str] = []
 
@@ -253,16 +253,12 @@ def test_a_labeler_of_pairs_is_held_against_the_references_through_cache_and_bud
         asked.append(type(rater).__name__)
         return rater
 
-    def before_asking() -> None:
-        asked.append("budget")
-
     offered = replace(
         resources(),
         references=lambda: {PROMPT.id: Completion(text="b")},
         asking=asking,
-        before_asking=before_asking,
     )
     reward = LabelerReward(labeler, max_missing_rate=1.0).prepare(offered)
     reward([PROMPT], [Completion(text="a")])
-    assert asked == ["AgainstReference", "budget"]
+    assert asked == ["AgainstReference"]
     assert LabelerReward(labeler).reads() == {}
