@@ -169,6 +169,19 @@ def test_equal_responses_tie_and_are_judged_once() -> None:
     assert rewarded(judge, "a", "a", samples=2).values_B.tolist() == [0.0, 0.0] and judge.calls == [1]
 
 
+def test_pairs_are_labeled_as_the_run_asks_within_cache_and_budget() -> None:
+    judge = Judge(bradley_terry)
+
+    def spent(labeler: object, pairs: Sequence[object]) -> list[Preference]:
+        assert labeler is judge and len(pairs) == 1
+        raise GateStopped("budget.max_usd=1: is spent")
+
+    reward = GroupPairwiseReward(judge).prepare(resources(label=spent))
+    with pytest.raises(GateStopped, match=r"budget\.max_usd=1"):
+        reward([PROMPTS[0]] * 2, texts("a", "b"), samples_per_prompt=2)
+    assert judge.calls == []
+
+
 def test_a_loss_of_pairs_gets_both_entries_of_each_judged_pair() -> None:
     answers: dict[tuple[str, str], float | None] = {("a", "b"): 0.75, ("a", "c"): None, ("b", "c"): 0.25}
     batch = rewarded(Judge(lambda pair: answers[pair]), "c", "a", "b", samples=3)
