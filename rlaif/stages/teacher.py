@@ -64,8 +64,8 @@ class TeacherStage(Stage):
         return {"prompts": Reads(kind=self.prompts)}
 
     def leaves(self) -> frozenset[str]:
-        """Demonstrations."""
-        return frozenset({"demonstrations"})
+        """Demonstrations; where they answer the prompts to label, also what samples can be set against."""
+        return frozenset({"demonstrations", "references"} if self.prompts == "label_prompts" else {"demonstrations"})
 
     def build(self, work: Work) -> None:
         """Write, and store what was written.
