@@ -73,14 +73,18 @@ def judge_control(figures: Iterable[Figure], *, min_gain: float) -> Control:
 
 
 def control_in_words(control: Control, confidence: float) -> str:
-    """Question, verdict and figure in two sentences."""
+    """Question and answer, as a report says them."""
+    answer = answer_in_words(control, confidence)
+    return f"{QUESTION} {answer[0].upper()}{answer[1:]}."
+
+
+def answer_in_words(control: Control, confidence: float) -> str:
+    """Verdict and figure."""
     figure = control.figure
     if figure is None:
-        return f"{QUESTION} Not shown: no win rate against {OPPONENT} was measured."
+        return f"{control.verdict}: no win rate against {OPPONENT} was measured"
     interval = "" if figure.low is None else f", {100 * confidence:g} % interval {format_interval(figure, 'rate')}"
     how = "both decoded greedily" if figure.name.startswith(LEADS[0]) else "both sampled"
     judge = f", judged by {judged_by(figure)}" if figure.note else ""
-    return (
-        f"{QUESTION} {control.verdict.capitalize()}: against imitation it wins {format_value(figure.value, 'rate')} of"
-        f" comparisons, {how}{interval}{judge}."
-    )
+    won = format_value(figure.value, "rate")
+    return f"{control.verdict}: against imitation it wins {won} of comparisons, {how}{interval}{judge}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from rlaif.evaluation.control import control_in_words, judge_control, rule_in_words
+from rlaif.evaluation.control import answer_in_words, control_in_words, judge_control, rule_in_words
 from rlaif.evaluation.files import read_figures
 from rlaif.evaluation.records import Text
 from rlaif.pipeline.stage import Stage, Told, Work
@@ -45,6 +45,7 @@ class ControlStage(Stage):
         found = judge_control(read_figures(work.path("figures")), min_gain=self.min_gain)
         verdict, rule = control_in_words(found, self.confidence), rule_in_words(self.confidence, self.min_gain)
         return Told(
+            line=answer_in_words(found, self.confidence),
             verdict=verdict,
             sections=(Text(title="Control", text=f"{verdict}\n\nThe rule: {rule}"),),
         )

@@ -60,8 +60,8 @@ class TeacherStage(Stage):
         self.writer = Writer(engine, batch_size)
 
     def reads(self) -> Mapping[str, Reads]:
-        """The prompts."""
-        return {"prompts": Reads(kind=self.prompts)}
+        """The prompts, which are the data's: another teacher's demonstrations are none."""
+        return {"prompts": Reads(kind=self.prompts, by="data")}
 
     def leaves(self) -> frozenset[str]:
         """Demonstrations; where they answer the prompts to label, also what samples can be set against."""
