@@ -330,7 +330,9 @@ class EvaluationStage(Stage):
         by_name = {figure.name: figure.value for figure in figures}
         return Told(
             line=f"{len(rows):,} held-out prompts",
-            notes=() if "policy/kl" in by_name or not rows else (NO_KL if self.sampling.top_p == 1 else NO_KL_OF_TOP_P,),
+            notes=()
+            if "policy/kl" in by_name or not rows
+            else (NO_KL if self.sampling.top_p == 1 else NO_KL_OF_TOP_P,),
             figures=figures,
             checks=tuple(run_checks(figures, self.limits)),
             sections=(
