@@ -64,7 +64,7 @@ class JoinedLabelStage(Stage):
 
 
 def drawn_labels(labels: Sequence[Preference], size: int) -> list[Preference]:
-    """At most so many of the labels that are not missing, in their order; which ones depends on their pairs' texts alone."""
+    """At most so many of the labels that are not missing, in their order, chosen by the texts of their pairs alone."""
     judged = [label for label in labels if label.p_first is not None]
     chosen = {id(label) for label in sorted(judged, key=lambda label: label.comparison.id)[:size]}
     return [label for label in judged if id(label) in chosen]

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 from rlaif.config.check import compose
-from rlaif.data.base import TaskData
+from rlaif.data.base import PairSource, TaskData
 from rlaif.data.preferences_io import write_samples
 from rlaif.data.shares import divided_by_share
+from rlaif.data.sources.files import FilesSource
 from rlaif.errors import ConfigError, DataError
 from rlaif.functional.labels import Targets
 from rlaif.labeling.targets import learned_labels
 from rlaif.pipeline.plan import Plan
+from rlaif.pipeline.stage import Input, Work
 from rlaif.rollouts.pairs import OPPONENTS, SAMPLES, sampled_pairs
 from rlaif.rollouts.settings import SamplingSettings
 from rlaif.stages.joined_labels import drawn_labels
@@ -114,18 +116,42 @@ def test_another_model_samples_and_the_run_s_own_policy_learns(make_plan: MakePl
     assert "samples" not in read, "another model's samples give no zero of this policy's reward"
 
 
-def test_what_makes_no_pair_is_told_first(find_problems: Callable[..., list[str]]) -> None:
-    (found,) = find_problems("pipeline=label", "data.pairs=policy_vs_teacher")
-    assert found.startswith("data.pairs=policy_vs_teacher: the data have no teacher's response to any prompt to label;")
-    found = find_problems("pipeline=label", "data.pairs=policy_vs_sft", "label.sampled_by=run:no/sft")[0]
-    assert found.startswith("label.sampled_by=run:no/sft: no such step of a run")
-    found = find_problems("pipeline=label", "data.pairs=policy_vs_sft")[0]
-    assert found.startswith("pipeline.stages: step samples takes sft both as sft and as policy")
-    with pytest.raises(ConfigError, match="label.samples_per_prompt=1: must be at least 2, as two samples make a pair"):
-        SampleStage(get_task("dialogue"), SamplingSettings(), 1)
-    assert SampleStage(get_task("dialogue"), SamplingSettings(), 1, "policy_vs_teacher").samples_per_prompt == 1
-    with pytest.raises(ConfigError, match=r"sampling.top_p=0: must be above 0 and at most 1"):
+def sampled(pairs: PairSource, *, num: int = 1, sampled_by: str | None = None) -> SampleStage:
+    return SampleStage(get_task("dialogue"), SamplingSettings(), num, pairs, sampled_by)
+
+
+def test_a_teacher_must_have_answered_prompts_to_label(tmp_path: Path) -> None:
+    asked, other = (Prompt(task="dialogue", text=text) for text in ("Who?", "Why?"))
+
+    def problems(*answered: Prompt) -> list[str]:
+        references = [Demonstration(prompt=prompt, response="a") for prompt in answered]
+        data = TaskData(
+            demonstrations=[], label_prompts=[asked], policy_prompts=[], eval_prompts=[], references=references
+        )
+        source = (Input(step="data", stage="data", data=data),)
+        work = Work(step="samples", directory=tmp_path, inputs={"prompts": source, "teacher": source}, seed=0)
+        return list(sampled("policy_vs_teacher").problems(work))
+
+    assert problems(asked, other) == []
+    (told,) = problems(other)
+    assert told.startswith("data.pairs=policy_vs_teacher: the data have no teacher's response to any prompt to label;")
+
+
+def test_what_makes_no_pair_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"label\.samples_per_prompt=1: must be at least 2, as two samples make a pair"
+    ):
+        sampled("policy")
+    with pytest.raises(ConfigError, match=r"sampling\.top_p=0: must be above 0 and at most 1"):
         SamplingSettings(top_p=0)
+    assert sampled("policy_vs_sft").reads()["sft"].differs_from == "policy"
+
+
+def test_only_samples_of_the_policy_that_learns_fix_a_reward_s_zero() -> None:
+    assert sampled("policy_vs_teacher").leaves() == {"samples", "pairs"}
+    assert sampled("policy_vs_sft").leaves() == {"pairs"} == sampled("policy_vs_teacher", sampled_by="other").leaves()
+    assert sampled("dataset").leaves() == {"samples"}
+    assert sampled("policy", num=2, sampled_by="run:a/sft").reads()["policy"].at == "run:a/sft"
 
 
 @pytest.mark.parametrize(("share", "count"), [(0.1, 1), (0.5, 5), (0.26, 3)])
@@ -203,18 +229,21 @@ def test_joined_labels_take_as_many_of_the_model_as_of_people() -> None:
     assert len(drawn_labels(labels, 99)) == 8
 
 
-def test_data_s_own_demonstrations_can_be_what_samples_are_set_against(make_plan: MakePlan, tmp_path: Path) -> None:
+def test_files_are_divided_in_their_order(tmp_path: Path) -> None:
     rows = "".join(
         f'{{"prompt": "Question {number}?", "chosen": "Good {number}.", "rejected": "Bad {number}."}}\n'
         for number in range(60)
     )
     (tmp_path / "pairs.jsonl").write_text(rows)
-    files = ("data=files", f"data.path={tmp_path}/pairs.jsonl", "data.sft_share=0.25", "sft.batch_size=2")
-    data: TaskData = make_plan(*files, "data.pairs=policy_vs_teacher", "label.samples_per_prompt=1").memory["data"]
-    ours = [item.prompt.id for item in data.demonstrations]
-    others = [prompt.id for prompt in data.label_prompts]
-    assert len(ours) == round(0.25 * (len(ours) + len(others))) and not set(ours) & set(others)
-    assert [item.prompt.id for item in data.references] == others == [prompt.id for prompt in data.policy_prompts]
+    task, path = get_task("dialogue"), str(tmp_path / "pairs.jsonl")
+    part, whole = FilesSource(path, sft_share=0.25), FilesSource(path)
+    assert part.identity != whole.identity
+    data, before = part.load(task), whole.load(task)
+    ours, others = ([item.prompt.id for item in items] for items in (data.demonstrations, data.references))
+    assert len(ours) == round(0.25 * len(before.demonstrations)) and not set(ours) & set(others)
+    assert [item.prompt.id for item in before.demonstrations] == [*ours, *others], "in the order of the file"
+    assert [prompt.id for prompt in data.label_prompts] == others == [prompt.id for prompt in data.policy_prompts]
     assert [label.comparison.prompt.id for label in data.preferences] == others
-    whole: TaskData = make_plan(*files[:2], "sft.batch_size=2").memory["data"]
-    assert [item.prompt.id for item in whole.demonstrations] == [*ours, *others], "in the order of the file"
+    assert list(before.references) == list(before.demonstrations), "each is a teacher's response to a prompt to label"
+    with pytest.raises(ConfigError, match=r"data\.sft_share=1\.0: must be above 0 and below 1"):
+        FilesSource(path, sft_share=1.0)
