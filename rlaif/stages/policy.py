@@ -159,8 +159,8 @@ class PolicyStage(RewardedStage):
             yield f"{told}: the policy samples otherwise than the labeled pairs ({of_pairs})"
         if pairs.top_p < 1:
             yield (
-                f"sampling.top_p={pairs.top_p}: holds for the labeled pairs; while it learns, the policy samples from all"
-                " tokens, as its gradient needs"
+                f"sampling.top_p={pairs.top_p}: holds for the labeled pairs; the policy samples from all tokens, as its"
+                " gradient needs"
             )
 
     def build(self, work: Work) -> None:

@@ -106,8 +106,7 @@ def test_no_solution_is_undefined_with_its_reason(y: list[float], ratio: list[fl
 
 
 @pytest.mark.parametrize(
-    ("y", "ratio"),
-    [([0.0, 0.5, 1.0], [0.6, 1.0, 0.6]), ([0.5, 0.0, 1.0], [1.0, 0.8333333333333334, 0.8333333333333334])],
+    ("y", "ratio"), [([0.0, 0.5, 1.0], [0.6, 1.0, 0.6]), ([0.5, 0.0, 1.0], [1.0, 0.8333333333333334, 0.8333333333333334])]
 )
 def test_a_rate_that_rests_on_one_tie_has_no_interval(y: list[float], ratio: list[float]) -> None:
     """One row at ratio 1 and two lengths: the fit goes through that row, so its value has no spread to estimate."""
