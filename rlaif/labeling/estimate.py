@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -130,7 +130,9 @@ def stand_in_pairs(
     for number, prompt in enumerate(prompts):
         start, count = samples_per_prompt * number, samples_per_prompt + has_opponent
         drawn = [responses[(start + index) % len(responses)] for index in range(count)]
-        made = ((sample, drawn[-1]) for sample in drawn[:-1]) if has_opponent else combinations(drawn, 2)
+        made: Iterable[tuple[Completion, Completion]] = combinations(drawn, 2)
+        if has_opponent:
+            made = [(sample, drawn[-1]) for sample in drawn[:-1]]
         pairs += [Comparison(prompt=prompt, first=first, second=second) for first, second in made]
     return pairs
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Final
@@ -32,6 +32,7 @@ def sampled_pairs(directory: Path) -> list[Comparison]:
         directory: Of a step that left ``pairs`` or ``samples``.
     """
     rows = read_samples(directory / SAMPLES)
+    made: Iterator[tuple[Prompt, Iterable[tuple[Completion, Completion]]]]
     if (directory / OPPONENTS).is_file():
         opponents = {prompt.id: responses for prompt, responses in read_samples(directory / OPPONENTS)}
         made = ((prompt, _against(prompt, samples, opponents[prompt.id])) for prompt, samples in rows)
