@@ -18,12 +18,15 @@ DATA_KINDS = (
     "held_out_pairs",
     "people",
     "pairs",
+    "references",
 )
 """What the data of a run leave for its steps. ``people``: labels that came with the data, and simulated annotators;
-``pairs``: the data's own pairs without their labels."""
+``pairs``: the data's own pairs without their labels; ``references``: a teacher's responses to prompts to label."""
 PREFERRED = "preferred responses, and those that came alone"
 """Where demonstrations of real data come from unless another place is named."""
 Split = Literal["train", "tuning", "test"]
+PairSource = Literal["policy", "dataset", "policy_vs_teacher", "policy_vs_sft"]
+"""The labeled pairs: two samples of the policy, the data's own, or a sample of the policy and a response of another."""
 
 
 class Annotators(Protocol):
@@ -69,7 +72,7 @@ class TaskData:
     demonstrations: Sequence[Demonstration]
     """For SFT."""
     label_prompts: Sequence[Prompt]
-    """Two responses are sampled for each and labeled (``data.pairs=policy``)."""
+    """Responses to each are sampled and labeled (``data.pairs=policy``)."""
     policy_prompts: Sequence[Prompt]
     """For RL."""
     eval_prompts: Sequence[Prompt]
@@ -80,6 +83,8 @@ class TaskData:
     """Pairs that came with labels (``data.pairs=dataset``, ``labeler=human``)."""
     eval_preferences: Sequence[Preference] = ()
     """Held-out labeled pairs: labeler alignment and reward-model accuracy."""
+    references: Sequence[Demonstration] = ()
+    """A teacher's responses to prompts to label (``data.pairs=policy_vs_teacher``)."""
     annotators: Annotators | None = None
     """Only the pocket world has them."""
     demonstrations_from: str = ""
@@ -125,6 +130,8 @@ class TaskData:
                 return content_id(preferences_id(self.preferences), self._annotators_id)
             case "pairs":
                 return content_id_of(_pair_id(item) for item in self.preferences)
+            case "references":
+                return demonstrations_id(self.references)
             case _:
                 raise ValueError(f"TaskData.content_id: kind={kind!r}; there are {', '.join(DATA_KINDS)}")
 
@@ -161,7 +168,7 @@ def _pair_id(label: Preference) -> str:
 class DataSource(Protocol):
     """One of ``data=pocket|files|hub``."""
 
-    pairs: Literal["policy", "dataset"]
+    pairs: PairSource
 
     @property
     def identity(self) -> str:

@@ -10,6 +10,7 @@ from itertools import islice
 from rlaif.data.base import TaskData
 from rlaif.data.formats.layouts import AUTO
 from rlaif.data.formats.pair_files import PairFile, ReadingOptions
+from rlaif.data.shares import divided_by_share
 from rlaif.data.split import PairOptions, RecordReader
 from rlaif.runtime import Runtime
 from rlaif.tasks.base import Task
@@ -60,7 +61,7 @@ def with_demonstrations(
     *,
     splits_by_content: bool,
 ) -> TaskData:
-    """Data with the demonstrations that were chosen.
+    """Data with the demonstrations that were chosen, divided by ``options.sft_share``; the others are the references.
 
     Args:
         data: With the preferred responses for demonstrations.
@@ -72,6 +73,19 @@ def with_demonstrations(
     Raises:
         DataError: The file of the demonstrations cannot be read, or holds none for training.
     """
+    chosen = _chosen(data, options, task, count_tokens, splits_by_content=splits_by_content)
+    chosen = replace(chosen, references=chosen.demonstrations)
+    return divided_by_share(chosen, options.sft_share, num_label=None, num_policy=None)
+
+
+def _chosen(
+    data: TaskData,
+    options: PairOptions,
+    task: Task,
+    count_tokens: Callable[[str], int] | None,
+    *,
+    splits_by_content: bool,
+) -> TaskData:
     if options.demonstrations == "preferred":
         return data
     if options.demonstrations == "none":

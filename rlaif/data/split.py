@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
-from rlaif.data.base import PREFERRED, SkippedRows, TaskData
+from rlaif.bounds import bounds_problems
+from rlaif.data.base import PREFERRED, PairSource, SkippedRows, TaskData
 from rlaif.data.formats.base import (
     UNLABELED,
     LabeledPair,
@@ -28,6 +29,7 @@ from rlaif.data.repeated import PairKey, Repeats
 from rlaif.data.sides import ReadRecord, SplitRecords, pair_of
 from rlaif.data.transcripts import latest_turns
 from rlaif.errors import ConfigError, DataError
+from rlaif.ranges import OpenShare
 from rlaif.tasks.base import Task
 from rlaif.types import Comparison, Completion, Demonstration, Preference, Prompt, content_id, trim
 
@@ -41,8 +43,12 @@ NUM_SHOWN = 3
 class PairOptions:
     """Options that ``data=files`` and ``data=hub`` have in common; named ``data.…`` on the command line."""
 
-    pairs: Literal["dataset", "policy"] = "dataset"
-    """Source of the labeled pairs: the data's own (``dataset``), or two samples of the SFT policy (``policy``)."""
+    pairs: PairSource = "dataset"
+    """Source of the labeled pairs: the data's own (``dataset``), two samples of the SFT policy (``policy``), or one of
+    it and one of the teacher (``policy_vs_teacher``) or of the SFT policy (``policy_vs_sft``)."""
+    sft_share: OpenShare | None = None
+    """Share of the demonstrations' prompts, the first ones, that SFT sees; the others are the prompts to label and of
+    RL. None takes every prompt for both."""
     eval_confidences: Sequence[float] = ()
     """Held-out pairs count only with one of these confidences (TL;DR: from 1, sure of the first, to 9, sure of the
     second; arXiv 2309.00267 evaluates its labeler on 1, 2, 8 and 9). Empty takes all."""
@@ -71,10 +77,10 @@ class PairOptions:
     def __post_init__(self) -> None:
         check_choices(
             "data",
-            pairs=(self.pairs, ("dataset", "policy")),
+            pairs=(self.pairs, get_args(PairSource)),
             demonstrations=(self.demonstrations, ("preferred", "file", "none")),
         )
-        problems = []
+        problems = [f"data.{problem}" for problem in bounds_problems(self)]
         path = None if self.demonstrations_file is None else self.demonstrations_file.path
         if self.demonstrations == "file" and path is None:
             problems.append("data.demonstrations=file: give the file as data.demonstrations_file.path=…")
@@ -97,10 +103,11 @@ class PairOptions:
     @property
     def limits_identity(self) -> str:
         """Hash of the options that decide which rows are kept and how they are split."""
-        others = ("pairs", "eval_confidences", "demonstrations", "demonstrations_file")
+        others = ("pairs", "eval_confidences", "demonstrations", "demonstrations_file", "sft_share")
         names = [option.name for option in fields(PairOptions) if option.name not in others]
         confidences = str([float(confidence) for confidence in self.eval_confidences])
-        return content_id(confidences, *(f"{name}={getattr(self, name)}" for name in names))
+        share = () if self.sft_share is None else (f"sft_share={self.sft_share}",)
+        return content_id(confidences, *(f"{name}={getattr(self, name)}" for name in names), *share)
 
 
 class Demonstrations(NamedTuple):

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 Debias = Literal["probability", "logit", "none"]
+Targets = Literal["soft", "hard", "hard_ties_second"]
+"""What is learned from a label: the probability, or the preferred response alone."""
 DEBIAS_METHODS: tuple[Debias, ...] = ("probability", "logit", "none")
 
 
@@ -110,6 +112,23 @@ def preference_sign(p_first_B: Tensor) -> Tensor:
     tensor([ 1.,  0., -1., nan])
     """
     return torch.where(torch.isnan(p_first_B), torch.nan, torch.sign(p_first_B - 0.5))
+
+
+def learned_target(p_first: float, targets: Targets) -> float:
+    """What a loss learns from one soft label.
+
+    Args:
+        p_first: P(first) in [0, 1].
+        targets: ``soft`` takes it as it is; ``hard`` the preferred response alone, a tie one half;
+            ``hard_ties_second`` gives a tie to the second response, as the code of arXiv 2402.12366 does.
+
+    >>> [learned_target(p, "hard") for p in (0.51, 0.5, 0.2)], learned_target(0.5, "hard_ties_second")
+    ([1.0, 0.5, 0.0], 0.0)
+    """
+    if targets == "soft":
+        return p_first
+    tie = 0.5 if targets == "hard" else 0.0
+    return tie if p_first == 0.5 else float(p_first > 0.5)
 
 
 def same_slot(p_first_given_B: Tensor, p_first_swapped_B: Tensor) -> Tensor:

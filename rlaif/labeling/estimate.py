@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -114,7 +114,7 @@ def _notes_on(expected: Spending, num_processes: int) -> list[str]:
 
 
 def stand_in_pairs(
-    prompts: Sequence[Prompt], responses: Sequence[Completion], samples_per_prompt: int
+    prompts: Sequence[Prompt], responses: Sequence[Completion], samples_per_prompt: int, *, has_opponent: bool = False
 ) -> list[Comparison]:
     """Pairs of a plan whose samples are still to be drawn, for an estimate.
 
@@ -122,17 +122,19 @@ def stand_in_pairs(
         prompts: What will be answered.
         responses: Used in place of samples, in turn; without any there are no pairs.
         samples_per_prompt: Samples that will be drawn for each prompt; all their pairs are labeled.
+        has_opponent: Whether each sample is set against one response of another writer instead.
     """
     if not responses:
         return []
-    return [
-        Comparison(prompt=prompt, first=first, second=second)
-        for number, prompt in enumerate(prompts)
-        for first, second in combinations(
-            [responses[(samples_per_prompt * number + index) % len(responses)] for index in range(samples_per_prompt)],
-            2,
-        )
-    ]
+    pairs: list[Comparison] = []
+    for number, prompt in enumerate(prompts):
+        start, count = samples_per_prompt * number, samples_per_prompt + has_opponent
+        drawn = [responses[(start + index) % len(responses)] for index in range(count)]
+        made: Iterable[tuple[Completion, Completion]] = combinations(drawn, 2)
+        if has_opponent:
+            made = [(sample, drawn[-1]) for sample in drawn[:-1]]
+        pairs += [Comparison(prompt=prompt, first=first, second=second) for first, second in made]
+    return pairs
 
 
 class _Engines:

@@ -132,8 +132,9 @@ class Composer:
             if OmegaConf.select(cfg, key, default=_ABSENT) is _ABSENT:
                 problems.append(f"pipeline.stages: step {entry.name}: with.{key}={value}: there is no such option")
                 continue
+            is_component = isinstance(value, dict) and "_target_" in value  # it takes the other's place as a whole
             with open_dict(cfg):
-                OmegaConf.update(cfg, key, value)
+                OmegaConf.update(cfg, key, value, merge=not is_component)
         if problems:
             raise ConfigError(problems)
         return cfg

@@ -202,6 +202,9 @@ class Run:
         told = plan.progress.told[step.name] = step.stage.told(plan.work(step))
         if told.page:
             show_page(plan, step, told, self.display)
+        elif type(step.stage).load is Stage.load and told.line:
+            with self.display.stage(step.name) as line:
+                line.note(told.line)
         return told
 
     def _builder(self, step: Step, stage: Stage, line: StageDisplay) -> Callable[[Path], None]:

@@ -34,6 +34,7 @@ KINDS = (
     "held_out_pairs",
     "people",
     "pairs",
+    "references",
     "samples",
     "raw_labels",
     "labels",

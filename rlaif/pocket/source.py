@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
+from rlaif.bounds import bounds_problems
 from rlaif.data.base import TaskData
+from rlaif.data.shares import divided_by_share
 from rlaif.errors import ConfigError
 from rlaif.functional.seeds import derive_seed
 from rlaif.pocket.annotators import SimulatedAnnotators
@@ -22,11 +24,13 @@ from rlaif.pocket.world import (
     write_prompt,
 )
 from rlaif.pocket.world import write_response as write
+from rlaif.ranges import OpenShare
 from rlaif.tasks.base import Task
 from rlaif.types import Comparison, Completion, Demonstration, Preference, Prompt, content_id
 
 ANNOTATOR_SEED = 0
 """The pool of raters is one and the same for every run."""
+_PAIRS = ("policy", "policy_vs_teacher", "policy_vs_sft")
 _TEACHERS = {"weak": WEAK_TEACHER, "strong": STRONG_TEACHER}
 
 
@@ -52,20 +56,28 @@ class PocketSource:
     """Held-out pairs of mixed quality with the choice of one simulated annotator."""
     split: Literal["test", "tuning"] = "test"
     """Split of the held-out prompts: ``tuning`` for choosing hyperparameters."""
-    pairs: Literal["policy"] = "policy"
-    """Source of the labeled pairs: two samples of the SFT policy per prompt."""
+    pairs: Literal["policy", "policy_vs_teacher", "policy_vs_sft"] = "policy"
+    """Source of the labeled pairs: samples of the policy, or one of it and one of the teacher or the SFT policy."""
     teacher: Literal["weak", "strong"] = "weak"
     """Writer of the demonstrations; a weak one leaves room for reinforcement learning."""
+    sft_share: OpenShare | None = None
+    """Share of the demonstrations' prompts that SFT sees; the others are the prompts to label and of RL, at most
+    ``num_label_prompts`` and ``num_policy_prompts``. None draws those apart."""
     seed: int = 0
     """Draws prompts and demonstrations; the held-out prompts of a split differ by seed, too."""
 
     def __post_init__(self) -> None:
-        if self.pairs != "policy":
-            raise ConfigError(f"data.pairs={self.pairs}: the pocket world has policy; dataset needs data=files or hub")
+        problems = [f"data.{problem}" for problem in bounds_problems(self)]
+        if self.pairs not in _PAIRS:
+            problems.append(
+                f"data.pairs={self.pairs}: the pocket world has {', '.join(_PAIRS)}; dataset needs data=files or hub"
+            )
         if self.split not in ("test", "tuning"):
-            raise ConfigError(f"data.split={self.split}: must be test or tuning")
+            problems.append(f"data.split={self.split}: must be test or tuning")
         if self.teacher not in _TEACHERS:
-            raise ConfigError(f"data.teacher={self.teacher}: must be weak or strong")
+            problems.append(f"data.teacher={self.teacher}: must be weak or strong")
+        if problems:
+            raise ConfigError(problems)
 
     @property
     def identity(self) -> str:
@@ -84,7 +96,7 @@ class PocketSource:
         pairs = self._held_out_pairs(task)
         choices = annotators.prefer(pairs, rater=0)
         eval_prompts = self._prompts(task, self.split, self.num_eval_prompts, held_out=True)
-        return TaskData(
+        data = TaskData(
             demonstrations=self._demonstrations(task),
             label_prompts=self._prompts(task, "label", self.num_label_prompts),
             policy_prompts=self._prompts(task, "policy", self.num_policy_prompts),
@@ -95,6 +107,9 @@ class PocketSource:
                 for pair, choice in zip(pairs, choices, strict=True)
             ],
             annotators=annotators,
+        )
+        return divided_by_share(
+            data, self.sft_share, num_label=self.num_label_prompts, num_policy=self.num_policy_prompts
         )
 
     def _rng(self, task: Task, *parts: int | str) -> Random:

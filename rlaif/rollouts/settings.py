@@ -11,7 +11,9 @@ from rlaif.models.uses import ModelUse
 from rlaif.types import Sampling
 
 
-def sampling_problems(temperature: float, max_new_tokens: int, max_prompt_tokens: int) -> Iterator[str]:
+def sampling_problems(
+    temperature: float, max_new_tokens: int, max_prompt_tokens: int, top_p: float = 1.0
+) -> Iterator[str]:
     """Every option of a sampling that is out of its range: ``name=value: what is allowed``.
 
     >>> list(sampling_problems(0.0, 0, 1))
@@ -22,6 +24,8 @@ def sampling_problems(temperature: float, max_new_tokens: int, max_prompt_tokens
     for name, value in (("max_new_tokens", max_new_tokens), ("max_prompt_tokens", max_prompt_tokens)):
         if value < 1:
             yield f"{name}={value}: must be at least 1"
+    if not 0 < top_p <= 1:
+        yield f"top_p={top_p}: must be above 0 and at most 1 (1 samples from all tokens)"
 
 
 def temperature_problems(option: str, temperatures: Sequence[float]) -> Iterator[str]:
@@ -61,9 +65,12 @@ class SamplingSettings:
     """Longest response in tokens."""
     max_prompt_tokens: int = 1024
     """A longer prompt is cut from the left."""
+    top_p: float = 1.0
+    """Share of the probability that is sampled from: the likeliest tokens that together have it. A policy that samples
+    while it learns takes 1."""
 
     def __post_init__(self) -> None:
-        problems = sampling_problems(self.temperature, self.max_new_tokens, self.max_prompt_tokens)
+        problems = sampling_problems(self.temperature, self.max_new_tokens, self.max_prompt_tokens, self.top_p)
         if told := [f"sampling.{problem}" for problem in problems]:
             raise ConfigError(told)
 
@@ -79,4 +86,4 @@ class SamplingSettings:
 
     def sampling(self) -> Sampling:
         """The part that the sampler reads; prompts are cut before."""
-        return Sampling(max_new_tokens=self.max_new_tokens, temperature=self.temperature)
+        return Sampling(max_new_tokens=self.max_new_tokens, temperature=self.temperature, top_p=self.top_p)

@@ -19,7 +19,16 @@ def demonstrations_of(work: Work) -> Sequence[Demonstration]:
     """The demonstrations that a step reads: the data's, or those that an earlier step has written."""
     if work.input("demonstrations").data is not None:
         return work.data("demonstrations").demonstrations
-    lines = (work.path("demonstrations") / DEMONSTRATIONS).read_text("utf-8").split("\n")[:-1]
+    return _written(work.path("demonstrations"))
+
+
+def references_of(work: Work) -> Sequence[Demonstration]:
+    """A teacher's responses that a step reads: the data's, or those that an earlier step has written."""
+    return work.data("teacher").references if work.input("teacher").data is not None else _written(work.path("teacher"))
+
+
+def _written(directory: Path) -> list[Demonstration]:
+    lines = (directory / DEMONSTRATIONS).read_text("utf-8").split("\n")[:-1]
     return [_demonstration(json.loads(line)) for line in lines]
 
 

@@ -59,6 +59,7 @@ ASKED = "asked"
 NUM_SIDE_BY_SIDE = 12
 """Responses side by side on the page."""
 NO_KL = "KL from SFT is left out: the two policies have different vocabularies"
+NO_KL_OF_TOP_P = "KL from SFT is left out: evaluation.sampling.top_p samples from a part of the distribution only"
 OBJECTIVES = ("policy/greedy_win_rate_vs_sft", "policy/win_rate_vs_best_sft", "policy/win_rate_vs_sft")
 """The first of these that a run has is the value that an optimizing sweeper maximizes."""
 
@@ -295,9 +296,9 @@ class EvaluationStage(Stage):
         evaluator, at = PolicyEvaluator(confidence=self.confidence), self.compared.temperature
         (prompts, policy), (_, sft) = (self.compared.drawn(work, role) for role in ("policy", "baseline"))
         tokenizers = [load_tokenizer(str(work.path(role))) for role in ("policy", "baseline")]
-        is_one_vocabulary = tokenizers[0].get_vocab() == tokenizers[1].get_vocab()
+        has_kl = self.sampling.top_p == 1 and tokenizers[0].get_vocab() == tokenizers[1].get_vocab()
         return [
-            *(evaluator.kl(prompts, self._kl(work, prompts, policy[at])) if is_one_vocabulary else []),
+            *(evaluator.kl(prompts, self._kl(work, prompts, policy[at])) if has_kl else []),
             *evaluator.responses("policy", prompts, policy[at]),
             *evaluator.responses("sft", prompts, sft[at]),
         ]
@@ -329,7 +330,9 @@ class EvaluationStage(Stage):
         by_name = {figure.name: figure.value for figure in figures}
         return Told(
             line=f"{len(rows):,} held-out prompts",
-            notes=() if "policy/kl" in by_name or not rows else (NO_KL,),
+            notes=()
+            if "policy/kl" in by_name or not rows
+            else (NO_KL if self.sampling.top_p == 1 else NO_KL_OF_TOP_P,),
             figures=figures,
             checks=tuple(run_checks(figures, self.limits)),
             sections=(

@@ -7,6 +7,7 @@ from itertools import chain, islice
 from operator import attrgetter
 from typing import Any
 
+from rlaif.data.base import PairSource
 from rlaif.data.large import Selected
 from rlaif.data.preferences_io import iterate_preferences
 from rlaif.errors import ConfigError
@@ -23,9 +24,9 @@ from rlaif.labeling.sharded import ShardedLabeling, team_of_processes
 from rlaif.labeling.team import Team
 from rlaif.labeling.trial import example_pairs, trial_problems
 from rlaif.pipeline.stage import Parts, Stage, Told, Work
-from rlaif.ranges import AtLeastOne, AtLeastTwo, PositiveShare
+from rlaif.ranges import AtLeastOne, PositiveShare
 from rlaif.roles import Reads
-from rlaif.rollouts.pairs import sampled_pairs
+from rlaif.rollouts.pairs import SFT, TEACHER, sampled_pairs
 from rlaif.runtime import Runtime
 from rlaif.stages.people import bound_people
 from rlaif.tasks.base import Task
@@ -49,6 +50,7 @@ class LabelStage(Stage):
         min_alignment: Alignment, in (0, 1], that a scorecard must find first; None asks for no scorecard.
         estimate_reply_tokens: For ``estimate=true``, tokens of a written reply; None measures or takes the longest.
         samples_per_prompt: For ``estimate=true``, samples that will be drawn for each prompt.
+        pairs_from: For ``estimate=true``, what each sample will be paired with.
     """
 
     def __init__(
@@ -61,7 +63,8 @@ class LabelStage(Stage):
         writer: Runtime[LabelSetWriter],
         min_alignment: Runtime[PositiveShare | None] = None,
         estimate_reply_tokens: Runtime[AtLeastOne | None] = None,
-        samples_per_prompt: Runtime[AtLeastTwo] = 2,
+        samples_per_prompt: Runtime[AtLeastOne] = 2,
+        pairs_from: Runtime[PairSource] = "policy",
     ) -> None:
         self.task = task
         self.labeler = labeler
@@ -71,6 +74,7 @@ class LabelStage(Stage):
         self.min_alignment = min_alignment
         self.estimate_reply_tokens = estimate_reply_tokens
         self.samples_per_prompt = samples_per_prompt
+        self.pairs_from: PairSource = pairs_from
 
     def reads(self) -> Mapping[str, Reads]:
         """The pairs; people where the labeler asks them; the scorecard where it must pass first."""
@@ -170,7 +174,8 @@ class LabelStage(Stage):
             return pairs_of(work), finished
         data = work.data("held_out")
         responses = [Completion(text=item.response) for item in data.demonstrations]
-        return stand_in_pairs(data.label_prompts, responses, self.samples_per_prompt), [
+        has_opponent = self.pairs_from in (TEACHER, SFT)
+        return stand_in_pairs(data.label_prompts, responses, self.samples_per_prompt, has_opponent=has_opponent), [
             "the SFT policy has not sampled yet: pairs of demonstrations' responses are counted in place of its samples"
         ]
 

@@ -145,13 +145,23 @@ class PolicyStage(RewardedStage):
                 " data leave no prompts for it; give data.num_tuning_prompts and, with files, a lower"
                 " data.num_eval_prompts, or type policy.validate_every=null"
             )
-        own = self.settings.sampling
-        if self.sampling is not None and own != self.sampling and work.has("samples"):
-            names = ("temperature", "max_new_tokens", "max_prompt_tokens")
-            different = [name for name in names if getattr(own, name) != getattr(self.sampling, name)]
+        yield from self._other_sampling(work)
+
+    def _other_sampling(self, work: Work) -> Iterator[str]:
+        """What differs between how the policy samples and how the labeled pairs were sampled."""
+        own, pairs = self.settings.sampling, self.sampling
+        if pairs is None or not work.has("samples"):
+            return
+        names = ("temperature", "max_new_tokens", "max_prompt_tokens")
+        if different := [name for name in names if getattr(own, name) != getattr(pairs, name)]:
             told = ", ".join(f"policy.{name}={getattr(own, name)}" for name in different)
-            pairs = ", ".join(f"sampling.{name}={getattr(self.sampling, name)}" for name in different)
-            yield f"{told}: the policy samples otherwise than the labeled pairs ({pairs})"
+            of_pairs = ", ".join(f"sampling.{name}={getattr(pairs, name)}" for name in different)
+            yield f"{told}: the policy samples otherwise than the labeled pairs ({of_pairs})"
+        if pairs.top_p < 1:
+            yield (
+                f"sampling.top_p={pairs.top_p}: holds for the labeled pairs; the policy samples from all tokens, as its"
+                " gradient needs"
+            )
 
     def build(self, work: Work) -> None:
         """Train, and write a Hugging Face folder."""

@@ -13,10 +13,11 @@ from rlaif.data.batches.preferences import (
     preference_examples,
 )
 from rlaif.errors import ConfigError
+from rlaif.functional.labels import Targets
 from rlaif.functional.seeds import derive_seed
 from rlaif.inference.recomputing import recompute_layers
-from rlaif.labeling.missing import missing_by_reason, reasons_in_words
 from rlaif.labeling.results import read_labels
+from rlaif.labeling.targets import learned_labels
 from rlaif.models.adapters import LoraSettings, lora_problems
 from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
 from rlaif.models.uses import ModelUse
@@ -42,6 +43,7 @@ class PreferenceStage(Stage):
     Args:
         task: Gives the text that a policy continues.
         settings: Config group ``policy``.
+        targets: What is learned from each label: its probability, or the preferred response alone.
         dtype: Number format of the loaded weights.
         precision: Number format of the computation (``trainer.precision``).
         lora: Adapter that is trained; None trains all weights.
@@ -54,6 +56,7 @@ class PreferenceStage(Stage):
         self,
         task: Task,
         settings: PreferenceSettings,
+        targets: Targets = "soft",
         dtype: str = "float32",
         precision: str = "32-true",
         lora: LoraSettings | None = None,
@@ -65,6 +68,7 @@ class PreferenceStage(Stage):
             )
         self.task = task
         self.settings = settings
+        self.targets: Targets = targets
         self.dtype = dtype
         self.precision = precision
         self.lora = lora
@@ -124,10 +128,7 @@ class PreferenceStage(Stage):
         return ModelSpec(str(work.path(role)), dtype=self.dtype)
 
     def _data(self, work: Work) -> SplitDataModule[PreferenceExample, PreferenceBatch]:
-        labels = read_labels(work.path("labels"))
-        if all(label.p_first is None for label in labels):
-            reasons = reasons_in_words(missing_by_reason(labels))
-            raise ConfigError(f"labels: all {len(labels)} are missing ({reasons}), so there is nothing to learn from")
+        labels = learned_labels(read_labels(work.path("labels")), self.targets)
         tokenizer = load_tokenizer(self._spec(work, "policy"))
         return SplitDataModule(
             preference_examples(labels, self.task, tokenizer, self.settings.max_length),

@@ -43,12 +43,17 @@ class ReportStage(Stage):
         return Told(
             page="report",
             title=next((told.title for told in work.told.values() if told.title), ""),
-            verdict=policy_verdict(list(figures.values()), self.task.name, self.confidence),
+            verdict=" ".join([*_verdicts(work), policy_verdict([*figures.values()], self.task.name, self.confidence)]),
             figures=(*figures.values(), *time_figures(work.seconds)),
             checks=tuple(checks.values()),
             sections=tuple(_sections({name: told.sections for name, told in work.told.items() if not told.page})),
             objective=next((told.objective for told in reversed(measured) if told.objective is not None), None),
         )
+
+
+def _verdicts(work: Work) -> Iterator[str]:
+    """Of steps that say one and have no page of their own, e.g. ``control``."""
+    return (told.verdict for told in work.told.values() if told.verdict and not told.page)
 
 
 def _sections(by_step: Mapping[str, Sequence[Section]]) -> Iterator[Section]:

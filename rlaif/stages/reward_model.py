@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from rlaif.artifacts.curve import CURVE, read_curve
 from rlaif.data.batches.modules import PreferenceDataModule
 from rlaif.data.label_sets.mixing import MixSettings
-from rlaif.errors import ConfigError
+from rlaif.functional.labels import Targets
 from rlaif.functional.seeds import derive_seed
 from rlaif.inference.recomputing import recompute_layers
-from rlaif.labeling.missing import missing_by_reason, reasons_in_words
 from rlaif.labeling.results import read_labels
+from rlaif.labeling.targets import learned_labels
 from rlaif.models.adapters import LoraSettings, lora_problems
 from rlaif.models.classifiers import load_reward_model
 from rlaif.models.load import ModelSpec, load_tokenizer
@@ -39,6 +39,7 @@ class RewardModelStage(Stage):
         task: Gives the text that a policy continues.
         settings: Config group ``reward_model``.
         mix: Weight of this run's labels, and labels of further sources.
+        targets: What is learned from each label: its probability, or the preferred response alone.
         precision: Number format of the computation (``trainer.precision``).
         lora: Adapter that is trained with the scalar head; None trains all weights.
     """
@@ -52,6 +53,7 @@ class RewardModelStage(Stage):
         task: Task,
         settings: RewardModelSettings,
         mix: MixSettings,
+        targets: Targets = "soft",
         precision: str = "32-true",
         lora: LoraSettings | None = None,
     ) -> None:
@@ -59,6 +61,7 @@ class RewardModelStage(Stage):
         self.task = task
         self.settings = settings
         self.mix = mix
+        self.targets: Targets = targets
         self.precision = precision
         self.lora = lora
 
@@ -125,10 +128,7 @@ class RewardModelStage(Stage):
             mixed = self.mix.mixed(labels, self.task, held_out)
             (work.directory / SOURCES).write_text(json.dumps(mixed.account(), indent=1, sort_keys=True) + "\n")
             labels = mixed.labels
-        if all(label.p_first is None for label in labels):
-            reasons = reasons_in_words(missing_by_reason(labels))
-            raise ConfigError(f"labels: all {len(labels)} are missing ({reasons}), so there is nothing to learn from")
-        return labels
+        return learned_labels(labels, self.targets)
 
     def told(self, work: Work) -> Told:
         """Last loss, and how many labels each source gave where several were mixed."""

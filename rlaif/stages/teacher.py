@@ -60,12 +60,12 @@ class TeacherStage(Stage):
         self.writer = Writer(engine, batch_size)
 
     def reads(self) -> Mapping[str, Reads]:
-        """The prompts."""
-        return {"prompts": Reads(kind=self.prompts)}
+        """The prompts, which are the data's: another teacher's demonstrations are none."""
+        return {"prompts": Reads(kind=self.prompts, by="data")}
 
     def leaves(self) -> frozenset[str]:
-        """Demonstrations."""
-        return frozenset({"demonstrations"})
+        """Demonstrations; where they answer the prompts to label, also what samples can be set against."""
+        return frozenset({"demonstrations", "references"} if self.prompts == "label_prompts" else {"demonstrations"})
 
     def build(self, work: Work) -> None:
         """Write, and store what was written.

@@ -216,7 +216,7 @@ def test_options_out_of_range_are_reported_together_with_all_else() -> None:
         "label.batch_size=0": "must be at least 1",
         "label.max_missing_rate=2": "must be between 0 and 1",
         "label.scorecard_pairs=-1": "must be at least 1, or null",
-        "label.samples_per_prompt=1": "must be at least 2",
+        "label.samples_per_prompt=0": "must be at least 1",
         "label.cache=disk": "must be one of local, network, none",
         "label.min_alignment=70": "must be above 0 and at most 1, or null",
         "evaluation.confidence=1.0": "must be above 0 and below 1",
