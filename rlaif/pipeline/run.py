@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -204,23 +204,24 @@ class Run:
             show_page(plan, step, told, self.display)
         return told
 
-    def _builder(self, step: Step, stage: Stage, line: StageDisplay) -> Callable[[Path], None]:
+    def _builder(self, step: Step, stage: Stage, line: StageDisplay) -> Callable[[Path], Mapping[str, object]]:
         """The function that fills the step's directory, in this process or in several."""
         plan = self.plan
 
-        def build(directory: Path) -> None:
+        def build(directory: Path) -> Mapping[str, object]:
             quiet_transformers()
             work = plan.work(step, directory, line)
             parts = stage.parts
             is_shared = stage.trains or (parts is not None and parts.wanted(work))
             if work.num_processes == 1 or is_worker() or not is_shared:
                 stage.build(work)
-                return
+                return stage.meta(work)
             if parts is not None:
                 parts.begin(directory)
             build_in_workers(plan.cfg, step.name, directory, line)
             if parts is not None:
                 parts.gather(work)
+            return stage.meta(work)
 
         return build
 
