@@ -190,7 +190,8 @@ class PolicyValidation(Callback):
 
     def _verdicts(self, pairs: Sequence[Comparison], *, exact: bool = False) -> Mapping[Preference, Wins]:
         """P(first) of each pair by everybody who compares, or by those alone whose probabilities are known exactly."""
-        asked = [self.preference] if exact else [self.preference, self.judge, self.watch and self.watch.judge]
+        watcher = None if self.watch is None else self.watch.judge
+        asked = [self.preference] if exact else [self.preference, self.judge, watcher]
         return {one: _wins(one, pairs) for one in dict.fromkeys(asked) if one is not None}
 
     def _win_rates(self, name: str, wins: Mapping[Preference, Wins]) -> dict[str, float]:
