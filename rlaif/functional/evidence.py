@@ -16,6 +16,8 @@ from rlaif.functional.statistics import Values
 
 BETS_K = np.arange(1, 10) / 10.0
 """Shares of the largest bet that can never lose more than there is."""
+SPANS = (1, 2, 4)
+"""Lengths of the stretches of looks that are compared with each other."""
 LARGEST_LOG = 600.0
 """Evidence beyond e to this power is not told apart."""
 
@@ -53,20 +55,32 @@ def log_fall_evidence(before: Values, after: Values, margin: float = 0.0) -> flo
     return float(logsumexp(log_wealth_K) - math.log(BETS_K.size))
 
 
+def num_comparisons(num_looks: int) -> int:
+    """Pairs of equally long stretches of looks, one after the other, that :func:`evidence_over_looks` compares.
+
+    >>> [num_comparisons(looks) for looks in (1, 2, 4, 11)]
+    [0, 1, 7, 101]
+    """
+    return sum(left * (left + 1) // 2 for span in SPANS if (left := num_looks - 2 * span + 1) > 0)
+
+
 def evidence_over_looks(
     scores: Sequence[Values], rewards: Sequence[float], *, num_looks: int, margin: float = 0.0
 ) -> list[float]:
-    """Evidence, at each look, that some mean score fell while the mean reward rose.
+    """Evidence, at each look, that mean scores fell while mean rewards rose.
 
-    The e-values of all pairs of looks up to now, divided by the number of pairs that are planned: their mean, where
-    those to come count 0. The mean of e-values is an e-value under any dependence (Vovk & Wang 2021, arXiv 1912.06116,
-    section 3), and this one never falls, so it reaches 1/α at any look with probability at most α where no mean score
-    is ever more than ``margin`` below an earlier one. A pair whose reward did not rise counts 0, which only lowers it.
+    Stretches of 1, 2 and 4 consecutive looks are compared with each later stretch of the same length, by the mean of
+    each row over a stretch: that of several looks has less noise, that of one is there earlier. The e-values of all
+    comparisons up to now are divided by the number of those that are planned: their mean, where those to come count 0.
+    The mean of e-values is an e-value under any dependence (Vovk & Wang 2021, arXiv 1912.06116, section 3), and this
+    one never falls, so it reaches 1/α at any look with probability at most α where no mean score is ever more than
+    ``margin`` below an earlier one. A comparison whose reward did not rise counts 0, which only lowers it.
 
     Args:
         scores: Of each look so far, the N rows' numbers in [0, 1], NaN where unknown; the rows are the same prompts.
-        rewards: Mean reward at each look; where one is NaN, the pair counts without it.
-        num_looks: Looks that are planned, at least as many as there are, and two.
+            Whether a number is known must not depend on what it is.
+        rewards: Mean reward at each look; where one is NaN, the comparison counts without it.
+        num_looks: Looks that are planned, at least as many as there are.
         margin: As in :func:`log_fall_evidence`.
 
     Returns:
@@ -80,14 +94,32 @@ def evidence_over_looks(
     """
     if len(scores) > num_looks or len(scores) != len(rewards):
         raise ValueError(f"evidence_over_looks: {len(scores)} looks, {len(rewards)} rewards, {num_looks} planned")
-    num_pairs = max(1, num_looks * (num_looks - 1) // 2)
-    evidence, total = [], 0.0
-    for look, after in enumerate(scores):
-        earlier = [i for i in range(look) if not rewards[look] <= rewards[i]]
-        logs = [log_fall_evidence(scores[i], after, margin) for i in earlier]
-        total += sum(math.exp(min(log, LARGEST_LOG)) for log in logs)
-        evidence.append(total / num_pairs)
+    scores_LN = [_shares("scores", row) for row in scores]
+    planned, evidence, total = max(1, num_comparisons(num_looks)), [], 0.0
+    for end in range(1, len(scores) + 1):
+        total += sum(_ending_at(scores_LN[:end], rewards[:end], span, margin) for span in SPANS)
+        evidence.append(total / planned)
     return evidence
+
+
+def _ending_at(scores_LN: Sequence[NDArray[np.float64]], rewards: Sequence[float], span: int, margin: float) -> float:
+    """Sum of the e-values that compare the last ``span`` looks with each earlier stretch of that length."""
+    start, total = len(rewards) - span, 0.0
+    for first in range(start - span + 1):
+        stretch = slice(first, first + span)
+        if np.mean(rewards[start:]) <= np.mean(rewards[stretch]):
+            continue
+        log = log_fall_evidence(_row_means(scores_LN[stretch]), _row_means(scores_LN[start:]), margin)
+        total += math.exp(min(log, LARGEST_LOG))
+    return total
+
+
+def _row_means(scores_LN: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Mean of each row over the looks at which it is known; NaN where it never is."""
+    stacked_LN = np.stack(scores_LN)
+    known_N = (~np.isnan(stacked_LN)).sum(0)
+    sums_N = np.nansum(stacked_LN, axis=0)
+    return np.minimum(1.0, np.divide(sums_N, known_N, out=np.full(sums_N.shape, np.nan), where=known_N > 0))
 
 
 def share_ranked_alike(gaps: Values, verdicts: Values) -> float | None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from rlaif.bounds import bounds_problems
 from rlaif.errors import ConfigError
+from rlaif.functional.evidence import num_comparisons
 from rlaif.labelers.base import Labeler
 from rlaif.ranges import Bounds, OpenShare
 
@@ -51,13 +52,13 @@ class WatchSettings:
             num_looks: Validations that are planned, that before the first step included.
             judge: Who compares, in words.
         """
-        pairs, points, rate = num_looks * (num_looks - 1) // 2, 100 * self.margin, self.false_alarm_rate
+        count, points, rate = num_comparisons(num_looks), 100 * self.margin, self.false_alarm_rate
         return (
-            f"Two validations are compared prompt by prompt: does {judge} prefer the policy's response to SFT's less"
-            f" often at the later one, by more than {points:g} points? Their e-value is what a bet on that has made of"
-            f" 1. It counts where the later one has the higher reward. The alarm comes when the e-values of all"
-            f" {pairs} pairs of the {num_looks} planned validations together reach {pairs} / {rate:g} ="
-            f" {pairs / rate:g}. A training whose true win rate never is more than {points:g} points below an earlier"
-            f" one has an alarm with probability {rate:g} at most (Waudby-Smith & Ramdas 2024, arXiv 2010.09686; Vovk &"
-            " Wang 2021, arXiv 1912.06116)."
+            "Stretches of 1, 2 and 4 validations are compared with later ones, prompt by prompt: does"
+            f" {judge} prefer the policy's response to SFT's less often, by more than {points:g} points? The e-value of"
+            " a comparison is what a bet on that has made of 1. It counts where the later stretch has the higher"
+            f" reward. The alarm comes when the e-values of all {count} comparisons of the {num_looks} planned"
+            f" validations together reach {count} / {rate:g} = {count / rate:g}. A training whose true win rate never"
+            f" is more than {points:g} points below an earlier one has an alarm with probability {rate:g} at most"
+            " (Waudby-Smith & Ramdas 2024, arXiv 2010.09686; Vovk & Wang 2021, arXiv 1912.06116)."
         )

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from rlaif.functional.evidence import evidence_over_looks, log_fall_evidence, share_ranked_alike
+from rlaif.functional.evidence import evidence_over_looks, log_fall_evidence, num_comparisons, share_ranked_alike
 
 NAN = float("nan")
 MEAN_SQUARED_BET = 285 / 900
@@ -56,10 +56,32 @@ def test_a_long_row_neither_overflows_nor_vanishes() -> None:
 def test_only_looks_with_a_higher_reward_count_and_those_to_come_count_nothing() -> None:
     scores = [[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]]
     one = 1 + 2 * 0.5 + MEAN_SQUARED_BET
-    assert evidence_over_looks(scores, [0.0, 1.0, 0.5], num_looks=4) == pytest.approx([0, one / 6, 2 * one / 6])
+    planned = evidence_over_looks(scores, [0.0, 1.0, 0.5], num_looks=4)
+    assert planned == pytest.approx([0, one / 7, 2 * one / 7]), "6 pairs of looks, and 1 of two looks with two"
     assert evidence_over_looks(scores, [1.0, 1.0, 0.5], num_looks=3) == [0.0, 0.0, 0.0]
     unknown = evidence_over_looks(scores, [NAN, 1.0, NAN], num_looks=3)
     assert unknown == pytest.approx([0, one / 3, (2 * one + 1) / 3]), "without rewards the fall alone counts"
+
+
+def test_stretches_of_several_looks_are_compared_by_the_mean_of_each_row() -> None:
+    """One row: 1, 0.5, then 0, 0; the pairs of looks by (difference of the two) and the one pair of stretches."""
+    evidence = evidence_over_looks([[1.0], [0.5], [0.0], [0.0]], [0, 1, 2, 3], num_looks=4)
+    mean_bet = 0.5
+    looks = [1 + mean_bet * fall for fall in (0.5, 1.0, 0.5, 1.0, 0.5, 0.0)]
+    assert evidence[-1] == pytest.approx((sum(looks) + 1 + mean_bet * 0.75) / 7)
+    gaps = evidence_over_looks([[1.0], [NAN], [NAN], [0.0]], [0, 1, 2, 3], num_looks=4)
+    assert gaps[-1] == pytest.approx((5 * 1 + (1 + mean_bet) + (1 + mean_bet)) / 7), "an unknown number is left out"
+
+
+def test_all_comparisons_are_counted() -> None:
+    for num_looks in range(1, 14):
+        pairs = [
+            (first, second)
+            for span in (1, 2, 4)
+            for first in range(num_looks)
+            for second in range(first + span, num_looks - span + 1)
+        ]
+        assert num_comparisons(num_looks) == len(pairs)
 
 
 @pytest.mark.parametrize(

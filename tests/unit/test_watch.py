@@ -126,7 +126,7 @@ def watch_in(directory: Path, *, stop: bool = True, p_first: float = 0.0) -> Wat
         directory / "watched",
         WatchSettings(margin=0.0, false_alarm_rate=0.999, stop=stop),
         judge=always(p_first),  # type: ignore[arg-type]
-        num_looks=6,
+        num_looks=5,
         best=Candidates(directory / "best", 1, takes_start=True) if stop else None,
     )
 
@@ -277,7 +277,7 @@ def test_terminal_report_and_meta_tell_why_the_training_ended(tmp_path: Path) ->
     assert not check.passed and "70.0 % at step 20 and is 30.0 % at step 40" in check.detail
     (plot,) = (section for section in told.sections if isinstance(section, LinePlot))
     assert plot.is_stacked and plot.marks == {"alarm": 40.0, "highest win rate": 20.0}
-    assert reason in plot.hint and "21 / 0.05 = 420" in plot.hint, "seven validations have 21 pairs"
+    assert reason in plot.hint and "31 / 0.05 = 620" in plot.hint, "seven validations: 21 pairs, and 10 of two with two"
     assert [panel.title for panel in plot.panels][:2] == ["proxy reward", "win rate against SFT"]
     assert line_plot(plot).count("alarm") >= len(plot.panels)
     (table,) = (section for section in told.sections if isinstance(section, Table))
