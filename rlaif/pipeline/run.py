@@ -25,6 +25,7 @@ from rlaif.pipeline.model_check import model_check
 from rlaif.pipeline.pages import show_page
 from rlaif.pipeline.plan import Plan
 from rlaif.pipeline.stage import Estimates, Stage, Told
+from rlaif.pipeline.watch_check import watch_notices, watch_problems
 from rlaif.pipeline.workers import build_in_workers, is_worker
 from rlaif.reporting.label_estimate import print_estimate
 from rlaif.reporting.terminal import RunDisplay, StageDisplay
@@ -58,7 +59,8 @@ def run(cfg: DictConfig) -> float | None:
         make_deterministic()
     load_early(plan, display)
     check(plan, problems)
-    for notice in (notice for step in plan.steps for notice in step.stage.notices(plan.work(step))):
+    of_steps = (notice for step in plan.steps for notice in step.stage.notices(plan.work(step)))
+    for notice in (*of_steps, *watch_notices(plan)):
         display.console.print(notice, style="dim", highlight=False, markup=False, soft_wrap=True)
     if cfg.estimate:
         estimate(plan, display)
@@ -99,7 +101,7 @@ def check(plan: Plan, problems: Sequence[str] = ()) -> None:
     for step in plan.steps:
         if all(step.inputs.get(role) for role, reads in step.reads.items() if not reads.optional):
             found += plan.stage_to_check(step).problems(plan.work(step))
-    found += model_check(plan)
+    found += [*model_check(plan), *watch_problems(plan)]
     if found:
         raise ConfigError(list(dict.fromkeys(found)))
     for step in plan.steps:

@@ -32,6 +32,7 @@ from rlaif.modules.validation import JUDGED, PolicyValidation
 from rlaif.modules.watch import Preference, Stop, Watch
 from rlaif.modules.watched import WATCHED
 from rlaif.pipeline.stage import Told, Work
+from rlaif.pipeline.watch_check import WatchJudge
 from rlaif.ranges import PositiveShare
 from rlaif.rewards.base import ComparesSamples, Reward
 from rlaif.roles import Reads
@@ -39,7 +40,7 @@ from rlaif.rollouts.settings import SamplingSettings
 from rlaif.runtime import Runtime
 from rlaif.stages.people import bound_people
 from rlaif.stages.rewarded import NoProgress, RewardedStage
-from rlaif.stages.watched import BEST, judges_of, keep_best, watch_judge_words, watch_problems, watch_told
+from rlaif.stages.watched import BEST, judges_of, keep_best, watch_judge, watch_judge_words, watch_problems, watch_told
 from rlaif.tasks.base import Task
 from rlaif.types import Prompt
 
@@ -108,6 +109,11 @@ class PolicyStage(RewardedStage):
         """The reward, and the judges of the validation."""
         return [self.reward, *judges_of(self.settings)]
 
+    @property
+    def watch_judge(self) -> WatchJudge | None:
+        """The labeler that watches the training."""
+        return watch_judge(self.settings)
+
     def reads(self) -> Mapping[str, Reads]:
         """The policy to start from, the SFT policy as reference, prompts, and what the reward reads."""
         if self.settings.validate_every is None:
@@ -128,7 +134,7 @@ class PolicyStage(RewardedStage):
                 f"policy.keep={self.settings.keep}: chooses among validations, and the data leave no prompts for them;"
                 " give data.num_tuning_prompts, or type policy.keep=last"
             )
-        yield from watch_problems(self.settings, self.reward, is_judged=self._watch_judge_words(work) is not None)
+        yield from watch_problems(self.settings, is_judged=self._watch_judge_words(work) is not None)
         num_samples = self.settings.samples_per_prompt
         if isinstance(self.reward, ComparesSamples) and num_samples < self.reward.min_samples_per_prompt:
             yield (
@@ -149,6 +155,11 @@ class PolicyStage(RewardedStage):
                 f"policy.validate_every={self.settings.validate_every}: the training is not validated, because the"
                 " data leave no prompts for it; give data.num_tuning_prompts and, with files, a lower"
                 " data.num_eval_prompts, or type policy.validate_every=null"
+            )
+        elif self.settings.watch is not None and self._watch_judge_words(work) is None:
+            yield (
+                "policy.watch: nobody compares the validations, so there is no alarm; type e.g."
+                " 'policy.watch.judge=${evaluation.judge}', or policy.watch=null"
             )
         own = self.settings.sampling
         if self.sampling is not None and own != self.sampling and work.has("samples"):

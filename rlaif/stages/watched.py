@@ -10,14 +10,13 @@ from rlaif.evaluation.checks import Check
 from rlaif.evaluation.records import LinePanel, LinePlot, Section, Table
 from rlaif.evaluation.votes import SIMULATED
 from rlaif.labelers.base import Labeler
-from rlaif.labelers.models import parts_of
 from rlaif.modules.policy import PolicyModule
 from rlaif.modules.policy_settings import PolicySettings
 from rlaif.modules.watch import EVIDENCE, WIN_RATE, Stop, Watch, alarm_step
 from rlaif.modules.watch_settings import WatchSettings
 from rlaif.modules.watched import WATCHED, WatchedResponse, read_watched
 from rlaif.pipeline.stage import Told
-from rlaif.rewards.base import Reward
+from rlaif.pipeline.watch_check import WatchJudge
 
 BEST = "best"
 """Directory of the weights with the highest win rate, while the policy trains."""
@@ -33,6 +32,16 @@ def judges_of(settings: PolicySettings) -> list[Labeler]:
     return [judge for judge in (settings.judge, own) if judge is not None]
 
 
+def watch_judge(settings: PolicySettings) -> WatchJudge | None:
+    """The labeler that watches; None where none does."""
+    watch = settings.watch
+    if watch is None:
+        return None
+    if watch.judge is not None:
+        return WatchJudge("policy.watch.judge", watch.judge, is_wanted=True)
+    return None if settings.judge is None else WatchJudge("policy.judge", settings.judge, is_wanted=watch.stop)
+
+
 def watch_judge_words(settings: PolicySettings, annotators: object) -> str | None:
     """Who compares for the watch, in words; None where nobody does.
 
@@ -42,27 +51,17 @@ def watch_judge_words(settings: PolicySettings, annotators: object) -> str | Non
     """
     if settings.watch is None or settings.validate_every is None:
         return None
-    judge = settings.watch.judge or settings.judge
-    if judge is not None:
-        return judge.name
+    if (judge := watch_judge(settings)) is not None:
+        return judge.labeler.name
     return SIMULATED if isinstance(annotators, ExactAnnotators) else None
 
 
-def watch_problems(settings: PolicySettings, reward: Reward, *, is_judged: bool) -> Iterator[str]:
-    """A watch without a judge that is to stop the training, and one whose judge is what the policy learns from."""
-    watch = settings.watch
-    if watch is None:
-        return
-    if watch.stop and not is_judged:
+def watch_problems(settings: PolicySettings, *, is_judged: bool) -> Iterator[str]:
+    """A watch that is to stop the training and that nobody judges for."""
+    if settings.watch is not None and settings.watch.stop and not is_judged:
         yield (
             "policy.watch.stop=true: nobody compares validations; give policy.watch.judge, e.g."
             " 'policy.watch.judge=${evaluation.judge}', and prompts for it (data.num_tuning_prompts)"
-        )
-    judge, option = (watch.judge, "policy.watch.judge") if watch.judge else (settings.judge, "policy.judge")
-    if judge is not None and any(getattr(part, "identity", None) == judge.identity for part in parts_of(reward)):
-        yield (
-            f"{option}: is the labeler that rewards the policy, so it would not see what it is fooled by; type another"
-            " in policy.watch.judge, or policy.watch=null"
         )
 
 

@@ -229,18 +229,12 @@ def test_numbers_out_of_range_are_refused(options: dict[str, float]) -> None:
         WatchSettings(**options)
 
 
-def test_a_watch_that_cannot_see_is_refused() -> None:
-    class Rewarded(RisingReward):
-        members = ("labeler",)
-        labeler = Judge(identity="same")
-
-    own = settings(validate_every=2, watch=WatchSettings(judge=Judge(identity="same")))
-    (problem,) = watch_problems(own, Rewarded(), is_judged=True)
-    assert problem.startswith("policy.watch.judge: is the labeler that rewards the policy")
-    other = settings(validate_every=2, judge=Judge(identity="other"), watch=WatchSettings(stop=True))
-    assert not list(watch_problems(other, Rewarded(), is_judged=True))
-    (alone,) = watch_problems(settings(validate_every=2, watch=WatchSettings(stop=True)), Rewarded(), is_judged=False)
-    assert "policy.watch.judge=${evaluation.judge}" in alone
+def test_a_watch_that_is_to_stop_needs_a_judge() -> None:
+    alone = settings(validate_every=2, watch=WatchSettings(stop=True))
+    (problem,) = watch_problems(alone, is_judged=False)
+    assert "policy.watch.judge=${evaluation.judge}" in problem
+    assert not list(watch_problems(alone, is_judged=True))
+    assert not list(watch_problems(settings(validate_every=2, watch=WatchSettings()), is_judged=False))
 
 
 def test_validations_are_counted_as_they_are_made() -> None:
