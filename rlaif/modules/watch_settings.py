@@ -57,8 +57,8 @@ class WatchSettings:
             "Stretches of 1, 2 and 4 validations are compared with later ones, prompt by prompt: does"
             f" {judge} prefer the policy's response to SFT's less often, by more than {points:g} points? The e-value of"
             " a comparison is what a bet on that has made of 1. It counts where the later stretch has the higher"
-            f" reward. The alarm comes when the e-values of all {count} comparisons of the {num_looks} planned"
-            f" validations together reach {count} / {rate:g} = {count / rate:g}. A training whose true win rate never"
-            f" is more than {points:g} points below an earlier one has an alarm with probability {rate:g} at most"
+            f" reward. The alarm comes when the mean e-value of all {count} comparisons of the {num_looks} planned"
+            f" validations, those to come as 0, reaches 1 / {rate:g} = {1 / rate:g}. A training whose true win rate"
+            f" never is more than {points:g} points below an earlier one has an alarm with probability {rate:g} at most"
             " (Waudby-Smith & Ramdas 2024, arXiv 2010.09686; Vovk & Wang 2021, arXiv 1912.06116)."
         )

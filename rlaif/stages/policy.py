@@ -283,7 +283,8 @@ class PolicyStage(RewardedStage):
         """Who compares for the watch, in words; None where nobody does."""
         if not self._validation_prompts(work):
             return None
-        return watch_judge_words(self.settings, work.data("validation").annotators)
+        options = work.options.get("settings") or {}
+        return watch_judge_words(self.settings, work.data("validation").annotators, options)
 
     def told(self, work: Work) -> Told:
         """Steps, first and last reward, KL, and the curves of training and validation."""

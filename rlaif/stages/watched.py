@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rlaif.data.base import ExactAnnotators
 from rlaif.evaluation.checks import Check
@@ -42,17 +43,20 @@ def watch_judge(settings: PolicySettings) -> WatchJudge | None:
     return None if settings.judge is None else WatchJudge("policy.judge", settings.judge, is_wanted=watch.stop)
 
 
-def watch_judge_words(settings: PolicySettings, annotators: object) -> str | None:
-    """Who compares for the watch, in words; None where nobody does.
+def watch_judge_words(settings: PolicySettings, annotators: object, options: Mapping[str, Any]) -> str | None:
+    """Who compares for the watch, in words, e.g. ``pairwise with pocket:judge``; None where nobody does.
 
     Args:
         settings: Config group ``policy``.
         annotators: Of the data; None where they have none.
+        options: The same group as plain values, which name the labeler's model; empty where they are not known.
     """
     if settings.watch is None or settings.validate_every is None:
         return None
     if (judge := watch_judge(settings)) is not None:
-        return judge.labeler.name
+        node = (options.get("watch") or {}).get("judge") or options.get("judge") or {}
+        model = (node.get("engine") or {}).get("model")
+        return judge.labeler.name if model is None else f"{judge.labeler.name} with {model}"
     return SIMULATED if isinstance(annotators, ExactAnnotators) else None
 
 
@@ -94,7 +98,7 @@ def watch_told(directory: Path, rows: Rows, settings: WatchSettings, *, judge: s
     hint = f"{words} {'' if stop is None else f'{stop}. '}The rule: {rule}"
     plot = LinePlot(title="The watch", panels=tuple(_panels(rows, judge)), hint=hint, is_stacked=True, marks=marks)
     check = Check(
-        name="no judge that the policy does not learn from likes it less while its reward rises",
+        name="the watch's judge does not like the policy less while its reward rises",
         passed=alarm is None,
         detail=f"{judge}: {words}",
     )

@@ -226,7 +226,7 @@ def test_a_watch_needs_validations(options: dict[str, object], words: str) -> No
 )
 def test_numbers_out_of_range_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=rf"policy\.watch\.{next(iter(options))}="):
-        WatchSettings(**options)
+        WatchSettings(**options)  # type: ignore[arg-type]
 
 
 def test_a_watch_that_is_to_stop_needs_a_judge() -> None:
@@ -258,7 +258,8 @@ def finished(directory: Path) -> tuple[PolicyStage, Work]:
         demonstrations=[], label_prompts=[], policy_prompts=TRAINED, eval_prompts=[], tuning_prompts=WATCHED
     )
     inputs = {"validation": (Input(step="data", stage="data", data=data),)}
-    return stage, Work(step="policy", directory=directory, seed=0, inputs=inputs)
+    plain = {"settings": {"judge": {"engine": {"model": "a model"}}, "watch": {"judge": None}}}
+    return stage, Work(step="policy", directory=directory, seed=0, inputs=inputs, options=plain)
 
 
 def test_terminal_report_and_meta_tell_why_the_training_ended(tmp_path: Path) -> None:
@@ -266,14 +267,18 @@ def test_terminal_report_and_meta_tell_why_the_training_ended(tmp_path: Path) ->
     told = stage.told(work)
     reason = "policy.watch.stop: the alarm at step 40 of 120 ended the training; kept step 20"
     assert "alarm at step 40" in told.line and reason in told.line
+    assert told.checks[0].detail.startswith("a judge with a model: Alarm at step 40")
     assert str(stage.meta(work)["stopped"]).startswith(reason)
     (check,) = told.checks
     assert not check.passed and "70.0 % at step 20 and is 30.0 % at step 40" in check.detail
     (plot,) = (section for section in told.sections if isinstance(section, LinePlot))
     assert plot.is_stacked and plot.marks == {"alarm": 40.0, "highest win rate": 20.0}
-    assert reason in plot.hint and "31 / 0.05 = 620" in plot.hint, "seven validations: 21 pairs, and 10 of two with two"
+    assert reason in plot.hint and "all 31 comparisons of the 7 planned" in plot.hint, (
+        "21 pairs, and 10 of two with two"
+    )
     assert [panel.title for panel in plot.panels][:2] == ["proxy reward", "win rate against SFT"]
-    assert line_plot(plot).count("alarm") >= len(plot.panels)
+    drawn = line_plot(plot)
+    assert ">alarm<" in drawn and ">highest win rate<" in drawn and drawn.count(">optimizer step<") == 1
     (table,) = (section for section in told.sections if isinstance(section, Table))
     assert [row[1] for row in table.rows[:3]] == ["0", "20", "40"] and table.rows[0][2] == "r0"
     path = Store(tmp_path / "store").build("policy", "0" * 16, lambda directory: stage.meta(work))
