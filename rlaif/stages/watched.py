@@ -131,7 +131,7 @@ def _panels(rows: Rows, judge: str) -> Iterator[LinePanel]:
     for title, lines in (
         ("proxy reward", {"reward": "reward"}),
         ("win rate against SFT", {judge: WIN_RATE, f"{SIMULATED}, exact": "win_rate"}),
-        ("accuracy of the reward on its own samples", _accuracies(judge)),
+        ("accuracy of the reward on the policy's samples", _accuracies(judge)),
         ("KL from SFT, nats per response", {"KL": "kl"}),
         ("length, tokens per response", {"length": "length"}),
         ("entropy, nats per token", {"entropy": "entropy"}),
