@@ -66,7 +66,7 @@ class Store:
         self,
         name: str,
         fingerprint: str,
-        build: Callable[[Path], None],
+        build: Callable[[Path], Mapping[str, object] | None],
         *,
         meta: Mapping[str, object] | None = None,
         on_wait: Callable[[str], None] = log.info,
@@ -77,7 +77,7 @@ class Store:
             name: Letters, digits and underscores, e.g. ``reward_model``.
             fingerprint: From :func:`rlaif.artifacts.fingerprint`.
             build: Writes the artefact into the directory that it is given; what a killed build left there
-                is still there, and the function goes on from it.
+                is still there, and the function goes on from it. What it returns is added to ``meta.json``.
             meta: More provenance for ``meta.json`` (device, command, ...).
             on_wait: Called once with a sentence when another process is building the same artefact.
 
@@ -102,7 +102,7 @@ class Store:
                 record.start()
             try:
                 with self._explained_build(partial):
-                    build(partial)
+                    record.fixed.update(build(partial) or {})
             finally:
                 record.stop()
             with self._explained(partial):
@@ -182,7 +182,12 @@ class _Record:
     def __init__(self, partial: Path, *, name: str, fingerprint: str, meta: Mapping[str, object]) -> None:
         self.partial = partial
         self.file = partial / "meta.json"
-        self.fixed = {"name": name, "fingerprint": fingerprint, "libraries": _library_versions(), **meta}
+        self.fixed: dict[str, object] = {
+            "name": name,
+            "fingerprint": fingerprint,
+            "libraries": _library_versions(),
+            **meta,
+        }
         self.attempts: list[dict[str, float]] = []
 
     def start(self) -> None:

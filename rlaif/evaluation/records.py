@@ -176,12 +176,16 @@ class LinePanel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinePlot:
-    """Panels of lines, side by side."""
+    """Panels of lines, side by side or one above the other."""
 
     title: str
     panels: tuple[LinePanel, ...]
     hint: str = ""
     """A sentence or two below the panels."""
+    is_stacked: bool = False
+    """True where the panels lie one above the other on one horizontal axis."""
+    marks: Mapping[str, float] = field(default_factory=dict)
+    """Label to x of lines that cross all panels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

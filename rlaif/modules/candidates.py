@@ -23,30 +23,32 @@ class Candidate:
 
     step: int
     """Optimizer steps that it had made."""
-    reward: float
-    """Mean reward of its responses to the validation prompts."""
+    score: float
+    """What it is ranked by: the mean reward of its responses to the validation prompts, or their win rate."""
 
 
 class Candidates:
-    """Keeps the weights with the highest validation rewards, of equal ones the earliest.
+    """Keeps the weights with the highest scores, of equal ones the earliest.
 
-    Weights are written before their reward: a candidate exists where both are there. A resumed training drops those
+    Weights are written before their score: a candidate exists where both are there. A resumed training drops those
     after its checkpoint and offers them again, so it ends with the same candidates.
 
     Args:
         directory: Theirs alone; made when missing.
         num: Candidates that are kept.
+        takes_start: True where the policy that the training started from may be one.
     """
 
-    def __init__(self, directory: Path, num: int) -> None:
+    def __init__(self, directory: Path, num: int, *, takes_start: bool = False) -> None:
         self.directory = directory
         self.num = num
+        self.takes_start = takes_start
 
     def found(self) -> list[Candidate]:
         """The candidates, the best first."""
         files = sorted(self.directory.glob("step=*.json"))
         found = [Candidate(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
-        return sorted(found, key=lambda candidate: (-candidate.reward, candidate.step))
+        return sorted(found, key=lambda candidate: (-candidate.score, candidate.step))
 
     def cut(self, last_step: int) -> None:
         """Drop the candidates after a step."""
@@ -54,24 +56,24 @@ class Candidates:
             if candidate.step > last_step:
                 self._drop(candidate.step)
 
-    def offer(self, step: int, reward: float, weights: Mapping[str, Tensor]) -> None:
-        """Keep weights where their reward is among the highest.
+    def offer(self, step: int, score: float, weights: Mapping[str, Tensor]) -> None:
+        """Keep weights where their score is among the highest.
 
         Args:
-            step: Optimizer steps; at 0 the policy is the one that it started from, and no candidate.
-            reward: Of the validation.
+            step: Optimizer steps; at 0 the policy is the one that it started from.
+            score: Of the validation.
             weights: ``state_dict`` of the policy.
         """
-        if step == 0:
+        if step == 0 and not self.takes_start:
             return
         self.directory.mkdir(parents=True, exist_ok=True)
-        ahead = [other for other in self.found() if other.step != step and other.reward >= reward]
+        ahead = [other for other in self.found() if other.step != step and other.score >= score]
         if len(ahead) >= self.num:
             return
         torch.save(dict(weights), self._whole(self._weights(step)))
         os.replace(self._whole(self._weights(step)), self._weights(step))
         record = self._whole(self._record(step))
-        record.write_text(json.dumps({"step": step, "reward": reward}) + "\n", encoding="utf-8")
+        record.write_text(json.dumps({"step": step, "score": score}) + "\n", encoding="utf-8")
         os.replace(record, self._record(step))
         for candidate in self.found()[self.num :]:
             self._drop(candidate.step)

@@ -171,6 +171,17 @@ class PolicyModule(OptimizerStepModule):
         """log π [B, T] of responses under a model, at the sampling temperature, read in micro-batches."""
         return self._by_parts(rollouts, lambda part: [self.read(model, part).logprobs_BT])[0]
 
+    @torch.no_grad()
+    def entropies(self, rollouts: Rollouts) -> Tensor:
+        """Entropies [B, T] in nats of the policy at the sampling temperature, 0 where padded."""
+
+        def describe(part: Rollouts) -> list[Tensor]:
+            entropy_BT = self.read(self.policy, part, with_entropy=True).entropy_BT
+            assert entropy_BT is not None
+            return [entropy_BT]
+
+        return self._by_parts(rollouts, describe)[0]
+
     def _described(self, rollouts: Rollouts) -> list[Tensor]:
         """Log-probs, entropies and, where there is a baseline, values [B, T] of responses under the policy."""
 

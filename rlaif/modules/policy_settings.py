@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -14,6 +15,7 @@ from rlaif.modules.candidates import Keep
 from rlaif.modules.policy import PolicyModule
 from rlaif.modules.settings import TrainingSettings
 from rlaif.modules.step_division import StepDivision
+from rlaif.modules.watch_settings import WatchSettings
 from rlaif.objectives.base import RolloutObjective
 from rlaif.ranges import AtLeastOne, Positive
 from rlaif.rewards.base import Reward
@@ -64,6 +66,8 @@ class PolicySettings(TrainingSettings):
     validations."""
     num_candidates: AtLeastOne = 4
     """Validations with the highest rewards that ``keep=judged`` chooses from."""
+    watch: WatchSettings | None = None
+    """Compares the validations by a judge that the policy does not learn from, and gives an alarm; None does not."""
     export_every: AtLeastOne | None = None
     """Policy steps between Hugging Face folders in ``exports`` of the step's directory; None writes none."""
     shaping: RewardShaping | None = None
@@ -93,8 +97,15 @@ class PolicySettings(TrainingSettings):
             yield f"keep={self.keep}: chooses among validations; type policy.validate_every=40 or policy.keep=last"
         if self.validate_every is None and self.judge is not None:
             yield "judge: judges the responses of validations; type policy.validate_every=40 or policy.judge=null"
+        if self.watch is not None:
+            yield from self.watch.problems(is_validated=self.validate_every is not None)
         if self.keep == "judged" and self.judge is None:
             yield "keep=judged: there is no judge; type 'policy.judge=${evaluation.judge}' or policy.keep=best_reward"
+
+    @property
+    def num_validations(self) -> int:
+        """Validations of the whole training, those of the start and of the end included; 0 without any."""
+        return 0 if self.validate_every is None else 1 + math.ceil(self.steps / self.validate_every)
 
     @property
     def division(self) -> StepDivision:

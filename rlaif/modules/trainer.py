@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
@@ -17,6 +17,14 @@ from rlaif.interruption import interruption
 from rlaif.modules.checkpointing import AtomicCheckpointIO, PeriodicCheckpoint, resume_checkpoint
 from rlaif.modules.notices import quiet_lightning
 from rlaif.modules.stopping import StopOnSignal, StoppedBySignal
+
+
+@runtime_checkable
+class StopRule(Protocol):
+    """A callback that may end a training as its configuration says: the training is then finished."""
+
+    has_stopped: bool
+    """True, on every process, once it has ended the training."""
 
 
 def build_trainer(
@@ -78,7 +86,7 @@ def fit(trainer: Trainer, module: LightningModule, datamodule: LightningDataModu
         The optimizer step from which training went on; 0 for a fresh start.
 
     Raises:
-        GateStopped: The training ended before its last step, e.g. by ``trainer.max_time``.
+        GateStopped: The training ended before its last step, e.g. by ``trainer.max_time``, and by no :class:`StopRule`.
         KeyboardInterrupt: Ctrl-C or SIGTERM stopped it.
     """
     savers = [callback for callback in trainer.callbacks if isinstance(callback, PeriodicCheckpoint)]  # type: ignore[attr-defined]
@@ -86,7 +94,8 @@ def fit(trainer: Trainer, module: LightningModule, datamodule: LightningDataModu
     resumed_step = 0 if found is None else int(found.stem.removeprefix("step="))
     with seeded(seed), _signals_as_exceptions(trainer):
         trainer.fit(module, datamodule=datamodule, ckpt_path=found, weights_only=True)
-    if trainer.global_step < trainer.max_steps:
+    rules = [callback for callback in trainer.callbacks if isinstance(callback, StopRule)]  # type: ignore[attr-defined]
+    if trainer.global_step < trainer.max_steps and not any(rule.has_stopped for rule in rules):
         limit = _limit(trainer)
         raise GateStopped(
             f"{limit}the training stopped after {trainer.global_step:,} of {trainer.max_steps:,} optimizer steps and is"

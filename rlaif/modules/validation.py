@@ -6,7 +6,7 @@ the same weights with and without validation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,18 +16,21 @@ from torch import Tensor
 
 from rlaif.artifacts.curve import append_row, cut_curve
 from rlaif.errors import TrainingError
+from rlaif.functional.evidence import share_ranked_alike
 from rlaif.functional.kl import sampled_sequence_kl
 from rlaif.functional.seeds import derive_seed
 from rlaif.modules.candidates import Candidates
 from rlaif.modules.policy import PolicyModule
+from rlaif.modules.watch import UNKNOWN, Preference, Watch
+from rlaif.modules.watched import WatchedResponse
 from rlaif.registry import described
 from rlaif.rollouts.batch import Rollouts
 from rlaif.rollouts.responses import PROMPTS_AT_ONCE, completions_of, policy_prompt_ids
 from rlaif.rollouts.sampler import LocalSampler, Sampler
 from rlaif.types import Comparison, Completion, Prompt, Sampling
 
-Preference = Callable[[Sequence[Comparison]], Sequence[float | None]]
-"""P(a random rater, or a judge, prefers the first response) for each comparison; None where there is no verdict."""
+Wins = list[float | None]
+"""P(the first response is better) of each pair; None without a verdict."""
 JUDGED = "judge_win_rate"
 """Name of the win rate that a judge gives."""
 
@@ -49,11 +52,12 @@ class PolicyValidation(Callback):
     """Measures the policy every few policy steps, and appends a row to a curve file.
 
     A row has ``step`` (optimizer steps), ``reward`` (mean, of the sampled responses), ``kl`` (nats per response),
-    ``length`` and ``length/greedy`` (tokens per response), ``finished`` and, where raters' probabilities are known,
-    ``win_rate`` and ``win_rate/greedy`` against the SFT policy decoded in the same way, with ``/STRATUM`` for each
-    stratum of the prompts. A judge gives ``judge_win_rate`` in the same way, of the sampled responses, over the pairs
-    that it has a verdict on, with their share ``judge_answered``. The policy is measured before the first step, after
-    the last, and in between.
+    ``entropy`` (nats per token), ``length`` and ``length/greedy`` (tokens per response), ``finished`` and, where
+    raters' probabilities are known, ``win_rate`` and ``win_rate/greedy`` against the SFT policy decoded in the same
+    way, with ``/STRATUM`` for each stratum of the prompts. A judge gives ``judge_win_rate`` in the same way, of the
+    sampled responses, over the pairs that it has a verdict on, with their share ``judge_answered``. A watch adds its
+    own, and ``reward_accuracy``: how often the reward ranks two of the policy's responses to a prompt as the watch's
+    judge does. The policy is measured before the first step, after the last, and in between.
 
     Args:
         path: The file.
@@ -62,6 +66,7 @@ class PolicyValidation(Callback):
         preference: Compares responses; None where nobody's probabilities are known.
         judge: A labeler that compares them, too; None asks none.
         candidates: Keeps the weights with the highest rewards; None keeps none.
+        watch: Keeps the responses, and may end the training; None does not.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class PolicyValidation(Callback):
         preference: Preference | None = None,
         judge: Preference | None = None,
         candidates: Candidates | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.path = path
         self.prompts = prompts
@@ -80,6 +86,9 @@ class PolicyValidation(Callback):
         self.preference = preference
         self.judge = judge
         self.candidates = candidates
+        self.watch = watch
+        self.has_stopped = False
+        """True once the watch has ended the training."""
         self._reference: dict[bool, list[Completion]] = {}
         self._last_step = -1
 
@@ -92,7 +101,10 @@ class PolicyValidation(Callback):
             self._last_step = int(rows[-1]["step"]) if rows else -1
             if self.candidates is not None:
                 self.candidates.cut(trainer.global_step)
+            if self.watch is not None:
+                self.watch.cut(trainer.global_step)
             self._validate_if_due(trainer, pl_module)
+        self._stop_if_alarmed(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
@@ -101,6 +113,19 @@ class PolicyValidation(Callback):
         assert isinstance(pl_module, PolicyModule)
         if trainer.is_global_zero:
             self._validate_if_due(trainer, pl_module)
+        self._stop_if_alarmed(trainer)
+
+    def _stop_if_alarmed(self, trainer: Trainer) -> None:
+        """End the training after this step, on all processes, where the watch says so."""
+        if self.watch is None or not self.watch.settings.stop:
+            return
+        is_alarmed = (
+            trainer.is_global_zero and self._last_step == trainer.global_step and self.watch.alarm() is not None
+        )
+        if trainer.world_size > 1:
+            is_alarmed = trainer.strategy.reduce_boolean_decision(is_alarmed, all=False)
+        if is_alarmed:
+            self.has_stopped = trainer.should_stop = True
 
     def _validate_if_due(self, trainer: Trainer, module: PolicyModule) -> None:
         step, interval = trainer.global_step, self.every_n_steps * module.objective.updates.total
@@ -130,58 +155,121 @@ class PolicyValidation(Callback):
 
     @torch.no_grad()
     def measure(self, module: PolicyModule) -> dict[str, float]:
-        """The figures of a row."""
-        module.sampler.load(module.policy.state_dict(), module.trainer.global_step)
+        """The figures of a row; the watch keeps what they were made of."""
+        step = module.trainer.global_step
+        module.sampler.load(module.policy.state_dict(), step)
         sampled, greedy = (self._draw(module, module.sampler, greedy=greedy) for greedy in (False, True))
         figures = {
             "kl": sampled.mean(lambda batch: _kl(module, batch)),
+            "entropy": _entropy(module, sampled.rollouts),
             "length": sampled.mean(lambda batch: batch.mask_BT.sum(-1)),
             "length/greedy": greedy.mean(lambda batch: batch.mask_BT.sum(-1)),
             "finished": sampled.mean(lambda batch: batch.finished_B),
         }
-        rewarded = [module.responses.as_rewarded(item) for item in sampled.completions]
-        rewards = module.reward(list(self.prompts), rewarded)
-        if rewards.scored_mask_B.any():
-            figures["reward"] = rewards.values_B[rewards.scored_mask_B].mean().item()
-        figures |= self._win_rates(module, "win_rate", sampled) | self._judged(module, sampled)
-        return figures | self._win_rates(module, "win_rate/greedy", greedy)
+        rewards = self._rewards(module, sampled)
+        if known := [reward for reward in rewards if reward is not None]:
+            figures["reward"] = sum(known) / len(known)
+        pairs = self._pairs(module, sampled, greedy=False)
+        wins = self._verdicts(pairs)
+        figures |= self._win_rates("win_rate", wins) | self._judged(wins)
+        figures |= self._win_rates(
+            "win_rate/greedy", self._verdicts(self._pairs(module, greedy, greedy=True), exact=True)
+        )
+        if self.watch is None:
+            return figures
+        watched = self._watched(pairs, wins, rewards)
+        figures |= self.watch.observe(step, watched, module.policy.state_dict())
+        return figures | self._reward_accuracy(module, sampled, rewards)
 
-    def _win_rates(self, module: PolicyModule, name: str, drawn: Drawn) -> dict[str, float]:
+    def _rewards(self, module: PolicyModule, drawn: Drawn) -> list[float | None]:
+        """The reward of each response, None where it has none."""
+        rewarded = [module.responses.as_rewarded(item) for item in drawn.completions]
+        rewards = module.reward(list(self.prompts), rewarded)
+        values, scored = rewards.values_B.tolist(), rewards.scored_mask_B.tolist()
+        return [value if has_one else None for value, has_one in zip(values, scored, strict=True)]
+
+    def _verdicts(self, pairs: Sequence[Comparison], *, exact: bool = False) -> Mapping[Preference, Wins]:
+        """P(first) of each pair by everybody who compares, or by those alone whose probabilities are known exactly."""
+        watcher = None if self.watch is None else self.watch.judge
+        asked = [self.preference] if exact else [self.preference, self.judge, watcher]
+        return {one: _wins(one, pairs) for one in dict.fromkeys(asked) if one is not None}
+
+    def _win_rates(self, name: str, wins: Mapping[Preference, Wins]) -> dict[str, float]:
         """Mean probability that a rater prefers the policy's response, over all prompts and by stratum."""
         if self.preference is None:
             return {}
-        pairs = self._pairs(module, drawn, greedy=name.endswith("greedy"))
         strata: dict[str, list[float]] = {"": []}
-        for prompt, win in zip(self.prompts, _wins(self.preference, pairs), strict=True):
+        for prompt, win in zip(self.prompts, wins[self.preference], strict=True):
             for stratum in ("", f"/{prompt.stratum}") if prompt.stratum else ("",):
                 strata.setdefault(stratum, []).extend([] if win is None else [win])
         return {name + stratum: sum(values) / len(values) for stratum, values in strata.items() if values}
 
-    def _judged(self, module: PolicyModule, drawn: Drawn) -> dict[str, float]:
+    def _judged(self, wins: Mapping[Preference, Wins]) -> dict[str, float]:
         """The win rate that the judge gives, and the share of the pairs that it has a verdict on."""
         if self.judge is None:
             return {}
-        wins = _wins(self.judge, self._pairs(module, drawn, greedy=False))
-        known = [win for win in wins if win is not None]
-        figures = {"judge_answered": len(known) / len(wins)}
+        known = [win for win in wins[self.judge] if win is not None]
+        figures = {"judge_answered": len(known) / len(wins[self.judge])}
         return figures | ({JUDGED: sum(known) / len(known)} if known else {})
+
+    def _watched(
+        self, pairs: Sequence[Comparison], wins: Mapping[Preference, Wins], rewards: Sequence[float | None]
+    ) -> list[WatchedResponse]:
+        assert self.watch is not None
+        unknown: Wins = [None] * len(pairs)
+        exact = unknown if self.preference is None else wins[self.preference]
+        return [
+            WatchedResponse(
+                prompt=pair.prompt.text,
+                response=pair.first.text,
+                sft=pair.second.text,
+                win=win,
+                annotators=annotators,
+                reward=reward,
+            )
+            for pair, win, annotators, reward in zip(pairs, wins[self.watch.judge], exact, rewards, strict=True)
+        ]
+
+    def _reward_accuracy(
+        self, module: PolicyModule, sampled: Drawn, rewards: Sequence[float | None]
+    ) -> dict[str, float]:
+        """How often the reward ranks two of the policy's responses to a prompt as others do."""
+        assert self.watch is not None
+        other = self._draw(module, module.sampler, greedy=False, further=("other",))
+        gaps = [
+            UNKNOWN if first is None or second is None else first - second
+            for first, second in zip(rewards, self._rewards(module, other), strict=True)
+        ]
+        pairs = _compared(self.prompts, sampled.completions, other.completions)
+        asked = {"reward_accuracy": self.watch.judge, "reward_accuracy/annotators": self.preference}
+        verdicts = {one: _wins(one, pairs) for one in dict.fromkeys(asked.values()) if one is not None}
+        found = {
+            name: share_ranked_alike(gaps, [UNKNOWN if win is None else win for win in verdicts[one]])
+            for name, one in asked.items()
+            if one is not None
+        }
+        return {name: share for name, share in found.items() if share is not None}
 
     def _pairs(self, module: PolicyModule, drawn: Drawn, *, greedy: bool) -> list[Comparison]:
         """The policy's response and the SFT policy's to each prompt, both decoded in the same way."""
         if greedy not in self._reference:
             sampler = LocalSampler.of_model(module.reference, module.responses.tokenizer.tokenizer)
             self._reference[greedy] = self._draw(module, sampler, greedy=greedy).completions
-        return [
-            Comparison(prompt=prompt, first=first, second=second)
-            for prompt, first, second in zip(self.prompts, drawn.completions, self._reference[greedy], strict=True)
-        ]
+        return _compared(self.prompts, drawn.completions, self._reference[greedy])
 
-    def _draw(self, module: PolicyModule, sampler: Sampler, *, greedy: bool) -> Drawn:
-        """Responses with one seed per prompt, the same for both policies and in every validation."""
+    def _draw(self, module: PolicyModule, sampler: Sampler, *, greedy: bool, further: tuple[str, ...] = ()) -> Drawn:
+        """Responses with one seed per prompt, the same for both policies and in every validation.
+
+        Args:
+            module: What is validated.
+            sampler: Of the policy that responds.
+            greedy: Decodes greedily.
+            further: Names a further draw at the same temperature.
+        """
         responses = module.responses
         limits = responses.settings
         ids = policy_prompt_ids(responses.tokenizer, responses.task, self.prompts, limits.max_prompt_tokens)
-        seeds = [derive_seed(responses.seed, "policy", "validation", prompt.id) for prompt in self.prompts]
+        seeds = [derive_seed(responses.seed, "policy", "validation", prompt.id, *further) for prompt in self.prompts]
         sampling = Sampling(max_new_tokens=limits.max_new_tokens, temperature=0.0 if greedy else limits.temperature)
         rollouts = [
             sampler.sample(
@@ -202,7 +290,18 @@ def _kl(module: PolicyModule, batch: Rollouts) -> Tensor:
     return sampled_sequence_kl(policy_BT, reference_BT, batch.mask_BT)
 
 
-def _wins(preference: Preference, pairs: Sequence[Comparison]) -> list[float | None]:
+def _entropy(module: PolicyModule, rollouts: Sequence[Rollouts]) -> float:
+    """Mean entropy of the sampling distribution, in nats per token."""
+    total = sum(module.entropies(batch).sum().item() for batch in rollouts)
+    return total / max(1, sum(int(batch.mask_BT.sum()) for batch in rollouts))
+
+
+def _compared(prompts: Sequence[Prompt], first: Sequence[Completion], second: Sequence[Completion]) -> list[Comparison]:
+    """One pair for each prompt."""
+    return [Comparison(prompt=p, first=a, second=b) for p, a, b in zip(prompts, first, second, strict=True)]
+
+
+def _wins(preference: Preference, pairs: Sequence[Comparison]) -> Wins:
     """P(first) of each pair; a pair of one text is a tie that nobody is asked about, None is without a verdict."""
     asked = {pair.id: pair for pair in pairs if not pair.is_identical}
     found = dict(zip(asked, preference(list(asked.values())) if asked else [], strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from rlaif.pipeline.model_check import model_check
 from rlaif.pipeline.pages import show_page
 from rlaif.pipeline.plan import Plan
 from rlaif.pipeline.stage import Estimates, Stage, Told
+from rlaif.pipeline.watch_check import watch_notices, watch_problems
 from rlaif.pipeline.workers import build_in_workers, is_worker
 from rlaif.reporting.label_estimate import print_estimate
 from rlaif.reporting.terminal import RunDisplay, StageDisplay
@@ -58,7 +59,8 @@ def run(cfg: DictConfig) -> float | None:
         make_deterministic()
     load_early(plan, display)
     check(plan, problems)
-    for notice in (notice for step in plan.steps for notice in step.stage.notices(plan.work(step))):
+    of_steps = (notice for step in plan.steps for notice in step.stage.notices(plan.work(step)))
+    for notice in (*of_steps, *watch_notices(plan)):
         display.console.print(notice, style="dim", highlight=False, markup=False, soft_wrap=True)
     if cfg.estimate:
         estimate(plan, display)
@@ -99,7 +101,7 @@ def check(plan: Plan, problems: Sequence[str] = ()) -> None:
     for step in plan.steps:
         if all(step.inputs.get(role) for role, reads in step.reads.items() if not reads.optional):
             found += plan.stage_to_check(step).problems(plan.work(step))
-    found += model_check(plan)
+    found += [*model_check(plan), *watch_problems(plan)]
     if found:
         raise ConfigError(list(dict.fromkeys(found)))
     for step in plan.steps:
@@ -207,23 +209,24 @@ class Run:
                 line.note(told.line)
         return told
 
-    def _builder(self, step: Step, stage: Stage, line: StageDisplay) -> Callable[[Path], None]:
+    def _builder(self, step: Step, stage: Stage, line: StageDisplay) -> Callable[[Path], Mapping[str, object]]:
         """The function that fills the step's directory, in this process or in several."""
         plan = self.plan
 
-        def build(directory: Path) -> None:
+        def build(directory: Path) -> Mapping[str, object]:
             quiet_transformers()
             work = plan.work(step, directory, line)
             parts = stage.parts
             is_shared = stage.trains or (parts is not None and parts.wanted(work))
             if work.num_processes == 1 or is_worker() or not is_shared:
                 stage.build(work)
-                return
+                return stage.meta(work)
             if parts is not None:
                 parts.begin(directory)
             build_in_workers(plan.cfg, step.name, directory, line)
             if parts is not None:
                 parts.gather(work)
+            return stage.meta(work)
 
         return build
 

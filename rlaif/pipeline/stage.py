@@ -307,6 +307,10 @@ class Stage:
         """Fill ``work.directory``; go on from what a killed attempt left there."""
         raise NotImplementedError(f"{type(self).__name__} has no build")
 
+    def meta(self, work: Work) -> Mapping[str, object]:
+        """Further entries of the finished result's ``meta.json``, which no fingerprint reads."""
+        return {}
+
     def accept(self, work: Work) -> None:
         """Hold a finished result, also one that another run built, against this run's limits.
 

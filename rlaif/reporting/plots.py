@@ -19,7 +19,7 @@ from matplotlib.figure import Figure as Canvas
 
 from rlaif.evaluation.catalogue import describe, split_name
 from rlaif.evaluation.formats import format_interval, format_seconds, format_value, judged_by
-from rlaif.evaluation.records import Curves, LinePlot, PFirstHistogram, ReliabilityDiagram, ValidationCurves
+from rlaif.evaluation.records import Curves, LinePanel, LinePlot, PFirstHistogram, ReliabilityDiagram, ValidationCurves
 from rlaif.types import Figure, as_unicode
 
 INK, MUTED, GRID, ACCENT, SECOND, SURFACE = "#10101a", "#60606a", "#d0d0da", "#2060c0", "#c06020", "#fefefa"
@@ -175,25 +175,47 @@ def _win_rates_over_steps(axes: Axes, curves: ValidationCurves) -> None:
 
 
 def line_plot(plot: LinePlot, number: int = 1) -> Markup:
-    """Panels of lines side by side, one colour per line.
+    """Panels of lines, one colour per line; side by side, or one above the other on one axis.
 
     Args:
         plot: The lines.
         number: Of the plot among those of the same title on its page, from 1.
     """
-    styles = [(ACCENT, "-"), (SECOND, "-"), (INK, "--"), (MUTED, ":")]
+    count = len(plot.panels)
+    rows, columns, height = (count, 1, 0.6 + 1.35 * count) if plot.is_stacked else (1, count, 3.2)
     with mpl.rc_context(PLOT_STYLE):
-        canvas = Canvas(figsize=(9.6, 3.2))
+        canvas = Canvas(figsize=(9.6, height))
+        first: Axes | None = None
         for place, panel in enumerate(plot.panels, start=1):
-            axes = canvas.add_subplot(1, len(plot.panels), place)
-            for (label, points), (color, style) in zip(panel.lines.items(), styles, strict=False):
-                axes.plot(*zip(*points, strict=True), style, color=color, linewidth=2.0, label=as_unicode(label))
-            axes.set_title(panel.title, loc="left", fontsize=10, color=INK)
-            axes.set_xlabel(panel.x_label)
-            axes.grid(axis="x", visible=False)
-            axes.locator_params(axis="both", nbins=5)
-            axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+            axes = canvas.add_subplot(rows, columns, place, sharex=first if plot.is_stacked else None)
+            first = first or axes
+            _panel(axes, panel, plot.marks, names_marks=axes is first)
+            if plot.is_stacked and place < count:
+                axes.set_xlabel("")
+            _legend(axes, is_outside=plot.is_stacked)
         return _svg(canvas, _numbered(plot.title, number), "; ".join(panel.title for panel in plot.panels))
+
+
+def _panel(axes: Axes, panel: LinePanel, marks: Mapping[str, float], *, names_marks: bool) -> None:
+    styles = [(ACCENT, "-"), (SECOND, "-"), (INK, "--"), (MUTED, ":")]
+    for (label, points), (color, style) in zip(panel.lines.items(), styles, strict=False):
+        axes.plot(*zip(*points, strict=True), style, color=color, linewidth=2.0, label=as_unicode(label))
+    for (label, x), style in zip(marks.items(), ("-", "--", ":"), strict=False):
+        axes.axvline(x, color=MUTED, linewidth=1.2, linestyle=style, label=as_unicode(label) if names_marks else None)
+    axes.set_title(panel.title, loc="left", fontsize=10, color=INK)
+    axes.set_xlabel(panel.x_label)
+    axes.grid(axis="x", visible=False)
+    axes.locator_params(axis="both", nbins=5)
+
+
+def _legend(axes: Axes, *, is_outside: bool) -> None:
+    """Inside, where the lines leave room, or to the right of the axes; there a line alone needs no name."""
+    if not is_outside:
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+    elif len(axes.get_legend_handles_labels()[1]) > 1:
+        axes.legend(
+            frameon=False, fontsize=9, labelcolor=INK, loc="upper left", bbox_to_anchor=(1.0, 1.1), borderaxespad=0.2
+        )
 
 
 def rates_with_intervals(figures: Sequence[Figure], *, name: str, parity: bool) -> Markup:

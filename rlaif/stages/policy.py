@@ -18,6 +18,7 @@ from rlaif.evaluation.records import Curves, Section, ValidationCurves
 from rlaif.evaluation.reward_curves import reward_sections
 from rlaif.functional.seeds import derive_seed
 from rlaif.inference.recomputing import recompute_layers
+from rlaif.labelers.base import Labeler
 from rlaif.labelers.models import engines_of
 from rlaif.labeling.asking import Asking, AskingSettings
 from rlaif.models.adapters import LoraSettings, lora_problems, merged, sharing_copy
@@ -27,8 +28,11 @@ from rlaif.modules.candidates import Candidate, Candidates, choose
 from rlaif.modules.exports import EXPORTS, PeriodicFolders
 from rlaif.modules.policy import PolicyModule
 from rlaif.modules.policy_settings import PolicySettings
-from rlaif.modules.validation import JUDGED, PolicyValidation, Preference
+from rlaif.modules.validation import JUDGED, PolicyValidation
+from rlaif.modules.watch import Preference, Stop, Watch
+from rlaif.modules.watched import WATCHED
 from rlaif.pipeline.stage import Told, Work
+from rlaif.pipeline.watch_check import WatchJudge
 from rlaif.ranges import PositiveShare
 from rlaif.rewards.base import ComparesSamples, Reward
 from rlaif.roles import Reads
@@ -36,6 +40,7 @@ from rlaif.rollouts.settings import SamplingSettings
 from rlaif.runtime import Runtime
 from rlaif.stages.people import bound_people
 from rlaif.stages.rewarded import NoProgress, RewardedStage
+from rlaif.stages.watched import BEST, judges_of, keep_best, watch_judge, watch_judge_words, watch_problems, watch_told
 from rlaif.tasks.base import Task
 from rlaif.types import Prompt
 
@@ -101,8 +106,13 @@ class PolicyStage(RewardedStage):
 
     @property
     def asked(self) -> list[object]:
-        """The reward, and the judge of the validation."""
-        return [self.reward] if self.settings.judge is None else [self.reward, self.settings.judge]
+        """The reward, and the judges of the validation."""
+        return [self.reward, *judges_of(self.settings)]
+
+    @property
+    def watch_judge(self) -> WatchJudge | None:
+        """The labeler that watches the training."""
+        return watch_judge(self.settings)
 
     def reads(self) -> Mapping[str, Reads]:
         """The policy to start from, the SFT policy as reference, prompts, and what the reward reads."""
@@ -124,6 +134,7 @@ class PolicyStage(RewardedStage):
                 f"policy.keep={self.settings.keep}: chooses among validations, and the data leave no prompts for them;"
                 " give data.num_tuning_prompts, or type policy.keep=last"
             )
+        yield from watch_problems(self.settings, is_judged=self._watch_judge_words(work) is not None)
         num_samples = self.settings.samples_per_prompt
         if isinstance(self.reward, ComparesSamples) and num_samples < self.reward.min_samples_per_prompt:
             yield (
@@ -144,6 +155,11 @@ class PolicyStage(RewardedStage):
                 f"policy.validate_every={self.settings.validate_every}: the training is not validated, because the"
                 " data leave no prompts for it; give data.num_tuning_prompts and, with files, a lower"
                 " data.num_eval_prompts, or type policy.validate_every=null"
+            )
+        elif self.settings.watch is not None and self._watch_judge_words(work) is None:
+            yield (
+                "policy.watch: nobody compares the validations, so there is no alarm; type e.g."
+                " 'policy.watch.judge=${evaluation.judge}', or policy.watch=null"
             )
         yield from self._other_sampling(work)
 
@@ -189,7 +205,8 @@ class PolicyStage(RewardedStage):
         if trainer.is_global_zero:
             if self.lora is not None:
                 self.lora.keep(module.policy, work.directory)
-            shutil.rmtree(work.directory / CANDIDATES, ignore_errors=True)
+            for weights in (CANDIDATES, BEST):
+                shutil.rmtree(work.directory / weights, ignore_errors=True)
             self.end_asking(work, asking)
 
     def _models(self, work: Work) -> tuple[PreTrainedModel, PreTrainedModel]:
@@ -210,7 +227,10 @@ class PolicyStage(RewardedStage):
         return [PeriodicFolders(work.directory / EXPORTS, tokenizer, every_n_steps=every, temperature=temperature)]
 
     def _keep_chosen(self, work: Work, module: PolicyModule, validation: PolicyValidation) -> None:
-        """Give the policy the weights that ``policy.keep`` chooses, and write down which."""
+        """Give the policy the weights that the watch or ``policy.keep`` chooses, and write down which."""
+        if validation.has_stopped and validation.watch is not None:
+            keep_best(validation.watch, module, work.directory)
+            return
         if validation.candidates is None:
             return
         found, rows = validation.candidates.found(), read_curve(validation.path)
@@ -238,23 +258,43 @@ class PolicyStage(RewardedStage):
         if not prompts or settings.validate_every is None:
             return None
         annotators = work.data("validation").annotators
+        exact = annotators.p_first if isinstance(annotators, ExactAnnotators) else None
+        judge = self._judge(work, asking, settings.judge)
         num = 1 if settings.keep == "best_reward" else settings.num_candidates
         return PolicyValidation(
             work.directory / VALIDATION,
             prompts,
             every_n_steps=settings.validate_every,
-            preference=annotators.p_first if isinstance(annotators, ExactAnnotators) else None,
-            judge=self._judge(work, asking),
+            preference=exact,
+            judge=judge,
             candidates=None if settings.keep == "last" else Candidates(work.directory / CANDIDATES, num),
+            watch=self._watch(work, asking, judge or exact),
         )
 
-    def _judge(self, work: Work, asking: Asking) -> Preference | None:
-        """The judge, asked through cache, ledger and budget."""
-        judge = self.settings.judge
+    def _watch(self, work: Work, asking: Asking, other: Preference | None) -> Watch | None:
+        """Its own judge, or else the other one, compares; None where there is nobody."""
+        settings = self.settings.watch
+        if settings is None:
+            return None
+        judge = self._judge(work, asking, settings.judge) or other
+        best = Candidates(work.directory / BEST, 1, takes_start=True) if settings.stop else None
+        num_looks = self.settings.num_validations
+        directory = work.directory / WATCHED
+        return judge and Watch(directory, settings, judge=judge, num_looks=num_looks, best=best)
+
+    def _judge(self, work: Work, asking: Asking, judge: Labeler | None) -> Preference | None:
+        """A judge, asked through cache, ledger and budget."""
         if judge is None:
             return None
         bound_people(judge, work)
         return lambda pairs: [label.p_first for label in asking.label(judge, [pairs], NoProgress())[0]]
+
+    def _watch_judge_words(self, work: Work) -> str | None:
+        """Who compares for the watch, in words; None where nobody does."""
+        if not self._validation_prompts(work):
+            return None
+        options = work.options.get("settings") or {}
+        return watch_judge_words(self.settings, work.data("validation").annotators, options)
 
     def told(self, work: Work) -> Told:
         """Steps, first and last reward, KL, and the curves of training and validation."""
@@ -270,10 +310,30 @@ class PolicyStage(RewardedStage):
         title = "" if labeler is None else f"direct RLAIF by {labeler.name}"
         curves: tuple[Section, ...] = (ValidationCurves.from_rows(validations), Curves.from_rows(rows))
         sections = (*curves, *reward_sections(rows))
-        kept = _kept(work.directory / CHOICE)
-        validated = validations if kept is None else [row for row in validations if row["step"] == kept[0].step]
+        stop, kept = Stop.read(work.directory), _kept(work.directory / CHOICE)
+        kept_step = stop.kept if stop is not None else None if kept is None else kept[0].step
+        validated = validations if kept_step is None else [row for row in validations if row["step"] == kept_step]
         line += _last_win_rates(validated) + ("" if kept is None else _kept_in_words(*kept))
-        return Told(line=line, link=work.step, title=title, sections=sections)
+        watch = self._watch_told(work, validations)
+        return Told(
+            line=line + watch.line,
+            link=work.step,
+            title=title,
+            sections=(*sections, *watch.sections),
+            checks=watch.checks,
+        )
+
+    def _watch_told(self, work: Work, validations: Sequence[Mapping[str, float]]) -> Told:
+        judge = self._watch_judge_words(work)
+        if self.settings.watch is None or judge is None:
+            return Told()
+        rule = self.settings.watch.rule(num_looks=self.settings.num_validations, judge=judge)
+        return watch_told(work.directory, validations, self.settings.watch, judge=judge, rule=rule)
+
+    def meta(self, work: Work) -> Mapping[str, object]:
+        """Why the training ended before its last step, where the watch ended it."""
+        stop = Stop.read(work.directory)
+        return {} if stop is None else {"stopped": str(stop)}
 
 
 def _last_win_rates(rows: Sequence[Mapping[str, float]]) -> str:
@@ -285,7 +345,7 @@ def _last_win_rates(rows: Sequence[Mapping[str, float]]) -> str:
 
 def candidate_row(candidate: Candidate, judged: Mapping[int, float]) -> dict[str, float | None]:
     """A candidate as it is written down."""
-    return {"step": candidate.step, "reward": candidate.reward, JUDGED: judged.get(candidate.step)}
+    return {"step": candidate.step, "reward": candidate.score, JUDGED: judged.get(candidate.step)}
 
 
 def _kept(file: Path) -> tuple[Candidate, float | None] | None:
@@ -299,4 +359,4 @@ def _kept(file: Path) -> tuple[Candidate, float | None] | None:
 
 def _kept_in_words(kept: Candidate, win_rate: float | None) -> str:
     judged = "" if win_rate is None else f", judge {100 * win_rate:.0f} %"
-    return f", kept step {kept.step} (validation reward {kept.reward:+.2f}{judged})"
+    return f", kept step {kept.step} (validation reward {kept.score:+.2f}{judged})"

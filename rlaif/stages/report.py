@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
+from rlaif.evaluation.checks import Check
 from rlaif.evaluation.records import LabelSamples, Section
 from rlaif.evaluation.responses import time_figures
 from rlaif.evaluation.win_rate import policy_verdict
@@ -17,7 +18,8 @@ from rlaif.tasks.base import Task
 
 
 class ReportStage(Stage):
-    """Collects figures, checks and sections of the steps before it, every time; it leaves nothing in the store.
+    """Collects figures, checks and sections of the steps before it that have no page of their own, every time; it
+    leaves nothing in the store.
 
     Args:
         task: What the page is about.
@@ -40,12 +42,13 @@ class ReportStage(Stage):
         measured = [work.told[source.step] for source in work.inputs["figures"]]
         figures = {figure.name: figure for told in measured for figure in told.figures}
         checks = {(check.name, check.figure): check for told in measured for check in told.checks}
+        own = {name: told.checks for name, told in work.told.items() if not told.page and told not in measured}
         return Told(
             page="report",
             title=next((told.title for told in work.told.values() if told.title), ""),
             verdict=" ".join([*_verdicts(work), policy_verdict([*figures.values()], self.task.name, self.confidence)]),
             figures=(*figures.values(), *time_figures(work.seconds)),
-            checks=tuple(checks.values()),
+            checks=(*checks.values(), *_named(own)),
             sections=tuple(_sections({name: told.sections for name, told in work.told.items() if not told.page})),
             objective=next((told.objective for told in reversed(measured) if told.objective is not None), None),
         )
@@ -67,6 +70,14 @@ def _sections(by_step: Mapping[str, Sequence[Section]]) -> Iterator[Section]:
                 yield replace(section, hint=f"{name}: {section.hint}")
             else:
                 yield replace(section, title=f"{section.title}: {name}")
+
+
+def _named(by_step: Mapping[str, Sequence[Check]]) -> Iterator[Check]:
+    """The checks of all steps; those of one name that several steps have, e.g. in rounds, name their step."""
+    counts = Counter(check.name for checks in by_step.values() for check in checks)
+    for name, checks in by_step.items():
+        for check in checks:
+            yield check if counts[check.name] == 1 else replace(check, name=f"{name}: {check.name}")
 
 
 def _title(section: Section) -> str:

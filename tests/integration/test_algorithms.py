@@ -91,3 +91,20 @@ def test_the_judge_chooses_the_weights_that_are_kept(command: Command) -> None:
     assert written["chosen"] == best["step"]
     assert [path.name for path in (run.directory / "policy" / "exports").iterdir()] == ["step=000000001"]
     assert not (run.directory / "policy" / "candidates").exists()
+
+
+@pytest.mark.slow
+def test_the_watch_keeps_what_it_saw_and_the_report_shows_it(command: Command) -> None:
+    watch = ("policy.validate_every=1", "policy.watch.judge=${evaluation.judge}", "policy.watch.stop=true")
+    run = command.run("watched", *watch)
+    assert run.code == 0, run.stdout + run.stderr
+    folder = run.directory / "policy"
+    assert [path.name for path in sorted((folder / "watched").iterdir())] == [
+        f"step={step:09d}.jsonl" for step in (0, 1, 2)
+    ]
+    rows = [json.loads(line) for line in (folder / "validation.jsonl").read_text().splitlines()]
+    assert {"watch/win_rate", "watch/evidence", "win_rate", "entropy"} <= set(rows[-1])
+    page = (run.directory / "report.html").read_text()
+    assert "<h2>The watch</h2>" in page and "<h2>What the policy responded</h2>" in page
+    assert "like the policy less while its reward rises" in page
+    assert not (folder / "best").exists() and not (folder / "watch.json").exists()

@@ -14,6 +14,7 @@ from rich.console import Console
 import rlaif.prompts
 from rlaif.pipeline.plan import Plan
 from rlaif.pipeline.run import check, load_early
+from rlaif.pipeline.watch_check import watch_notices
 from rlaif.reporting.terminal import RunDisplay
 
 BUILT_IN = Path(rlaif.prompts.__path__[0]) / "templates"
@@ -193,3 +194,34 @@ def test_an_error_that_is_not_the_users_is_not_hidden(
         cfg.labeler = {"_target_": f"{plugin}.Broken"}
     with pytest.raises(InstantiationException, match=r"needs_its_model(.|\n)*ZeroDivisionError"):
         Plan(cfg, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (("policy.watch.judge=${labeler}",), ["policy.watch.judge: is the labeler of the step labels"]),
+        (("policy.judge=${labeler}", "policy.watch.stop=true"), ["policy.judge: is the labeler of the step labels"]),
+        (("policy.judge=${labeler}",), []),
+        (("policy.watch.judge=${evaluation.judge}", "policy.watch.stop=true"), []),
+        (("pipeline=direct", "labeler=pairwise", "policy.watch.judge=${labeler}"), ["is the labeler of the reward"]),
+    ],
+)
+def test_a_watch_by_what_the_policy_learns_from_is_refused(
+    find_problems: FindProblems, overrides: Sequence[str], told: Sequence[str]
+) -> None:
+    problems = find_problems(*overrides)
+    assert len(problems) == len(told), problems
+    assert all(words in problem for words, problem in zip(told, problems, strict=True))
+
+
+def test_a_judge_of_the_choice_that_cannot_watch_is_told(
+    make_config: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    told = {
+        judge: list(watch_notices(Plan(make_config(f"policy.judge=${{{judge}}}"), tmp_path)))
+        for judge in ("labeler", "evaluation.judge")
+    }
+    assert told["evaluation.judge"] == []
+    assert [notice.partition(", which")[0] for notice in told["labeler"]] == [
+        "policy.judge: is the labeler of the step labels"
+    ]
