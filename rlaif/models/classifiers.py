@@ -125,6 +125,23 @@ def _classifier_of(config: PreTrainedConfig, causal_lm: PreTrainedModel) -> PreT
     return own
 
 
+def scalar_head_weight(model: PreTrainedModel) -> torch.Tensor:
+    """The weight [1, hidden width] of a reward model's head, that of its adapter where it has one.
+
+    Raises:
+        EngineError: The classifier's head is no linear map named ``score``.
+    """
+    head = getattr(model, "score", None)
+    trained = getattr(head, "modules_to_save", None)
+    head = head if trained is None else next(iter(trained.values()))
+    if not isinstance(head, torch.nn.Linear):
+        raise EngineError(
+            "reward_model.debias=length: needs a reward model with one linear head, and"
+            f" {type(model).__name__} has another; start from a causal LM, or type reward_model.debias=none"
+        )
+    return head.weight
+
+
 @dataclass(frozen=True)
 class _ReadsScalarHead:
     """Reads a folder with our own head as the library's auto classes read theirs."""

@@ -21,6 +21,17 @@ def mean_over_processes(module: LightningModule, value: Tensor) -> Tensor:
     return reduced
 
 
+def of_all_processes(module: LightningModule, own_N: Tensor) -> Tensor:
+    """Values of all processes in their order, with a gradient for the own ones; every process has equally many."""
+    if module.trainer.world_size == 1:
+        return own_N
+    gathered = module.all_gather(own_N.detach())
+    assert isinstance(gathered, Tensor)
+    rows = list(gathered.unbind())
+    rows[module.global_rank] = own_N
+    return torch.cat(rows)
+
+
 def pooled_mean(module: LightningModule, parts: Sequence[LossSum], *, empty: float = 0.0) -> Tensor:
     """Total over count of all parts of all processes, without gradient; ``empty`` where nothing counts."""
     zero = torch.zeros((), device=module.device)

@@ -6,17 +6,13 @@ Shapes: B pairs, T tokens.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from rlaif.data.batches.examples import PairBatch
 from rlaif.functional.losses import LossSum, preference_cross_entropy
 from rlaif.models.response_scorer import classifier_logits
-from rlaif.modules.settings import SupervisedSettings
 from rlaif.modules.supervised import SupervisedModule
 
 
@@ -51,10 +47,19 @@ class RewardModelModule(SupervisedModule[PairBatch]):
 
     figure_names = ("loss", "accuracy")
 
+    def outputs(self, batch: PairBatch) -> Tensor:
+        """What the classifier gives for both sides [2, B, outputs]."""
+        sides = (batch.first_ids_BT, batch.first_lengths_B), (batch.second_ids_BT, batch.second_lengths_B)
+        return torch.stack([classifier_logits(self.model, *side) for side in sides])
+
+    def rewards(self, batch: PairBatch) -> Mapping[str, Tensor]:
+        """The reward of both sides [2, B]; a subclass may have further ones."""
+        return {"reward": self.outputs(batch).squeeze(-1)}
+
     def logits(self, batch: PairBatch) -> Tensor:
         """r(first) - r(second) [B]."""
-        first_B = classifier_logits(self.model, batch.first_ids_BT, batch.first_lengths_B).squeeze(-1)
-        return first_B - classifier_logits(self.model, batch.second_ids_BT, batch.second_lengths_B).squeeze(-1)
+        first_B, second_B = self.outputs(batch).squeeze(-1)
+        return first_B - second_B
 
     def figures(self, batch: PairBatch) -> Mapping[str, LossSum]:
         """The soft-label cross-entropy, and the agreement of the rewards' order with the labels."""
@@ -67,19 +72,3 @@ class RewardModelModule(SupervisedModule[PairBatch]):
     def loss_count(self, batch: PairBatch) -> Tensor:
         """Weights of the pairs."""
         return batch.weight_B.sum()
-
-
-@dataclass(frozen=True, kw_only=True)
-class RewardModelSettings(SupervisedSettings):
-    """Config group ``reward_model``; the examples are labeled pairs."""
-
-    group: ClassVar[str] = "reward_model"
-
-    init: Literal["sft", "base"] = "sft"
-    """Initial weights: the SFT model, or the model before SFT."""
-
-    def module(self, model: PreTrainedModel) -> RewardModelModule:
-        """The module to train; ``model`` is changed in place."""
-        return RewardModelModule(
-            model, optimization=self.optimization, max_tokens_per_forward=self.max_tokens_per_forward
-        )

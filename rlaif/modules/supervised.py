@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rlaif.functional.losses import LossSum
@@ -48,6 +48,10 @@ class SupervisedModule(OptimizerStepModule, Generic[BatchT]):
         """The count of the ``loss`` of a batch, without a forward pass."""
         raise NotImplementedError
 
+    def trained_parts(self) -> list[nn.Module]:
+        """The modules whose weights learn."""
+        return [self.model]
+
     def on_train_start(self) -> None:
         """Put the model into training mode."""
         self.model.train()
@@ -81,7 +85,9 @@ class SupervisedModule(OptimizerStepModule, Generic[BatchT]):
 
     def configure_optimizers(self) -> Any:
         """One optimizer with its rate schedule."""
-        groups = decay_groups([self.model], lr=self.optimization.lr, weight_decay=self.optimization.weight_decay)
+        groups = decay_groups(
+            self.trained_parts(), lr=self.optimization.lr, weight_decay=self.optimization.weight_decay
+        )
         return configure(self.optimization, groups, self.trainer)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from rlaif.artifacts.curve import CURVE, read_curve
 from rlaif.data.batches.modules import PreferenceDataModule
 from rlaif.data.label_sets.mixing import MixSettings
+from rlaif.evaluation.length_correlation import length_tables
 from rlaif.functional.labels import Targets
 from rlaif.functional.seeds import derive_seed
 from rlaif.inference.recomputing import recompute_layers
@@ -17,7 +18,8 @@ from rlaif.models.adapters import LoraSettings, lora_problems
 from rlaif.models.classifiers import load_reward_model
 from rlaif.models.load import ModelSpec, load_tokenizer
 from rlaif.models.uses import ModelUse
-from rlaif.modules.reward_model import RewardModelSettings
+from rlaif.modules.reward_lengths import REWARD_LENGTHS, read_reward_lengths, write_reward_lengths
+from rlaif.modules.reward_model_settings import RewardModelSettings
 from rlaif.modules.settings import dtype_problems
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.roles import Reads
@@ -116,7 +118,9 @@ class RewardModelStage(Stage):
             recompute_layers(model)
         if self.lora is not None:
             model = self.lora.on(model, base=spec.place, seed=derive_seed(work.seed, "adapter"), option=LORA)
-        train_supervised(work, self.settings.module(model), data, tokenizer, self.lora)
+        module = self.settings.module(model)
+        train_supervised(work, module, data, tokenizer, self.lora)
+        write_reward_lengths(module, data, work.directory / REWARD_LENGTHS)
 
     def _labels(self, work: Work) -> list[Preference]:
         labels = read_labels(work.path("labels"))
@@ -138,4 +142,5 @@ class RewardModelStage(Stage):
             counts = json.loads((work.directory / SOURCES).read_text(encoding="utf-8"))["labels"]
             words.append("labels: " + ", ".join(f"{count:,} {source}" for source, count in counts.items()))
         cut = examples_told(work.directory, "reward_model", self.settings.max_length)
-        return Told(line=", ".join(words) + cut, link=work.step)
+        sections = length_tables(read_reward_lengths(work.directory / REWARD_LENGTHS))
+        return Told(line=", ".join(words) + cut, link=work.step, sections=sections)

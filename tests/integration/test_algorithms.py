@@ -108,3 +108,13 @@ def test_the_watch_keeps_what_it_saw_and_the_report_shows_it(command: Command) -
     assert "<h2>The watch</h2>" in page and "<h2>What the policy responded</h2>" in page
     assert "like the policy less while its reward rises" in page
     assert not (folder / "best").exists() and not (folder / "watch.json").exists()
+
+
+@pytest.mark.slow
+def test_a_reward_model_without_length(command: Command) -> None:
+    run = command.run("debiased", "reward_model.debias=length")
+    assert run.code == 0, run.stdout + run.stderr
+    assert {"train/length_correlation", "train/head_overlap"} <= set(curve(run, "reward_model")[0])
+    rows = [json.loads(line) for line in (run.directory / "reward_model" / "reward_lengths.jsonl").open()]
+    assert rows and all(set(row["rewards"]) == set(rows[0]["rewards"]) for row in rows) and len(rows[0]["rewards"]) == 2
+    assert "Correlation of the reward with length" in (run.directory / "report.html").read_text()

@@ -18,6 +18,7 @@ from scipy.special import expit
 from rlaif.functional.across_runs import pool_runs
 from rlaif.functional.calibration import calibration_error
 from rlaif.functional.chance import chance_corrected
+from rlaif.functional.correlation import clustered_correlation
 from rlaif.functional.distinct import distinct_rate, sample_diversity
 from rlaif.functional.length_bias import rate_at_equal_preference
 from rlaif.functional.length_control import length_controlled_win_rate
@@ -259,3 +260,15 @@ def _differences(rng: Rng, num_runs: int) -> tuple[Ends, float]:
 def _same_prompts(rng: Rng, num_runs: int) -> tuple[Ends, float]:
     values = 0.66 + 0.02 * rng.normal() + 0.02 * rng.normal(size=num_runs)
     return pool_runs(values.tolist(), [0.02] * num_runs, shares_prompts=True)[1:3], 0.66
+
+
+@case("clustered_correlation", "rewards and lengths of 100 pairs", 100, 1, 0.4, False)
+@case("clustered_correlation", "differences in reward and length of 512 pairs", 512, 1, -0.3, True)
+@case("clustered_correlation", "100 prompts, 3 pairs each", 100, 3, 0.6, False)
+def _correlation(rng: Rng, num_prompts: int, num_pairs: int, truth: float, about_zero: bool) -> tuple[Ends, float]:
+    # Half of each column's variance is the prompt's.
+    both = [[1.0, truth], [truth, 1.0]]
+    prompts = np.repeat(rng.multivariate_normal([0.0, 0.0], both, num_prompts), num_pairs, axis=0)
+    rows = prompts + rng.multivariate_normal([0.0, 0.0], both, num_prompts * num_pairs)
+    clusters = np.repeat(np.arange(num_prompts), num_pairs)
+    return clustered_correlation(rows[:, 0], rows[:, 1], clusters, about_zero=about_zero)[1:3], truth

@@ -51,13 +51,17 @@ MakeConfig = Callable[..., DictConfig]
 POLICY = {"dpo": "dpo", "best_of_n": "best_of_n", "online": "online_dpo"}
 """Policies of the pipelines that take no other."""
 OWN_PAIRS = ("data=files", "data.path=/", "data.pairs=dataset")
+STRONG_TEACHER = (
+    "control.strong_data={data.demonstrations: file, data.demonstrations_file.path: /, data.sft_share: null}"
+)
+"""The strong teacher's responses in a file, as docs/pages/how-to/the-papers-systems.md gives them."""
 
 
 @pytest.mark.parametrize("pipeline", names("pipeline"))
-@pytest.mark.parametrize(
-    "further", [(), ("label.min_alignment=0.6",), ("data=files", "data.path=/", "data.pairs=dataset")], ids=" ".join
-)
+@pytest.mark.parametrize("further", [(), ("label.min_alignment=0.6",), OWN_PAIRS], ids=" ".join)
 def test_every_shipped_pipeline_binds(make_config: MakeConfig, pipeline: str, further: tuple[str, ...]) -> None:
+    if pipeline == "control" and further == OWN_PAIRS:
+        further = (*further, STRONG_TEACHER)
     plan = Plan(
         make_config(f"pipeline={pipeline}", f"policy={POLICY.get(pipeline, 'reinforce')}", *further), Path("run")
     )

@@ -47,6 +47,8 @@ class PairExample(NamedTuple):
     prompt_id: str
     weight: float = 1.0
     """Weight of the pair in the loss, above 0."""
+    num_prompt_tokens: int = 0
+    """Tokens before the candidates, the same for both."""
 
     @property
     def length(self) -> int:
@@ -108,6 +110,12 @@ class PairBatch(NamedTuple):
     """float32, probability that the first is better."""
     weight_B: Tensor
     """float32, above 0."""
+    prompt_lengths_B: Tensor
+    """int64, tokens of the prompt, which both sides begin with."""
+
+    def response_lengths(self) -> Tensor:
+        """Tokens of both responses [2, B], end token included."""
+        return torch.stack([self.first_lengths_B, self.second_lengths_B]) - self.prompt_lengths_B
 
     def row_tokens(self) -> list[int]:
         """Tokens of both sides of each pair, which are alive at the same time."""
@@ -124,6 +132,7 @@ class PairBatch(NamedTuple):
             second_lengths_B,
             self.p_first_B[kept],
             self.weight_B[kept],
+            self.prompt_lengths_B[kept],
         )
 
 
@@ -214,7 +223,8 @@ def pair_examples(
         kept = pieces.cut(prompt, room)
         assert preference.p_first is not None
         sides = (*kept, *first), (*kept, *second)
-        examples.append(PairExample(*sides, preference.p_first, preference.comparison.prompt.id, preference.weight))
+        prompt_id = preference.comparison.prompt.id
+        examples.append(PairExample(*sides, preference.p_first, prompt_id, preference.weight, len(kept)))
     return Tokenized(
         examples=examples,
         num_cut_prompts=num_cut,
@@ -253,7 +263,8 @@ def collate_pairs(examples: Sequence[PairExample], *, pad_id: int) -> PairBatch:
     second_ids_BT, second_lengths_B = pad_right([example.second_ids for example in examples], pad_id)
     p_first_B = torch.tensor([example.p_first for example in examples], dtype=torch.float32)
     weight_B = torch.tensor([example.weight for example in examples], dtype=torch.float32)
-    return PairBatch(first_ids_BT, first_lengths_B, second_ids_BT, second_lengths_B, p_first_B, weight_B)
+    prompts_B = torch.tensor([example.num_prompt_tokens for example in examples])
+    return PairBatch(first_ids_BT, first_lengths_B, second_ids_BT, second_lengths_B, p_first_B, weight_B, prompts_B)
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
