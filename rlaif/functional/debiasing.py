@@ -26,8 +26,8 @@ class LengthTerms(NamedTuple):
 def correlation(x_N: Tensor, y_N: Tensor) -> Tensor:
     """Pearson's correlation, in float32; 0 without a gradient where one of both does not vary.
 
-    >>> correlation(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([6.0, 4.0, 2.0]))
-    tensor(-1.)
+    >>> round(correlation(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([6.0, 4.0, 2.0])).item(), 4)
+    -1.0
     """
     x_N, y_N = x_N.float(), y_N.float()
     away_x_N, away_y_N = x_N - x_N.mean(), y_N - y_N.mean()
