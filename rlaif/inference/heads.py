@@ -66,7 +66,7 @@ def chunked_head(model: PreTrainedModel, num_positions: int, *, temperature: flo
     if change is None or type(layer) not in (nn.Linear, FastLinear) or type(layer.weight) is not nn.Parameter:
         return None
     head = Head(layer.weight, layer.bias, change.factor, change.cap, temperature)
-    return head if num_positions > head.rows_at_once else None
+    return None if head.fits_whole(num_positions) else head
 
 
 def head_change(model: PreTrainedModel) -> Change | None:
