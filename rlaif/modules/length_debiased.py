@@ -95,7 +95,7 @@ class LengthDebiasedModule(RewardModelModule):
     def rewards(self, batch: PairBatch) -> Mapping[str, Tensor]:
         """r_Q, which rewards, and the sum that the pairs are learned by [2, B]."""
         scores_2BH = self.scores(batch)
-        return {"r_Q, the reward": scores_2BH[..., 0], "r_Q + r_L, before length is taken out": scores_2BH.sum(-1)}
+        return {"r_Q, the reward": scores_2BH[..., 0], "r_Q + r_L, learned from the pairs": scores_2BH.sum(-1)}
 
     def _scores_of(self, part: PairBatch, *, again: bool) -> Tensor:
         """Scores with their gradient; with ``again`` the activations are dropped and made a second time backward."""
