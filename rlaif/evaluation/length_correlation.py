@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rlaif.evaluation.formats import format_value
 from rlaif.evaluation.records import Table
 from rlaif.functional.correlation import clustered_correlation
-from rlaif.functional.statistics import Estimate
+from rlaif.functional.statistics import Estimate, undefined
 from rlaif.modules.reward_lengths import ScoredPair
 
+NOT_FINITE = "a reward is no finite number"
 HINT = (
     "Within prompts: of the difference of two responses' rewards with that of their tokens. Between prompts: of the"
     " mean reward of a prompt's responses with their mean number of tokens. Longer responses may be better: what counts"
@@ -20,6 +22,8 @@ HINT = (
 def within_prompts(pairs: Sequence[ScoredPair], name: str) -> Estimate:
     """Correlation of the difference in reward with that in length, clustered by prompt."""
     rewards = [pair.rewards[name][0] - pair.rewards[name][1] for pair in pairs]
+    if not all(map(math.isfinite, rewards)):
+        return undefined(len(pairs), NOT_FINITE)
     lengths = [float(pair.lengths[0] - pair.lengths[1]) for pair in pairs]
     return clustered_correlation(rewards, lengths, [pair.prompt_id for pair in pairs], about_zero=True)
 
@@ -27,6 +31,8 @@ def within_prompts(pairs: Sequence[ScoredPair], name: str) -> Estimate:
 def between_prompts(pairs: Sequence[ScoredPair], name: str) -> Estimate:
     """Correlation of a prompt's mean reward with its responses' mean length, one row per pair."""
     rewards = [sum(pair.rewards[name]) / 2 for pair in pairs]
+    if not all(map(math.isfinite, rewards)):
+        return undefined(len(pairs), NOT_FINITE)
     lengths = [sum(pair.lengths) / 2 for pair in pairs]
     return clustered_correlation(rewards, lengths, [pair.prompt_id for pair in pairs])
 

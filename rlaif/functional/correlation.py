@@ -37,6 +37,9 @@ def clustered_correlation(
     Returns:
         A number in [-1, 1]; undefined where a column does not vary, or with fewer than four clusters.
 
+    Raises:
+        ValueError: A number is NaN, or the columns differ in length.
+
     >>> round(clustered_correlation([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 4.0]).value, 2)
     0.8
     """
@@ -48,13 +51,12 @@ def clustered_correlation(
         return undefined(num_clusters, "fewer than four prompts")
     if not about_zero:
         one, two = one - one.mean(), two - two.mean()
-    scale = math.sqrt(float(one @ one) * float(two @ two)) / one.size
     if not (_moves(one, about_zero) and _moves(two, about_zero)):
         return undefined(num_clusters, "one of both does not vary")
-    r = float(one @ two) / one.size / scale
+    z_x, z_y = one / math.sqrt(float(one @ one) / one.size), two / math.sqrt(float(two @ two) / two.size)
+    r = float(z_x @ z_y) / one.size
     if abs(r) >= 1.0 - 1e-12:
         return Estimate(math.copysign(1.0, r), None, None, num_clusters, "all rows are on one line")
-    z_x, z_y = one / math.sqrt(float(one @ one) / one.size), two / math.sqrt(float(two @ two) / two.size)
     influence = np.bincount(index, z_x * z_y - r * (z_x * z_x + z_y * z_y) / 2.0)
     factor = num_clusters / (num_clusters - 1)
     error = math.sqrt(factor * float(influence @ influence)) / one.size / (1.0 - r * r)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from lightning import LightningModule
+from lightning import LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
 from rlaif.functional.losses import LossSum
@@ -21,8 +22,18 @@ def mean_over_processes(module: LightningModule, value: Tensor) -> Tensor:
     return reduced
 
 
+def has_whole_weights(trainer: Trainer) -> bool:
+    """True where every process holds all weights of the model, so that one of them can read them alone."""
+    return isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy)
+
+
 def of_all_processes(module: LightningModule, own_N: Tensor) -> Tensor:
-    """Values of all processes in their order, with a gradient for the own ones; every process has equally many."""
+    """Values of all processes, those of the first one first; only the own ones carry a gradient.
+
+    Args:
+        module: Whose processes are meant.
+        own_N: Of this process; every process has equally many.
+    """
     if module.trainer.world_size == 1:
         return own_N
     gathered = module.all_gather(own_N.detach())

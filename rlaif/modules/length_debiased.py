@@ -15,11 +15,12 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from rlaif.data.batches.examples import PairBatch
+from rlaif.errors import ConfigError
 from rlaif.functional.debiasing import head_overlap, length_terms
 from rlaif.functional.losses import LossSum, preference_cross_entropy
 from rlaif.functional.seeds import generator
 from rlaif.models.classifiers import scalar_head_weight
-from rlaif.modules.distributed import mean_over_processes, of_all_processes
+from rlaif.modules.distributed import has_whole_weights, mean_over_processes, of_all_processes
 from rlaif.modules.optim import OptimizerSettings
 from rlaif.modules.reward_model import RewardModelModule, pairwise_agreement
 
@@ -69,6 +70,19 @@ class LengthDebiasedModule(RewardModelModule):
         self.length_head = nn.utils.skip_init(nn.Linear, width, 1, bias=False)
         self.length_head.weight.data.copy_(HEAD_STD * torch.randn(1, width, generator=generator(0, "length head")))
 
+    def setup(self, stage: str) -> None:
+        """Refuse a strategy that shards weights.
+
+        Raises:
+            ConfigError: The weights of the heads are not whole on each device.
+        """
+        if not has_whole_weights(self.trainer):
+            raise ConfigError(
+                "reward_model.debias=length: compares the weights of two heads, which"
+                f" {type(self.trainer.strategy).__name__} divides among devices; type trainer.strategy=ddp, or"
+                " reward_model.debias=none"
+            )
+
     def trained_parts(self) -> list[nn.Module]:
         """The model, and the length head."""
         return [self.model, self.length_head]
@@ -76,16 +90,20 @@ class LengthDebiasedModule(RewardModelModule):
     def training_step(self, batch: PairBatch, batch_idx: int) -> None:
         """One optimizer step on the loss of the pairs of all processes."""
         count = mean_over_processes(self, self.loss_count(batch))
-        logged: dict[str, Tensor] = {}
+        sums: dict[str, LossSum] = {}
+        measures: dict[str, Tensor] = {}
 
         def loss(whole: PairBatch) -> Tensor:
             parts = self.micro_batches(whole)
             scores_2BH = torch.cat([self._scores_of(part, again=len(parts) > 1) for part in parts], dim=1)
-            ranking = _ranking(parts, scores_2BH, logged)
-            return ranking.total / count + self._penalty(parts, scores_2BH, logged)
+            sums.update(_ranking(parts, scores_2BH))
+            measures.update(self._measures(parts, scores_2BH))
+            return sums["loss"].total / count + self._penalty(measures)
 
         self.take_step([batch], loss)
-        self._log_step(logged)
+        self._log("train", tuple(sums), [sums])
+        for name, value in measures.items():
+            self.log(f"train/{name}", value.detach())
 
     def scores(self, batch: PairBatch) -> Tensor:
         """r_Q and r_L of both sides [2, B, 2]."""
@@ -115,33 +133,28 @@ class LengthDebiasedModule(RewardModelModule):
         finally:
             handle.remove()
 
-    def _penalty(self, parts: list[PairBatch], scores_2BH: Tensor, logged: dict[str, Tensor]) -> Tensor:
-        """What keeps length out of the first head; its gradient is averaged over processes."""
+    def _measures(self, parts: list[PairBatch], scores_2BH: Tensor) -> dict[str, Tensor]:
+        """How far each head follows length, over all processes, and how far both overlap, with their gradients."""
         own_NH = scores_2BH.flatten(0, 1)
         lengths_2B = torch.cat([part.response_lengths() for part in parts], dim=1)
         quality_N, length_N = (of_all_processes(self, own_NH[:, head].contiguous()) for head in (0, 1))
         terms = length_terms(quality_N, length_N, of_all_processes(self, lengths_2B.flatten()))
         overlap = head_overlap(scalar_head_weight(self.model).flatten(), self.length_head.weight.flatten())
-        logged["length_correlation"], logged["length_head_correlation"] = (term.detach() for term in terms)
-        logged["head_overlap"] = overlap.detach()
-        follows = self.trainer.world_size * (terms.quality - terms.length)
-        return self.weights.length * follows + self.weights.orthogonality * overlap
+        return {"length_correlation": terms.quality, "length_head_correlation": terms.length, "head_overlap": overlap}
 
-    def _log_step(self, logged: dict[str, Tensor]) -> None:
-        for name in ("loss", "accuracy"):
-            total, count = logged.pop(f"{name}/total"), logged.pop(f"{name}/count")
-            self._log("train", (name,), [{name: LossSum(total, count)}])
-        for name, value in logged.items():
-            self.log(f"train/{name}", value)
+    def _penalty(self, measures: Mapping[str, Tensor]) -> Tensor:
+        """What keeps length out of the first head."""
+        # Each process has the gradient of its own scores alone, and gradients are averaged over processes.
+        follows = self.trainer.world_size * (measures["length_correlation"] - measures["length_head_correlation"])
+        return self.weights.length * follows + self.weights.orthogonality * measures["head_overlap"]
 
 
-def _ranking(parts: list[PairBatch], scores_2BH: Tensor, logged: dict[str, Tensor]) -> LossSum:
-    """Cross-entropy of the sum of both heads; the agreement is that of the first."""
+def _ranking(parts: list[PairBatch], scores_2BH: Tensor) -> dict[str, LossSum]:
+    """``loss``, the cross-entropy of the sum of both heads, and ``accuracy``, the agreement of the first."""
     p_first_B = torch.cat([part.p_first_B for part in parts])
     weight_B = torch.cat([part.weight_B for part in parts])
     gap_BH = scores_2BH[0] - scores_2BH[1]
-    ranking = preference_cross_entropy(gap_BH.sum(-1), p_first_B, weight_B)
-    agreement = pairwise_agreement(gap_BH[:, 0].detach(), p_first_B, weight_B)
-    for name, part in (("loss", ranking), ("accuracy", agreement)):
-        logged[f"{name}/total"], logged[f"{name}/count"] = part.total.detach(), part.count.detach()
-    return ranking
+    return {
+        "loss": preference_cross_entropy(gap_BH.sum(-1), p_first_B, weight_B),
+        "accuracy": pairwise_agreement(gap_BH[:, 0].detach(), p_first_B, weight_B),
+    }

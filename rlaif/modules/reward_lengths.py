@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from rlaif.data.batches.examples import PairBatch, PairExample
 from rlaif.data.batches.modules import PreferenceDataModule
+from rlaif.inference.micro_batches import cut_by_tokens
+from rlaif.modules.distributed import has_whole_weights
 from rlaif.modules.reward_model import RewardModelModule
 
 REWARD_LENGTHS = "reward_lengths.jsonl"
@@ -44,12 +45,12 @@ def write_reward_lengths(module: RewardModelModule, data: PreferenceDataModule, 
         file: Gets a JSON object per pair.
     """
     trainer = module.trainer
-    if not trainer.is_global_zero or not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
+    if not trainer.is_global_zero or not has_whole_weights(trainer):
         return
-    pairs = sorted([*data.validation_examples, *data.train_examples][:MOST_PAIRS], key=lambda pair: pair.length)
-    starts = range(0, len(pairs), data.batch_size)
+    pairs = [*data.validation_examples, *data.train_examples][:MOST_PAIRS]
+    parts = cut_by_tokens([len(pair.first_ids) + len(pair.second_ids) for pair in pairs], module.token_budget)
     module.to(trainer.strategy.root_device).eval()
-    rows = [row for start in starts for row in _scored(module, data, pairs[start : start + data.batch_size])]
+    rows = [row for part in parts for row in _scored(module, data, [pairs[number] for number in part])]
     module.cpu()
     file.write_text("".join(json.dumps(row._asdict()) + "\n" for row in rows), encoding="utf-8")
 

@@ -15,7 +15,7 @@ from rlaif.modules.reward_model import RewardModelModule
 from rlaif.modules.settings import SupervisedSettings
 from rlaif.ranges import NonNegative
 
-Debias = Literal["none", "length"]
+RewardDebias = Literal["none", "length"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class RewardModelSettings(SupervisedSettings):
 
     init: Literal["sft", "base"] = "sft"
     """Initial weights: the SFT model, or the model before SFT."""
-    debias: Debias = "none"
+    debias: RewardDebias = "none"
     """``length`` keeps the reward from following length: a second head takes it (ODIN, arXiv 2402.07319)."""
     length_weight: NonNegative = 1.0
     """Weight of the correlations of both heads with length (``debias=length``)."""
@@ -44,5 +44,5 @@ class RewardModelSettings(SupervisedSettings):
     def _problems(self) -> Iterator[str]:
         yield from super()._problems()
         yield from bounds_problems(self)
-        if self.debias not in get_args(Debias):
-            yield f"debias={self.debias}: must be one of {', '.join(get_args(Debias))}"
+        if self.debias not in get_args(RewardDebias):
+            yield f"debias={self.debias}: must be one of {', '.join(get_args(RewardDebias))}"

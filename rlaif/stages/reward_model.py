@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 from rlaif.artifacts.curve import CURVE, read_curve
 from rlaif.data.batches.modules import PreferenceDataModule
@@ -119,8 +120,8 @@ class RewardModelStage(Stage):
         if self.lora is not None:
             model = self.lora.on(model, base=spec.place, seed=derive_seed(work.seed, "adapter"), option=LORA)
         module = self.settings.module(model)
-        train_supervised(work, module, data, tokenizer, self.lora)
-        write_reward_lengths(module, data, work.directory / REWARD_LENGTHS)
+        score = partial(write_reward_lengths, module, data, work.directory / REWARD_LENGTHS)
+        train_supervised(work, module, data, tokenizer, self.lora, before_saving=score)
 
     def _labels(self, work: Work) -> list[Preference]:
         labels = read_labels(work.path("labels"))

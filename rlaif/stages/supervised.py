@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ def train_supervised(
     data: SplitDataModule[Any, Any],
     tokenizer: PreTrainedTokenizerBase,
     lora: LoraSettings | None = None,
+    *,
+    before_saving: Callable[[], None] = lambda: None,
 ) -> None:
     """Fit a module to a fixed data set, and write its model and tokenizer.
 
@@ -33,10 +35,13 @@ def train_supervised(
         data: Training examples, and those of the validation.
         tokenizer: The model's.
         lora: Settings of the adapter, which say whether it is kept apart, too.
+        before_saving: What is done with the trained module while its checkpoint is still there: killed in it, the step
+            does not train again.
     """
     training = work.training
     (work.directory / EXAMPLES).write_text(json.dumps(data.tokenized.counts, indent=1, sort_keys=True) + "\n")
     trainer = training.fit(module, data, max_steps=data.num_batches)
+    before_saving()
     training.save(trainer, merged(module.model), tokenizer)
     if lora is not None and trainer.is_global_zero:
         lora.keep(module.model, work.directory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from rlaif.data.batches.modules import Batching, PreferenceDataModule, SFTDataMo
 from rlaif.models.classifiers import reward_model_from
 from rlaif.models.load import load_causal_lm
 from rlaif.modules.curves import CurveWriter
+from rlaif.modules.length_debiased import DebiasWeights, LengthDebiasedModule
 from rlaif.modules.optim import OptimizerSettings
 from rlaif.modules.policy import PolicyModule
 from rlaif.modules.reward_model import RewardModelModule
@@ -45,7 +47,7 @@ def build(kind: str, folder: Path, max_tokens: int | None) -> tuple[LightningMod
             max_tokens_per_forward=max_tokens,
         ), SFTDataModule(demonstrations, **shared)  # type: ignore[arg-type]
     scorer = reward_model_from(model, tokenizer.pad_token_id, head_std=1.0)
-    if kind == "reward_model":
+    if kind in ("reward_model", "length_debiased"):
         preferences = [
             Preference(
                 comparison=Comparison(prompt=p, first=Completion(text="yes " * (n + 1)), second=Completion(text="no")),
@@ -55,9 +57,12 @@ def build(kind: str, folder: Path, max_tokens: int | None) -> tuple[LightningMod
             for n, p in enumerate(PROMPTS)
         ]
         optimization = OptimizerSettings(optimizer=adam, lr=0.01, max_grad_norm=1.0)
-        return RewardModelModule(
-            scorer, optimization=optimization, max_tokens_per_forward=max_tokens
-        ), PreferenceDataModule(preferences, **shared)  # type: ignore[arg-type]
+        make: Callable[..., RewardModelModule] = RewardModelModule
+        if kind == "length_debiased":
+            make = partial(LengthDebiasedModule, weights=DebiasWeights(length=1.0, orthogonality=1.0))
+        return make(scorer, optimization=optimization, max_tokens_per_forward=max_tokens), PreferenceDataModule(
+            preferences, **shared
+        )  # type: ignore[arg-type]
     responses = StepSampler(
         tokenizer,
         task=task,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightning import Trainer
+from lightning.pytorch.strategies import FSDPStrategy
 from scipy import stats
 from test_policy_module import tiny_model
 from torch.utils.data import DataLoader
 
 from rlaif.artifacts.curve import read_curve
 from rlaif.data.batches.examples import PairBatch, PairExample, collate_pairs
+from rlaif.errors import ConfigError
+from rlaif.evaluation.length_correlation import NOT_FINITE, length_tables
 from rlaif.functional.correlation import clustered_correlation
 from rlaif.functional.debiasing import correlation, head_overlap, length_terms
 from rlaif.models.adapters import LoraSettings, merged
@@ -25,6 +29,7 @@ from rlaif.models.classifiers import load_reward_model, reward_model_from
 from rlaif.modules.curves import CurveWriter
 from rlaif.modules.length_debiased import DebiasWeights, LengthDebiasedModule
 from rlaif.modules.optim import OptimizerSettings
+from rlaif.modules.reward_lengths import ScoredPair
 from rlaif.modules.reward_model import RewardModelModule
 from rlaif.modules.trainer import build_trainer
 
@@ -170,6 +175,19 @@ def test_a_taste_for_length_is_left_to_the_second_head(tmp_path: Path) -> None:
     (plain_good, plain_length), (good, length) = quality_and_length(plain), quality_and_length(debiased)
     assert plain_length > 0.5 and abs(length) < 0.25, (plain_length, length)
     assert good > 0.65 > plain_good, (plain_good, good)
+
+
+def test_weights_that_are_divided_among_devices_are_refused() -> None:
+    module = LengthDebiasedModule(reward_model(), weights=WEIGHTS, optimization=SETTINGS)
+    module.trainer = SimpleNamespace(strategy=FSDPStrategy())  # type: ignore[assignment]
+    with pytest.raises(ConfigError, match=r"FSDPStrategy divides among devices; type trainer\.strategy=ddp"):
+        module.setup("fit")
+
+
+def test_rewards_that_are_no_numbers_have_no_correlation() -> None:
+    pairs = [ScoredPair(str(n), (n, 2 * n), {"reward": (float(n), float("nan") if n == 3 else 0.0)}) for n in range(6)]
+    (table,) = length_tables(pairs)
+    assert table.rows == (("reward", NOT_FINITE, NOT_FINITE),)
 
 
 def test_what_is_saved_has_one_head_and_gives_its_scores(tmp_path: Path) -> None:
