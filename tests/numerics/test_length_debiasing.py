@@ -29,9 +29,10 @@ from rlaif.models.classifiers import load_reward_model, reward_model_from
 from rlaif.modules.curves import CurveWriter
 from rlaif.modules.length_debiased import DebiasWeights, LengthDebiasedModule
 from rlaif.modules.optim import OptimizerSettings
-from rlaif.modules.reward_lengths import ScoredPair
+from rlaif.modules.reward_lengths import ScoredPair, read_reward_lengths, write_reward_lengths
 from rlaif.modules.reward_model import RewardModelModule
 from rlaif.modules.trainer import build_trainer
+from rlaif.stages.supervised import train_supervised
 
 GOOD, FILLER = 5, 6
 """Tokens: what makes a response better, and what makes it longer."""
@@ -76,6 +77,13 @@ def test_clustered_correlation_is_pearsons_with_fishers_interval_for_independent
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high), abs=4e-3)
 
 
+def test_about_zero_is_pearsons_over_both_orders_of_each_pair() -> None:
+    x, y = np.random.default_rng(4).normal(loc=1.0, size=(2, 40))
+    both_orders = stats.pearsonr(np.concatenate([x, -x]), np.concatenate([y, -y])).statistic
+    assert clustered_correlation(x, y, about_zero=True).value == pytest.approx(both_orders)
+    assert clustered_correlation(x, y).value == pytest.approx(stats.pearsonr(x, y).statistic) != both_orders
+
+
 def test_clusters_of_equal_rows_count_once() -> None:
     x, y = np.random.default_rng(2).normal(size=(2, 50))
     once = clustered_correlation(x, y)
@@ -89,6 +97,10 @@ def test_a_column_without_spread_has_no_correlation() -> None:
 
 def planted(step: int, *, num_pairs: int = 16) -> PairBatch:
     """Pairs in which the better token and length each decide half of the time; both are drawn apart."""
+    return collate_pairs(planted_examples(step, num_pairs), pad_id=0)
+
+
+def planted_examples(step: int, num_pairs: int) -> list[PairExample]:
     draw = np.random.default_rng(step)
     examples = []
     for row in range(num_pairs):
@@ -96,7 +108,7 @@ def planted(step: int, *, num_pairs: int = 16) -> PairBatch:
         first, second = ((1, 2, *[FILLER] * n, GOOD if g else 4) for g, n in zip(good, lengths, strict=True))
         gap = 2.0 * (good[0] - good[1]) + 0.5 * (lengths[0] - lengths[1])
         examples.append(PairExample(first, second, 1.0 / (1.0 + np.exp(-gap)), str(row), 1.0, 2))
-    return collate_pairs(examples, pad_id=0)
+    return examples
 
 
 def trained(module: RewardModelModule, directory: Path, *, steps: int) -> list[dict[str, float]]:
@@ -175,6 +187,36 @@ def test_a_taste_for_length_is_left_to_the_second_head(tmp_path: Path) -> None:
     (plain_good, plain_length), (good, length) = quality_and_length(plain), quality_and_length(debiased)
     assert plain_length > 0.5 and abs(length) < 0.25, (plain_length, length)
     assert good > 0.65 > plain_good, (plain_good, good)
+
+
+def test_what_is_kept_for_the_report_are_the_scores_of_single_responses(tmp_path: Path) -> None:
+    module = RewardModelModule(reward_model(), optimization=SETTINGS, max_tokens_per_forward=40)
+    trained(module, tmp_path, steps=1)
+    examples = planted_examples(3, 7)
+    data: Any = SimpleNamespace(
+        validation_examples=examples[:2], train_examples=examples[2:], collate=partial(collate_pairs, pad_id=0)
+    )
+    write_reward_lengths(module, data, tmp_path / "lengths.jsonl")
+    found = {pair.prompt_id: pair for pair in read_reward_lengths(tmp_path / "lengths.jsonl")}
+    assert set(found) == {pair.prompt_id for pair in examples}
+    for pair in examples:
+        sides = (pair.first_ids, pair.second_ids)
+        with torch.no_grad():
+            alone = [module.model(torch.tensor([ids])).logits.item() for ids in sides]
+        assert found[pair.prompt_id].rewards["reward"] == pytest.approx(alone, abs=1e-5)
+        assert tuple(found[pair.prompt_id].lengths) == tuple(len(ids) - 2 for ids in sides)
+
+
+def test_scores_are_kept_while_there_is_a_checkpoint(tmp_path: Path) -> None:
+    calls: list[str] = []
+    training = SimpleNamespace(
+        fit=lambda *args, **options: calls.append("fit"), save=lambda *args, **options: calls.append("save")
+    )
+    work: Any = SimpleNamespace(training=training, directory=tmp_path)
+    data: Any = SimpleNamespace(tokenized=SimpleNamespace(counts={}), num_batches=1)
+    module: Any = RewardModelModule(reward_model(), optimization=SETTINGS)
+    train_supervised(work, module, data, None, before_saving=lambda: calls.append("score"))  # type: ignore[arg-type]
+    assert calls == ["fit", "score", "save"]
 
 
 def test_weights_that_are_divided_among_devices_are_refused() -> None:

@@ -77,6 +77,7 @@ def test_pairs_share_the_cut_and_missing_ones_are_left_out(tokenizer):
     assert tokenizer.decode(example.first_ids) == "3456789 abc<end>"
     assert example.second_ids[:7] == example.first_ids[:7] and example.second_ids[7:] == (7, 8)
     assert [e.p_first for e in tokenized.examples] == [0.75, 0.0]
+    assert collate_pairs([example], pad_id=PAD).response_lengths().tolist() == [[5], [2]], "without the prompt"
 
 
 def test_weights_reach_the_batch_and_weight_zero_is_left_out(tokenizer):
