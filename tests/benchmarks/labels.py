@@ -26,7 +26,8 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from transformers import LlamaConfig, LlamaForCausalLM
+from shapes import SHAPES, Shape, random_llama
+from transformers import LlamaForCausalLM
 
 from rlaif.engines.transformers import DEFAULT_ROWS
 from rlaif.inference.forward import evaluating, forward_for
@@ -41,25 +42,17 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
-class Size:
-    """A model's shape, and how it is read the plain way (PERFORMANCE: pairwise labeling)."""
+class Reading:
+    """How a model is read the plain way (PERFORMANCE: pairwise labeling)."""
 
-    hidden: int
-    intermediate: int
-    layers: int
-    heads: int
-    kv_heads: int
-    vocab: int
     their_batch_size: int
     """Prompts in a padded batch."""
     num_slices: int
     """Repeats after which their side has read all pairs."""
 
 
-SIZES = {
-    "15M": Size(384, 1024, 8, 6, 2, 4096, their_batch_size=4, num_slices=1),
-    "135M": Size(576, 1536, 30, 9, 3, 49152, their_batch_size=2, num_slices=4),
-}
+READINGS = {"15M": Reading(their_batch_size=4, num_slices=1), "135M": Reading(their_batch_size=2, num_slices=4)}
+"""By the name of the model's shape."""
 
 
 @dataclass(frozen=True)
@@ -70,20 +63,9 @@ class Pair:
     num_context: int
 
 
-def make_model(size: Size, dtype: torch.dtype) -> LlamaForCausalLM:
+def make_model(shape: Shape, dtype: torch.dtype) -> LlamaForCausalLM:
     """Random weights, the same for every number format."""
-    config = LlamaConfig(
-        hidden_size=size.hidden,
-        intermediate_size=size.intermediate,
-        num_hidden_layers=size.layers,
-        num_attention_heads=size.heads,
-        num_key_value_heads=size.kv_heads,
-        vocab_size=size.vocab,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-    )
-    torch.manual_seed(0)
-    return LlamaForCausalLM(config).eval().requires_grad_(False).to(dtype)
+    return random_llama(shape).eval().requires_grad_(False).to(dtype)
 
 
 def make_pairs(num_pairs: int, vocab: int, seed: int) -> tuple[int, list[Pair]]:
@@ -162,14 +144,14 @@ def timed(call: Callable[[], object]) -> tuple[float, object]:
     return time.perf_counter() - start, result
 
 
-def measure(size: Size, num_pairs: int, repeats: int, seed: int) -> dict[str, object]:
+def measure(shape: Shape, reading: Reading, num_pairs: int, repeats: int, seed: int) -> dict[str, object]:
     """All figures of the last line."""
-    num_preamble, pairs = make_pairs(num_pairs, size.vocab, seed)
-    plain = {name: make_model(size, dtype) for name, dtype in DTYPES.items()}
-    fast = {name: fast_linear(make_model(size, dtype)) for name, dtype in DTYPES.items()}
+    num_preamble, pairs = make_pairs(num_pairs, shape.vocabulary, seed)
+    plain = {name: make_model(shape, dtype) for name, dtype in DTYPES.items()}
+    fast = {name: fast_linear(make_model(shape, dtype)) for name, dtype in DTYPES.items()}
     prompts = [order for pair in pairs for order in pair.orders]
     for name in DTYPES:
-        theirs(plain[name], prompts[: size.their_batch_size], size.their_batch_size)
+        theirs(plain[name], prompts[: reading.their_batch_size], reading.their_batch_size)
         ours(fast[name], prompts[:8])
 
     seconds: dict[str, list[float]] = {f"{side}_{name}": [] for side in ("theirs", "ours") for name in DTYPES}
@@ -177,13 +159,13 @@ def measure(size: Size, num_pairs: int, repeats: int, seed: int) -> dict[str, ob
     scores: dict[str, torch.Tensor] = {}
     diffs: dict[str, float] = dict.fromkeys(DTYPES, 0.0)
     for repeat in range(repeats):
-        piece = slice(repeat % size.num_slices, None, size.num_slices)
+        piece = slice(repeat % reading.num_slices, None, reading.num_slices)
         part = [order for pair in pairs[piece] for order in pair.orders]
         with torch.inference_mode():
             for name, dtype in DTYPES.items():
                 rates[name].append(matmul_rate(dtype))
         for name in DTYPES:
-            spent, result = timed(lambda: theirs(plain[name], part, size.their_batch_size))  # noqa: B023
+            spent, result = timed(lambda: theirs(plain[name], part, reading.their_batch_size))  # noqa: B023
             seconds[f"theirs_{name}"].append(spent / len(pairs[piece]))
             spent, scores[name] = timed(lambda: ours(fast[name], prompts))  # type: ignore[assignment]  # noqa: B023
             seconds[f"ours_{name}"].append(spent / num_pairs)
@@ -215,7 +197,7 @@ def measure(size: Size, num_pairs: int, repeats: int, seed: int) -> dict[str, ob
 def main() -> None:
     """Measure one size and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=SIZES, default="15M")
+    parser.add_argument("--size", choices=READINGS, default="15M")
     parser.add_argument("--pairs", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=None, help="default: 5 for 15M, 4 for 135M")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -223,9 +205,9 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(options.threads)
-    size = SIZES[options.size]
-    repeats = options.repeats or max(size.num_slices, 5 if size.num_slices == 1 else 4)
-    figures = measure(size, options.pairs, repeats, options.seed)
+    reading = READINGS[options.size]
+    repeats = options.repeats or max(reading.num_slices, 5 if reading.num_slices == 1 else 4)
+    figures = measure(SHAPES[options.size], reading, options.pairs, repeats, options.seed)
     about = {"size": options.size, "pairs": options.pairs, "repeats": repeats, "threads": options.threads}
     print(json.dumps(_rounded(figures | about)))
 

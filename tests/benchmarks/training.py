@@ -64,10 +64,10 @@ def reference_of(stage: Stage, size: Size) -> Any:
 
 
 def train_ours(stage: Stage, examples: Sequence[Example], size: Size, precision: str, *, in_order: bool) -> Any:
-    """The trained model, losses, seconds and steps."""
+    """The trained model, losses and seconds."""
     model = make_model(size, stage)
-    settings = {"optimization": optimization(), "precision": PRECISIONS[precision], "in_order": in_order}
-    return model, *ours.train(stage, model, reference_of(stage, size), examples, size, **settings)
+    job = ours.Job(stage, model, reference_of(stage, size), examples, size, optimization())
+    return model, *ours.train(job, precision=PRECISIONS[precision], in_order=in_order)
 
 
 def train_theirs(stage: Stage, examples: Sequence[Example], size: Size, precision: str, way: theirs.Way) -> Any:
@@ -87,7 +87,7 @@ def compare(stage: Stage, size: Size, num_steps: int, seed: int) -> dict[str, fl
     examples = make_examples(size, num_steps * per_step(stage, size), seed)
     start = dict(deepcopy(make_model(size, stage)).named_parameters())
     one, their_losses, _ = train_theirs(stage, examples, size, "fp32", "in_order")
-    two, our_losses, *_ = train_ours(stage, examples, size, "fp32", in_order=True)
+    two, our_losses, _ = train_ours(stage, examples, size, "fp32", in_order=True)
     theirs_by_name = dict(one.named_parameters())
     moved = math.sqrt(sum(float((w - start[n]).square().sum()) for n, w in theirs_by_name.items()))
     apart = math.sqrt(sum(float((w - theirs_by_name[n]).square().sum()) for n, w in two.named_parameters())) / moved
@@ -202,7 +202,9 @@ def main() -> None:
 def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
-    return float(f"{value:.4g}") if isinstance(value, float) and math.isfinite(value) else value
+    if isinstance(value, float):
+        return float(f"{value:.4g}") if math.isfinite(value) else None
+    return value
 
 
 if __name__ == "__main__":

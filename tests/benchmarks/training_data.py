@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from shapes import SHAPES, Shape, random_llama
 
 from rlaif.models.classifiers import reward_model_from
 
@@ -23,12 +22,7 @@ NEW_TOKENS, SAMPLES = 48, 8
 class Size:
     """A model's shape, and how much one optimizer step of it reads."""
 
-    hidden: int
-    intermediate: int
-    layers: int
-    heads: int
-    kv_heads: int
-    vocabulary: int
+    shape: Shape
     batch_size: int
     """Demonstrations or pairs of a step."""
     prompts_per_step: int
@@ -36,9 +30,9 @@ class Size:
 
 
 SIZES = {
-    "3M": Size(192, 512, 6, 6, 2, 2048, batch_size=16, prompts_per_step=8),
-    "15M": Size(384, 1024, 8, 6, 2, 4096, batch_size=16, prompts_per_step=8),
-    "135M": Size(576, 1536, 30, 9, 3, 49152, batch_size=4, prompts_per_step=2),
+    "3M": Size(SHAPES["3M"], batch_size=16, prompts_per_step=8),
+    "15M": Size(SHAPES["15M"], batch_size=16, prompts_per_step=8),
+    "135M": Size(SHAPES["135M"], batch_size=4, prompts_per_step=2),
 }
 
 
@@ -55,22 +49,7 @@ class Example:
 
 def make_model(size: Size, stage: Stage) -> Any:
     """Random weights, the same at every call: a causal LM, or a reward model."""
-    config = LlamaConfig(
-        hidden_size=size.hidden,
-        intermediate_size=size.intermediate,
-        num_hidden_layers=size.layers,
-        num_attention_heads=size.heads,
-        num_key_value_heads=size.kv_heads,
-        vocab_size=size.vocabulary,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-        pad_token_id=PAD,
-        bos_token_id=2,
-        eos_token_id=END,
-        attn_implementation="sdpa",
-    )
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(config)
+    model = random_llama(size.shape, pad_token_id=PAD, bos_token_id=2, eos_token_id=END, attn_implementation="sdpa")
     return reward_model_from(model, PAD) if stage == "reward_model" else model
 
 
@@ -83,13 +62,13 @@ def make_examples(size: Size, count: int, seed: int) -> list[Example]:
 
     def text(median: float, most: int, end: Sequence[int] = ()) -> tuple[int, ...]:
         length = min(most, max(8, round(median * draw.lognormvariate(0.0, 0.6))))
-        return (*(draw.randrange(FIRST_WORD, size.vocabulary) for _ in range(length)), *end)
+        return (*(draw.randrange(FIRST_WORD, size.shape.vocabulary) for _ in range(length)), *end)
 
     def response() -> tuple[int, ...]:
         return text(40, 200, (END,))
 
     def sample() -> tuple[int, ...]:
-        return tuple(draw.randrange(FIRST_WORD, size.vocabulary) for _ in range(NEW_TOKENS))
+        return tuple(draw.randrange(FIRST_WORD, size.shape.vocabulary) for _ in range(NEW_TOKENS))
 
     return [
         Example(text(60, 300), response(), response(), tuple(sample() for _ in range(SAMPLES))) for _ in range(count)

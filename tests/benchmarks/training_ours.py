@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,26 @@ from rlaif.rollouts.step import StepResponses
 from rlaif.types import Completion, Prompt, Sampling
 
 PROMPT = Prompt(task="dialogue", text="")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained on what."""
+
+    stage: Stage
+    model: Any
+    """Learns; its linear layers become ours."""
+    reference: Any
+    """The frozen model of DPO and of rollouts; None for the others."""
+    examples: Sequence[Example]
+    """In the order of the steps, where they are replayed."""
+    size: Size
+    optimization: OptimizerSettings
+
+    @property
+    def samples(self) -> bool:
+        """True where responses are rolled out."""
+        return self.stage in ("grpo", "rloo")
 
 
 class Clock(Callback):
@@ -96,110 +117,81 @@ def _replayed(chosen: Sequence[Example], prompts: list[list[int]]) -> Rollouts:
     )
 
 
-def train(
-    stage: Stage,
-    model: Any,
-    reference: Any,
-    examples: Sequence[Example],
-    size: Size,
-    *,
-    optimization: OptimizerSettings,
-    precision: str,
-    in_order: bool,
-) -> tuple[list[float], float, int]:
+def train(job: Job, *, precision: str, in_order: bool) -> tuple[list[float], float]:
     """One pass over the examples.
 
     Args:
-        stage: What is trained.
-        model: Learns; its linear layers become ours.
-        reference: For DPO and rollouts; None otherwise.
-        examples: In the order of the steps, where ``in_order``.
-        size: Of the model.
-        optimization: Optimizer and rate.
+        job: What is trained on what.
         precision: Of the trainer.
         in_order: Replay the examples in their order instead of our own batches.
 
     Returns:
-        The losses, seconds of all steps with the reference's pass, and tokens that were read.
+        The losses, and seconds of all steps with the reference's pass.
     """
-    fast_linear(model)
+    fast_linear(job.model)
     with tempfile.TemporaryDirectory() as folder:
         directory, clock = Path(folder), Clock()
-        batches = max(1, len(examples) // (size.prompts_per_step if stage in ("grpo", "rloo") else size.batch_size))
+        per_step = job.size.prompts_per_step if job.samples else job.size.batch_size
         trainer = build_trainer(
             partial(Trainer, accelerator="cpu", devices=1, precision=precision),  # type: ignore[arg-type]
             directory=directory,
-            max_steps=batches,
+            max_steps=max(1, len(job.examples) // per_step),
             callbacks=[CurveWriter(directory / "curve.jsonl"), clock],
         )
-        if stage in ("grpo", "rloo"):
-            module = _policy(stage, model, reference, examples, size, optimization, replayed=in_order)
+        if job.samples:
+            module = _policy(job, replayed=in_order)
             start = time.perf_counter()
             fit(trainer, module, seed=0)
             name = "policy/loss"
         else:
-            supervised, data = _supervised(stage, model, reference, examples, size, optimization, directory)
+            supervised, data = _supervised(job, directory)
             start = time.perf_counter()
-            trainer.fit(supervised, **_source(data, size, in_order))
+            trainer.fit(supervised, **_source(data, job.size, in_order))
             name = "train/loss"
         losses = [row[name] for row in read_curve(directory / "curve.jsonl")]
-    return losses, clock.end - start, batches
+    return losses, clock.end - start
 
 
-def _policy(
-    stage: Stage,
-    model: Any,
-    reference: Any,
-    examples: Sequence[Example],
-    size: Size,
-    optimization: OptimizerSettings,
-    *,
-    replayed: bool,
-) -> PolicyModule:
+def _policy(job: Job, *, replayed: bool) -> PolicyModule:
     grpo = Grpo(beta=0.04, kl="k3", advantages="unscaled", importance_cap=None)
     rloo = Rloo(beta=0.05, advantages="unscaled", reward_weight="one", importance_cap=None)
+    prompts_per_step = job.size.prompts_per_step
     return PolicyModule(
-        model,
-        reference=fast_linear(reference),
-        sampler=LocalSampler(model, eos_id=END, pad_id=PAD),
-        responses=Responses(examples, size.prompts_per_step, replayed=replayed),  # type: ignore[arg-type]
+        job.model,
+        reference=fast_linear(job.reference),
+        sampler=LocalSampler(job.model, eos_id=END, pad_id=PAD),
+        responses=Responses(job.examples, prompts_per_step, replayed=replayed),  # type: ignore[arg-type]
         reward=EvenTokens(),  # type: ignore[arg-type]
-        objective=grpo if stage == "grpo" else rloo,
-        optimization=optimization,
-        steps=len(examples) // size.prompts_per_step,
-        value_lr=optimization.lr,
+        objective=grpo if job.stage == "grpo" else rloo,
+        optimization=job.optimization,
+        steps=len(job.examples) // prompts_per_step,
+        value_lr=job.optimization.lr,
     )
 
 
-def _supervised(
-    stage: Stage,
-    model: Any,
-    reference: Any,
-    examples: Sequence[Example],
-    size: Size,
-    optimization: OptimizerSettings,
-    directory: Path,
-) -> tuple[LightningModule, SplitDataModule[Any, Any]]:
-    batching = Batching(batch_size=size.batch_size, max_length=2048, epochs=1.0, validation_fraction=0.0)
+def _supervised(job: Job, directory: Path) -> tuple[LightningModule, SplitDataModule[Any, Any]]:
+    batching = Batching(batch_size=job.size.batch_size, max_length=2048, epochs=1.0, validation_fraction=0.0)
 
     def data(items: list[Any], collate: Any) -> SplitDataModule[Any, Any]:
-        return SplitDataModule(Tokenized(examples=items), collate, batching=batching, name=stage, seed=0)
+        return SplitDataModule(Tokenized(examples=items), collate, batching=batching, name=job.stage, seed=0)
 
-    if stage == "sft":
-        rows = [TokenExample((*e.prompt, *e.first), len(e.prompt), str(n)) for n, e in enumerate(examples)]
-        return SFTModule(model, optimization=optimization), data(rows, partial(collate_tokens, pad_id=PAD))
-    if stage == "reward_model":
+    if job.stage == "sft":
+        rows = [TokenExample((*e.prompt, *e.first), len(e.prompt), str(n)) for n, e in enumerate(job.examples)]
+        return SFTModule(job.model, optimization=job.optimization), data(rows, partial(collate_tokens, pad_id=PAD))
+    if job.stage == "reward_model":
         pairs = [
             PairExample((*e.prompt, *e.first), (*e.prompt, *e.second), 1.0, str(n), 1.0, len(e.prompt))
-            for n, e in enumerate(examples)
+            for n, e in enumerate(job.examples)
         ]
-        return RewardModelModule(model, optimization=optimization), data(pairs, partial(collate_pairs, pad_id=PAD))
-    labels = [PreferenceExample(n, e.prompt, e.first, e.second, 1.0, 1.0, str(n)) for n, e in enumerate(examples)]
+        module = RewardModelModule(job.model, optimization=job.optimization)
+        return module, data(pairs, partial(collate_pairs, pad_id=PAD))
+    labels = [PreferenceExample(n, e.prompt, e.first, e.second, 1.0, 1.0, str(n)) for n, e in enumerate(job.examples)]
     kept = ReferenceLogprobs(
-        directory / "reference.json", labels, lambda: fast_linear(reference), batch_size=size.batch_size
+        directory / "reference.json", labels, lambda: fast_linear(job.reference), batch_size=job.size.batch_size
     )
-    module = PreferenceModule(model, reference=kept, objective=Dpo(beta=0.1), optimization=optimization)
-    return module, data(labels, collate_preferences)
+    objective = Dpo(beta=0.1)
+    policy = PreferenceModule(job.model, reference=kept, objective=objective, optimization=job.optimization)
+    return policy, data(labels, collate_preferences)
 
 
 def _source(data: SplitDataModule[Any, Any], size: Size, in_order: bool) -> dict[str, Any]:

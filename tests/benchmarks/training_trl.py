@@ -121,7 +121,7 @@ def train(
     Args:
         stage: What is trained.
         model: Learns.
-        reference: For DPO; TRL copies the model for rollouts.
+        reference: The frozen model of DPO and of rollouts; None for the others.
         examples: In the order of the steps.
         size: Of the model.
         lr: Rate of every step.
@@ -139,11 +139,14 @@ def train(
         extra = {"reward_funcs": [_even_tokens]} if stage in ("grpo", "rloo") else {}
         if stage == "dpo":
             extra = {"ref_model": reference}
+        elif reference is not None:  # TRL reads it from where the model's configuration says that it came from
+            reference.save_pretrained(f"{folder}/reference")
+            model.config._name_or_path = f"{folder}/reference"
         trainer = make_trainer(
             model=model,
             args=make_config(**options),
             train_dataset=_rows(stage, examples),
-            processing_class=word_tokenizer(size.vocabulary),
+            processing_class=word_tokenizer(size.shape.vocabulary),
             callbacks=[clock],
             **extra,
         )
