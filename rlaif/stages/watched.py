@@ -130,8 +130,11 @@ def _panels(rows: Rows, judge: str) -> Iterator[LinePanel]:
     """One panel per figure that there is, over the optimizer steps."""
     for title, lines in (
         ("proxy reward", {"reward": "reward"}),
-        ("win rate against SFT", {judge: WIN_RATE, f"{SIMULATED}, exact": "win_rate"}),
-        ("accuracy of the reward on the policy's samples", _accuracies(judge)),
+        ("win rate against SFT", _by_judge(judge, WIN_RATE, "win_rate")),
+        (
+            "accuracy of the reward on the policy's samples",
+            _by_judge(judge, "reward_accuracy", "reward_accuracy/annotators"),
+        ),
         ("KL from SFT, nats per response", {"KL": "kl"}),
         ("length, tokens per response", {"length": "length"}),
         ("entropy, nats per token", {"entropy": "entropy"}),
@@ -143,8 +146,9 @@ def _panels(rows: Rows, judge: str) -> Iterator[LinePanel]:
             yield LinePanel(title=title, x_label="optimizer step", lines=known)
 
 
-def _accuracies(judge: str) -> dict[str, str]:
-    return {judge: "reward_accuracy", f"{SIMULATED}, exact": "reward_accuracy/annotators"}
+def _by_judge(judge: str, own: str, exact: str) -> dict[str, str]:
+    """The judge's figure beside the annotators' exact one; one line where these are the judge."""
+    return {judge: own} if judge == SIMULATED else {judge: own, f"{SIMULATED}, exact": exact}
 
 
 def _samples(directory: Path, best: int, alarm: int | None) -> list[Section]:

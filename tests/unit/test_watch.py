@@ -18,6 +18,7 @@ from rlaif.artifacts.store import Store
 from rlaif.data.base import TaskData
 from rlaif.errors import ConfigError, GateStopped
 from rlaif.evaluation.records import LinePlot, Table
+from rlaif.evaluation.votes import SIMULATED
 from rlaif.models.load import load_causal_lm
 from rlaif.modules.candidates import Candidates
 from rlaif.modules.checkpointing import PeriodicCheckpoint
@@ -303,3 +304,13 @@ def test_without_an_alarm_the_report_says_how_near_it_was(tmp_path: Path) -> Non
     told = watch_told(tmp_path, rows, WatchSettings(), judge="a judge", rule="RULE")
     assert told.line == "" and told.checks[0].passed and "1.4 of 20" in told.checks[0].detail
     assert watch_told(tmp_path, [{"step": 0}], WatchSettings(), judge="a judge", rule="RULE") == Told()
+
+
+@pytest.mark.parametrize(
+    ("judge", "lines"), [("a judge", ["a judge", "simulated annotators, exact"]), (SIMULATED, [SIMULATED])]
+)
+def test_annotators_that_are_the_judge_have_one_line(judge: str, lines: list[str], tmp_path: Path) -> None:
+    rows = [{"step": 0, "watch/evidence": 0.0, "watch/win_rate": 0.6, "win_rate": 0.6}]
+    told = watch_told(tmp_path, rows, WatchSettings(), judge=judge, rule="RULE")
+    (plot,) = (section for section in told.sections if isinstance(section, LinePlot))
+    assert [list(panel.lines) for panel in plot.panels] == [lines]
