@@ -78,12 +78,16 @@ def components(group: str | None = None) -> list[Component]:
         What is declared, broken or claimed twice included; nothing is imported.
     """
     groups = [group] if group is not None else [*CONFIG_GROUPS, CONF_ENTRY_POINTS]
-    found = {
-        _component(entry_point)
-        for name in groups
-        for entry_point in metadata.entry_points(group=name)
-        if entry_point.dist is not None
-    }
+    # Metadata are slow to read: the packages' entry points once, and once each package's name and version.
+    installed = metadata.entry_points()
+    packages: dict[int, tuple[str, str]] = {}
+    found = set()
+    for entry_point in (entry_point for name in groups for entry_point in installed.select(group=name)):
+        about = entry_point.dist
+        if about is not None:
+            if id(about) not in packages:
+                packages[id(about)] = (about.name, about.version)
+            found.add(_component(entry_point, *packages[id(about)]))
     return sorted(found)
 
 
@@ -243,12 +247,11 @@ def _is_import_system(filename: str) -> bool:
     return filename.startswith("<frozen importlib") or filename in (__file__, importlib.__file__)
 
 
-def _component(entry_point: metadata.EntryPoint) -> Component:
-    assert entry_point.dist is not None
+def _component(entry_point: metadata.EntryPoint, package: str, version: str) -> Component:
     return Component(
         group=entry_point.group,
         name=entry_point.name,
-        package=re.sub(r"[-_.]+", "-", entry_point.dist.name).lower(),
-        version=entry_point.dist.version,
+        package=re.sub(r"[-_.]+", "-", package).lower(),
+        version=version,
         target=entry_point.value.replace(" ", ""),
     )

@@ -37,6 +37,15 @@ def cache_argument(model: PreTrainedModel) -> str:
     raise AssertionError("LlamaForCausalLM takes no cache")
 
 
+def cache_bytes(model: PreTrainedModel) -> int:
+    """Memory that the keys and values of one token take, estimated from the model's widths."""
+    config = model.config.get_text_config(decoder=True)
+    num_heads = int(getattr(config, "num_attention_heads", None) or 1)
+    num_kv_heads = int(getattr(config, "num_key_value_heads", None) or num_heads)
+    head_width = int(getattr(config, "head_dim", None) or config.hidden_size // num_heads)
+    return 2 * int(config.num_hidden_layers) * num_kv_heads * head_width * model.dtype.itemsize
+
+
 class GrowingLayer(DynamicLayer):
     """A layer of a Hugging Face cache with room for ``capacity`` tokens, written in place instead of concatenated."""
 
