@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM, Pre
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from rlaif.errors import EngineError
-from rlaif.inference.cache import KeyValueCache, cache_argument
+from rlaif.inference.cache import KeyValueCache, cache_argument, cache_bytes
 from rlaif.inference.heads import head_logits
 from rlaif.inference.logprobs import response_logprobs
 from rlaif.inference.score import score_options
@@ -44,6 +44,16 @@ def make_model(kind: str) -> PreTrainedModel:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **COMMON, **(SIZES | CHANGED)[kind])).eval()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", SIZES)
+def test_memory_of_a_token_is_what_its_keys_and_values_take(kind: str) -> None:
+    model = make_model(kind)
+    cache = KeyValueCache(2, 5)
+    model(input_ids=torch.ones(1, 5, dtype=torch.long), **{cache_argument(model): cache})
+    taken = sum(part.numel() * part.element_size() for pair in cache.key_values() for part in pair)
+    assert cache_bytes(model) * 5 == taken
 
 
 @pytest.mark.parametrize("kind", SIZES)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rlaif.engines.scripted import ScriptedEngine
 from rlaif.engines.transformers import TransformersEngine
 from rlaif.errors import ConfigError, EngineError
+from rlaif.inference.sample import sample
 from rlaif.testing.tiny import EOS, make_tiny_model, tiny_tokenizer
 from rlaif.tokenization import PromptTokenizer
 from rlaif.types import Sampling, Segment, StructuredPrompt
@@ -190,3 +191,23 @@ def test_a_spread_model_answers_as_on_one_device(engine: TransformersEngine, fol
 def test_a_device_that_does_not_exist_is_named() -> None:
     with pytest.raises(ConfigError, match=r"device=gpu: allowed are auto, cpu, cuda, cuda:N, map"):
         TransformersEngine(device="gpu")
+
+
+def test_a_small_model_reads_more_prompts_at_once_on_a_cpu(
+    folder: Path, engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+
+    def spy(*args: object, batch_size: int, **options: object) -> object:
+        read.append(batch_size)
+        return sample(*args, batch_size=batch_size, **options)
+
+    monkeypatch.setattr("rlaif.inference.sample.sample", spy)
+    sampling = Sampling(max_new_tokens=1)
+    engine.generate([prompt("one")], sampling)
+    # A token of SmolLM2-135M takes 46,080 bytes in its cache, one of a model with 7 billion weights half a megabyte.
+    for num_bytes in (46_080, 2**19):
+        monkeypatch.setattr("rlaif.inference.cache.cache_bytes", lambda model, num_bytes=num_bytes: num_bytes)
+        engine.generate([prompt("one")], sampling)
+    TransformersEngine(str(folder), batch_size=3).generate([prompt("one")], sampling)
+    assert read == [64, 22, 16, 3]
