@@ -37,7 +37,7 @@ FIGURES = tuple(
             plot=WIN_RATES,
         ),
         FigureSpec(
-            name=f"{name}_{JUDGE_ACCURACY}", label=f"{words}, judge is right", explanation=_ACCURACY, order=order + 1
+            name=f"{name}_{JUDGE_ACCURACY}", label=f"{words}, judge right", explanation=_ACCURACY, order=order + 1
         ),
     )
 )

@@ -45,15 +45,23 @@ class SummaryRow:
         return format_value(self.figure.pooled.value, self.unit)
 
     @property
-    def interval(self) -> str:
-        """Empty for one run; the ends of a rate are kept in [0, 1]."""
+    def ends(self) -> tuple[float, float] | None:
+        """Of the interval, None for one run; those of a rate are kept in [0, 1]."""
         pooled = self.figure.pooled
         if pooled.low is None or pooled.high is None:
-            return ""
-        low, high = pooled.low, pooled.high
+            return None
         if self.unit == "rate":
-            low, high = max(low, min(0.0, pooled.value)), min(high, max(1.0, pooled.value))
-        return format_interval(Figure(name=self.figure.name, value=pooled.value, low=low, high=high), self.unit)
+            return max(pooled.low, min(0.0, pooled.value)), min(pooled.high, max(1.0, pooled.value))
+        return pooled.low, pooled.high
+
+    @property
+    def interval(self) -> str:
+        """Empty for one run."""
+        if self.ends is None:
+            return ""
+        low, high = self.ends
+        figure = Figure(name=self.figure.name, value=self.figure.pooled.value, low=low, high=high)
+        return format_interval(figure, self.unit)
 
     @property
     def spread(self) -> str:
@@ -125,8 +133,9 @@ def _record_names() -> tuple[str, ...]:
 
 def _record(row: SummaryRow) -> dict[str, object]:
     figure, pooled = row.figure, row.figure.pooled
+    low, high = row.ends or (None, None)
     values = (
-        *(row.group, figure.name, row.is_difference, pooled.value, pooled.low, pooled.high, pooled.spread),
+        *(row.group, figure.name, row.is_difference, pooled.value, low, high, pooled.spread),
         *(pooled.between, pooled.num_runs, figure.missing, figure.num_items, figure.note, dict(figure.values)),
     )
     return dict(zip(_record_names(), values, strict=True))

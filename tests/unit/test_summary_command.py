@@ -87,6 +87,18 @@ def test_mean_interval_and_spread_are_those_of_scipy(three: list[Path], capsys: 
     assert row["values"] == {"seed=0": 0.66, "seed=1": 0.70, "seed=2": 0.62}
 
 
+def test_ends_of_a_rate_are_rates_in_every_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wins = {0: 0.99, 1: 0.90}
+    names = ("policy/win_rate_vs_sft", "policy/kl")
+    two = [plant(tmp_path / f"{seed}", seed, dict.fromkeys(names, win)) for seed, win in wins.items()]
+    found = {row["figure"]: row for row in rows(capsys, *two)}
+    reference = stats.ttest_1samp(list(wins.values()), 0.0).confidence_interval()
+    assert reference.high > 1.0
+    assert found["policy/win_rate_vs_sft"]["high"] == 1.0
+    assert found["policy/win_rate_vs_sft"]["low"] == pytest.approx(reference.low)
+    assert found["policy/kl"]["high"] == pytest.approx(reference.high)
+
+
 def test_the_terminal_says_it_in_words(three: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = summary(capsys, *three)
     assert code == 0
