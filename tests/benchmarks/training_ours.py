@@ -180,7 +180,7 @@ def _supervised(job: Job, directory: Path) -> tuple[LightningModule, SplitDataMo
         return SFTModule(job.model, optimization=job.optimization), data(rows, partial(collate_tokens, pad_id=PAD))
     if job.stage == "reward_model":
         pairs = [
-            PairExample((*e.prompt, *e.first), (*e.prompt, *e.second), 1.0, str(n), 1.0, len(e.prompt))
+            PairExample((*e.prompt, *e.first), (*e.prompt, *e.second), 1.0, str(n), len(e.prompt))
             for n, e in enumerate(job.examples)
         ]
         module = RewardModelModule(job.model, optimization=job.optimization)

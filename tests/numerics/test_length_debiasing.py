@@ -107,7 +107,7 @@ def planted_examples(step: int, num_pairs: int) -> list[PairExample]:
         good, lengths = draw.integers(0, 2, 2), draw.integers(1, 9, 2)
         first, second = ((1, 2, *[FILLER] * n, GOOD if g else 4) for g, n in zip(good, lengths, strict=True))
         gap = 2.0 * (good[0] - good[1]) + 0.5 * (lengths[0] - lengths[1])
-        examples.append(PairExample(first, second, 1.0 / (1.0 + np.exp(-gap)), str(row), 1.0, 2))
+        examples.append(PairExample(first, second, 1.0 / (1.0 + np.exp(-gap)), str(row), 2))
     return examples
 
 

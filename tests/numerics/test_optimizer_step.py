@@ -52,7 +52,7 @@ def pairs(step: int) -> list[PairExample]:
     """Six pairs of uneven sides, labels and weights."""
     draw = torch.Generator().manual_seed(100 + step)
     return [
-        PairExample(random_ids(draw, 3 + 2 * n), random_ids(draw, 14 - 2 * n), n / 5, str(n), 0.5 + n % 3)
+        PairExample(random_ids(draw, 3 + 2 * n), random_ids(draw, 14 - 2 * n), n / 5, str(n), 1, 0.5 + n % 3)
         for n in range(6)
     ]
 

@@ -197,7 +197,7 @@ def test_a_reward_model_trains_adapter_and_head_and_its_adapter_loads_elsewhere(
     model: Any = LoraSettings(rank=2).on(load_reward_model(str(folder), seed=1), base=str(folder), seed=3)
     learning = {name for name, weight in model.named_parameters() if weight.requires_grad}
     assert {name for name in learning if "lora_" not in name} == {"score.modules_to_save.default.weight"}
-    batch = collate_pairs([PairExample((5, 6, 7), (5, 8), 0.9, "a", 1.0)], pad_id=0)
+    batch = collate_pairs([PairExample((5, 6, 7), (5, 8), 0.9, "a", 1)], pad_id=0)
     head = model.score.weight.clone()
     trained(RewardModelModule(model, optimization=OPTIMIZATION), [batch] * 3, tmp_path)
     assert not torch.equal(model.score.weight, head)

@@ -45,10 +45,10 @@ class PairExample(NamedTuple):
     p_first: float
     """Probability that the first is better."""
     prompt_id: str
+    num_prompt_tokens: int
+    """Tokens before the candidates, the same for both."""
     weight: float = 1.0
     """Weight of the pair in the loss, above 0."""
-    num_prompt_tokens: int = 0
-    """Tokens before the candidates, the same for both."""
 
     @property
     def length(self) -> int:
@@ -224,7 +224,7 @@ def pair_examples(
         assert preference.p_first is not None
         sides = (*kept, *first), (*kept, *second)
         prompt_id = preference.comparison.prompt.id
-        examples.append(PairExample(*sides, preference.p_first, prompt_id, preference.weight, len(kept)))
+        examples.append(PairExample(*sides, preference.p_first, prompt_id, len(kept), preference.weight))
     return Tokenized(
         examples=examples,
         num_cut_prompts=num_cut,
