@@ -35,10 +35,6 @@ if TYPE_CHECKING:
     from rlaif.inference.stops import StopStrings
     from rlaif.tokenization import PromptTokenizer
 
-MOST_ROWS, FEWEST_ROWS_ON_CPU = 64, 16
-"""Prompts read at once where ``batch_size`` is None."""
-CACHE_BYTES_PER_TOKEN = 2**20
-"""On a CPU, memory that one more token of all rows may take, so that a small model reads more rows at once."""
 NO_LIMIT = 2**31
 """Context, in tokens, of a model whose configuration names none."""
 _VOTES = "serve it and take labeler/engine=openai with labeler.engine.api=chat labeler.engine.scoring=votes"
@@ -275,14 +271,9 @@ class TransformersEngine:
         return self._stops.get(strings)
 
     def _rows(self) -> int:
-        if self.batch_size:
-            return self.batch_size
-        from rlaif.inference.cache import cache_bytes
+        from rlaif.inference.cache import rows_at_once
 
-        loaded = self.load()
-        if loaded.forward.device.type != "cpu":
-            return MOST_ROWS
-        return max(FEWEST_ROWS_ON_CPU, min(MOST_ROWS, CACHE_BYTES_PER_TOKEN // cache_bytes(loaded.model)))
+        return self.batch_size or rows_at_once(self.load().model)
 
     def __getstate__(self) -> dict[str, object]:
         """Options only: a copy in another process loads the model itself."""

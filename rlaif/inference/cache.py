@@ -37,6 +37,22 @@ def cache_argument(model: PreTrainedModel) -> str:
     raise AssertionError("LlamaForCausalLM takes no cache")
 
 
+MOST_ROWS, FEWEST_ROWS = 64, 16
+"""Prompts that share a forward pass where no number is given."""
+BYTES_PER_TOKEN = 2**20
+"""On a CPU, memory that one more token of all these prompts may take in the cache."""
+
+
+def rows_at_once(model: PreTrainedModel) -> int:
+    """Prompts that share a forward pass, by device and model and never by the memory that happens to be free.
+
+    More rows are faster the smaller the model is, whose steps are short and whose cache is small.
+    """
+    if model.device.type != "cpu":
+        return MOST_ROWS
+    return max(FEWEST_ROWS, min(MOST_ROWS, BYTES_PER_TOKEN // cache_bytes(model)))
+
+
 def cache_bytes(model: PreTrainedModel) -> int:
     """Memory that the keys and values of one token take, estimated from the model's widths."""
     config = model.config.get_text_config(decoder=True)

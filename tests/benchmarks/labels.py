@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from shapes import SHAPES, Shape, random_llama
 from transformers import LlamaForCausalLM
 
-from rlaif.engines.transformers import DEFAULT_ROWS
+from rlaif.inference.cache import rows_at_once
 from rlaif.inference.forward import evaluating, forward_for
 from rlaif.inference.linear import fast_linear, linear
 from rlaif.inference.prefill import PrefixStore
@@ -102,7 +102,7 @@ def theirs(model: LlamaForCausalLM, prompts: list[list[int]], batch_size: int) -
 def ours(model: LlamaForCausalLM, prompts: list[list[int]]) -> torch.Tensor:
     """As the engine: its batch size, a preamble read anew."""
     with evaluating(model):
-        return score_options(forward_for(model), prompts, OPTIONS, batch_size=DEFAULT_ROWS["cpu"], store=PrefixStore())
+        return score_options(forward_for(model), prompts, OPTIONS, batch_size=rows_at_once(model), store=PrefixStore())
 
 
 def useful_flops(model: LlamaForCausalLM, num_preamble: int, pairs: list[Pair]) -> float:
