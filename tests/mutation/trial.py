@@ -13,8 +13,10 @@ import importlib.util
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -23,6 +25,8 @@ import pytest
 from mutants import Mutant
 
 SURVIVED, KILLED, TIMED_OUT, NO_TEST = "survived", "killed", "timed out", "no test"
+UNTRIED = 70
+"""Exit status where no living function took the mutant: it is imported instead."""
 OPTIONS = ["-q", "--doctest-modules", "--import-mode=importlib", "-m", "not slow and not servers", "-p", "no:xdist"]
 OPTIONS += ["-p", "no:cacheprovider", "-p", "no:cov", "--no-header"]
 
@@ -55,28 +59,33 @@ def run_module(
         report: Called with the position of a mutant and what became of it, in another process: a file can be written.
     """
     living = [index for index, mutant in enumerate(mutants) if mutant.in_functions and tests[index]]
-    if living:
-        wanted = {test for index in living for test in tests[index]}
-        loop = _Loop(mutants, tests, living, seconds, report)
-        _forked(lambda: _pytest(wanted, loop), max_seconds=1e9)
-    for index, mutant in enumerate(mutants):
+    imported = [index for index, mutant in enumerate(mutants) if not mutant.in_functions and tests[index]]
+    for index in range(len(mutants)):
         if not tests[index]:
             report(index, NO_TEST)
-        elif not mutant.in_functions:
-            limit = 60 + 4 * sum(map(seconds, tests[index]))
-            once = _Once(tests[index])
-            status = _forked(lambda mutant=mutant, once=once: _imported(mutant, once), max_seconds=limit)
-            report(index, _verdict(status))
+    if living:
+        with tempfile.NamedTemporaryFile("r") as untried:
+            loop = _Loop(mutants, tests, living, seconds, report, Path(untried.name))
+            wanted = {test for index in living for test in tests[index]}
+            if _forked(lambda: _pytest(wanted, loop), max_seconds=1e9):
+                raise RuntimeError(f"{mutants[0].path}: its tests cannot be collected, or fail with its own source")
+            imported += map(int, untried.read().split())
+    for index in imported:
+        report(index, _verdict(_import_and_run(mutants[index], tests[index], 4 * sum(map(seconds, tests[index])))))
 
 
 def _verdict(status: int | None) -> str:
     return TIMED_OUT if status is None else (SURVIVED if status == 0 else KILLED)
 
 
-def _imported(mutant: Mutant, once: _Once) -> None:
-    sys.meta_path.insert(0, _Replaced(mutant))
-    code = _pytest(set(once.tests), once)
-    os._exit(1 if code else 0)
+def _import_and_run(mutant: Mutant, tests: Sequence[str], max_seconds: float) -> int | None:
+    """Run tests in a process that imports the mutant."""
+
+    def work() -> None:
+        sys.meta_path.insert(0, _Replaced(mutant))
+        os._exit(1 if _pytest(set(tests), _Once(tests)) else 0)
+
+    return _forked(work, max_seconds=60 + max_seconds)
 
 
 def _pytest(wanted: set[str], plugin: object) -> int:
@@ -114,41 +123,53 @@ class _Loop(_Failures):
         living: Sequence[int],
         seconds: Callable[[str], float],
         report: Callable[[int, str], None],
+        untried: Path,
     ) -> None:
         self.mutants, self.tests, self.living, self.seconds, self.report = mutants, tests, living, seconds, report
+        self.untried = untried
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Tries the mutants; tests that fail without any are left out."""
         by_id = {item.nodeid: item for item in session.items}
+        passing: set[str] = set()
         broken: set[str] = set()
-        for test in {test for index in self.living for test in self.tests[index]}:
-            if test not in by_id:
-                broken.add(test)
+        is_checked = False
         for index in self.living:
-            tests = [test for test in self.tests[index] if test not in broken]
-            if not tests:
+            items = [by_id[test] for test in self.tests[index] if test in by_id]
+            limit = 20 + 4 * sum(self.seconds(item.nodeid) for item in items)
+            unknown = [item for item in items if item.nodeid not in passing | broken]
+            alike = bool(unknown) and _forked(lambda items=unknown: _protocol(items), max_seconds=limit) == 0
+            for item in unknown:
+                passes = alike or _forked(lambda item=item: _protocol([item]), max_seconds=limit) == 0
+                (passing if passes else broken).add(item.nodeid)
+            items = [item for item in items if item.nodeid in passing]
+            if not items:
                 self.report(index, NO_TEST)
                 continue
-            limit = 20 + 4 * sum(map(self.seconds, tests))
-            items = [by_id[test] for test in tests]
+            if not is_checked and _forked(lambda index=index, items=items: self._unchanged(index, items), limit) != 0:
+                # What the tests notice would not be the mutants.
+                os._exit(1)
+            is_checked = True
             status = _forked(lambda index=index, items=items: self._try(index, items), max_seconds=limit)
-            if status != 0:
-                # Would these tests pass without the mutant?
-                clean = _forked(lambda items=items: _protocol(items), max_seconds=limit)
-                if clean != 0:
-                    status = self._without_broken(index, items, broken, limit)
-            self.report(index, _verdict(status))
+            if status == UNTRIED:
+                with self.untried.open("a") as file:
+                    file.write(f"{index}\n")
+            else:
+                self.report(index, _verdict(status))
         return True
 
-    def _without_broken(self, index: int, items: list[pytest.Item], broken: set[str], limit: float) -> int | None:
-        for item in items:
-            if _forked(lambda item=item: _protocol([item]), max_seconds=limit) != 0:
-                broken.add(item.nodeid)
-        left = [item for item in items if item.nodeid not in broken]
-        return _forked(lambda: self._try(index, left), max_seconds=limit)
+    def _unchanged(self, index: int, items: Sequence[pytest.Item]) -> None:
+        mutant = self.mutants[index]
+        put_into_functions(replace(mutant, source=mutant.path.read_text()))
+        _protocol(items)
 
     def _try(self, index: int, items: Sequence[pytest.Item]) -> None:
-        put_into_functions(self.mutants[index])
+        try:
+            is_changed = put_into_functions(self.mutants[index])
+        except BaseException:
+            os._exit(UNTRIED)
+        if not is_changed:
+            os._exit(UNTRIED)
         _protocol(items)
 
 
@@ -184,16 +205,20 @@ def _forked(work: Callable[[], object], max_seconds: float) -> int | None:
     return None
 
 
-def put_into_functions(mutant: Mutant) -> None:
-    """Give the living functions of a module the mutant's code."""
+def put_into_functions(mutant: Mutant) -> bool:
+    """Give the living functions of a module the mutant's code; False where that changes none."""
     path = sys.modules[mutant.module].__file__
     assert path is not None
     codes = dict(_codes(compile(mutant.source, path, "exec", dont_inherit=True)))
+    is_changed = False
     for function in gc.get_objects():
-        if isinstance(function, FunctionType) and function.__code__.co_filename == path:
+        # Not isinstance: objects of libraries answer to it by computing their class.
+        if type(function) is FunctionType and function.__code__.co_filename == path:
             code = codes.get((function.__code__.co_qualname, function.__code__.co_firstlineno))
             if code is not None and code.co_freevars == function.__code__.co_freevars:
+                is_changed |= function.__code__ != code
                 function.__code__ = code
+    return is_changed
 
 
 def _codes(code: CodeType) -> Iterator[tuple[tuple[str, int], CodeType]]:
