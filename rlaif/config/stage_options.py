@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +31,7 @@ def stage_option(component: registry.Component, nodes: Sequence[str]) -> dict[st
         PluginError: The stage's source cannot be read.
     """
     if (file := _yaml_of(component)) is not None:
-        container = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-        assert isinstance(container, dict)
-        return {str(key): value for key, value in container.items()}
+        return deepcopy(_arguments(file, file.stat().st_mtime_ns))
     try:
         signature = read_signature(component.dotted_target)
     except (SignatureError, SyntaxError) as error:
@@ -50,13 +50,23 @@ def stage_option(component: registry.Component, nodes: Sequence[str]) -> dict[st
     return node
 
 
+@lru_cache(maxsize=256)
+def _arguments(file: Path, mtime_ns: int) -> dict[str, Any]:
+    """What a file says; the last argument only keys the cache."""
+    container = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
 def _yaml_of(component: registry.Component) -> Path | None:
     """``stage/NAME.yaml`` of ours, or of the package that declares the stage."""
-    directories = [conf_dir()] if component.package == registry.OWN_PACKAGE else []
-    directories += [
-        plugin_conf_dir(other)
-        for other in registry.components(registry.CONF_ENTRY_POINTS)
-        if other.package == component.package
-    ]
-    files = [directory / "stage" / f"{component.name}.yaml" for directory in directories]
+    files = (directory / "stage" / f"{component.name}.yaml" for directory in _directories(component.package))
     return next((file for file in files if file.is_file()), None)
+
+
+def _directories(package: str) -> Iterator[Path]:
+    if package == registry.OWN_PACKAGE:
+        yield conf_dir()
+    # Lazily: what is installed is slow to read.
+    others = registry.components(registry.CONF_ENTRY_POINTS)
+    yield from (plugin_conf_dir(other) for other in others if other.package == package)
