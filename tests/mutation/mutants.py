@@ -6,6 +6,7 @@ import ast
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from inspect import CO_OPTIMIZED
 from pathlib import Path
 from types import CodeType
 
@@ -84,9 +85,10 @@ def _mutant(path: Path, name: str, operator: Operator, occurrence: int, line: in
         old, new = (compile(_without_annotations(source), str(path), "exec") for source in (before, after))
     except SyntaxError:
         return None
-    if old == new:
+    if _runs(old) == _runs(new):
         return None
-    return Mutant(path, name, occurrence, line, _statement(before, line), after, _outside(old) == _outside(new))
+    in_functions = _runs(old, with_functions=False) == _runs(new, with_functions=False)
+    return Mutant(path, name, occurrence, line, _statement(before, line), after, in_functions)
 
 
 def _without_annotations(source: str) -> ast.Module:
@@ -102,12 +104,17 @@ def _without_annotations(source: str) -> ast.Module:
     return tree
 
 
-def _outside(code: CodeType) -> tuple[object, ...]:
-    """What runs when a module is imported: its own code and that of its classes, without functions' bodies."""
-    nested = [const for const in code.co_consts if isinstance(const, CodeType)]
-    consts = tuple(const for const in code.co_consts if not isinstance(const, CodeType))
-    classes = tuple(_outside(inner) for inner in nested if not inner.co_flags & 0x02)
-    return (code.co_name, code.co_code, consts, code.co_names, len(nested), classes)
+def _runs(code: CodeType, with_functions: bool = True) -> tuple[object, ...]:
+    """What a module's code does, wherever it stands in the file; without functions, what its import does."""
+    consts: list[object] = []
+    for const in code.co_consts:
+        if not isinstance(const, CodeType):
+            consts.append((type(const), const))
+        elif with_functions or not const.co_flags & CO_OPTIMIZED:
+            consts.append(_runs(const, with_functions))
+        else:
+            consts.append(const.co_qualname)
+    return (code.co_name, code.co_code, tuple(consts), code.co_names, code.co_varnames, code.co_freevars)
 
 
 def _statement(source: str, line: int) -> range:

@@ -20,6 +20,10 @@ def total(amount: int | None, count: int) -> int | None:
     return None if amount is None else amount * count
 
 
+class Bill:
+    def __init__(self, *, limit: int | None = None, name: str) -> None: ...
+
+
 def unused(amount: int) -> int:
     return amount - 7
 '''
@@ -47,7 +51,7 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_only_edits_that_change_what_runs_are_mutants(planted: Path) -> None:
     mutants = sampled_mutants([planted], 1000, seed=0)
-    assert {mutant.line for mutant in mutants} == {5, 10, 14}
+    assert {mutant.line for mutant in mutants} == {5, 10, 18}
     assert {mutant.in_functions for mutant in mutants if mutant.line == 5} == {False}
     assert {mutant.in_functions for mutant in mutants if mutant.line != 5} == {True}
     assert sampled_mutants([planted], 5, seed=0) == sampled_mutants([planted], 5, seed=0)
@@ -57,7 +61,7 @@ def test_only_edits_that_change_what_runs_are_mutants(planted: Path) -> None:
 def test_what_tests_notice_is_killed_and_what_they_do_not_survives(planted: Path) -> None:
     mutants = sampled_mutants([planted], 1000, seed=0)
     tests = [
-        {5: ["test_planted.py::test_limit"], 10: ["test_planted.py::test_total"], 14: []}[mutant.line]
+        {5: ["test_planted.py::test_limit"], 10: ["test_planted.py::test_total"], 18: []}[mutant.line]
         for mutant in mutants
     ]
     found = Path("outcomes.txt")
