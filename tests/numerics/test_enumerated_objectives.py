@@ -6,16 +6,20 @@ Two tokens of three, the second drawn from a table row that the first chooses.
 from __future__ import annotations
 
 import itertools
-from typing import Any
+import math
+from typing import Any, get_args
 
 import pytest
 import torch
 from made_rollouts import rollouts
+from scipy import stats
 from torch import Tensor
 
+from rlaif.errors import ConfigError
 from rlaif.functional.seeds import generator
 from rlaif.objectives.base import PolicyOutputs, RolloutObjective
 from rlaif.objectives.grpo import Grpo
+from rlaif.objectives.kl import GrpoKlPlace, KlPenalty
 from rlaif.objectives.ppo import Ppo
 from rlaif.objectives.reinforce import Reinforce
 from rlaif.objectives.rloo import Rloo
@@ -58,15 +62,21 @@ def toy_outputs(theta: Tensor, responses: list[tuple[int, int]], values: Tensor)
     return PolicyOutputs(logprobs_of(theta, responses), states_of(values, responses), *logits)
 
 
-def expected_gradient(objective: RolloutObjective, theta: Tensor, *names: str) -> Tensor:
-    """Gradient of terms over all ordered pairs of responses to one prompt, weighted by their probability."""
+def expected_gradient(
+    objective: RolloutObjective, theta: Tensor, *names: str, sampled_by: Tensor | None = None
+) -> Tensor:
+    """Gradient of terms over all ordered pairs of responses to one prompt, weighted by their probability.
+
+    The responses are those of the policy itself, or of the one before some updates.
+    """
     values, found = torch.tensor([0.4, -1.0, 0.3, 2.0]), torch.zeros_like(theta)
+    old = theta if sampled_by is None else sampled_by
     for pair in itertools.product(RESPONSES, repeat=2):
         responses = list(pair)
-        batch = objective.credit(toy_rollouts(theta, responses, objective.needs.samples_per_prompt, values))
+        batch = objective.credit(toy_rollouts(old, responses, objective.needs.samples_per_prompt, values))
         losses = objective.losses(toy_outputs(theta, responses, values), batch)
         terms = torch.stack([losses.terms[name].total for name in names]).sum() / batch.loss_shares.sum()
-        probability = logprobs_of(theta, responses).detach().sum().exp()
+        probability = logprobs_of(old, responses).detach().sum().exp()
         found += probability * torch.autograd.grad(terms, theta)[0]
     return found
 
@@ -95,20 +105,91 @@ def test_the_first_update_has_the_gradient_of_the_exact_objective(
     torch.testing.assert_close(-expected_gradient(objective, theta, "loss"), factor * exact, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("updates", [0.0, 0.7])
 @pytest.mark.parametrize("kl", ["loss", "k2", "weighted_k3"])
 @pytest.mark.parametrize("make", [Grpo, Ppo, Reinforce, Rloo])
-def test_the_kl_as_a_loss_has_the_gradient_of_the_kl_at_the_visited_states(make: Any, kl: str) -> None:
+def test_the_kl_as_a_loss_has_the_gradient_of_the_kl_at_the_visited_states(make: Any, kl: str, updates: float) -> None:
     options = UNSCALED if make in (Grpo, Ppo) else {}
     objective = make(beta=0.25, kl=kl, **options)
     theta = torch.randn(4, 3, generator=generator("theta")).requires_grad_()
+    old = theta.detach() + updates * torch.randn(4, 3, generator=generator("updates"))
     kl_of = [
         torch.distributions.kl_divergence(*(torch.distributions.Categorical(logits=t[row]) for t in (theta, REFERENCE)))
         for row in range(4)
     ]
-    visits = theta[0].softmax(-1).detach()
+    visits = old[0].softmax(-1)
     surrogate = 0.25 * (kl_of[0] + (visits * torch.stack(kl_of[1:])).sum())
     (exact,) = torch.autograd.grad(surrogate, theta)
-    torch.testing.assert_close(expected_gradient(objective, theta, "kl_loss"), exact, rtol=1e-4, atol=1e-5)
+    ours = expected_gradient(objective, theta, "kl_loss", sampled_by=old)
+    torch.testing.assert_close(ours, exact, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("objective", [Grpo(), Ppo()])
+def test_logged_ratio_and_kl_of_the_updates_are_those_of_the_enumerated_policies(objective: Any) -> None:
+    theta = torch.randn(4, 3, generator=generator("theta"))
+    old = theta + 0.7 * torch.randn(4, 3, generator=generator("updates"))
+    values, found = torch.zeros(4), {"ratio": 0.0, "update_kl": 0.0}
+    for pair in itertools.product(RESPONSES, repeat=2):
+        responses = list(pair)
+        batch = objective.credit(toy_rollouts(old, responses, objective.needs.samples_per_prompt, values))
+        measures = objective.losses(toy_outputs(theta, responses, values), batch).measures
+        for name in found:
+            found[name] += (logprobs_of(old, responses).sum().exp() * measures[name].mean).item()
+    kl_of = [
+        torch.distributions.kl_divergence(*(torch.distributions.Categorical(logits=t[row]) for t in (theta, old)))
+        for row in range(4)
+    ]
+    exact = (kl_of[0] + (old[0].softmax(-1) * torch.stack(kl_of[1:])).sum()) / 2
+    assert found["ratio"] == pytest.approx(1.0, rel=1e-4)
+    assert found["update_kl"] == pytest.approx(exact.item(), rel=1e-3)
+
+
+def test_the_kl_stands_in_one_place_only() -> None:
+    batch = rollouts([1.0, 2.0], [2, 1], 1, ref_logprobs_BT=torch.full((2, 2), -3.0))
+    plain_BT = torch.tensor([[0.0, 1.0], [2.0, 0.0]])
+    assert batch.logprobs_BT is not None and batch.ref_logprobs_BT is not None
+    kl_BT = (batch.logprobs_BT - batch.ref_logprobs_BT) * batch.mask_BT
+    for place in get_args(GrpoKlPlace):
+        penalty = KlPenalty(1.0, place, "one")
+        expected_BT = plain_BT - kl_BT if place == "reward" else plain_BT
+        torch.testing.assert_close(penalty.token_rewards(batch), expected_BT)
+        torch.testing.assert_close(penalty.response_rewards(batch), expected_BT.sum(-1))
+        assert penalty.needs_vocabulary == (place == "loss")
+        assert not KlPenalty(0.0, place, "one").needs_vocabulary
+    credited = Reinforce(beta=0.0, kl="k2", advantages="unscaled").credit(batch)
+    outputs = PolicyOutputs(batch.logprobs_BT, None, None, None)
+    assert set(KlPenalty(1.0, "k2", "one").terms(outputs, credited)) == {"kl_loss"}
+    assert KlPenalty(0.0, "k2", "one").terms(outputs, credited) == {}
+    assert KlPenalty(1.0, "reward", "one").terms(outputs, credited) == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"beta": -0.5}, "it shares with the reward"),
+        ({"beta": 1.0}, "it shares with the reward"),
+        ({"beta": -0.5, "reward_weight": "one"}, "must be at least 0"),
+        ({"beta": math.inf, "reward_weight": "one"}, "must be at least 0"),
+    ],
+)
+def test_a_beta_out_of_range_is_told_with_what_it_shares(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Reinforce(**options)
+    Reinforce(beta=0.0)
+    Reinforce(beta=1.0, reward_weight="one")
+
+
+def test_a_missing_reward_changes_no_advantage_of_small_rewards() -> None:
+    """[1, 3, 2, missing] gives the first three what [1, 3, 2] gives, whatever the unit of the rewards."""
+    for unit in (1.0, 1e-6):
+        objective = Rloo(beta=0.0, advantages="standardized")
+        made = [
+            objective.credit(rollouts([unit, 3 * unit, 2 * unit, *more], [2] * (3 + len(more)), 3 + len(more)))
+            for more in ([], [math.nan])
+        ]
+        first, second = (batch.advantages_BT[:3] for batch in made)
+        torch.testing.assert_close(first, second)
+        assert first[:, 0].tolist() == pytest.approx(stats.zscore([1.0, 3.0, 2.0]), abs=1e-4)
 
 
 def test_k3_of_grpo_has_the_gradient_of_the_reverse_kl() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -63,6 +64,45 @@ def test_the_loss_is_the_mean_over_the_judged_pairs_and_a_missing_one_is_nowhere
     credited = OnlinePairs(Dpo()).credit(batch)
     assert credited.counted_mask_B is not None
     assert credited.counted_mask_B.tolist() == [True, True, False, False, True, True]
+    assert credited.advantages_BT is not None and credited.returns_BT is not None
+    per_response = torch.tensor([0.6, -0.6, 0.0, 0.0, -0.4, 0.4])
+    torch.testing.assert_close(credited.advantages_BT, per_response[:, None] * credited.mask_BT)
+    torch.testing.assert_close(credited.returns_BT[:, 0], torch.tensor([0.8, 0.2, NAN, NAN, 0.3, 0.7]), equal_nan=True)
+    measures = OnlinePairs(Dpo()).losses(outputs(batch, [1.0, -1.0, 9.0, -9.0, 2.0, 0.0]), credited).measures
+    assert measures["pairs"].mean.item() == pytest.approx(2 / 3)
+    assert measures["label_margin"].mean.item() == pytest.approx((0.6 + 0.4) / 2)
+
+
+def test_of_three_samples_three_pairs_are_possible() -> None:
+    batch = different([0.3, 0.1, 0.2], [1, 1, 1], 3)
+    online = OnlinePairs(Dpo())
+    measures = online.losses(outputs(batch, [0.0, 0.0, 0.0]), online.credit(batch)).measures
+    assert (measures["pairs"].total.item(), measures["pairs"].count.item()) == (3.0, 3.0)
+
+
+class Sums:
+    """Keeps what a loss of pairs is given."""
+
+    name = "sums"
+
+    def losses(self, first: PairOutputs, second: PairOutputs, pairs: PairLabels) -> Losses:
+        self.given = first, second
+        return Losses(terms={"loss": LossSum(first.logprobs_B.sum(), torch.tensor(1.0))})
+
+
+def test_a_loss_of_pairs_gets_sums_over_the_tokens_of_the_response_alone() -> None:
+    batch = different([0.3, 0.1], [3, 1], 2)
+    assert batch.logprobs_BT is not None and batch.ref_logprobs_BT is not None
+    sums, noise_BT = Sums(), torch.full((2, 3), 5.0)
+    padded = replace(batch, ref_logprobs_BT=torch.where(batch.mask_BT, batch.ref_logprobs_BT - 1.0, noise_BT))
+    online = OnlinePairs(sums)  # type: ignore[arg-type]
+    read = PolicyOutputs(torch.where(batch.mask_BT, batch.logprobs_BT, noise_BT), None, None, None)
+    online.losses(read, online.credit(padded))
+    for row, side in enumerate(sums.given):
+        expected = sum(batch.logprobs_BT[row, : (3, 1)[row]].tolist())
+        assert side.logprobs_B.item() == pytest.approx(expected)
+        assert side.ref_logprobs_B.item() == pytest.approx(expected - (3, 1)[row])
+        assert side.num_tokens_B is not None and side.num_tokens_B.item() == (3, 1)[row]
 
 
 def test_hard_labels_are_the_verdict_and_a_tie_stays_a_tie() -> None:

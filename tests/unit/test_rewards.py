@@ -20,8 +20,10 @@ from rlaif.rewards.ensemble import Combine, EnsembleReward, combined
 from rlaif.rewards.function import FunctionReward
 from rlaif.rewards.group_pairwise import GroupPairwiseReward
 from rlaif.rewards.labeler import LabelerReward
+from rlaif.rewards.missing import check_missing
 from rlaif.rewards.mixture import MixtureReward
 from rlaif.rewards.reward_model import RewardModelReward
+from rlaif.rewards.standardized import Standardized
 from rlaif.rewards.statistics import reward_statistics
 from rlaif.roles import Reads
 from rlaif.tasks.base import get_task
@@ -111,6 +113,44 @@ def test_all_wrong_weights_are_told_at_once() -> None:
     ]
     with pytest.raises(ConfigError, match="at least one reward"):
         MixtureReward({})
+    for wrong in (math.inf, NAN, True, "much"):
+        with pytest.raises(ConfigError, match=f"reward.weights.one={wrong}: must be a finite number other than 0"):
+            MixtureReward({"one": Fixed(1.0)}, weights={"one": wrong})  # type: ignore[dict-item]
+
+
+def test_a_mixture_is_another_reward_when_a_part_is() -> None:
+    one, two = (MixtureReward({"wins": GroupPairwiseReward(Judge(lambda pair: 0.5), **more)}) for more in ({}, {}))
+    assert isinstance(one.identity, str) and one.identity == two.identity
+    assert one.identity != MixtureReward({"better": GroupPairwiseReward(Judge(lambda pair: 0.5))}).identity
+
+
+def test_a_response_alone_is_a_sample_of_one() -> None:
+    """Other trainers call a reward without samples_per_prompt."""
+    seen: list[int] = []
+
+    class Told(Fixed):
+        def __call__(
+            self, prompts: Sequence[Prompt], responses: Sequence[Completion], *, samples_per_prompt: int = 1
+        ) -> RewardBatch:
+            seen.append(samples_per_prompt)
+            return super().__call__(prompts, responses)
+
+    Standardized(Told(3.0, 5.0), mean=1.0, std=2.0)(PROMPTS, texts("a", "b"))
+    MixtureReward({"one": Told(3.0, 5.0)})(PROMPTS, texts("a", "b"))
+    assert seen == [1, 1]
+
+
+def test_one_response_per_forward_pass_is_allowed_and_none_is_refused() -> None:
+    assert RewardModelReward(batch_size=1).batch_size == 1
+    with pytest.raises(ConfigError, match=r"reward\.batch_size=0: must be at least 1"):
+        RewardModelReward(batch_size=0)
+
+
+def test_the_three_commonest_reasons_of_missing_rewards_are_told() -> None:
+    reasons = ["late"] * 4 + ["cut"] * 3 + ["refused"] * 2 + ["rare"] + [None] * 10
+    with pytest.raises(GateStopped, match=r"10 of 20 responses .*\(4 × late; 3 × cut; 2 × refused\)"):
+        check_missing(reasons, 0.49)
+    check_missing(reasons, 0.5)
 
 
 class Judge:
@@ -230,6 +270,7 @@ async def later(completions): return []
 
 @pytest.fixture
 def code(tmp_path: Path) -> Path:
+    (tmp_path / "broken.py").write_text("import math\ndef length(:\n")
     path = tmp_path / "mine.py"
     path.write_text(CODE)
     return path
@@ -263,6 +304,9 @@ def test_what_a_function_cannot_return_is_told(code: Path, name: str, words: str
     ("place", "words"),
     [
         ("length", "write package.module:name"),
+        ("{code}:not a name", "write package.module:name"),
+        (":length", "write package.module:name"),
+        ("{folder}/broken.py:length", "broken.py:2: "),
         ("{code}:lenght", "did you mean length?"),
         ("{folder}/other.py:length", "no such file"),
         ("no_such_module:length", "there is no module"),

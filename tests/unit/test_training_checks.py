@@ -19,7 +19,7 @@ from rlaif.models.load import load_causal_lm
 from rlaif.modules.policy_settings import PolicySettings
 from rlaif.modules.trainer import build_trainer, fit
 from rlaif.objectives.base import Losses, PolicyOutputs, RolloutObjective
-from rlaif.objectives.checks import check_losses
+from rlaif.objectives.checks import check_losses, check_rewards
 from rlaif.objectives.grpo import Grpo
 from rlaif.registry import described
 from rlaif.rewards.base import RewardBatch, RewardResources
@@ -155,3 +155,9 @@ def test_losses_without_a_term_are_refused() -> None:
 def test_a_component_is_named_with_its_package() -> None:
     assert described(Grpo()).startswith("Grpo (rlaif ")
     assert described(PluginPpo()).startswith("Ppo (rlaif")
+
+
+def test_of_many_wrong_rewards_three_are_shown_and_the_others_counted() -> None:
+    reward = GivenReward([0.0, NAN, INF, NAN, NAN, NAN, NAN, NAN])
+    with pytest.raises(TrainingError, match=r"nan at 1, inf at 2, nan at 3 and 4 more under a true scored_mask_B"):
+        check_rewards(reward.batch, 8, reward)
