@@ -26,13 +26,16 @@ class Reaching:
             self._seconds[case.get("classname", ""), case.get("name", "")] += float(case.get("time", "0"))
         self._tests: dict[str, dict[int, set[str]]] = {}
 
-    def tests(self, path: Path, lines: range, max_seconds: float) -> list[str]:
+    def tests(self, path: Path, lines: range | None, max_seconds: float) -> list[str]:
         """Node ids of tests that run one of the lines, the quickest first, as many as fit into the time.
 
-        Lines that run at import only, such as constants, are reached by whatever runs a line of the module.
+        Args:
+            path: The module.
+            lines: None stands for any: what runs at import, such as constants, is reached by whoever uses the module.
+            max_seconds: Of all the tests; the first one may take longer.
         """
         by_line = self._by_line(path)
-        found = {test for line in lines for test in by_line.get(line, ())} or set().union(*by_line.values())
+        found = {test for line, tests in by_line.items() if lines is None or line in lines for test in tests}
         chosen, total = [], 0.0
         for test in sorted(found, key=lambda test: (self.seconds(test), test)):
             total += self.seconds(test)

@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _try(mutants: list[Mutant], reaching: Reaching, seconds: float, out: Path) -> None:
-    tests = [reaching.tests(mutant.path, mutant.lines, seconds) for mutant in mutants]
+    tests = [reaching.tests(mutant.path, mutant.lines if mutant.in_functions else None, seconds) for mutant in mutants]
 
     def report(index: int, outcome: str) -> None:
         mutant = mutants[index]

@@ -181,7 +181,7 @@ def test_a_beta_out_of_range_is_told_with_what_it_shares(options: dict[str, Any]
 
 def test_a_missing_reward_changes_no_advantage_of_small_rewards() -> None:
     """[1, 3, 2, missing] gives the first three what [1, 3, 2] gives, whatever the unit of the rewards."""
-    for unit in (1.0, 1e-6):
+    for unit in (1.0, 1e-9):
         objective = Rloo(beta=0.0, advantages="standardized")
         made = [
             objective.credit(rollouts([unit, 3 * unit, 2 * unit, *more], [2] * (3 + len(more)), 3 + len(more)))

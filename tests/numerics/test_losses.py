@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score
 from torch.nn import functional as F
 
 from rlaif.functional.losses import (
@@ -17,6 +18,7 @@ from rlaif.functional.losses import (
     token_logprobs,
 )
 from rlaif.functional.seeds import generator
+from rlaif.modules.reward_model import pairwise_agreement
 
 
 @given(st.floats(-8, 8), st.floats(0, 1))
@@ -174,3 +176,19 @@ def test_published_bandit() -> None:
     assert mean.item() == pytest.approx(51.84, abs=0.02)
     assert (policy * (actions - mean) ** 2).sum().sqrt().item() == pytest.approx(3.18, abs=0.02)
     assert int(policy.argmax()) == 52 and policy.max().item() == pytest.approx(0.131, abs=1e-3)
+
+
+def test_agreement_with_labels_is_sklearns_weighted_accuracy() -> None:
+    logit, p = [1.0, -1.0, 2.0, -2.0, 3.0, -0.5], [0.2, 0.2, 0.7, 0.7, 0.5, 0.4]
+    weight = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    found = pairwise_agreement(torch.tensor(logit), torch.tensor(p), torch.tensor(weight))
+    counting = [row for row in range(6) if p[row] != 0.5]
+    expected = accuracy_score(
+        [p[row] > 0.5 for row in counting],
+        [logit[row] > 0 for row in counting],
+        sample_weight=[weight[row] for row in counting],
+    )
+    assert found.mean.item() == pytest.approx(expected)
+    assert found.count.item() == sum(weight) - 5.0
+    tied = pairwise_agreement(torch.zeros(2), torch.tensor([0.1, 0.9]))
+    assert (tied.total.item(), tied.count.item()) == (1.0, 2.0)

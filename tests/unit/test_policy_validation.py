@@ -25,7 +25,7 @@ from rlaif.modules.curves import CurveWriter
 from rlaif.modules.policy import PolicyModule
 from rlaif.modules.policy_settings import PolicySettings
 from rlaif.modules.trainer import build_trainer, fit
-from rlaif.modules.validation import PolicyValidation
+from rlaif.modules.validation import JUDGED, PolicyValidation
 from rlaif.objectives.reinforce import Reinforce
 from rlaif.pipeline.stage import Input, Work
 from rlaif.pocket.annotators import SimulatedAnnotators, preference_probability
@@ -173,6 +173,28 @@ def test_the_figures_are_those_of_the_responses(
     assert last["win_rate/greedy"] == pytest.approx(sum(wins) / 6, abs=1e-6)
     assert last["win_rate/greedy/unseen"] == pytest.approx(sum(wins[1::2]) / 3, abs=1e-6)
     assert last["win_rate/greedy/seen"] == pytest.approx(sum(wins[::2]) / 3, abs=1e-6)
+
+
+def test_a_curve_has_every_second_step_and_the_last(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    train(folder, tokenizer, tmp_path, CurveWriter(tmp_path / "sparse.jsonl", every_n_steps=2), every=None)
+    assert [row["step"] for row in read_curve(tmp_path / "curve.jsonl")] == [1, 2, 3, 4, 5]
+    assert [row["step"] for row in read_curve(tmp_path / "sparse.jsonl")] == [2, 4, 5]
+
+
+def test_a_judge_without_a_verdict_on_some_pairs_leaves_them_out(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    def some(comparisons: Sequence[Comparison]) -> list[float | None]:
+        return [None if row % 3 else 0.75 for row in range(len(comparisons))]
+
+    path = tmp_path / "judged.jsonl"
+    train(folder, tokenizer, tmp_path, PolicyValidation(path, WATCHED, every_n_steps=5, judge=some), every=None)
+    last = read_curve(path)[-1]
+    assert last[JUDGED] == pytest.approx(0.75)
+    assert last["judge_answered"] == pytest.approx(1 / 3)
+    assert "win_rate" not in last
 
 
 def test_the_pocket_world_watches_on_prompts_that_nothing_else_reads() -> None:

@@ -58,15 +58,38 @@ def tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(folder)
 
 
+class FailsInCall(SomePromptsInform):
+    """Tells causes in one call alone: what it does not reward failed there, and is worth 0 in the others."""
+
+    def __init__(self, call: int) -> None:
+        self.call, self.calls = call, 0
+
+    def __call__(
+        self, prompts: Sequence[Prompt], responses: Sequence[Completion], *, samples_per_prompt: int = 1
+    ) -> RewardBatch:
+        found = super().__call__(prompts, responses, samples_per_prompt=samples_per_prompt)
+        self.calls += 1
+        if self.calls - 1 != self.call:
+            return RewardBatch(found.values_B.nan_to_num(0.0), torch.ones_like(found.scored_mask_B))
+        return found._replace(causes=tuple(None if scored else "failed" for scored in found.scored_mask_B.tolist()))
+
+
 def draw(
-    folder: Path, tokenizer: PreTrainedTokenizerBase, redraws: int, *, rank: int = 0, world_size: int = 1
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    redraws: int,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    reward: SomePromptsInform | None = None,
 ) -> Rewarded:
     settings = SamplingSettings(temperature=1.0, max_new_tokens=3)
     responses = StepSampler(
         tokenizer, task=Dialogue(), prompts=PROMPTS, prompts_per_step=4, samples_per_prompt=2, settings=settings, seed=1
     )
     sampler = LocalSampler.of_model(load_causal_lm(str(folder)), tokenizer)
-    return draw_rewarded(responses, sampler, SomePromptsInform(), 0, rank=rank, world_size=world_size, redraws=redraws)
+    reward = SomePromptsInform() if reward is None else reward
+    return draw_rewarded(responses, sampler, reward, 0, rank=rank, world_size=world_size, redraws=redraws)
 
 
 def test_prompts_without_information_are_replaced_until_all_inform(
@@ -101,6 +124,17 @@ def test_processes_replace_their_own_prompts(folder: Path, tokenizer: PreTrained
     parts = [draw(folder, tokenizer, 2, rank=rank, world_size=2) for rank in (0, 1)]
     assert [prompt.id for part in parts for prompt in part.drawn.prompts] == [p.id for p in whole.drawn.prompts]
     assert sum(part.num_redrawn for part in parts) == whole.num_redrawn
+
+
+@pytest.mark.parametrize("call", [0, 1])
+def test_causes_stay_with_the_responses_that_were_not_replaced(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, call: int
+) -> None:
+    found = draw(folder, tokenizer, 1, reward=FailsInCall(call))
+    assert found.num_redrawn > 0
+    expected = [None if scored else "failed" for scored in found.rewards.scored_mask_B.tolist()]
+    assert list(found.rewards.causes) == expected
+    assert ("failed" in expected) == (call == 1)
 
 
 def test_redraws_without_dynamic_sampling_are_refused() -> None:
