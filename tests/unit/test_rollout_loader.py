@@ -1,0 +1,108 @@
+"""Which responses an optimizer step of which process learns from, and where a training goes on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+from made_rollouts import rollouts
+
+from rlaif.modules.policy import PolicyModule
+from rlaif.modules.rollout_loader import Collected, PolicyBatch, RolloutLoader
+from rlaif.objectives.base import Updates
+
+
+def collected(num_responses: int) -> Collected:
+    """Response n has the reward n and the share n in the denominator."""
+    made = rollouts([float(n) for n in range(num_responses)], [1 + n % 3 for n in range(num_responses)], 1)
+    counted_B = torch.ones(num_responses, dtype=torch.bool)
+    credited = replace(made, shares_B=torch.arange(float(num_responses)), counted_mask_B=counted_B)
+    return Collected(credited=credited, metrics={})
+
+
+def batches(rank: int, world_size: int, updates: Updates) -> list[PolicyBatch]:
+    module = SimpleNamespace(
+        trainer=SimpleNamespace(world_size=world_size, global_rank=rank), objective=SimpleNamespace(updates=updates)
+    )
+    return PolicyModule.batches(cast(Any, module), collected(8))
+
+
+@pytest.mark.parametrize(("world_size", "minibatches", "epochs"), [(1, 2, 1), (2, 1, 1), (2, 2, 3)])
+def test_processes_and_minibatches_share_the_responses_and_each_steps_denominator(
+    world_size: int, minibatches: int, epochs: int
+) -> None:
+    by_rank = [batches(rank, world_size, Updates(epochs=epochs, minibatches=minibatches)) for rank in range(world_size)]
+    assert {len(steps) for steps in by_rank} == {minibatches * epochs}
+    for step in range(minibatches * epochs):
+        rewards = [part[step].rollouts.rewards_B for part in by_rank]
+        assert all(reward is not None for reward in rewards)
+        shares = sum(reward.sum().item() for reward in rewards if reward is not None)
+        # Lightning averages the gradients of the processes.
+        assert [part[step].denominator.item() for part in by_rank] == pytest.approx([shares / world_size] * world_size)
+    seen = [part.rollouts.rewards_B for steps in by_rank for part in steps[:minibatches]]
+    assert sorted(torch.cat([one for one in seen if one is not None]).tolist()) == [float(n) for n in range(8)]
+
+
+def test_a_step_of_which_nothing_counts_is_divided_by_one() -> None:
+    module = SimpleNamespace(
+        trainer=SimpleNamespace(world_size=1, global_rank=0), objective=SimpleNamespace(updates=Updates())
+    )
+    none = replace(collected(4).credited, shares_B=torch.zeros(4))
+    (batch,) = PolicyModule.batches(cast(Any, module), Collected(credited=none, metrics={}))
+    assert batch.denominator.item() == 1.0
+
+
+def loader(done: list[int], drawn: list[int]) -> RolloutLoader:
+    def collect(step: int) -> Collected:
+        drawn.append(step)
+        return collected(4)
+
+    def halves(found: Collected) -> list[PolicyBatch]:
+        return [PolicyBatch(rollouts=found.credited.rows(slice(n, n + 2)), denominator=torch.ones(())) for n in (0, 2)]
+
+    return RolloutLoader(
+        collect,
+        halves,
+        num_steps=3,
+        batches_per_step=2,
+        optimizer_steps=lambda: done[0],
+        device=lambda: torch.device("cpu"),
+    )
+
+
+def rewards_of(batch: PolicyBatch) -> list[float]:
+    assert batch.rollouts.rewards_B is not None
+    return batch.rollouts.rewards_B.tolist()
+
+
+def test_a_training_goes_on_inside_of_a_step_and_draws_nothing_twice() -> None:
+    done, drawn = [0], list[int]()
+    whole = loader(done, drawn)
+    assert len(whole) == 6
+    assert [rewards_of(batch) for batch in whole] == [[0.0, 1.0], [2.0, 3.0]] * 3 and drawn == [0, 1, 2]
+
+    first = loader(done, drawn)
+    for number, _ in enumerate(first, start=1):
+        done[0] = number
+        if number == 3:
+            break
+    state = first.state_dict()
+    assert state["next_batch"] == 3 and "collected" in state
+    drawn.clear()
+    again = loader(done, drawn)
+    again.load_state_dict(state)
+    assert [rewards_of(batch) for batch in again] == [[2.0, 3.0], [0.0, 1.0], [2.0, 3.0]]
+    assert drawn == [2]
+
+
+def test_between_two_steps_no_responses_are_kept() -> None:
+    done, drawn = [0], list[int]()
+    first = loader(done, drawn)
+    for number, _ in enumerate(first, start=1):
+        done[0] = number
+        if number == 2:
+            break
+    assert first.state_dict() == {"next_batch": 2}
