@@ -17,8 +17,8 @@ from rlaif.engines.dry import DryEngine
 from rlaif.engines.scripted import ScriptedEngine
 from rlaif.engines.spending import Ledger, Spending
 from rlaif.errors import ConfigError, GateStopped
-from rlaif.labeling.cost import Budget, Prices, cost_figures
-from rlaif.labeling.estimate import LabelEstimate, _spread
+from rlaif.labeling.cost import Budget, LabelCost, Prices, cost_figures
+from rlaif.labeling.estimate import LabelEstimate, _spread, stand_in_pairs
 from rlaif.pipeline.plan import Plan
 from rlaif.pipeline.run import estimate as run_estimate
 from rlaif.reporting.terminal import RunDisplay
@@ -66,6 +66,17 @@ def test_cached_answers_are_free_and_still_count_in_what_a_label_costs() -> None
     assert figures["usd"] == pytest.approx((1000 * 30 + 10 * 60) / 1e6)
     assert figures["usd_per_1000_labels"] == pytest.approx(2 * 100 * figures["usd"])
     assert figures["seconds"] == 5.0 and figures["seconds_per_1000_labels"] == 1000.0
+    assert figures["tokens_per_label"] == (2 * 1000 + 2 * 10) / 10
+    each = LabelCost.of(half, 10, 99.0, PAPER)
+    assert each.seconds_per_label == pytest.approx(2 * 5.0 / 10)
+    assert each.usd_per_label == pytest.approx(2 * figures["usd"] / 10)
+    rented = Prices(usd_per_hour=3600.0)
+    assert cost_figures(ledger(half), rented, num_labels=10)["usd_per_1000_labels"] == pytest.approx(1000.0)
+    assert LabelCost.of(half, 10, 99.0, rented).usd_per_label == pytest.approx(1.0)
+    known = Spending(num_cached=4, num_cached_prompt_tokens=8)
+    assert cost_figures(ledger(known), rented, num_labels=2)["usd_per_1000_labels"] is None
+    assert LabelCost.of(known, 2, 99.0, rented) == LabelCost(seconds_per_label=None, usd_per_label=None)
+    assert LabelCost.of(Spending(), 4, 8.0, rented) == LabelCost(seconds_per_label=2.0, usd_per_label=None)
     all_known = cost_figures(ledger(Spending(num_cached=4, num_cached_prompt_tokens=8)), PAPER, num_labels=2)
     assert all_known["usd"] == 0.0 and all_known["seconds_per_1000_labels"] is None
     assert all_known["usd_per_1000_labels"] == pytest.approx(1000 * 8 * 30 / 1e6 / 2)
@@ -215,6 +226,20 @@ def test_a_sample_of_a_plan_takes_whole_prompts() -> None:
     assert len(by_prompt) == 66 and set(by_prompt.values()) == {3}
     assert spread[0] == pairs[0] and pairs.index(spread[-1]) > 880
     assert _spread(pairs[:3], 2) == pairs[:3] and _spread(pairs, 10**6) == pairs
+
+
+def test_pairs_of_samples_to_come_take_the_given_responses_in_turn() -> None:
+    prompts = [Prompt(task="summarization", text=f"Post {number}.") for number in range(3)]
+    responses = [Completion(text=str(number)) for number in range(5)]
+
+    def shown(samples_per_prompt: int, has_opponent: bool) -> list[str]:
+        pairs = stand_in_pairs(prompts, responses, samples_per_prompt, has_opponent=has_opponent)
+        assert [pair.prompt.text for pair in pairs] == sorted(pair.prompt.text for pair in pairs)
+        return [pair.first.text + pair.second.text for pair in pairs]
+
+    assert shown(2, has_opponent=False) == ["01", "23", "40"]
+    assert shown(2, has_opponent=True) == ["02", "12", "24", "34", "41", "01"]
+    assert stand_in_pairs(prompts, [], 2) == []
 
 
 def test_a_ranking_is_read_once_per_beginning_of_it(make_labeling: MakePlan) -> None:

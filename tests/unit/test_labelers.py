@@ -20,7 +20,7 @@ from rlaif.engines.transformers import TransformersEngine
 from rlaif.errors import ConfigError
 from rlaif.labelers.file import FileLabeler
 from rlaif.labelers.pairwise import ChainOfThoughtLabeler, PairwiseLabeler
-from rlaif.labelers.people import HumanLabeler, People
+from rlaif.labelers.people import HumanLabeler, People, num_raters_used
 from rlaif.labeling.label_json import preference_from_json, preference_to_json
 from rlaif.labeling.label_run import Progress, label_comparisons
 from rlaif.labeling.summary import summarize_labels
@@ -438,3 +438,10 @@ def test_a_model_that_was_loaded_anew_in_mid_plan_gives_the_same_bits(steps: int
     assert run("broken") == whole
     # A random model rarely ends its line, so that the second step is mostly missing; its rationales are evidence.
     assert all(label.missing is None for label in whole) if steps == 1 else any(whole[0].judgments[0].reply)
+
+
+def test_raters_that_label_are_counted_from_the_first() -> None:
+    """Those from the number on are free to judge the policy."""
+    assert num_raters_used(cot(PlantedEngine())) == 0
+    assert num_raters_used(HumanLabeler(rater=0)) == 1
+    assert num_raters_used(HumanLabeler(rater=2)) == 3

@@ -78,6 +78,9 @@ def test_self_consistency_options_are_checked() -> None:
         SelfConsistencyLabeler(JudgePrompts(), ScriptedEngine(), temperature=0.0)
     with pytest.raises(ConfigError, match=r"labeler\.num_samples=0"):
         SelfConsistencyLabeler(JudgePrompts(), ScriptedEngine(), num_samples=0)
+    with pytest.raises(ConfigError, match=r"labeler\.top_k=-1: must be 0 \(all tokens\) or above"):
+        SelfConsistencyLabeler(JudgePrompts(), ScriptedEngine(), top_k=-1)
+    assert SelfConsistencyLabeler(JudgePrompts(), ScriptedEngine(), num_samples=1, top_k=0).num_samples == 1
 
 
 def by_quality(text: str) -> dict[str, float]:
