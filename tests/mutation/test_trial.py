@@ -16,7 +16,11 @@ LIMIT = 3
 
 
 def total(amount: int | None, count: int) -> int | None:
-    """Never 1 + 1."""
+    """Never 1 + 1.
+
+    >>> total(1, 1)
+    1
+    """
     return None if amount is None else amount * count
 
 
@@ -51,7 +55,7 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_only_edits_that_change_what_runs_are_mutants(planted: Path) -> None:
     mutants = sampled_mutants([planted], 1000, seed=0)
-    assert {mutant.line for mutant in mutants} == {5, 10, 18}
+    assert {mutant.line for mutant in mutants} == {5, 14, 22}
     assert {mutant.in_functions for mutant in mutants if mutant.line == 5} == {False}
     assert {mutant.in_functions for mutant in mutants if mutant.line != 5} == {True}
     assert sampled_mutants([planted], 5, seed=0) == sampled_mutants([planted], 5, seed=0)
@@ -61,7 +65,9 @@ def test_only_edits_that_change_what_runs_are_mutants(planted: Path) -> None:
 def test_what_tests_notice_is_killed_and_what_they_do_not_survives(planted: Path) -> None:
     mutants = sampled_mutants([planted], 1000, seed=0)
     tests = [
-        {5: ["test_planted.py::test_limit"], 10: ["test_planted.py::test_total"], 18: []}[mutant.line]
+        {5: ["planted.py::planted.total", "test_planted.py::test_limit"], 14: ["test_planted.py::test_total"], 22: []}[
+            mutant.line
+        ]
         for mutant in mutants
     ]
     found = Path("outcomes.txt")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import importlib.abc
 import importlib.util
 import os
@@ -83,6 +84,8 @@ def _import_and_run(mutant: Mutant, tests: Sequence[str], max_seconds: float) ->
 
     def work() -> None:
         sys.meta_path.insert(0, _Replaced(mutant))
+        # Before pytest collects the module's own doctests, which it would import by its path.
+        importlib.import_module(mutant.module)
         os._exit(1 if _pytest(set(tests), _Once(tests)) else 0)
 
     return _forked(work, max_seconds=60 + max_seconds)
