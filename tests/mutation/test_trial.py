@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from mutants import sampled_mutants
-from trial import KILLED, NO_TEST, SURVIVED, run_module
+from trial import BROKEN, KILLED, NO_TEST, SURVIVED, run_module
 
 PLANTED = '''"""Planted."""
 
@@ -87,3 +87,16 @@ def test_what_tests_notice_is_killed_and_what_they_do_not_survives(planted: Path
     assert by_edit["return amount + 7"] == NO_TEST
     assert "planted" not in sys.modules
     assert os.getcwd() == str(planted.absolute().parent)
+
+
+def test_a_test_that_fails_by_itself_kills_no_mutant(planted: Path) -> None:
+    Path("test_planted.py").write_text(TESTS + "\n\ndef test_broken() -> None:\n    assert total(1, 1) == LIMIT\n")
+    mutants = [mutant for mutant in sampled_mutants([planted], 1000, seed=0) if mutant.line in (5, 14)]
+    found = Path("outcomes.txt")
+
+    def report(index: int, outcome: str) -> None:
+        with found.open("a") as file:
+            file.write(f"{mutants[index].line} {outcome}\n")
+
+    run_module(mutants, [["test_planted.py::test_broken"]] * len(mutants), lambda test: 1.0, report)
+    assert set(found.read_text().splitlines()) == {f"5 {BROKEN}", f"14 {NO_TEST}"}

@@ -26,6 +26,8 @@ import pytest
 from mutants import Mutant
 
 SURVIVED, KILLED, TIMED_OUT, NO_TEST = "survived", "killed", "timed out", "no test"
+BROKEN = "tests fail without it"
+"""What they would notice is not the mutant: it is not killed."""
 UNTRIED = 70
 """Exit status where no living function took the mutant: it is imported instead."""
 OPTIONS = ["-q", "--doctest-modules", "--import-mode=importlib", "-m", "not slow and not servers", "-p", "no:xdist"]
@@ -71,8 +73,15 @@ def run_module(
             if _forked(lambda: _pytest(wanted, loop), max_seconds=1e9):
                 raise RuntimeError(f"{mutants[0].path}: its tests cannot be collected, or fail with its own source")
             imported += map(int, untried.read().split())
+    passing: dict[tuple[str, ...], bool] = {}
     for index in imported:
-        report(index, _verdict(_import_and_run(mutants[index], tests[index], 4 * sum(map(seconds, tests[index])))))
+        mutant, chosen = mutants[index], tuple(tests[index])
+        limit = 4 * sum(map(seconds, chosen))
+        outcome = _verdict(_import_and_run(mutant, chosen, limit))
+        if outcome != SURVIVED and chosen not in passing:
+            unchanged = replace(mutant, source=mutant.path.read_text())
+            passing[chosen] = _import_and_run(unchanged, chosen, limit) == 0
+        report(index, outcome if outcome == SURVIVED or passing[chosen] else BROKEN)
 
 
 def _verdict(status: int | None) -> str:
