@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import re
+import sys
 import traceback
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib import metadata
 from typing import Any
 
@@ -79,7 +82,7 @@ def components(group: str | None = None) -> list[Component]:
     """
     groups = [group] if group is not None else [*CONFIG_GROUPS, CONF_ENTRY_POINTS]
     # Metadata are slow to read: the packages' entry points once, and once each package's name and version.
-    installed = metadata.entry_points()
+    installed = _entry_points(tuple((entry, _modified(entry)) for entry in sys.path))
     packages: dict[int, tuple[str, str]] = {}
     found = set()
     for entry_point in (entry_point for name in groups for entry_point in installed.select(group=name)):
@@ -89,6 +92,20 @@ def components(group: str | None = None) -> list[Component]:
                 packages[id(about)] = (about.name, about.version)
             found.add(_component(entry_point, *packages[id(about)]))
     return sorted(found)
+
+
+@lru_cache(maxsize=4)
+def _entry_points(path: tuple[tuple[str, int], ...]) -> metadata.EntryPoints:
+    """Of all packages; the search path with its times only keys the cache: what pip installs changes a folder there."""
+    return metadata.entry_points()
+
+
+def _modified(entry: str) -> int:
+    """When a folder of the search path was changed, in nanoseconds; 0 where there is none."""
+    try:
+        return os.stat(entry or ".").st_mtime_ns
+    except OSError:
+        return 0
 
 
 def conflicts(found: Iterable[Component]) -> dict[tuple[str, str], list[Component]]:

@@ -69,18 +69,7 @@ def check(
     Returns:
         One line per problem, each naming the option as typed; empty when the run can start.
     """
-    loader, plugin_problems = open_loader(config_dir)
-    checker = _Checker(loader=loader, config_name=config_name, multirun=multirun, places=places)
-    checker.report(plugin_problems)
-    parsed = _parse(checker, overrides)
-    modes = [override.value() for override in parsed if override.key_or_group == "hydra.mode"]
-    checker.multirun = multirun or "MULTIRUN" in modes
-    searchpath = [line for line in overrides if line.lstrip("+").startswith("hydra.searchpath=")]
-    _, repository = checker.loader._parse_overrides_and_create_caching_repo(config_name, searchpath)
-    options = OptionCheck(repository)
-    groups, values = _split(checker, repository, options, parsed)
-    for chosen_groups, chosen_values in _variants(groups, values):
-        _check_variant(checker, options, chosen_groups, chosen_values)
+    checker, _ = _check(overrides, multirun=multirun, places=places, config_name=config_name, config_dir=config_dir)
     return list(checker.problems)
 
 
@@ -94,13 +83,28 @@ def compose(overrides: Sequence[str], *, config_dir: str | None = None) -> DictC
     Raises:
         ConfigError: With every problem.
     """
-    if problems := check(overrides, places=False, config_dir=config_dir):
-        raise ConfigError(problems)
-    loader, _ = open_loader(config_dir)
-    cfg = loader.load_configuration("config", list(overrides), RunMode.RUN, from_shell=False)
-    with open_dict(cfg):
-        del cfg["hydra"]
+    checker, cfg = _check(overrides, multirun=False, places=False, config_name="config", config_dir=config_dir)
+    if checker.problems:
+        raise ConfigError(list(checker.problems))
     return cfg
+
+
+def _check(
+    overrides: Sequence[str], *, multirun: bool, places: bool, config_name: str, config_dir: str | None
+) -> tuple[_Checker, DictConfig]:
+    """What is wrong, and the configuration of the overrides that are not; of a sweep, that of its first values."""
+    loader, plugin_problems = open_loader(config_dir)
+    checker = _Checker(loader=loader, config_name=config_name, multirun=multirun, places=places)
+    checker.report(plugin_problems)
+    parsed = _parse(checker, overrides)
+    modes = [override.value() for override in parsed if override.key_or_group == "hydra.mode"]
+    checker.multirun = multirun or "MULTIRUN" in modes
+    searchpath = [line for line in overrides if line.lstrip("+").startswith("hydra.searchpath=")]
+    _, repository = checker.loader._parse_overrides_and_create_caching_repo(config_name, searchpath)
+    options = OptionCheck(repository)
+    groups, values = _split(checker, repository, options, parsed)
+    configs = [_check_variant(checker, options, *chosen) for chosen in _variants(groups, values)]
+    return checker, configs[0]
 
 
 def _parse(checker: _Checker, lines: Sequence[str]) -> list[Override]:
@@ -166,7 +170,10 @@ def _variants(
     return [(chosen[: len(groups)], chosen[len(groups) :]) for chosen in choices]
 
 
-def _check_variant(checker: _Checker, options: OptionCheck, groups: list[Override], values: list[Override]) -> None:
+def _check_variant(
+    checker: _Checker, options: OptionCheck, groups: list[Override], values: list[Override]
+) -> DictConfig:
+    """Report what is wrong with one configuration; it comes without Hydra's own node."""
     cfg = _compose_groups(checker, options, groups)
     for override in values:
         problem = key_problem(cfg, override, options)
@@ -197,6 +204,7 @@ def _check_variant(checker: _Checker, options: OptionCheck, groups: list[Overrid
         for option, value in ((run_option, run_dir), ("store.dir", _resolved(cfg, "store.dir"))):
             if value is not None:
                 checker.report(directory_problems(option, value))
+    return cfg
 
 
 def _resolved(cfg: DictConfig, key: str) -> str | None:
