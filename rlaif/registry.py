@@ -95,7 +95,7 @@ def components(group: str | None = None) -> list[Component]:
 
 
 @lru_cache(maxsize=4)
-def _entry_points(path: tuple[tuple[str, int], ...]) -> metadata.EntryPoints:
+def _entry_points(path: tuple[tuple[str, int], ...]) -> Any:
     """Of all packages; the search path with its times only keys the cache: what pip installs changes a folder there."""
     return metadata.entry_points()
 

@@ -27,6 +27,8 @@ class Forward(Protocol):
 
     num_layers: int
     device: torch.device
+    runs_concurrently: bool
+    """True on a CPU where several threads may call it at once."""
 
     def __call__(
         self, ids_BT: Tensor, positions_BT: Tensor, mask_BTS: Tensor | None, cache: KeyValueCache, keep: Tensor
@@ -48,6 +50,7 @@ class ModelForward:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
+        self.runs_concurrently = False  # A model's own code may keep what it computes.
         config = model.config.get_text_config(decoder=True)
         self.num_layers: int = config.num_hidden_layers
         # A model on several devices takes its input on the device of its first loaded weights.

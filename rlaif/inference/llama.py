@@ -61,6 +61,7 @@ class FusedLlama:
         config = model.config
         self.num_layers: int = config.num_hidden_layers
         self.device = model.device
+        self.runs_concurrently = model.device.type == "cpu"
         self.num_heads: int = config.num_attention_heads
         self.num_kv_heads: int = config.num_key_value_heads or config.num_attention_heads
         self.head_width: int = model.model.layers[0].self_attn.head_dim
@@ -83,7 +84,7 @@ class FusedLlama:
         cos, sin = (table[:, :, None] for table in self.rotary(hidden, positions_BT))
         mask = None if mask_BTS is None else additive(mask_BTS, hidden.dtype)
         for index, layer in enumerate(self.layers):
-            normed = F.rms_norm(hidden, (width,), layer.attention_norm, self.eps)
+            normed = rms_norm(hidden, layer.attention_norm, self.eps)
             qk, value = self._projections(normed, layer, cos, sin)
             query, key = qk.split((self.num_heads, self.num_kv_heads), dim=2)
             keys, values = cache.update(key.transpose(1, 2), value.transpose(1, 2), index)
@@ -98,22 +99,52 @@ class FusedLlama:
                 keep_K = torch.arange(len(keep_K), device=keep_K.device)
             attended = attend(query, keys, values, mask)
             hidden = hidden + linear(attended, layer.output)
-            normed = F.rms_norm(hidden, (width,), layer.mlp_norm, self.eps)
+            normed = rms_norm(hidden, layer.mlp_norm, self.eps)
             gate, up = linear(normed, layer.gate_up).chunk(2, dim=-1)
-            hidden = hidden + linear(F.silu(gate) * up, layer.down)
+            hidden = hidden + linear(F.silu(gate).mul_(up), layer.down)
         if len(keep_K) < hidden.shape[1]:
             hidden = hidden[:, keep_K]
         if own_BK is not None:
             hidden = hidden.gather(1, own_BK[:, :, None].expand(-1, -1, width))
-        return linear(F.rms_norm(hidden, (width,), self.final_norm, self.eps), self.head)
+        return linear(rms_norm(hidden, self.final_norm, self.eps), self.head)
 
     def _projections(self, normed: Tensor, layer: _FusedLayer, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
         """Rotated queries and keys [B, T, heads, D] and values [B, T, key-value heads, D]."""
         rows, length, _ = normed.shape
         heads = linear(normed, layer.qkv).view(rows, length, -1, self.head_width)
         qk, value = heads.split((self.num_heads + self.num_kv_heads, self.num_kv_heads), dim=2)
-        low, high = qk.chunk(2, dim=-1)
-        return qk * cos + torch.cat((-high, low), dim=-1) * sin, value
+        return rotated(qk, cos, sin), value
+
+
+def rms_norm(hidden: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """As ``F.rms_norm`` over the last dimension, which a CPU computes in eight passes over the data; these are three.
+
+    Args:
+        hidden: [..., width].
+        weight: [width].
+        eps: Added to the mean square.
+    """
+    if hidden.device.type != "cpu":
+        return F.rms_norm(hidden, weight.shape, weight, eps)
+    norms = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True, dtype=torch.float32)
+    scale = norms.square_().div_(hidden.shape[-1]).add_(eps).rsqrt_()
+    return (hidden * scale.to(hidden.dtype)).mul_(weight)
+
+
+def rotated(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary positions of queries and keys: their halves turned against each other.
+
+    Args:
+        states: [..., D].
+        cos: Broadcasts to the states, the second half like the first.
+        sin: The same.
+    """
+    half = states.shape[-1] // 2
+    low, high = states.split(half, dim=-1)
+    out = states * cos
+    out[..., :half].addcmul_(high, sin[..., :half], value=-1)
+    out[..., half:].addcmul_(low, sin[..., half:])
+    return out
 
 
 class _FusedLayer:

@@ -73,8 +73,13 @@ class PrefixStore:
         self.max_prefixes = max_prefixes
         self._prefixes: OrderedDict[tuple[int, ...], KeyValues] = OrderedDict()
 
+    def prepare(self, forward: Forward, tokens: tuple[int, ...]) -> None:
+        """Read a preamble, so that threads that read it later only look it up."""
+        if tokens:
+            self.read(forward, tokens)
+
     def read(self, forward: Forward, tokens: tuple[int, ...]) -> KeyValues:
-        """Keys and values of a preamble, read now or taken from an earlier call."""
+        """Keys and values of a preamble, read now or taken from an earlier call; not from several threads at once."""
         if tokens not in self._prefixes:
             cache = KeyValueCache(forward.num_layers, len(tokens))
             ids = torch.tensor([tokens], device=forward.device)

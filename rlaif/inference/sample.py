@@ -17,7 +17,8 @@ from transformers import PreTrainedModel
 
 from rlaif.functional.seeds import derive_seed
 from rlaif.inference.forward import Forward, evaluating, forward_for
-from rlaif.inference.prefill import Ids, Prefilled, PrefixStore, plan_prefill, prefill
+from rlaif.inference.parallel import for_each_chunk
+from rlaif.inference.prefill import Group, Ids, Prefilled, PrefixStore, plan_prefill, prefill
 from rlaif.types import Sampling
 
 COMPACT_BELOW = 0.8
@@ -107,9 +108,12 @@ def sample(
         out = _Responses(num_rows, limit, pad_id, device)
         eos = torch.tensor([eos_id] if isinstance(eos_id, int) else list(eos_id), device=device)
         prompts_at_once = num_rows if batch_size is None else max(1, batch_size // num_samples)
-        plan = plan_prefill(prompt_ids, prompts_at_once) if prompt_ids and limit else None
-        for chunk in plan.chunks if plan else ():
-            assert plan is not None
+        if not prompt_ids or not limit:
+            return out.rollouts()
+        plan = plan_prefill(prompt_ids, prompts_at_once)
+        store.prepare(forward, plan.preamble)
+
+        def sample_chunk(chunk: Sequence[Group]) -> None:
             read = prefill(forward, prompt_ids, plan.preamble, chunk, store, room=limit)
             prompts = torch.tensor([member for group in chunk for member in group.members], device=device)
             rows_A = (prompts[:, None] * num_samples + torch.arange(num_samples, device=device)).flatten()
@@ -117,6 +121,8 @@ def sample(
                 read.select_rows(torch.arange(len(prompts), device=device).repeat_interleave(num_samples))
             uniforms_AT = _uniforms([seeds[row] for row in rows_A.tolist()], limit, device)
             _decode(forward, read, rows_A, uniforms_AT, sampling, eos, stop, out)
+
+        for_each_chunk(sample_chunk, plan.chunks, forward)
     return out.rollouts()
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rlaif.inference.forward import Forward, evaluating, forward_for
-from rlaif.inference.prefill import Ids, Prefilled, PrefixStore, plan_prefill, prefill
+from rlaif.inference.parallel import for_each_chunk
+from rlaif.inference.prefill import Group, Ids, Prefilled, PrefixStore, plan_prefill, prefill
 
 MAX_TOKENS = 768
 """Tokens read at once on a CPU: more fill its cores no better, and prompts of unlike length pad each other."""
@@ -65,10 +66,14 @@ def score_options(
     plan = plan_prefill(prompt_ids, batch_size, MAX_TOKENS if model.device.type == "cpu" else None)
     tree = _OptionTree(option_ids)
     scores = torch.empty(len(prompt_ids), len(option_ids))
-    for chunk in plan.chunks:
+    store.prepare(model, plan.preamble)
+
+    def score(chunk: Sequence[Group]) -> None:
         rows = [member for group in chunk for member in group.members]
         read = prefill(model, prompt_ids, plan.preamble, chunk, store, room=len(tree.tokens))
         scores[rows] = tree.logprobs(model, read).cpu()
+
+    for_each_chunk(score, plan.chunks, model)
     return scores
 
 
