@@ -78,6 +78,10 @@ class PrefixStore:
         if tokens:
             self.read(forward, tokens)
 
+    def clear(self) -> None:
+        """Forget every preamble, e.g. where time is measured."""
+        self._prefixes.clear()
+
     def read(self, forward: Forward, tokens: tuple[int, ...]) -> KeyValues:
         """Keys and values of a preamble, read now or taken from an earlier call; not from several threads at once."""
         if tokens not in self._prefixes:

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from figures import rounded
 from shapes import SHAPES, Shape, random_llama
 from transformers import LlamaForCausalLM
 
@@ -209,13 +210,7 @@ def main() -> None:
     repeats = options.repeats or max(reading.num_slices, 5 if reading.num_slices == 1 else 4)
     figures = measure(SHAPES[options.size], reading, options.pairs, repeats, options.seed)
     about = {"size": options.size, "pairs": options.pairs, "repeats": repeats, "threads": options.threads}
-    print(json.dumps(_rounded(figures | about)))
-
-
-def _rounded(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return float(f"{value:.4g}") if isinstance(value, float) else value
+    print(json.dumps(rounded(figures | about)))
 
 
 if __name__ == "__main__":

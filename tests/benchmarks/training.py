@@ -32,8 +32,8 @@ from typing import Any, get_args
 import torch
 import training_ours as ours
 import training_trl as theirs
+from figures import ratio_interval, rounded
 from labels import matmul_rate
-from scipy import stats
 from training_data import SAMPLES, SIZES, Example, Size, Stage, make_examples, make_model
 
 from rlaif.modules.optim import OptimizerSettings
@@ -128,16 +128,6 @@ def floating_point_operations(stage: Stage, examples: Sequence[Example], model: 
     return 3.0 * total
 
 
-def ratio_interval(above: Sequence[float], below: Sequence[float]) -> tuple[float, float, float]:
-    """Geometric mean of the ratios of pairs of seconds, and its interval."""
-    logs = [math.log(a / b) for a, b in zip(above, below, strict=True)]
-    mean = statistics.fmean(logs)
-    if len(logs) < 2:
-        return math.exp(mean), math.nan, math.nan
-    half = float(stats.t.ppf(0.975, len(logs) - 1)) * statistics.stdev(logs) / math.sqrt(len(logs))
-    return math.exp(mean), math.exp(mean - half), math.exp(mean + half)
-
-
 def measure(
     stage: Stage, size: Size, *, num_steps: int, repeats: int, precisions: Sequence[str], seed: int
 ) -> dict[str, Any]:
@@ -196,15 +186,7 @@ def main() -> None:
         seed=options.seed,
     )
     about = {name: getattr(options, name) for name in ("stage", "size", "steps", "threads")} | {"repeats": repeats}
-    print(json.dumps(_rounded(about | compared | figures)))
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, float):
-        return float(f"{value:.4g}") if math.isfinite(value) else None
-    return value
+    print(json.dumps(rounded(about | compared | figures)))
 
 
 if __name__ == "__main__":
