@@ -59,7 +59,8 @@ class TransformersEngine:
         dtype: ``float32`` is exact enough for near-ties; ``bfloat16`` is faster and moves logits by about 0.01.
         device: ``auto`` takes this process's GPU (the first, where there is one process) if there is one, else the CPU.
             ``map`` spreads a model larger than one GPU over all GPUs, then the CPU (extra ``device-map``).
-        batch_size: Prompts read at once; None means 16 on the CPU and 64 on a GPU.
+        batch_size: Prompts of a forward pass; None means 64 on a GPU, and 16 to 64 on a CPU, more for a smaller model.
+            On a CPU up to four forward passes run at once, each on its share of the cores, where the model is a Llama.
         attn_implementation: ``sdpa`` or ``eager``.
         max_context: Longest prompt with its answer, in tokens; None means the model's own limit.
         revision: Branch, tag or commit on the hub.

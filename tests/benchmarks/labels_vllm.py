@@ -19,9 +19,11 @@ Face's generate. The last line is one JSON object.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
+import signal
 import statistics
 import subprocess
 import tempfile
@@ -79,6 +81,7 @@ def worker(python: str, model: Path, dtype: str, *arguments: str) -> Iterator[Si
             stderr=noise,
             text=True,
             env=_environment(),
+            start_new_session=True,
         )
         assert process.stdin is not None and process.stdout is not None
 
@@ -110,7 +113,7 @@ def server(python: str, model: Path, dtype: str, port: int) -> Iterator[Side]:
     command = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), "--served-model-name", "m"]
     command += ["--port", str(port), "--dtype", dtype, "--max-model-len", "2048", "--enforce-eager"]
     with tempfile.TemporaryFile("w+") as noise:
-        process = subprocess.Popen(command, stdout=noise, stderr=noise, env=_environment())
+        process = subprocess.Popen(command, stdout=noise, stderr=noise, env=_environment(), start_new_session=True)
 
         def ask(request: Answer) -> Answer:
             _post(f"{url}/reset_prefix_cache", None)
@@ -163,11 +166,14 @@ def _server_counts(url: str) -> list[float]:
 
 
 def _end(process: subprocess.Popen[Any]) -> None:
-    process.terminate()
-    try:
-        process.wait(timeout=30)
-    except subprocess.TimeoutExpired:
-        process.kill()
+    """End a process and those that it started: vLLM's workers outlive it otherwise, with their memory."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=20)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _environment() -> dict[str, str]:
