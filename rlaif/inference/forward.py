@@ -31,7 +31,13 @@ class Forward(Protocol):
     """True on a CPU where several threads may call it at once."""
 
     def __call__(
-        self, ids_BT: Tensor, positions_BT: Tensor, mask_BTS: Tensor | None, cache: KeyValueCache, keep: Tensor
+        self,
+        ids_BT: Tensor,
+        positions_BT: Tensor,
+        mask_BTS: Tensor | None,
+        cache: KeyValueCache,
+        keep: Tensor,
+        real_BT: Tensor | None = None,
     ) -> Tensor:
         """Logits [B, K, V] at some positions of the new tokens; the cache grows by T slots.
 
@@ -41,6 +47,7 @@ class Forward(Protocol):
             mask_BTS: True where a new token sees a slot; None when the cache is empty and order alone decides.
             cache: Grows in place.
             keep: Positions among the new tokens whose logits are wanted: [K] of all rows, or [B, K] of each row.
+            real_BT: False where a token is padding that need not be computed; None computes all.
         """
         ...
 
@@ -66,7 +73,13 @@ class ModelForward:
         self._window = window if not kinds or "sliding_attention" in kinds else None
 
     def __call__(
-        self, ids_BT: Tensor, positions_BT: Tensor, mask_BTS: Tensor | None, cache: KeyValueCache, keep: Tensor
+        self,
+        ids_BT: Tensor,
+        positions_BT: Tensor,
+        mask_BTS: Tensor | None,
+        cache: KeyValueCache,
+        keep: Tensor,
+        real_BT: Tensor | None = None,
     ) -> Tensor:
         self._check_window(cache)
         inputs = {

@@ -1,6 +1,6 @@
 """A forward pass for plain Llama models with fewer, larger operations; equal to the model's own.
 
-Shapes: B rows, T new tokens, S slots of the cache, K kept positions, D head width, V vocabulary.
+Shapes: B rows, T new tokens, N of them not padded, S slots of the cache, K kept positions, D head width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -74,46 +74,83 @@ class FusedLlama:
             self.layers = [_FusedLayer(layer) for layer in model.model.layers]
 
     def __call__(
-        self, ids_BT: Tensor, positions_BT: Tensor, mask_BTS: Tensor | None, cache: KeyValueCache, keep: Tensor
+        self,
+        ids_BT: Tensor,
+        positions_BT: Tensor,
+        mask_BTS: Tensor | None,
+        cache: KeyValueCache,
+        keep: Tensor,
+        real_BT: Tensor | None = None,
     ) -> Tensor:
         """As :class:`rlaif.inference.forward.Forward`."""
         # The last layer is computed at any row's positions, the head at each row's own.
         keep_K, own_BK = (keep, None) if keep.dim() == 1 else torch.unique(keep, return_inverse=True)
-        hidden = self.embedding(ids_BT)
-        width = hidden.shape[-1]
-        cos, sin = (table[:, :, None] for table in self.rotary(hidden, positions_BT))
-        mask = None if mask_BTS is None else additive(mask_BTS, hidden.dtype)
-        for index, layer in enumerate(self.layers):
-            normed = rms_norm(hidden, layer.attention_norm, self.eps)
-            qk, value = self._projections(normed, layer, cos, sin)
-            query, key = qk.split((self.num_heads, self.num_kv_heads), dim=2)
-            keys, values = cache.update(key.transpose(1, 2), value.transpose(1, 2), index)
-            if index == self.num_layers - 1 and len(keep_K) < ids_BT.shape[1]:
-                # Nothing above the last layer's keys needs the other positions.
-                if mask is None:
-                    sees_KS = torch.arange(keys.shape[2], device=keep_K.device) <= keep_K[:, None]
-                    mask = additive(sees_KS, hidden.dtype)[None]
-                else:
-                    mask = mask[:, keep_K]
-                hidden, query = hidden[:, keep_K], query[:, keep_K]
-                keep_K = torch.arange(len(keep_K), device=keep_K.device)
-            attended = attend(query, keys, values, mask)
-            hidden = hidden + linear(attended, layer.output)
-            normed = rms_norm(hidden, layer.mlp_norm, self.eps)
-            gate, up = linear(normed, layer.gate_up).chunk(2, dim=-1)
-            hidden = hidden + linear(F.silu(gate).mul_(up), layer.down)
-        if len(keep_K) < hidden.shape[1]:
-            hidden = hidden[:, keep_K]
+        packing = _Packing(ids_BT.shape, real_BT)
+        hidden_ND = self.embedding(packing.packed(ids_BT))
+        width = hidden_ND.shape[-1]
+        cos_ND, sin_ND = (table[0, :, None] for table in self.rotary(hidden_ND, packing.packed(positions_BT)[None]))
+        mask = None if mask_BTS is None else additive(mask_BTS, hidden_ND.dtype)
+        for index, layer in enumerate(self.layers[:-1]):
+            query, keys, values = self._read(hidden_ND, layer, cos_ND, sin_ND, cache, index, packing)
+            hidden_ND = _after(packing.packed(attend(query, keys, values, mask)), hidden_ND, layer, self.eps)
+        query, keys, values = self._read(
+            hidden_ND, self.layers[-1], cos_ND, sin_ND, cache, self.num_layers - 1, packing
+        )
+        hidden = packing.padded(hidden_ND)
+        if len(keep_K) < ids_BT.shape[1]:
+            # Nothing above the last layer's keys needs the other positions.
+            if mask is None:
+                sees_KS = torch.arange(keys.shape[2], device=keep_K.device) <= keep_K[:, None]
+                mask = additive(sees_KS, hidden.dtype)[None]
+            else:
+                mask = mask[:, keep_K]
+            hidden, query = hidden[:, keep_K], query[:, keep_K]
+        hidden = _after(attend(query, keys, values, mask), hidden, self.layers[-1], self.eps)
         if own_BK is not None:
             hidden = hidden.gather(1, own_BK[:, :, None].expand(-1, -1, width))
         return linear(rms_norm(hidden, self.final_norm, self.eps), self.head)
 
-    def _projections(self, normed: Tensor, layer: _FusedLayer, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-        """Rotated queries and keys [B, T, heads, D] and values [B, T, key-value heads, D]."""
-        rows, length, _ = normed.shape
-        heads = linear(normed, layer.qkv).view(rows, length, -1, self.head_width)
-        qk, value = heads.split((self.num_heads + self.num_kv_heads, self.num_kv_heads), dim=2)
-        return rotated(qk, cos, sin), value
+    def _read(
+        self,
+        hidden_ND: Tensor,
+        layer: _FusedLayer,
+        cos_ND: Tensor,
+        sin_ND: Tensor,
+        cache: KeyValueCache,
+        index: int,
+        packing: _Packing,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries [B, T, heads, D], and keys and values of the whole cache, to which the new tokens' are added."""
+        normed = rms_norm(hidden_ND, layer.attention_norm, self.eps)
+        heads = linear(normed, layer.qkv).view(len(hidden_ND), -1, self.head_width)
+        qk, value = heads.split((self.num_heads + self.num_kv_heads, self.num_kv_heads), dim=1)
+        query, key = rotated(qk, cos_ND, sin_ND).split((self.num_heads, self.num_kv_heads), dim=1)
+        query, key, value = (packing.padded(part) for part in (query, key, value))
+        return query, *cache.update(key.transpose(1, 2), value.transpose(1, 2), index)
+
+
+class _Packing:
+    """Tokens of padded rows side by side, so that padding costs nothing outside of attention.
+
+    Args:
+        shape: Of the padded rows, (B, T).
+        real_BT: False where a row is padded; None where none is.
+    """
+
+    def __init__(self, shape: torch.Size, real_BT: Tensor | None) -> None:
+        self.shape = shape
+        self.places_N = None if real_BT is None or bool(real_BT.all()) else real_BT.flatten().nonzero().squeeze(1)
+
+    def packed(self, rows: Tensor) -> Tensor:
+        """[N, ...] of [B, T, ...]."""
+        flat = rows.flatten(0, 1)
+        return flat if self.places_N is None else flat.index_select(0, self.places_N)
+
+    def padded(self, tokens: Tensor) -> Tensor:
+        """[B, T, ...] of [N, ...], 0 where padded."""
+        if self.places_N is not None:
+            tokens = tokens.new_zeros(self.shape.numel(), *tokens.shape[1:]).index_copy_(0, self.places_N, tokens)
+        return tokens.unflatten(0, self.shape)
 
 
 def rms_norm(hidden: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -129,6 +166,13 @@ def rms_norm(hidden: Tensor, weight: Tensor, eps: float) -> Tensor:
     norms = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True, dtype=torch.float32)
     scale = norms.square_().div_(hidden.shape[-1]).add_(eps).rsqrt_()
     return (hidden * scale.to(hidden.dtype)).mul_(weight)
+
+
+def _after(attended: Tensor, hidden: Tensor, layer: _FusedLayer, eps: float) -> Tensor:
+    """What a layer adds to the hidden states [..., width] after attention: its output, then the feed-forward part."""
+    hidden = hidden + linear(attended, layer.output)
+    gate, up = linear(rms_norm(hidden, layer.mlp_norm, eps), layer.gate_up).chunk(2, dim=-1)
+    return hidden + linear(F.silu(gate).mul_(up), layer.down)
 
 
 def rotated(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

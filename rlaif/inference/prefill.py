@@ -210,7 +210,7 @@ def prefill(
     cache = KeyValueCache.from_parts(parts, forward.num_layers, num_past + width + room)
     positions_BT = num_shared[:, None] + torch.arange(width, device=device)
     mask_BTS = None if not parts else causal_after(past_BS, width)
-    logits_BV = _last_logits(forward, ids_BT, positions_BT, mask_BTS, cache, real_BT.sum(1))
+    logits_BV = _last_logits(forward, ids_BT, positions_BT, mask_BTS, cache, real_BT)
     free_BS = torch.zeros(len(rows), room, dtype=torch.bool, device=device)
     return Prefilled(cache, torch.cat([past_BS, real_BT, free_BS], dim=1), num_shared + real_BT.sum(1), logits_BV)
 
@@ -219,7 +219,7 @@ def _read_contexts(
     forward: Forward, contexts: Sequence[Ids], preamble: list[tuple[KeyValues, Tensor]]
 ) -> tuple[KeyValues, int]:
     device = forward.device
-    ids_GT, _ = right_padded(contexts, device)
+    ids_GT, real_GT = right_padded(contexts, device)
     num_groups, width = ids_GT.shape
     parts = [(key_values, torch.zeros(num_groups, dtype=torch.long, device=device)) for key_values, _ in preamble]
     num_past = parts[0][0][0][0].shape[2] if parts else 0
@@ -227,7 +227,7 @@ def _read_contexts(
     positions = num_past + torch.arange(width, device=device).expand(num_groups, -1)
     past = torch.ones(num_groups, num_past, dtype=torch.bool, device=device)
     mask = causal_after(past, width) if parts else None
-    forward(ids_GT, positions, mask, cache, torch.tensor([width - 1], device=device))
+    forward(ids_GT, positions, mask, cache, torch.tensor([width - 1], device=device), real_GT)
     return cache.key_values(num_past), width
 
 
@@ -247,6 +247,7 @@ def _last_logits(
     positions_BT: Tensor,
     mask_BTS: Tensor | None,
     cache: KeyValueCache,
-    lengths_B: Tensor,
+    real_BT: Tensor,
 ) -> Tensor:
-    return forward(ids_BT, positions_BT, mask_BTS, cache, lengths_B[:, None] - 1)[:, 0].float()
+    keep_B1 = real_BT.sum(1)[:, None] - 1
+    return forward(ids_BT, positions_BT, mask_BTS, cache, keep_B1, real_BT)[:, 0].float()
