@@ -1,11 +1,19 @@
-"""Every test, doctests included, fails when our own lines make a library say that something is deprecated."""
+"""Every test, doctests included, fails when our own lines make a library say that something is deprecated.
+
+Workers of pytest-xdist, and the commands that their tests start, compute on one thread each: threads of two workers on
+two cores would wait for each other.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 
 LIBRARIES = (
     "transformers",
