@@ -23,8 +23,8 @@ MOST_AT_ONCE = 4
 def for_each_chunk(work: Callable[[Chunk], None], chunks: Sequence[Chunk], forward: Forward) -> None:
     """Call ``work`` once for every chunk; on a CPU several calls run at once and share its cores.
 
-    What a chunk computes must not depend on another one. Gradients stay off where they are off, and an exception of a
-    chunk is raised here.
+    What a chunk computes must not depend on another one. Gradients, inference mode and autocast are those of the
+    caller, and an exception of a chunk is raised here.
 
     Args:
         work: Reads a chunk and writes what it found to a place of its own.
@@ -38,13 +38,18 @@ def for_each_chunk(work: Callable[[Chunk], None], chunks: Sequence[Chunk], forwa
             work(chunk)
         return
     inference, gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+    autocast, dtype = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
 
     def start() -> None:
         torch.set_num_threads(cores // num_workers)
 
     def read(chunk: Chunk) -> None:
         # These modes are a thread's own.
-        with torch.inference_mode(inference), torch.set_grad_enabled(gradients and not inference):
+        with (
+            torch.inference_mode(inference),
+            torch.set_grad_enabled(gradients and not inference),
+            torch.autocast("cpu", dtype, enabled=autocast),
+        ):
             work(chunk)
 
     pool = ThreadPoolExecutor(num_workers, thread_name_prefix="rlaif-chunk", initializer=start)

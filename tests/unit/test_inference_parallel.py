@@ -82,6 +82,21 @@ def test_chunks_run_at_once_in_the_callers_modes_with_a_share_of_the_threads() -
     assert {modes[1:3] for modes in seen} == {(False, False)}
 
 
+def test_chunks_in_threads_keep_the_callers_autocast(model: LlamaForCausalLM) -> None:
+    seen = []
+    with torch.autocast("cpu", torch.bfloat16):
+        for_each_chunk(
+            lambda chunk: seen.append(torch.mm(torch.ones(2, 2), torch.ones(2, 2)).dtype), [0, 1], CONCURRENT
+        )
+        scores = score_options(model, prompts(24), [[7], [8, 9]], batch_size=4)
+        torch.set_num_threads(1)
+        assert torch.equal(score_options(model, prompts(24), [[7], [8, 9]], batch_size=4), scores)
+    assert seen == [torch.bfloat16, torch.bfloat16]
+    torch.testing.assert_close(
+        scores, score_options(model, prompts(24), [[7], [8, 9]], batch_size=4), atol=0.05, rtol=0
+    )
+
+
 @pytest.mark.parametrize(("forward", "threads"), [(ALONE, 2), (CONCURRENT, 1)])
 def test_without_threads_chunks_run_in_order_on_the_callers_thread(forward: Any, threads: int) -> None:
     torch.set_num_threads(threads)
