@@ -58,5 +58,5 @@ def for_each_chunk(work: Callable[[Chunk], None], chunks: Sequence[Chunk], forwa
             running.result()
     finally:
         pool.shutdown(cancel_futures=True)
-        # One of the libraries behind torch keeps one number for all threads.
+        # A thread that is started later takes the number that was set last, whichever thread set it.
         torch.set_num_threads(cores)

@@ -66,7 +66,7 @@ def test_scores_and_samples_are_those_of_one_thread(model: LlamaForCausalLM) -> 
 
 def test_chunks_run_at_once_in_the_callers_modes_with_a_share_of_the_threads() -> None:
     both = threading.Barrier(2, timeout=20)
-    seen = []
+    seen: list[Any] = []
 
     def work(chunk: int) -> None:
         both.wait()  # passes only while two chunks run
@@ -75,7 +75,11 @@ def test_chunks_run_at_once_in_the_callers_modes_with_a_share_of_the_threads() -
     with torch.inference_mode():
         for_each_chunk(work, [0, 1, 2, 3], CONCURRENT)
     assert sorted(seen) == [(chunk, True, False, 1) for chunk in range(4)]
-    assert torch.get_num_threads() == 2
+    started_later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    seen.clear()
+    started_later.start()
+    started_later.join()
+    assert [torch.get_num_threads(), *seen] == [2, 2]
     seen.clear()
     with torch.no_grad():
         for_each_chunk(work, [0, 1], CONCURRENT)
