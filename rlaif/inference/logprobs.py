@@ -7,7 +7,7 @@ V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from rlaif.inference.adapters import without_wrapper
 from rlaif.inference.attention import additive
 from rlaif.inference.cache import cache_argument
 from rlaif.inference.heads import chunked_head, head_logits
+from rlaif.inference.pairs import PairRows, is_worth_sharing, reads_pairs
 from rlaif.inference.prefill import Ids, causal_after, right_padded
 from rlaif.inference.recomputing import recomputes
 from rlaif.inference.vocabulary import chunked_logprobs
@@ -51,9 +52,9 @@ def response_logprobs(
     """Log-probabilities of response tokens under the distribution that was sampled, logits/T.
 
     Gradients flow unless the caller turned them off; the model's mode is left as it is. Prompts and responses are
-    padded on the right and no padding mask is needed; logits are computed at response positions only. When each of
-    fewer prompts has four or more responses, it is read once for all of them, with gradient; with gradient
-    checkpointing each row is read whole.
+    padded on the right and no padding mask is needed; logits are computed at response positions only. A prompt with
+    four or more responses is read once for all of them, with gradient; with gradient checkpointing each row is read
+    whole. A prompt with two responses stands with both in one row, where the model allows it.
 
     Args:
         model: A causal language model whose head is known to :func:`rlaif.inference.heads.head_logits`.
@@ -80,7 +81,7 @@ def response_logprobs(
         hidden_BTD = _hidden_shared(model, prompt_ids, tokens_BT, num_samples)
     else:
         rows = [prompt for prompt in prompt_ids for _ in range(num_samples)]
-        hidden_BTD = _hidden(model, rows, tokens_BT, mask_BT)
+        hidden_BTD = _hidden(model, _Texts.of(rows, tokens_BT, mask_BT), is_paired=num_samples == 2)
     return _logprobs_of(model, hidden_BTD, tokens_BT, mask_BT, temperature, with_entropy)
 
 
@@ -110,18 +111,48 @@ def _logprobs_of(
     )
 
 
-def _hidden(model: PreTrainedModel, prompts: Sequence[Ids], tokens_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """Hidden states [B, T, D] before each response token, every row read whole."""
-    device = tokens_BT.device
-    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-    width = int((lengths + mask_BT.sum(1)).max())
-    prompts_BP, _ = right_padded(prompts, device)
-    ids = F.pad(prompts_BP, (0, tokens_BT.shape[1]))
-    columns_BT = lengths[:, None] + torch.arange(tokens_BT.shape[1], device=device)
-    ids.scatter_(1, columns_BT, tokens_BT * mask_BT)
-    hidden = model.base_model(input_ids=ids[:, :width], use_cache=False).last_hidden_state
-    before_BT = (columns_BT - 1).clamp_max(width - 1)
-    return hidden.gather(1, before_BT[:, :, None].expand(-1, -1, hidden.shape[-1]))
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """Prompts, each with a response, padded on the right."""
+
+    ids_BS: Tensor
+    lengths_B: Tensor
+    prompt_lengths_B: Tensor
+    before_BT: Tensor
+    """Position before each response token; of padding, that of the last token."""
+
+    @classmethod
+    def of(cls, prompts: Sequence[Ids], tokens_BT: Tensor, mask_BT: Tensor) -> _Texts:
+        device = tokens_BT.device
+        prompts_BP, real_BP = right_padded(prompts, device)
+        prompt_lengths_B = real_BP.sum(1)
+        lengths_B = prompt_lengths_B + mask_BT.sum(1)
+        ids_BS = F.pad(prompts_BP, (0, tokens_BT.shape[1]))
+        columns_BT = prompt_lengths_B[:, None] + torch.arange(tokens_BT.shape[1], device=device)
+        ids_BS.scatter_(1, columns_BT, tokens_BT * mask_BT)
+        before_BT = (columns_BT - 1).minimum(lengths_B[:, None] - 1)
+        return cls(ids_BS[:, : int(lengths_B.max())], lengths_B, prompt_lengths_B, before_BT)
+
+    def of_side(self, side: int) -> _Texts:
+        """Every second text, from the first (0) or the second (1) on."""
+        return _Texts(*(getattr(self, part.name)[side::2] for part in fields(self)))
+
+
+def _hidden(model: PreTrainedModel, texts: _Texts, *, is_paired: bool) -> Tensor:
+    """Hidden states [B, T, D] before each response token.
+
+    Args:
+        model: A causal LM.
+        texts: What is read.
+        is_paired: Two texts in a row begin with the same prompt.
+    """
+    if is_paired and reads_pairs(model):
+        first, second, prompt_lengths_B = texts.of_side(0), texts.of_side(1), texts.prompt_lengths_B[::2]
+        if is_worth_sharing(prompt_lengths_B, first.lengths_B, second.lengths_B):
+            rows = PairRows.of(first.ids_BS, first.lengths_B, second.ids_BS, second.lengths_B, prompt_lengths_B)
+            return torch.stack(rows.at(rows.hidden(model), first.before_BT, second.before_BT), dim=1).flatten(0, 1)
+    hidden = model.base_model(input_ids=texts.ids_BS, use_cache=False).last_hidden_state
+    return hidden.gather(1, texts.before_BT[:, :, None].expand(-1, -1, hidden.shape[-1]))
 
 
 def _hidden_shared(model: PreTrainedModel, prompts: Sequence[Ids], tokens_BT: Tensor, num_samples: int) -> Tensor:

@@ -11,6 +11,8 @@ from transformers import PreTrainedModel
 from transformers.modeling_layers import GenericForSequenceClassification
 
 from rlaif.data.batches.examples import pad_right
+from rlaif.inference.adapters import without_wrapper
+from rlaif.inference.pairs import PairRows, is_worth_sharing, reads_pairs
 from rlaif.models.classifier_text import ClassifierInput, ClassifierText
 from rlaif.types import Completion, Prompt
 
@@ -35,6 +37,38 @@ def classifier_logits(
     attention_mask = None if isinstance(model, GenericForSequenceClassification) else mask_BT.long()
     more = {} if type_ids_BT is None else {"token_type_ids": type_ids_BT}
     logits: Tensor = model(input_ids=padded_BT, attention_mask=attention_mask, use_cache=False, **more).logits
+    return logits.float()
+
+
+def pair_logits(
+    model: PreTrainedModel,
+    first_ids_BT: Tensor,
+    first_lengths_B: Tensor,
+    second_ids_BT: Tensor,
+    second_lengths_B: Tensor,
+    prompt_lengths_B: Tensor,
+) -> Tensor:
+    """As :func:`classifier_logits` of both texts of each pair; where the model allows it, their prompt is read once.
+
+    Args:
+        model: ``AutoModelForSequenceClassification`` with ``config.pad_token_id``.
+        first_ids_BT: Prompt and first response, padded on the right with any id.
+        first_lengths_B: Tokens without padding.
+        second_ids_BT: Prompt and second response.
+        second_lengths_B: Tokens without padding.
+        prompt_lengths_B: Tokens that both begin with.
+
+    Returns:
+        [2, B, outputs] in float32.
+    """
+    inner = without_wrapper(model)
+    is_worth = is_worth_sharing(prompt_lengths_B, first_lengths_B, second_lengths_B)
+    if not (is_worth and reads_pairs(inner) and hasattr(inner, "score")):
+        sides = (first_ids_BT, first_lengths_B), (second_ids_BT, second_lengths_B)
+        return torch.stack([classifier_logits(model, *side) for side in sides])
+    rows = PairRows.of(first_ids_BT, first_lengths_B, second_ids_BT, second_lengths_B, prompt_lengths_B)
+    last = rows.at(rows.hidden(inner), first_lengths_B[:, None] - 1, second_lengths_B[:, None] - 1)
+    logits: Tensor = inner.get_submodule("score")(torch.stack(last).squeeze(2))
     return logits.float()
 
 

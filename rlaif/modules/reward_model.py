@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rlaif.data.batches.examples import PairBatch
 from rlaif.functional.losses import LossSum, preference_cross_entropy
-from rlaif.models.response_scorer import classifier_logits
+from rlaif.models.response_scorer import pair_logits
 from rlaif.modules.supervised import SupervisedModule
 
 
@@ -49,8 +49,8 @@ class RewardModelModule(SupervisedModule[PairBatch]):
 
     def outputs(self, batch: PairBatch) -> Tensor:
         """What the classifier gives for both sides [2, B, outputs]."""
-        sides = (batch.first_ids_BT, batch.first_lengths_B), (batch.second_ids_BT, batch.second_lengths_B)
-        return torch.stack([classifier_logits(self.model, *side) for side in sides])
+        first, second = (batch.first_ids_BT, batch.first_lengths_B), (batch.second_ids_BT, batch.second_lengths_B)
+        return pair_logits(self.model, *first, *second, batch.prompt_lengths_B)
 
     def rewards(self, batch: PairBatch) -> Mapping[str, Tensor]:
         """The reward of both sides [2, B]; a subclass may have further ones."""
