@@ -53,6 +53,8 @@ class SampledTokens:
     """Log-probability of each token under the softmax of logits/T (T=1 when greedy), float32; 0 where padded."""
     finished_B: Tensor
     """False where the token limit ended the response."""
+    entropy_BT: Tensor | None = None
+    """Entropy in nats of the same distribution, float32; 0 where padded. None where it was not asked for."""
 
 
 @torch.no_grad()
@@ -69,6 +71,7 @@ def sample(
     stop: Stop | None = None,
     forward: Forward | None = None,
     store: PrefixStore | None = None,
+    with_entropy: bool = False,
 ) -> SampledTokens:
     """Sample ``num_samples`` responses per prompt.
 
@@ -88,6 +91,7 @@ def sample(
         stop: Ends rows by text.
         forward: A prepared forward pass of ``model`` (engines keep one); None makes one from the current weights.
         store: Preambles kept between calls with the same weights.
+        with_entropy: Whether to record entropies, which costs one more pass over the logits.
 
     Returns:
         Responses padded to the longest one.
@@ -105,7 +109,7 @@ def sample(
         forward = forward_for(model) if forward is None else forward
         device = forward.device
         store = PrefixStore(1) if store is None else store
-        out = _Responses(num_rows, limit, pad_id, device)
+        out = _Responses(num_rows, limit, pad_id, device, with_entropy=with_entropy)
         eos = torch.tensor([eos_id] if isinstance(eos_id, int) else list(eos_id), device=device)
         prompts_at_once = num_rows if batch_size is None else max(1, batch_size // num_samples)
         if not prompt_ids or not limit:
@@ -127,11 +131,12 @@ def sample(
 
 
 class _Responses:
-    """Buffers for the tokens and log-probs of decoding."""
+    """Buffers for the tokens, log-probs and entropies of decoding."""
 
-    def __init__(self, num_rows: int, limit: int, pad_id: int, device: torch.device) -> None:
+    def __init__(self, num_rows: int, limit: int, pad_id: int, device: torch.device, *, with_entropy: bool) -> None:
         self.tokens_BT = torch.full((num_rows, limit), pad_id, dtype=torch.long, device=device)
         self.logprobs_BT = torch.zeros(num_rows, limit, device=device)
+        self.entropy_BT = torch.zeros(num_rows, limit, device=device) if with_entropy else None
         self.lengths_B = torch.zeros(num_rows, dtype=torch.long, device=device)
         self.finished_B = torch.zeros(num_rows, dtype=torch.bool, device=device)
 
@@ -143,6 +148,7 @@ class _Responses:
             mask_BT=torch.arange(width, device=self.tokens_BT.device) < self.lengths_B[:, None],
             logprobs_BT=self.logprobs_BT[:, :width].clone(),
             finished_B=self.finished_B.clone(),
+            entropy_BT=None if self.entropy_BT is None else self.entropy_BT[:, :width].clone(),
         )
 
 
@@ -168,10 +174,13 @@ def _decode(
     start = read.cache.get_seq_length()
     first = torch.zeros(1, dtype=torch.long, device=device)
     for step in range(limit):
-        token_A, logprob_A = draw(read.logits_BV, uniforms_AT[:, step], sampling)
+        logprobs_AV = torch.log_softmax(read.logits_BV / (sampling.temperature or 1.0), dim=-1)
+        token_A = draw(logprobs_AV, uniforms_AT[:, step], sampling)
         live = rows_A[running_A]
         out.tokens_BT[live, step] = token_A[running_A]
-        out.logprobs_BT[live, step] = logprob_A[running_A]
+        out.logprobs_BT[live, step] = logprobs_AV.gather(1, token_A[:, None])[running_A, 0]
+        if out.entropy_BT is not None:
+            out.entropy_BT[live, step] = torch.special.entr(logprobs_AV.exp()).sum(-1)[running_A]
         out.lengths_B[live] = step + 1
         ended_A = torch.isin(token_A, eos)
         if stop is not None:
@@ -196,32 +205,29 @@ def _response(out: _Responses, rows_A: Tensor, length: int, row: int) -> list[in
     return [int(token) for token in out.tokens_BT[rows_A[row], :length].tolist()]
 
 
-def draw(logits_AV: Tensor, uniform_A: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
-    """Draw one token per row by inverting the cumulative distribution.
+def draw(logprobs_AV: Tensor, uniform_A: Tensor, sampling: Sampling) -> Tensor:
+    """Draw one token per row by inverting the cumulative distribution; at temperature 0, take the likeliest.
 
     Args:
-        logits_AV: float32 logits.
+        logprobs_AV: float32, at the sampling temperature.
         uniform_A: Numbers in [0, 1), one per row.
-        sampling: Temperature, top-k, top-p.
+        sampling: Top-k, top-p, and whether the temperature is 0.
 
     Returns:
-        Tokens [A] and their log-probabilities [A] under softmax(logits/T), before top-k and top-p.
+        Tokens [A].
 
-    >>> logits = torch.log(torch.tensor([[0.25, 0.25, 0.5]])).expand(3, 3)
-    >>> draw(logits, torch.tensor([0.1, 0.3, 0.9]), Sampling(max_new_tokens=1, temperature=1.0))[0].tolist()
+    >>> logprobs = torch.log(torch.tensor([[0.25, 0.25, 0.5]])).expand(3, 3)
+    >>> draw(logprobs, torch.tensor([0.1, 0.3, 0.9]), Sampling(max_new_tokens=1, temperature=1.0)).tolist()
     [0, 1, 2]
     """
-    logprobs_AV = torch.log_softmax(logits_AV / (sampling.temperature or 1.0), dim=-1)
     if sampling.temperature == 0:
-        token_A = logprobs_AV.argmax(-1)
-    else:
-        cumulative_AV = _truncated(logprobs_AV.exp(), sampling).cumsum(-1)
-        total_A = cumulative_AV[:, -1]
-        # Strictly below the total, so that a token of probability 0 is never drawn.
-        target_A = torch.minimum(uniform_A * total_A, torch.nextafter(total_A, torch.zeros_like(total_A)))
-        token_A = torch.searchsorted(cumulative_AV, target_A[:, None], right=True).squeeze(1)
-        token_A = token_A.clamp_max(logits_AV.shape[-1] - 1)
-    return token_A, logprobs_AV.gather(1, token_A[:, None]).squeeze(1)
+        return logprobs_AV.argmax(-1)
+    cumulative_AV = _truncated(logprobs_AV.exp(), sampling).cumsum(-1)
+    total_A = cumulative_AV[:, -1]
+    # Strictly below the total, so that a token of probability 0 is never drawn.
+    target_A = torch.minimum(uniform_A * total_A, torch.nextafter(total_A, torch.zeros_like(total_A)))
+    token_A = torch.searchsorted(cumulative_AV, target_A[:, None], right=True).squeeze(1)
+    return token_A.clamp_max(logprobs_AV.shape[-1] - 1)
 
 
 def _truncated(probs_AV: Tensor, sampling: Sampling) -> Tensor:

@@ -184,6 +184,8 @@ class PolicyModule(OptimizerStepModule):
 
     def _described(self, rollouts: Rollouts) -> list[Tensor]:
         """Log-probs, entropies and, where there is a baseline, values [B, T] of responses under the policy."""
+        if (sampled := self._as_sampled(rollouts)) is not None:
+            return sampled
 
         def describe(part: Rollouts) -> list[Tensor]:
             read = self.read(self.policy, part, with_entropy=True)
@@ -194,6 +196,16 @@ class PolicyModule(OptimizerStepModule):
             return [read.logprobs_BT, read.entropy_BT, values_BT]
 
         return self._by_parts(rollouts, describe)
+
+    def _as_sampled(self, rollouts: Rollouts) -> list[Tensor] | None:
+        """Log-probs and entropies that the sampler recorded, where a forward pass would give the same ones again."""
+        logprobs_BT, entropy_BT = rollouts.sampled_logprobs_BT, rollouts.sampled_entropy_BT
+        if logprobs_BT is None or entropy_BT is None or self.value is not None:
+            return None
+        # A mixed precision rounds the forward passes of the training, but not those of the sampler.
+        is_exact = self.trainer.precision_plugin.precision == "32-true"
+        is_newest = rollouts.policy_version == self.trainer.global_step
+        return [logprobs_BT, entropy_BT] if is_exact and is_newest else None
 
     def _by_parts(self, rollouts: Rollouts, read: Callable[[Rollouts], list[Tensor]]) -> list[Tensor]:
         """Numbers [B, T] per token, read in micro-batches in the number format of the training."""

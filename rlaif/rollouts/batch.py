@@ -38,6 +38,9 @@ class Rollouts:
     sampled_logprobs_BT: Tensor | None = None
     """log π of each token when it was sampled, at the sampling temperature; 0 where padded. None where the sampler
     does not tell them."""
+    sampled_entropy_BT: Tensor | None = None
+    """Entropy in nats of the distribution that each token was sampled from; 0 where padded. None where the sampler does
+    not tell it."""
     policy_version: int = 0
     """Optimizer steps that the policy had made when it sampled."""
     rewards_B: Tensor | None = None
@@ -52,8 +55,8 @@ class Rollouts:
     reward judges single responses. After ``credit`` of an objective of pairs: the label of each pair that is learned
     from, once."""
     logprobs_BT: Tensor | None = None
-    """log π of the same tokens from a forward pass over the whole response, before the first update on these rollouts.
-    Equal to the sampled ones up to rounding while the sampler has the policy's newest weights."""
+    """log π of the same tokens in the number format of the training, before the first update on these rollouts. Equal
+    to the sampled ones up to rounding while the sampler has the policy's newest weights."""
     ref_logprobs_BT: Tensor | None = None
     """log π_SFT of the same tokens, at the sampling temperature."""
     values_BT: Tensor | None = None

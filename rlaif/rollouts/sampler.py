@@ -101,6 +101,7 @@ class LocalSampler:
                 eos_id=self.eos_id,
                 pad_id=self.pad_id,
                 seeds=[seeds[row] for row in rows_of(prompts, num_samples)],
+                with_entropy=True,
             )
             for prompts in portions
         ]
@@ -112,6 +113,9 @@ class LocalSampler:
             finished_B=_in_order(order, [part.finished_B for part in drawn], False),
             samples_per_prompt=num_samples,
             sampled_logprobs_BT=_in_order(order, [part.logprobs_BT for part in drawn], 0.0),
+            sampled_entropy_BT=_in_order(
+                order, [part.entropy_BT for part in drawn if part.entropy_BT is not None], 0.0
+            ),
             policy_version=self.version,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -462,3 +463,28 @@ def test_policy_and_value_head_share_one_forward_pass(value: Literal["head", "mo
     assert outputs.values_BT is not None
     matrix = policy.model.layers[0].mlp.down_proj.weight
     assert torch.autograd.grad(outputs.values_BT.sum(), matrix, allow_unused=True) == (None,)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_what_the_sampler_recorded_is_not_computed_again(
+    precision: Literal["32-true", "bf16-mixed"], tmp_path: Path
+) -> None:
+    """In another number format than the sampler's, and for other weights than it sampled from, the policy is read."""
+    policy, reference = tiny_model(4, 0), tiny_model(4, 1)
+    module = make_module(policy, reference, SampledResponses(6, 3), Reinforce(beta=BETA, baseline="batch"))
+    module.trainer = Trainer(
+        accelerator="cpu", devices=1, precision=precision, logger=False, default_root_dir=tmp_path, barebones=True
+    )
+    passes: list[torch.nn.Module] = []
+    read_model = module.read
+    module.read = lambda model, *args, **options: passes.append(model) or read_model(model, *args, **options)  # type: ignore[assignment,func-returns-value,misc]
+    credited = module.collect(1).credited
+    assert passes.count(policy) == (0 if precision == "32-true" else 1)
+    with module.trainer.precision_plugin.forward_context():
+        read = read_model(policy, credited, with_entropy=True)
+    assert credited.logprobs_BT is not None and read.entropy_BT is not None
+    torch.testing.assert_close(credited.logprobs_BT, read.logprobs_BT, rtol=0, atol=1e-5)
+    logprobs_BT, entropy_BT = module._described(replace(credited, policy_version=7))
+    assert passes[-1] is policy
+    torch.testing.assert_close(logprobs_BT, read.logprobs_BT, rtol=0, atol=1e-5)
+    torch.testing.assert_close(entropy_BT, read.entropy_BT, rtol=0, atol=1e-5)

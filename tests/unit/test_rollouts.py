@@ -128,16 +128,19 @@ def test_all_options_of_a_sampling_out_of_range_are_told_at_once() -> None:
     assert SamplingSettings(temperature=0.0).sampling() == Sampling(max_new_tokens=128, temperature=0.0)
 
 
-def test_the_log_probs_of_sampling_are_those_of_the_sampled_tokens(
+def test_log_probs_and_entropies_of_sampling_are_those_of_the_sampled_tokens(
     folder: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     sampler = LocalSampler.of_folder(folder, tokenizer)
     sampling = Sampling(max_new_tokens=5, temperature=0.7)
     drawn = sampler.sample([[1, 70, 71], [1, 72]], num_samples=2, sampling=sampling, seeds=[1, 2, 3, 4])
     with torch.no_grad():
-        read = response_logprobs(sampler.model, drawn.prompt_ids, drawn.tokens_BT, drawn.mask_BT, temperature=0.7)
-    assert drawn.sampled_logprobs_BT is not None
+        read = response_logprobs(
+            sampler.model, drawn.prompt_ids, drawn.tokens_BT, drawn.mask_BT, temperature=0.7, with_entropy=True
+        )
+    assert drawn.sampled_logprobs_BT is not None and drawn.sampled_entropy_BT is not None
     torch.testing.assert_close(drawn.sampled_logprobs_BT, read.logprobs_BT, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(drawn.sampled_entropy_BT, read.entropy_BT, rtol=1e-4, atol=1e-4)
     assert (drawn.samples_per_prompt, drawn.policy_version) == (2, 0)
 
 
