@@ -113,8 +113,7 @@ class PairRows:
         columns_1S = torch.arange(int(ends_B.max()), device=first_ids_BT.device)[None]
         in_first_BS = columns_1S < first_lengths_B[:, None]
         gap_B1 = (first_lengths_B - prompt_lengths_B)[:, None]
-        last_B1 = torch.maximum(first_lengths_B, second_lengths_B)[:, None] - 1
-        positions_BS = torch.where(in_first_BS, columns_1S, columns_1S - gap_B1).minimum(last_B1)
+        positions_BS = torch.where(in_first_BS, columns_1S, columns_1S - gap_B1)
         first_BS, second_BS = (
             ids_BT.gather(1, positions_BS.clamp_max(ids_BT.shape[1] - 1)) for ids_BT in (first_ids_BT, second_ids_BT)
         )

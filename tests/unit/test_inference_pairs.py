@@ -148,7 +148,7 @@ def test_prompts_shorter_than_their_responses_are_read_twice() -> None:
     ("kind", "options"),
     [
         ("mistral", {"sliding_window": 8}),
-        ("gemma3_text", {}),
+        ("qwen2", {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}),
         ("gpt2", {}),
         ("opt", {}),
         ("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}),
