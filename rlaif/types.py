@@ -59,6 +59,15 @@ def trim(text: str) -> str:
     return _BLANK_LINES.sub("", text.rstrip())
 
 
+def is_blank(text: str) -> bool:
+    """True for a text that shows nothing: empty, white space, or characters without a glyph.
+
+    >>> is_blank(" \\u200b"), is_blank("0")
+    (True, False)
+    """
+    return not any(char.isprintable() and not char.isspace() for char in text)
+
+
 _BLANK_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")
 HUMAN_TURN = "\n\nHuman:"
 ASSISTANT_TURN = "\n\nAssistant:"
@@ -267,7 +276,13 @@ class Preference:
             raise ValueError(f"Preference: weight={self.weight} is no finite number from 0")
         if (self.p_first is None) != (self.missing is not None):
             raise ValueError("Preference: give p_first or a missing reason, not both and not neither")
-        if self.p_first is not None and not 0.0 <= self.p_first <= 1.0:
+        if self.p_first is None:
+            return
+        if not isinstance(self.p_first, float | int):
+            if not hasattr(self.p_first, "__float__"):
+                raise ValueError(f"Preference: p_first={self.p_first!r} is no number")
+            object.__setattr__(self, "p_first", float(self.p_first))  # a number of numpy or torch
+        if not 0.0 <= self.p_first <= 1.0:
             raise ValueError(f"Preference: p_first={self.p_first} is not a probability")
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import NoReturn
 
@@ -67,6 +68,8 @@ def run_job(cfg: DictConfig) -> float | None:
         code = report_error(COMMAND, error)
         if code is not None:
             raise JobError(code) from None
+        with (failure.parent / f"{job.job.name}.log").open("a", encoding="utf-8", errors="replace") as log:
+            log.writelines(traceback.format_exception(error))
         note = f"{COMMAND}: unexpected error; log and config are in {job.runtime.output_dir}"
         error.add_note(note)
         raise

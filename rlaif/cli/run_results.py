@@ -97,7 +97,9 @@ def _runs_at(place: Path, word: str) -> tuple[list[Path], list[str]]:
 
 def _why(place: Path) -> str:
     reason = place / "error.txt"
-    return reason.read_text("utf-8").strip() if reason.is_file() else "it did not finish"
+    if reason.is_file():
+        return reason.read_text("utf-8").strip()
+    return "it did not finish, or its pipeline makes no report"
 
 
 def _kinds(place: Path) -> list[str]:

@@ -54,6 +54,8 @@ def _paths(value: object) -> list[str]:
 
 
 def _input_problems(option: str, value: str) -> list[str]:
+    if "://" in value:
+        return [f"{option}={value}: is an address, and files are read from this machine alone; download it first"]
     path = Path(value).expanduser()
     if any(parent.is_file() for parent in path.parents) or (glob.has_magic(value) and glob.glob(str(path))):
         return []  # a part of a file, a pattern of files: the reader tells what is wrong with them

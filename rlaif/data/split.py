@@ -31,7 +31,7 @@ from rlaif.data.transcripts import latest_turns
 from rlaif.errors import ConfigError, DataError
 from rlaif.ranges import OpenShare
 from rlaif.tasks.base import Task
-from rlaif.types import Comparison, Completion, Demonstration, Preference, Prompt, content_id, trim
+from rlaif.types import Comparison, Completion, Demonstration, Preference, Prompt, content_id, is_blank, trim
 
 if TYPE_CHECKING:
     from rlaif.data.demonstrations import DemonstrationFile
@@ -213,7 +213,7 @@ class RecordReader:
     def _checked(self, record: Record) -> ReadRecord:
         responses = [record.first, record.second] if isinstance(record, LabeledPair) else []
         responses += [record.response] if isinstance(record, SingleResponse) else []
-        if not all(response.strip() for response in responses):
+        if any(map(is_blank, responses)):
             raise OddRowError("empty response")
         longest = max((self._count(f" {trim(response)}") for response in responses), default=0)
         if longest > self.options.max_response_tokens:
@@ -275,6 +275,8 @@ class RecordReader:
         others = read if apart is None else SplitRecords(apart)
         held_out = read.held_out_ids if apart is None else others.prompt_ids
         train, evaluation = read.where(held_out, inside=False), others.where(held_out, inside=True)
+        if apart is not None and (num_shared := len(read.records) - len(train)):
+            skipped = replace(skipped, counts={**skipped.counts, "prompt also in data.eval_path": num_shared})
         confidences = self.options.eval_confidences
         eval_prompts, tuning_prompts = self._held_out_prompts(others.prompts(evaluation), others.starts(evaluation))
         return TaskData(

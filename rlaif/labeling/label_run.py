@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rlaif.errors import ConfigError, GateStopped, PluginError
+from rlaif.errors import ConfigError, GateStopped, PluginError, RlaifError
 from rlaif.labelers.base import Labeler
 from rlaif.labeling.missing import MissingLimit
 from rlaif.labeling.plan import LabelPlan
@@ -185,7 +185,12 @@ def label_batch(labeler: Labeler, comparisons: Sequence[Comparison]) -> list[Pre
     Raises:
         PluginError: It did not return one label per comparison, in order.
     """
-    preferences = labeler.label(comparisons)
+    try:
+        preferences = labeler.label(comparisons)
+    except Exception as error:
+        if not isinstance(error, RlaifError | OSError):
+            error.add_note(f"labeler {labeler.name}: `rlaif-plugins check {labeler.name}` tests its contract")
+        raise
     if [preference.comparison.id for preference in preferences] != [comparison.id for comparison in comparisons]:
         raise PluginError(
             f"labeler {labeler.name}: returned {len(preferences)} labels for {len(comparisons)} comparisons, or not "

@@ -122,7 +122,10 @@ class LabelStage(Stage):
     def _labeling(self, work: Work) -> ShardedLabeling:
         comparisons = pairs_of(work)
         if not comparisons:
-            raise ConfigError("label: there is no pair to label; every prompt's two samples are identical")
+            raise ConfigError(
+                "label: there is no pair to label: either no prompt is left for training (what the data step left out,"
+                " it has told), or every prompt's two samples are identical"
+            )
         people = bound_people(self.labeler, work)
         team = team_of_processes(work.directory / BATCHES)
         asking = self.asking.begin(team.directory, batch_size=self.batch_size, rank=team.rank, before=work.tried)

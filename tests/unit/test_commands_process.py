@@ -114,3 +114,21 @@ def test_a_mistake_keeps_its_exit_code_when_nobody_reads(tmp_path: Path) -> None
     assert process.stdout is not None
     process.stdout.close()
     assert process.wait() == 2
+
+
+def test_the_traceback_of_an_unexpected_error_stands_in_the_runs_log(tmp_path: Path) -> None:
+    broken = (
+        "import sys, types\n"
+        "broken = types.ModuleType('rlaif.pipeline.run')\n"
+        "def run(cfg): raise KeyError('planted')\n"
+        "broken.run = run\n"
+        "sys.modules['rlaif.pipeline.run'] = broken\n"
+        "from rlaif.cli.run import main\n"
+        "sys.argv[1:] = ['hydra.run.dir=here', 'store.dir=store']\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", broken], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1 and "unexpected error; log and config are in" in done.stderr
+    (log,) = (tmp_path / "here").glob("*.log")
+    text = log.read_text("utf-8")
+    assert text.count("Traceback") == 1 and text.rstrip().endswith("KeyError: 'planted'")

@@ -141,6 +141,8 @@ def test_missing_values_and_paths(tmp_path: Path) -> None:
     assert check(["data=files", "data.path=[rows.jsonl,a.csv,*.parquet]"]) == [
         f"data.path={path}: no such file; {tmp_path} holds no such file" for path in ("a.csv", "*.parquet")
     ]
+    (wrong,) = check(["data=files", "data.path=https://example.org/a.jsonl"])
+    assert wrong.startswith("data.path=https://example.org/a.jsonl: is an address, and files are read")
 
 
 def test_run_directory_that_is_a_file(tmp_path: Path) -> None:

@@ -206,6 +206,11 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "columns.csv": (b"prompt,first\na,b\na,b,c\n", "line 3: has 3 columns, the heading has 2 ('prompt, first')"),
     "quote.csv": (b'prompt,first\n"a,b\nc,d\n', "line 2: is not CSV (unexpected end of data): a quote that opens here"),
     "nul.csv": (b"prompt,first\na,b\0\n", "line 2: holds a NUL character"),
+    "key.jsonl": (
+        lines() + b'{"prompt": "p", "first": "a", "first": "b"}\n',
+        "line 4: has an object with the key 'first' twice",
+    ),
+    "key.json": (b'[{"a": {"b": 1, "b": 2}}]', "line 1: has an object with the key 'b' twice"),
     "nul.jsonl": (lines() + b'{"prompt": "\0"}\n', "line 4: holds a NUL character"),
     "deep.jsonl": (lines() + b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n", "line 4: has more than 200 lists"),
     "deep300.jsonl": (lines() + b'{"a": ' + b"[" * 300 + b"]" * 300 + b"}\n", "line 4: has more than 200 lists"),

@@ -88,10 +88,11 @@ def test_odd_rows_are_left_out_counted_and_shown(tmp_path):
         {"chosen": "hello", "rejected": "you"},
         hh("half a character \ud83d?"),
         hh("empty again?", rejected=""),
+        hh("nothing to see?", chosen=" \u200b\ufeff"),
     ]
     data = FilesSource(write(tmp_path / "pairs.jsonl", odd + ROWS)).load(TASK)
     assert data.skipped.counts == {
-        "empty response": 2,
+        "empty response": 3,
         "split context": 1,
         "equal responses": 1,
         "response too long": 1,
@@ -99,7 +100,7 @@ def test_odd_rows_are_left_out_counted_and_shown(tmp_path):
         "no prompt": 1,
         "broken Unicode": 1,
     }
-    assert data.skipped.num_rows == 68
+    assert data.skipped.num_rows == 69
     assert data.skipped.examples == (
         "pairs.jsonl:1: empty response",
         "pairs.jsonl:2: split context (the conversations part before the last assistant turn)",
@@ -289,3 +290,14 @@ def test_a_file_without_demonstrations_is_refused(tmp_path):
         DataError, match=r"data\.demonstrations_file\.path=.*prompts\.jsonl: holds no demonstration for training"
     ):
         source.load(TASK)
+
+
+@pytest.mark.parametrize(("num_shared", "counts"), [(0, {}), (20, {"prompt also in data.eval_path": 20})])
+def test_training_rows_that_the_evaluation_has_too_are_counted(
+    tmp_path: Path, num_shared: int, counts: dict[str, int]
+) -> None:
+    others = [hh(f"Is this another question {i}?") for i in range(20 - num_shared)]
+    held_out = write(tmp_path / "eval.jsonl", [*ROWS[:num_shared], *others])
+    data = FilesSource(write(tmp_path / "pairs.jsonl", ROWS), eval_path=held_out).load(TASK)
+    assert data.skipped.counts == counts
+    assert (len(data.preferences), len(data.eval_preferences)) == (60 - num_shared, 20)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rlaif.errors import ConfigError, GateStopped, PluginError, StoreError
@@ -335,3 +336,32 @@ def test_kill_9_loses_at_most_the_batch_in_flight_of_a_labeler_without_an_engine
     whole = labeled(Counting(), plan(size), tmp_path / "whole", batch_size=batch_size)
     assert labeled(Counting(), plan(size), broken, batch_size=batch_size) == whole
     assert _bytes(broken) == _bytes(tmp_path / "whole")
+
+
+@dataclass
+class Numpy(Counting):
+    """Returns numbers of numpy, as a labeler does that scores with a model."""
+
+    def _label(self, comparison: Comparison, batch: str) -> Preference:
+        return Preference(comparison=comparison, p_first=np.float32(0.25), source="ai")  # type: ignore[arg-type]
+
+
+def test_numbers_of_numpy_are_labels_and_words_are_none(tmp_path: Path) -> None:
+    labels = labeled(Numpy(), plan(2), tmp_path)
+    assert [(type(label.p_first), label.p_first) for label in labels] == [(float, 0.25)] * 2
+    with pytest.raises(ValueError, match=r"p_first='0\.7' is no number"):
+        Preference(comparison=plan(1)[0], p_first="0.7")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="p_first=nan is not a probability"):
+        Preference(comparison=plan(1)[0], p_first=np.float32("nan"))  # type: ignore[arg-type]
+
+
+@dataclass
+class Raising(Counting):
+    def _label(self, comparison: Comparison, batch: str) -> Preference:
+        raise KeyError("x")
+
+
+def test_an_error_in_a_labelers_own_code_names_the_labeler(tmp_path: Path) -> None:
+    with pytest.raises(KeyError) as caught:
+        labeled(Raising(), plan(2), tmp_path)
+    assert caught.value.__notes__ == ["labeler counting: `rlaif-plugins check counting` tests its contract"]

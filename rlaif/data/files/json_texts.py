@@ -34,8 +34,17 @@ def _integer(digits: str) -> int:
     return int(digits)
 
 
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise JsonError(f"has an object with the key {twice!r} twice; only one value can be meant")
+    return found
+
+
 _SPACE = re.compile(r"[ \t\r\n]*")
-_DECODER = json.JSONDecoder(parse_int=_integer)
+_DECODER = json.JSONDecoder(parse_int=_integer, object_pairs_hook=_object)
 
 
 def parse(text: str) -> object:
@@ -72,6 +81,8 @@ def _next(text: str, position: int) -> int:
 def _value(text: str, start: int) -> tuple[object, int]:
     try:
         value, end = _DECODER.raw_decode(text, start)
+    except JsonError as error:
+        raise JsonError(error.what, start) from None
     except json.JSONDecodeError as error:
         is_cut = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
         raise JsonError(f"is not JSON ({_words(error)})", error.pos, is_cut=is_cut) from error

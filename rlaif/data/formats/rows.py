@@ -39,6 +39,7 @@ from rlaif.data.formats.messages import messages_in, text_of
 from rlaif.data.formats.paths import ABSENT, ValuePath, as_list, path_of
 from rlaif.data.formats.trees import flat_rows, tree_rows
 from rlaif.data.formats.words import folded
+from rlaif.types import is_blank
 
 DRAWN_ORDER = ("order", "ranks")
 """Labels whose rows list the better response first: the order of the pair is drawn instead."""
@@ -246,7 +247,7 @@ class LayoutReader:
 
     def _demonstration(self, prompt: Dialogue | None, candidate: Candidate) -> SingleResponse:
         dialogue, (response,) = one_dialogue(prompt, [candidate.side])
-        if not response.strip():
+        if is_blank(response):
             raise OddRowError("empty response")
         record = SingleResponse(**_fields(dialogue), response=response)
         check_unicode(record.prompt, response)
