@@ -230,6 +230,8 @@ class _Binder:
         return f"pipeline.stages: step {step.name} reads {what}{named}, and no step before it{which} leaves any; {hint}"
 
     def _check_differences(self, step: Step) -> None:
+        if self.refused:
+            return  # one of them may be what the step would have taken
         for role, reads in step.reads.items():
             other = reads.differs_from
             if other is not None and set(map(id, step.inputs.get(role, ()))) & set(map(id, step.inputs.get(other, ()))):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from rlaif.data.base import DATA_KINDS, PREFERRED, DataSource, SkippedRows, TaskData
 from rlaif.data.batches.examples import prompt_turns
+from rlaif.data.repeated import CONTRADICTING, REPEATED
 from rlaif.errors import EngineError
 from rlaif.evaluation.records import Text
 from rlaif.models.load import ModelSpec, load_tokenizer
@@ -100,7 +101,10 @@ def _form_in_words(model: ModelSpec, tokenizer: PromptTokenizer) -> str:
 
 
 def _skipped(skipped: SkippedRows) -> str:
-    if not skipped.counts:
-        return ""
-    reasons = ", ".join(f"{count} {reason}" for reason, count in skipped.counts.items())
-    return f"; left out of {skipped.num_rows:,}: {reasons}"
+    """What became of rows that are no record of their own; the labels of a repeated pair count in its mean."""
+    merged = {reason for reason in skipped.counts if reason in (REPEATED, CONTRADICTING)}
+    told = ""
+    for verb, reasons in (("left out", skipped.counts.keys() - merged), ("merged", merged)):
+        counts = ", ".join(f"{count} {reason}" for reason, count in skipped.counts.items() if reason in reasons)
+        told += f"; {verb} of {skipped.num_rows:,}: {counts}" if counts else ""
+    return told

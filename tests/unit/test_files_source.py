@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from rlaif.data.formats.base import chosen_and_rejected
 from rlaif.data.held_out import conversation_start
 from rlaif.data.sources.files import FilesSource
 from rlaif.errors import ConfigError, DataError
+from rlaif.models.load import ModelSpec
+from rlaif.pipeline.stage import Work
+from rlaif.stages.data import DataStage
 from rlaif.tasks.base import HarmlessDialogue, Summarization
 
 TASK = HarmlessDialogue()
@@ -222,6 +226,10 @@ def test_repeated_pairs_are_merged_and_not_held_against_the_data(tmp_path):
     [label] = data.preferences
     assert (label.comparison.first.text, label.p_first, label.weight) == ("x", pytest.approx(5.8 / 7), 1.75)
     assert data.skipped.counts == {"repeated pair, same label": 2, "repeated pair, other label": 1}
+    odd = replace(data.skipped, num_rows=5, counts={"empty response": 1, **data.skipped.counts})
+    work = Work(step="data", directory=tmp_path, inputs={}, seed=0, result=replace(data, skipped=odd))
+    line = DataStage(FilesSource("x"), TASK, ModelSpec("x")).told(work).line
+    assert "left out of 5: 1 empty response; merged of 5: 2 repeated pair, same label, 1 repeated pair, other" in line
     assert len(data.demonstrations) == 1
 
 

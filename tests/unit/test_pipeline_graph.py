@@ -225,3 +225,16 @@ def test_a_step_moves_behind_the_step_that_its_options_name() -> None:
 def test_lists_that_cannot_be_read(stages: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_entries(stages)
+
+
+def test_a_step_that_was_refused_is_the_only_problem() -> None:
+    """Without it the evaluation would take SFT for the policy, too."""
+
+    def make_all_but_the_policy(entry: Entry) -> Step:
+        if entry.stage == "policy":
+            raise ConfigError("policy.objective.minibatches=2: must divide the 3 prompts per step")
+        return make(entry)
+
+    with pytest.raises(ConfigError) as caught:
+        bind(parse_entries(LOOP), make_all_but_the_policy)
+    assert caught.value.problems == ["policy.objective.minibatches=2: must divide the 3 prompts per step"]
