@@ -278,10 +278,8 @@ class Preference:
             raise ValueError("Preference: give p_first or a missing reason, not both and not neither")
         if self.p_first is None:
             return
-        if not isinstance(self.p_first, float | int):
-            if not hasattr(self.p_first, "__float__"):
-                raise ValueError(f"Preference: p_first={self.p_first!r} is no number")
-            object.__setattr__(self, "p_first", float(self.p_first))  # a number of numpy or torch
+        if not hasattr(self.p_first, "__float__"):
+            raise ValueError(f"Preference: p_first={self.p_first!r} is no number")
         if not 0.0 <= self.p_first <= 1.0:
             raise ValueError(f"Preference: p_first={self.p_first} is not a probability")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,6 +26,7 @@ from rlaif.conf_files import conf_dir
 from rlaif.config.check import check
 from rlaif.config.hydra_internals import get_args_parser
 from rlaif.config.jobs import claim_directories
+from rlaif.config.secrets import without_secrets
 from rlaif.errors import RlaifError
 from rlaif.interruption import raise_on_sigterm
 
@@ -68,11 +70,17 @@ def run_job(cfg: DictConfig) -> float | None:
         code = report_error(COMMAND, error)
         if code is not None:
             raise JobError(code) from None
-        with (failure.parent / f"{job.job.name}.log").open("a", encoding="utf-8", errors="replace") as log:
-            log.writelines(traceback.format_exception(error))
+        _log_traceback(failure.parent / f"{job.job.name}.log", error)
         note = f"{COMMAND}: unexpected error; log and config are in {job.runtime.output_dir}"
         error.add_note(note)
         raise
+
+
+def _log_traceback(log: Path, error: Exception) -> None:
+    text = "".join(traceback.format_exception(error))
+    # A full disk must not hide the error itself.
+    with suppress(OSError), log.open("a", encoding="utf-8", errors="replace") as file:
+        file.write("".join(map(without_secrets, text.splitlines(keepends=True))))
 
 
 def main() -> NoReturn:

@@ -24,7 +24,14 @@ def preference_to_json(preference: Preference) -> str:
         if field.name not in ("comparison", "judgments")
     }
     record["judgments"] = [dataclasses.asdict(judgment) for judgment in preference.judgments]
-    return json.dumps(record, ensure_ascii=True, sort_keys=True)
+    return json.dumps(record, ensure_ascii=True, sort_keys=True, default=_own_number)
+
+
+def _own_number(value: Any) -> object:
+    """Python's own number for one of numpy or torch, which a labeler may have scored with."""
+    if not hasattr(value, "item"):
+        raise TypeError(f"a label holds a {type(value).__name__}, which is no text and no number")
+    return value.item()
 
 
 def preference_from_json(comparison: Comparison, text: str) -> Preference:

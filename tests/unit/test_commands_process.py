@@ -120,7 +120,7 @@ def test_the_traceback_of_an_unexpected_error_stands_in_the_runs_log(tmp_path: P
     broken = (
         "import sys, types\n"
         "broken = types.ModuleType('rlaif.pipeline.run')\n"
-        "def run(cfg): raise KeyError('planted')\n"
+        "def run(cfg): raise KeyError('planted at http://me:secret@host')\n"
         "broken.run = run\n"
         "sys.modules['rlaif.pipeline.run'] = broken\n"
         "from rlaif.cli.run import main\n"
@@ -131,4 +131,4 @@ def test_the_traceback_of_an_unexpected_error_stands_in_the_runs_log(tmp_path: P
     assert done.returncode == 1 and "unexpected error; log and config are in" in done.stderr
     (log,) = (tmp_path / "here").glob("*.log")
     text = log.read_text("utf-8")
-    assert text.count("Traceback") == 1 and text.rstrip().endswith("KeyError: 'planted'")
+    assert text.count("Traceback") == 1 and "KeyError: 'planted at" in text and "secret" not in text

@@ -75,15 +75,19 @@ def padded_responses() -> tuple[Tensor, Tensor]:
     return tokens_BT, torch.arange(4) < torch.tensor([len(side) for side in responses])[:, None]
 
 
-@pytest.mark.parametrize("kind", sorted(FAMILIES))
-def test_a_response_has_the_logprobs_of_a_row_of_its_own(kind: str) -> None:
-    model = make_model(kind)
+def check_logprobs(model: PreTrainedModel, *, num_tokens: int) -> None:
+    """Both responses of each prompt, in a forward pass over so many tokens, against the library's pass of each text."""
     tokens_BT, mask_BT = padded_responses()
     with tokens_read(model) as read:
         found_BT = response_logprobs(model, PROMPTS, tokens_BT, mask_BT).logprobs_BT
     torch.testing.assert_close(found_BT[mask_BT], torch.cat(logprobs_of_each(model)), rtol=0, atol=1e-5)
-    assert max(read) == 3 * 14  # the longest pair has 9 + 3 + 2 tokens; some heads are tried on a few
+    assert max(read) == num_tokens  # some heads are tried on a few tokens besides
     assert (found_BT[~mask_BT] == 0).all()
+
+
+@pytest.mark.parametrize("kind", sorted(FAMILIES))
+def test_a_response_has_the_logprobs_of_a_row_of_its_own(kind: str) -> None:
+    check_logprobs(make_model(kind), num_tokens=3 * 14)  # the longest pair has 9 + 3 + 2 tokens
 
 
 @pytest.mark.parametrize("kind", sorted(FAMILIES))
@@ -126,11 +130,7 @@ def test_an_adapter_is_used_in_a_shared_row() -> None:
         for name, weight in model.named_parameters():
             if "lora_B" in name:
                 weight.fill_(0.3)
-    tokens_BT, mask_BT = padded_responses()
-    with tokens_read(model) as read:
-        found_BT = response_logprobs(model, PROMPTS, tokens_BT, mask_BT).logprobs_BT
-    assert max(read) == 3 * 14
-    torch.testing.assert_close(found_BT[mask_BT], torch.cat(logprobs_of_each(model)), rtol=0, atol=1e-5)
+    check_logprobs(model, num_tokens=3 * 14)
 
 
 def test_prompts_shorter_than_their_responses_are_read_twice() -> None:
@@ -161,11 +161,7 @@ def test_other_models_read_both_texts(kind: str, options: dict[str, Any]) -> Non
     model.config._attn_implementation = attention
     assert not reads_pairs(model)
     if attention == "sdpa":
-        tokens_BT, mask_BT = padded_responses()
-        with tokens_read(model) as read:
-            found_BT = response_logprobs(model, PROMPTS, tokens_BT, mask_BT).logprobs_BT
-        assert max(read) == 6 * 12
-        torch.testing.assert_close(found_BT[mask_BT], torch.cat(logprobs_of_each(model)), rtol=0, atol=1e-5)
+        check_logprobs(model, num_tokens=6 * 12)
 
 
 def test_a_response_without_tokens_ends_at_its_prompt() -> None:

@@ -343,12 +343,15 @@ class Numpy(Counting):
     """Returns numbers of numpy, as a labeler does that scores with a model."""
 
     def _label(self, comparison: Comparison, batch: str) -> Preference:
-        return Preference(comparison=comparison, p_first=np.float32(0.25), source="ai")  # type: ignore[arg-type]
+        p = np.float32(0.25)
+        judgment = Judgment(order="given", prompt="", p_slot1=p, option_logprobs=(p, -p))  # type: ignore[arg-type]
+        return Preference(comparison=comparison, p_first=p, judgments=(judgment,), source="ai")  # type: ignore[arg-type]
 
 
 def test_numbers_of_numpy_are_labels_and_words_are_none(tmp_path: Path) -> None:
     labels = labeled(Numpy(), plan(2), tmp_path)
     assert [(type(label.p_first), label.p_first) for label in labels] == [(float, 0.25)] * 2
+    assert labels[0].judgments[0].option_logprobs == (0.25, -0.25)
     with pytest.raises(ValueError, match=r"p_first='0\.7' is no number"):
         Preference(comparison=plan(1)[0], p_first="0.7")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="p_first=nan is not a probability"):

@@ -55,7 +55,7 @@ class PreferenceBatch(NamedTuple):
     """float32, one per pair, above 0."""
 
     def row_tokens(self) -> list[int]:
-        """Tokens of each pair: its prompt is read with either response."""
+        """Tokens of each pair at most: its prompt counts with either response, also where it is read once."""
         longest = self.mask_BT.sum(-1).view(-1, 2).amax(-1).tolist()
         return [2 * (len(prompt) + int(response)) for prompt, response in zip(self.prompts, longest, strict=True)]
 

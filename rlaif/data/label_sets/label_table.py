@@ -12,7 +12,7 @@ from rlaif.data.formats.pair_files import PairFile
 from rlaif.data.repeated import CONTRADICTING, REPEATED, PairKey, VoteTable
 from rlaif.errors import DataError
 from rlaif.tasks.base import Task
-from rlaif.types import Comparison, Completion, Preference
+from rlaif.types import Comparison, Completion, Preference, is_blank
 
 NUM_SHOWN = 3
 NUM_OTHERS = 8
@@ -113,7 +113,7 @@ class ReadRows:
                 self.leave_out(row, odd)
                 continue
             for pair in pairs:
-                self._num_empty += not (pair.first.strip() and pair.second.strip())
+                self._num_empty += is_blank(pair.first) or is_blank(pair.second)
                 yield row, pair
 
     def leave_out(self, row: ReadRow, odd: OddRowError) -> None:
