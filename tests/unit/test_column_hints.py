@@ -163,3 +163,26 @@ def test_responses_that_are_not_read_stop_the_run_unless_they_are_accepted(tmp_p
     with pytest.raises(DataError, match=r"unread_responses: .*\(accepted\)"):
         list(PairFile(path, ReadingOptions()).read())
     assert len(list(PairFile(path, ReadingOptions(accept=["unread_responses"])).read())) == 1
+
+
+@pytest.mark.parametrize("line", [1, 3])
+def test_a_row_that_lacks_what_most_rows_have_is_named_with_its_line(tmp_path: Path, line: int) -> None:
+    rows = [two("prompt", "chosen", "rejected") for _ in range(4)]
+    del rows[line - 1]["rejected"]
+    path = write(tmp_path, rows)
+    with pytest.raises(
+        DataError, match=rf":{line}: lacks the key 'rejected', with which 3 of the first 4 rows are read"
+    ):
+        list(PairFile(path, ReadingOptions()).read())
+    few = [{"prompt": ASK}, {"prompt": ASK + "?"}, two("prompt", "chosen", "rejected")]
+    with pytest.raises(DataError, match="unread_label"):
+        list(PairFile(write(tmp_path, few), ReadingOptions()).read())
+
+
+def test_a_condition_on_a_column_that_rows_lack_is_named_as_typed(tmp_path: Path) -> None:
+    path = write(tmp_path, [two("prompt", "chosen", "rejected")])
+    with pytest.raises(DataError) as raised:
+        list(PairFile(path, ReadingOptions(where={"source": "x"})).read())
+    assert str(raised.value).endswith(
+        "lacks the key 'source'; it has 'prompt', 'chosen', 'rejected' (data.where asks for it)"
+    )

@@ -103,7 +103,8 @@ class TableFiles:
 
     def bad_row(self, row: Row, what: str) -> DataError:
         """The error of one row, naming its place and what is expected."""
-        return DataError(f"{self.name}, {row.place}: {what}; {self.files[0].expects()}")
+        wanted = f"; {self.files[0].expects()}" if self.expected else ""
+        return DataError(f"{self.name}, {row.place}: {what}{wanted}")
 
     @property
     def _encoding_option(self) -> str:

@@ -15,6 +15,8 @@ NUM_ROWS = 100
 """Rows that are tried."""
 NUM_TOLD = 3
 """Layouts of which a message tells why they do not fit."""
+RECORDS = ("prompts", "demonstrations", "pairs", "labeled pairs")
+"""What rows become, by the richness of a layout."""
 MOST_ODD = 0.2
 """Largest share of them that a layout may be unable to use."""
 
@@ -45,11 +47,14 @@ def layout_of(rows: Sequence[Row]) -> Layout:
     among those, one whose required columns contain another's; and among those, any when they read the same.
 
     Raises:
-        NoLayoutError: There is none, or two layouts read the rows differently.
+        NoLayoutError: There is none, two layouts read the rows differently, or a richer one reads most of the rows and
+            the others lack a column of it.
     """
     having = [layout for layout in candidates() if rows and all(has_columns(layout, row.values) for row in rows)]
     fits = [fit for layout in having if (fit := _fit(layout, rows)) is not None]
     richest = max((fit.richness for fit in fits), default=-1)
+    if fits and (cut := _row_of_poorer(rows, richest)) is not None:
+        raise NoLayoutError(cut)
     if not fits or _unread(having, [fit for fit in fits if fit.richness == richest]):
         raise NoLayoutError(_nothing_fits(rows, [layout for layout in having if layout.richness > richest]))
     best = _most_specific([fit for fit in fits if fit.richness == richest])
@@ -160,6 +165,24 @@ def _row_that_lacks(rows: Sequence[Row]) -> str | None:
                     f"{row.place}: lacks the key {', '.join(map(repr, absent))} of {layout.name}, which reads the rows"
                     f" before it; it has {', '.join(map(repr, row.values)) or 'none'}"
                 )
+    return None
+
+
+def _row_of_poorer(rows: Sequence[Row], richness: int) -> str | None:
+    """The first row that lacks a column without which most rows could not be more than prompts or demonstrations."""
+    richer = [layout for layout in candidates() if layout.richness > richness]
+    for layout in sorted(richer, key=lambda layout: (-layout.richness, -len(layout.required))):
+        having = [row for row in rows if has_columns(layout, row.values)]
+        if len(rows) // 2 < len(having) < len(rows) and _fit(layout, having) is not None:
+            poorer = next((row for row in rows if lacking(layout, row)), None)
+            if poorer is None:
+                continue
+            absent = ", ".join(map(repr, lacking(layout, poorer)))
+            return (
+                f"{poorer.place}: lacks the key {absent}, with which {len(having)} of the first {len(rows)} rows are read"
+                f" as {RECORDS[layout.richness]}; it has {', '.join(map(repr, poorer.values)) or 'none'}. Correct it in a"
+                " copy of the file, or say what the rows are"
+            )
     return None
 
 

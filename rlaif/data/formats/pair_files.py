@@ -19,6 +19,7 @@ from rlaif.data.formats.encodings import label_of_encoding
 from rlaif.data.formats.language import PAIRINGS, Layout, Pairing
 from rlaif.data.formats.layouts import AUTO, candidates, layout_identity, layout_named
 from rlaif.data.formats.likely_columns import likely_options
+from rlaif.data.formats.paths import path_of
 from rlaif.data.formats.rows import NUM_FIRST, LayoutReader
 from rlaif.data.formats.suspicions import NUM_ROWS, SIGNS, Sign, SignCounter, sign_messages
 from rlaif.data.formats.unread import unread_lines
@@ -272,6 +273,8 @@ class PairFile:
     def _hint(self, absent: Sequence[str], row: Row) -> str:
         names = [name for key in absent for name in key.split("|")]
         near = [name for key in names for name in difflib.get_close_matches(key, list(row.values), n=1)]
+        if set(absent) <= {"|".join(path_of(path).roots) for path in self.options.where or ()}:
+            return f" ({self.group}.where asks for it)"
         if near:
             return f" (did you mean {near[0]!r}?); name other columns with {self.group}.columns"
         others = [layout for layout in candidates() if auto.has_columns(layout, row.values)]
