@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rlaif.engines.answer_cache import AnswerPlace
@@ -80,8 +80,8 @@ class FirstRequests:
         server = recorder.engine
         if not isinstance(server, AsksOnTrial):
             return
-        for form, prompt in recorder.forms.items():
-            known = (recorder.identity, getattr(getattr(server, "connection", None), "url", None), form)
+        for kind, (form, prompt) in recorder.forms.items():
+            known = (recorder.identity, getattr(getattr(server, "connection", None), "url", None), kind)
             if known in self._tried:
                 continue
             self._tried.add(known)
@@ -157,21 +157,22 @@ class _Exchanged:
 
 
 class _Recorder(DelegatingEngine):
-    """Answers as a script does, and remembers the first prompt of each form."""
+    """Answers as a script does, and remembers the first request of each form."""
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
-        self.forms: dict[Form, StructuredPrompt] = {}
+        self.forms: dict[Form, tuple[Form, StructuredPrompt]] = {}
+        """By their form without its seed: further samples of a continuation are no other form."""
         self._script = ScriptedEngine()
 
     def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
         for prompt in prompts[:1]:
-            self.forms.setdefault(tuple(options), prompt)
+            self.forms.setdefault(tuple(options), (tuple(options), prompt))
         return self._script.score(prompts, options)
 
     def generate(self, prompts: Sequence[StructuredPrompt], sampling: Sampling) -> list[Generation]:
         for prompt in prompts[:1]:
-            self.forms.setdefault(sampling, prompt)
+            self.forms.setdefault(replace(sampling, seed=0), (sampling, prompt))
         return self._script.generate(prompts, sampling)
 
 

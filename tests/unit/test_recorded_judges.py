@@ -104,6 +104,15 @@ def test_an_order_without_a_verdict_makes_the_label_missing(
     )
 
 
+def test_rows_are_chosen_by_a_word_that_comes_from_a_command_line(tmp_path: Path) -> None:
+    """The word is equal to the one in our code, and another object."""
+    typed: Any = "".join(["or", "ders"])
+    labeler = orders(tmp_path, [row("Elbe", "Oder", 0.9)])
+    chosen = FileLabeler(tmp_path / "v.jsonl", source="gpt", rows=typed, format="table")
+    assert chosen.identity == labeler.identity
+    assert chosen.reading.lines()[-1] == "1 pairs, 0 of them with a verdict in each order, 1 verdicts"
+
+
 @pytest.mark.parametrize(
     ("names", "cell", "p_slot1", "p_first"),
     [("response", 1, 0.0, 1.0), ("response", 2, 1.0, 0.0), ("slot", 1, 1.0, 0.0), ("slot", 2, 0.0, 1.0)],
@@ -128,6 +137,15 @@ def test_an_order_that_cannot_be_read_is_left_out_and_counted(tmp_path: Path) ->
     rows = [row("Elbe", "Oder", 1.0, turned=0), row("Elbe", "Oder", 1.0, turned="maybe")]
     labeler = orders(tmp_path, rows, columns={"swapped": "turned"}, swapped_names="slot")
     assert labeler.reading.skipped == {"unknown order": 1}
+    alone = orders(
+        tmp_path,
+        [row("Elbe", "Oder", 1.0, turned=0), row("Main", "Isar", 1.0, turned="maybe")],
+        columns={"swapped": "turned"},
+        swapped_names="slot",
+    )
+    (label,) = alone.label([pair("Main", "Isar")])
+    assert alone.holds(pair("Main", "Isar")), "its judge was asked about it"
+    assert label.missing is not None and "unusable label in file: unknown order" in label.missing
     assert labeler.reading.lines()[-1] == "1 pairs, 0 of them with a verdict in each order, 1 verdicts"
 
 

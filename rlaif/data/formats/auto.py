@@ -177,11 +177,11 @@ def _row_of_poorer(rows: Sequence[Row], richness: int) -> str | None:
             poorer = next((row for row in rows if lacking(layout, row)), None)
             if poorer is None:
                 continue
-            absent = ", ".join(map(repr, lacking(layout, poorer)))
+            absent, has = (", ".join(map(repr, names)) for names in (lacking(layout, poorer), poorer.values))
             return (
-                f"{poorer.place}: lacks the key {absent}, with which {len(having)} of the first {len(rows)} rows are read"
-                f" as {RECORDS[layout.richness]}; it has {', '.join(map(repr, poorer.values)) or 'none'}. Correct it in a"
-                " copy of the file, or say what the rows are"
+                f"{poorer.place}: lacks the key {absent}, with which {len(having)} of the first {len(rows)} rows are"
+                f" read as {RECORDS[layout.richness]}; it has {has or 'none'}. Correct it in a copy of the file, or say"
+                " what the rows are"
             )
     return None
 

@@ -84,6 +84,7 @@ class OrderTable:
             try:
                 self._add(row, pair)
             except OddRowError as odd:
+                odd.pair = (pair.prompt, pair.first, pair.second)
                 rows.leave_out(row, odd)
         self.unusable = rows.unusable
         """By :attr:`PairKey.id`, what is wrong with the first row of a pair whose verdict cannot be used."""
