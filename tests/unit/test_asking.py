@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from rlaif.engines.answer_cache import AnswerPlace
 from rlaif.engines.scripted import ScriptedEngine
-from rlaif.errors import GateStopped
+from rlaif.engines.spending import Spending
+from rlaif.errors import ConfigError, GateStopped
 from rlaif.labelers.base import Labeler
 from rlaif.labelers.pairwise import PairwiseLabeler
 from rlaif.labelers.ranking import RankingLabeler
-from rlaif.labeling.asking import AskingSettings
+from rlaif.labeling.asking import Asking, AskingSettings
 from rlaif.labeling.cost import Budget, LabelCost, Prices
 from rlaif.outcome import OptionScores
 from rlaif.pipeline.plan import Plan
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.reporting.terminal import RunDisplay
-from rlaif.types import Comparison, Completion, Preference, Prompt, StructuredPrompt
+from rlaif.types import Comparison, Completion, Preference, Prompt, Rating, StructuredPrompt
 
 PAIRS = [
     Comparison(
@@ -114,6 +118,203 @@ def test_an_outage_is_accepted_where_the_limit_says_so(tmp_path: Path) -> None:
     labels, took = asked(tmp_path, AlwaysMissing(), max_missing_rate=1.0)
     assert [label.missing for label in labels] == ["down"] * 5
     assert took.seconds_per_label is not None and took.usd_per_label is None
+
+
+class Shown:
+    """A display that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[int | None, str]] = []
+        self.told: list[tuple[int, int]] = []
+
+    def progress(self, total: int | None, *, unit: str = "") -> Callable[[int, int], None]:
+        self.begun.append((total, unit))
+        return lambda done, of: self.told.append((done, of))
+
+
+class Coin:
+    """A labeler and rater without a model."""
+
+    name, source, identity = "coin", "nobody", "coin"
+
+    def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
+        return [Preference(comparison=pair, p_first=0.5) for pair in comparisons]
+
+    def rate(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Rating]:
+        scales = [(0.25, 0.75)] * len(prompts)
+        return [
+            Rating(prompt=prompt, completion=completion, distribution=scale, lowest=0.0, highest=1.0)
+            for prompt, completion, scale in zip(prompts, completions, scales, strict=True)
+        ]
+
+
+class Refusing(ScriptedEngine):
+    """A server that refuses every prompt."""
+
+    def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
+        self.num_prompts += len(prompts)
+        return [OptionScores(logprobs=None, missing="refused: content filter", is_final=True) for _ in prompts]
+
+
+def settings(root: Path, **options: Any) -> AskingSettings:
+    chosen: dict[str, Any] = {"answers": AnswerPlace("local", root), "prices": Prices(), "budget": Budget()}
+    return AskingSettings(**(chosen | options))
+
+
+def test_the_display_is_told_of_every_batch_over_all_plans(tmp_path: Path) -> None:
+    shown = Shown()
+    labels = settings(tmp_path).begin(None, batch_size=2).label(Coin(), [PAIRS[:3], PAIRS], shown)
+    assert [len(plan) for plan in labels] == [3, 5]
+    assert shown.begun == [(8, "pairs")]
+    assert shown.told == [(2, 8), (3, 8), (5, 8), (7, 8), (8, 8)]
+
+
+def test_a_judge_tells_the_display_of_each_of_its_calls(tmp_path: Path) -> None:
+    shown = Shown()
+    judge = settings(tmp_path).begin(None, batch_size=2).judge(Coin(), shown)
+    assert [label.comparison for label in judge.label(PAIRS)] == PAIRS
+    assert judge.label(PAIRS[:1])[0].p_first == 0.5
+    assert shown.begun == [(5, "pairs"), (1, "pairs")]
+    assert shown.told == [(2, 5), (4, 5), (5, 5), (1, 1)]
+    assert (judge.name, judge.source, judge.identity) == ("coin", "nobody", "coin")
+
+
+def test_the_seconds_of_a_labeler_without_a_model_are_those_of_its_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three batches of a second each, five labels."""
+    seconds = iter(range(100))
+    monkeypatch.setattr("rlaif.labeling.asking.time", SimpleNamespace(perf_counter=lambda: float(next(seconds))))
+    asking = settings(tmp_path).begin(None, batch_size=2)
+    asking.label(Coin(), [PAIRS], Shown())
+    assert asking.cost.seconds_per_label == pytest.approx(3 / 5)
+
+
+def test_figures_are_of_the_labels_asked_for_or_of_those_obtained(tmp_path: Path) -> None:
+    asking = settings(tmp_path).begin(None)
+    asking.label(scripted(ScriptedEngine()), [PAIRS], Shown())
+    figures = asking.cost_figures()
+    assert (figures["num_labels"], figures["num_questions"]) == (5, 10)
+    read = figures["num_prompt_tokens"]
+    assert read and figures["tokens_per_label"] == pytest.approx((read + 10) / 5)
+    assert asking.cost_figures(4)["tokens_per_label"] == pytest.approx((read + 10) / 4)
+    assert asking.cost_figures(0)["tokens_per_label"] is None
+
+
+def test_without_options_a_step_asks_for_64_pairs_at_once_and_a_fifth_may_be_missing(tmp_path: Path) -> None:
+    sizes: list[int] = []
+
+    class Sizes(Coin):
+        def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
+            sizes.append(len(comparisons))
+            return super().label(comparisons)
+
+    many = [replace(PAIRS[0], first=Completion(text=f"{number}")) for number in range(65)]
+    settings(tmp_path).begin(None).label(Sizes(), [many], Shown())
+    Asking(None, answers=AnswerPlace("none", "")).label(Sizes(), [many], Shown())
+    assert sizes == [64, 1, 64, 1]
+
+    class Misses(Coin):
+        def __init__(self, count: int) -> None:
+            self.count = count
+
+        def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
+            missing = [Preference(comparison=pair, p_first=None, missing="down") for pair in comparisons]
+            return [*missing[: self.count], *super().label(comparisons)[self.count :]]
+
+    for asking in (settings(tmp_path).begin(None), Asking(None, answers=AnswerPlace("none", ""))):
+        asking.label(Misses(1), [PAIRS], Shown())
+        with pytest.raises(GateStopped, match=r"label\.max_missing_rate=0\.2: 2 of 5"):
+            asking.label(Misses(2), [PAIRS], Shown())
+
+
+def test_answers_are_read_from_elsewhere_unless_a_step_keeps_its_own(tmp_path: Path) -> None:
+    def num_asked(step: str, **options: Any) -> int:
+        engine = ScriptedEngine()
+        asking = settings(tmp_path / "store").begin(tmp_path / step, **options)
+        asking.label(scripted(engine), [PAIRS], Shown())
+        asking.close()
+        return engine.num_prompts
+
+    assert num_asked("a") == 10
+    assert num_asked("b") == 0
+    assert num_asked("c", keeps_answers_apart=True) == 10
+    assert num_asked("c", keeps_answers_apart=True) == 0, "its own are found again"
+    engine = ScriptedEngine()
+    in_memory = settings(tmp_path / "store").begin(None, keeps_answers_apart=True)
+    in_memory.label(scripted(engine), [PAIRS], Shown())
+    assert engine.num_prompts == 0, "without a directory there is no place of its own"
+
+
+def test_what_was_spent_is_kept_in_the_file_of_the_process_until_the_step_is_finished(tmp_path: Path) -> None:
+    directory = tmp_path / "step"
+    first = settings(tmp_path).begin(directory, before=Spending(num_questions=1, num_prompt_tokens=7))
+    first.close()
+    assert [path.name for path in directory.glob("spent-*")] == ["spent-0.jsonl"]
+    other = settings(tmp_path).begin(directory, rank=1)
+    other.ledger.add(Spending(num_questions=2))
+    other.close()
+    assert (directory / "spent-1.jsonl").exists(), "a step that is not finished keeps its files"
+    again = Asking(directory, answers=AnswerPlace("none", ""))
+    assert again.ledger.total() == Spending(num_questions=3, num_prompt_tokens=7)
+    again.ledger.add(Spending(num_questions=1))
+    assert len((directory / "spent-0.jsonl").read_text().splitlines()) == 2
+    again.close(remove=True)
+    assert not directory.exists()
+    again.close(remove=True)
+    settings(tmp_path).begin(None).close(remove=True)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_spent_budget_stops_labelers_and_raters_before_they_ask(kept: bool, tmp_path: Path) -> None:
+    budget = Budget(max_tokens=5)
+    asking = settings(tmp_path / "store", budget=budget).begin(
+        tmp_path / "step" if kept else None, option="evaluation.judge", before=Spending(num_questions=1)
+    )
+    prompts, responses = [PAIRS[0].prompt], [PAIRS[0].first]
+    rater = asking.rater(Coin())
+    assert (rater.name, rater.source, rater.identity) == ("coin", "nobody", "coin")
+    (rating,) = rater.rate(prompts, responses)
+    assert rating.score == 0.75
+    asking.ledger.add(Spending(num_prompt_tokens=5))
+    where = tmp_path / "step" if kept else tmp_path / "store"
+    for ask in (lambda: rater.rate(prompts, responses), lambda: asking.judge(Coin(), Shown()).label(PAIRS)):
+        with pytest.raises(GateStopped, match=r"budget\.max_tokens=5: reached") as stopped:
+            ask()
+        assert f"kept in {where}:" in str(stopped.value)
+
+
+def test_a_judge_that_plans_ahead_sees_the_plan_where_there_is_one(tmp_path: Path) -> None:
+    """Three responses of one prompt are one ranking in two orders; without a plan each pair is ranked alone."""
+    texts = [Completion(text=text) for text in "abc"]
+    pairs = [Comparison(prompt=PAIRS[0].prompt, first=a, second=b) for a, b in combinations(texts, 2)]
+    rankings = {"": {"1 2 3": 0.6, "3 2 1": 0.4, "1 2": 0.6, "2 1": 0.4}}
+
+    def num_asked(plan: Sequence[Comparison] | None) -> int:
+        engine = ScriptedEngine(rankings)
+        asking = settings(tmp_path, answers=AnswerPlace("none", "")).begin(None)
+        asking.judge(RankingLabeler(JudgePrompts(), engine), Shown(), plan).label(pairs)
+        return engine.num_prompts
+
+    assert (num_asked(pairs), num_asked(None)) == (2, 6)
+    assert settings(tmp_path).begin(None).judge(Coin(), Shown(), pairs).label(pairs)[0].p_first == 0.5
+
+
+def test_a_budget_in_money_needs_a_price_before_anything_begins(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"budget\.max_usd=1: no price is known"):
+        settings(tmp_path, budget=Budget(max_usd=1.0))
+    with pytest.raises(ConfigError, match=r"budget\.max_usd=1: no price is known"):
+        Asking(None, answers=AnswerPlace("none", ""), budget=Budget(max_usd=1.0))
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_refused_prompts_are_asked_again_only_on_request(again: bool, tmp_path: Path) -> None:
+    engine = Refusing()
+    for number in range(2):
+        asking = settings(tmp_path, max_missing_rate=1.0, **({"ask_refused_again": True} if again else {})).begin(None)
+        asking.label(scripted(engine), [PAIRS], Shown())
+        assert engine.num_prompts == (10 * (number + 1) if again else 10)
+        asking.close()
 
 
 MakePlan = Callable[..., Plan]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 from pathlib import Path
 
 import pytest
 import torch
+from records import assert_fixed
 
 from rlaif.errors import ConfigError
 from rlaif.modules.candidates import Candidate, Candidates, choose
@@ -45,13 +48,92 @@ def test_a_resumed_training_ends_with_the_candidates_of_an_uninterrupted_one(tmp
     assert cut.found() == whole.found()
 
 
+@pytest.mark.parametrize(("takes_start", "kept"), [(True, [0]), (False, [])])
+def test_the_start_is_a_candidate_where_it_may_be(takes_start: bool, kept: list[int], tmp_path: Path) -> None:
+    candidates = Candidates(tmp_path / "kept", 1, takes_start=takes_start)
+    offer(candidates, 0)
+    assert steps(candidates) == kept
+    plain = Candidates(directory=tmp_path / "plain", num=1)
+    offer(plain, 0)
+    assert steps(plain) == [] and not plain.directory.exists()
+    offer(plain, 2)
+    assert steps(plain) == [2]
+
+
+def test_a_step_that_is_offered_again_has_its_new_score_and_weights(tmp_path: Path) -> None:
+    """Other candidates stand on both sides of it, before and after."""
+    candidates = Candidates(tmp_path / "kept", 3)
+    for step, score in ((300, 0.1), (400, 0.5), (500, 0.9), (400, 0.6)):
+        candidates.offer(int(str(step)), score, {"weight": torch.tensor([score])})
+    assert candidates.found() == [Candidate(500, 0.9), Candidate(400, 0.6), Candidate(300, 0.1)]
+    assert candidates.load(400)["weight"].item() == pytest.approx(0.6)
+    candidates.offer(600, 0.05, {})
+    assert steps(candidates) == [500, 400, 300]
+    candidates.offer(600, 0.1, {})
+    assert steps(candidates) == [500, 400, 300], "of equal scores the earlier"
+    candidates.offer(200, 0.2, {})
+    assert steps(candidates) == [500, 400, 200]
+    candidates.offer(500, 0.01, {})
+    assert steps(candidates) == [400, 200, 500], "fewer than three others are ahead of it"
+
+
+def test_weights_that_are_not_among_the_best_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[float] = []
+    save = torch.save
+
+    def counted(weights: dict[str, torch.Tensor], path: Path) -> None:
+        written.append(weights["weight"].item())
+        save(weights, path)
+
+    monkeypatch.setattr(torch, "save", counted)
+    candidates = Candidates(tmp_path, 2)
+    for step, score in ((6, 0.5), (8, 0.75), (10, 0.5), (2, 0.25), (4, 0.625)):
+        candidates.offer(step, score, {"weight": torch.tensor(float(step))})
+    assert written == [6, 8, 4] and steps(candidates) == [8, 4]
+
+
+def test_a_cut_keeps_the_step_itself_and_passes_over_weights_that_are_gone(tmp_path: Path) -> None:
+    candidates = Candidates(tmp_path / "new" / "kept", 4)
+    for step in (300, 400, 500, 600):
+        candidates.offer(step, step / 1000, {"weight": torch.zeros(1)})
+    (candidates.directory / "step=000000500.pt").unlink()
+    candidates.cut(int("400"))
+    assert steps(candidates) == [400, 300]
+    assert sorted(path.name for path in candidates.directory.iterdir()) == [
+        "step=000000300.json",
+        "step=000000300.pt",
+        "step=000000400.json",
+        "step=000000400.pt",
+    ]
+    assert_fixed(candidates.found()[0], is_keyword_only=False)
+
+
+def test_weights_that_hold_more_than_tensors_are_not_loaded(tmp_path: Path) -> None:
+    """A file from elsewhere runs no code."""
+    candidates = Candidates(tmp_path, 1)
+    torch.save({"weight": Path("anything")}, tmp_path / "step=000000002.pt")
+    with pytest.raises(pickle.UnpicklingError):
+        candidates.load(2)
+
+
 def test_the_judge_chooses_among_the_candidates_only() -> None:
     found = [Candidate(4, 0.9), Candidate(10, 0.7), Candidate(2, 0.5)]
     judged = {2: 0.6, 4: 0.4, 10: 0.6, 8: 0.99}
     assert choose(found, "judged", judged) == Candidate(10, 0.7), "of equal win rates the higher reward"
     assert choose(found, "judged", {2: 0.1}) == Candidate(2, 0.5), "one without a verdict is behind all others"
     assert choose(found, "best_reward", judged) == Candidate(4, 0.9)
+    assert choose(found, "judged", {2: 0.0}) == Candidate(2, 0.5), "also where the judge never prefers it"
+    assert choose(found, "judged", {}) == Candidate(4, 0.9)
     assert choose(found, "last", judged) is None and choose([], "judged", judged) is None
+    assert choose([], "best_reward", judged) is None and choose([], "last", judged) is None
+
+
+def test_a_choice_that_was_read_from_a_file_is_the_same_choice() -> None:
+    last, best, judged = json.loads('["last", "best_reward", "judged"]')
+    found = [Candidate(4, 0.9), Candidate(10, 0.7)]
+    assert choose(found, last, {10: 0.6}) is None
+    assert choose(found, best, {10: 0.6}) == Candidate(4, 0.9)
+    assert choose(found, judged, {10: 0.6}) == Candidate(10, 0.7)
 
 
 @pytest.mark.parametrize(

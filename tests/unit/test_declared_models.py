@@ -16,7 +16,7 @@ from rlaif.engines.scripted import ScriptedEngine
 from rlaif.engines.spending import Ledger
 from rlaif.errors import PluginError
 from rlaif.labelers.convert import AgainstReference
-from rlaif.labelers.models import check_declared, engines_of, holds_engine
+from rlaif.labelers.models import check_declared, engines_of, holds_engine, replace_engines
 from rlaif.labelers.pairwise import PairwiseLabeler
 from rlaif.labelers.panel import PanelLabeler
 from rlaif.labelers.self_consistency import SelfConsistencyLabeler
@@ -154,6 +154,71 @@ def test_what_holds_no_engine_is_found_to_hold_none() -> None:
     circle.append(circle)
     assert not holds_engine(circle)
     assert holds_engine([*circle, ScriptedEngine()])
+
+
+def test_a_labeler_that_does_not_show_what_it_keeps_has_its_declared_models_asked() -> None:
+    class Shy(Declared):
+        def __getstate__(self) -> object:
+            raise RuntimeError("not for you")
+
+    labeler = wrap_engines(Shy(ScriptedEngine()))
+    assert isinstance(labeler.llm, CachedEngine)
+
+
+class Slots:
+    """Keeps its attributes in slots: its state is a pair, of which the second is by name."""
+
+    __slots__ = ("engine", "llm")
+    name = "slots"
+
+    def __init__(self, engine: object, llm: object) -> None:
+        self.engine, self.llm = engine, llm
+
+
+def test_a_model_in_a_slot_is_seen() -> None:
+    assert isinstance(wrap_engines(Slots(ScriptedEngine(), None)).engine, CachedEngine)
+    with pytest.raises(PluginError, match=r"attribute llm .* add engines = \('engine', 'llm'\) to the class Slots"):
+        wrap_engines(Slots(ScriptedEngine(), ScriptedEngine()))
+
+
+def test_what_is_to_be_declared_stands_beside_what_is() -> None:
+    class Two(Hidden):
+        engines = ("llm", "spare")
+        members = ("inner",)
+
+        def __init__(self, **more: object) -> None:
+            super().__init__(ScriptedEngine())
+            self.spare = None
+            self.inner: object = None
+            for name, value in more.items():
+                setattr(self, name, value)
+
+    attributes: list[tuple[dict[str, Any], str]] = [
+        ({"other": ScriptedEngine()}, r"add engines = \('llm', 'other'\) to the class Two$"),
+        ({"other": judge(ScriptedEngine())}, r"add members = \('other',\) to the class Two$"),
+        ({"inner": judge(ScriptedEngine()), "other": [judge(ScriptedEngine())]}, r"members = \('inner', 'other'\)"),
+    ]
+    for more, said in attributes:
+        with pytest.raises(PluginError, match=said):
+            wrap_engines(Two(**more))
+    assert len(engines_of(Two())) == 1 and len(engines_of(Two(inner=judge(ScriptedEngine())))) == 2
+
+
+def test_members_are_found_in_every_kind_of_collection_and_asked_once_each() -> None:
+    engine, other = ScriptedEngine(), ScriptedEngine()
+    for members in (judge(engine), [judge(engine), None], (judge(engine),), {"a": judge(engine), "b": None}):
+        assert engines_of(Member(members)) == [engine]
+    shared = Member([judge(engine), judge(engine), Member(judge(other))])
+    assert engines_of(shared) == [engine, other]
+    made: list[Engine] = []
+
+    def replacement(old: Engine) -> Engine:
+        made.append(old)
+        return CachedEngine(old)
+
+    kept: Any = replace_engines(shared, replacement).llm
+    first, second, third = kept
+    assert made == [engine, other] and first.engine is second.engine is not third.llm.engine
 
 
 def test_the_contract_names_a_hidden_model() -> None:

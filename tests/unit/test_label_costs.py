@@ -17,7 +17,7 @@ from rlaif.engines.dry import DryEngine
 from rlaif.engines.scripted import ScriptedEngine
 from rlaif.engines.spending import Ledger, Spending
 from rlaif.errors import ConfigError, GateStopped
-from rlaif.labeling.cost import Budget, LabelCost, Prices, cost_figures
+from rlaif.labeling.cost import Budget, LabelCost, Prices, cost_figures, in_words
 from rlaif.labeling.estimate import LabelEstimate, _spread, stand_in_pairs
 from rlaif.pipeline.plan import Plan
 from rlaif.pipeline.run import estimate as run_estimate
@@ -131,6 +131,108 @@ def test_options_out_of_range_are_named_as_typed() -> None:
         Budget(max_tokens=0)
     with pytest.raises(ConfigError, match=r"budget\.max_usd=1: no price is known; set cost\.usd_per"):
         Budget(max_usd=1.0).check_prices(Prices())
+
+
+def test_tokens_that_a_server_had_read_before_have_a_price_of_their_own() -> None:
+    """1,000 read, 400 of them reused, 50 written, half an hour of a machine."""
+    spent = Spending(num_prompt_tokens=1000, num_reused_prompt_tokens=400, num_reply_tokens=50, seconds=1800.0)
+    prices = replace(PAPER, usd_per_million_cached_input_tokens=10.0, usd_per_hour=2.0)
+    assert prices.usd(spent) == pytest.approx(0.018 + 0.004 + 0.003 + 1.0)
+    assert replace(prices, usd_per_million_cached_input_tokens=0.0).usd(spent) == pytest.approx(0.018 + 0.003 + 1.0)
+    assert replace(PAPER, usd_per_hour=2.0).usd(spent) == pytest.approx(0.03 + 0.003 + 1.0)
+    assert Prices(usd_per_million_input_tokens=30.0).usd(spent) == pytest.approx(0.03)
+
+
+def test_figures_of_a_run_that_found_six_of_ten_answers_by_hand() -> None:
+    """Four questions in 8 s: ten would have taken 20 s."""
+    spent = Spending(
+        num_questions=4,
+        num_prompt_tokens=400,
+        num_reused_prompt_tokens=100,
+        num_reply_tokens=20,
+        num_retried=3,
+        num_cached=6,
+        num_cached_prompt_tokens=500,
+        num_cached_reply_tokens=30,
+        seconds=8.0,
+    )
+    prices = Prices(
+        usd_per_million_input_tokens=1000.0,
+        usd_per_million_cached_input_tokens=500.0,
+        usd_per_million_output_tokens=10_000.0,
+        usd_per_hour=36.0,
+        human_usd_per_label=0.5,
+    )
+    assert cost_figures(ledger(spent), prices, num_labels=5) == {
+        "num_labels": 5,
+        "num_questions": 4,
+        "num_retried": 3,
+        "num_prompt_tokens": 400,
+        "num_reused_prompt_tokens": 100,
+        "num_reply_tokens": 20,
+        "num_cached": 6,
+        "num_cached_prompt_tokens": 500,
+        "num_cached_reply_tokens": 30,
+        "seconds": 8.0,
+        "usd": pytest.approx(0.3 + 0.05 + 0.2 + 0.08),
+        "tokens_per_label": 950 / 5,
+        "seconds_per_1000_labels": pytest.approx(4000.0),
+        "usd_per_1000_labels": pytest.approx(200 * (0.8 + 0.05 + 0.5 + 0.2)),
+        "human_usd_per_1000_labels": 500.0,
+    }
+    each = LabelCost.of(spent, 5, 99.0, prices)
+    assert each.seconds_per_label == pytest.approx(4.0)
+    assert each.usd_per_label == pytest.approx((0.8 + 0.05 + 0.5 + 0.2) / 5)
+    assert each.human_usd_per_label == 0.5
+
+
+def test_the_time_of_a_labeler_that_asks_a_model_is_that_of_its_questions() -> None:
+    asked = Spending(num_questions=4, num_prompt_tokens=10**6, seconds=8.0)
+    assert LabelCost.of(asked, 2, 99.0, PAPER) == LabelCost(seconds_per_label=4.0, usd_per_label=15.0)
+    at_once, rented = Spending(num_questions=4), Prices(usd_per_hour=3600.0)
+    assert LabelCost.of(at_once, 2, 99.0, rented) == LabelCost(seconds_per_label=0.0, usd_per_label=0.0)
+    assert cost_figures(ledger(at_once), rented, num_labels=2)["usd_per_1000_labels"] == 0.0
+
+
+def test_a_run_without_labels_tells_what_it_spent_and_nothing_per_label() -> None:
+    asked = Spending(num_questions=4, num_prompt_tokens=10**6, seconds=8.0)
+    figures = cost_figures(ledger(asked), PAPER, num_labels=0)
+    per_label = ("tokens_per_label", "seconds_per_1000_labels", "usd_per_1000_labels")
+    assert [figures[name] for name in per_label] == [None, None, None]
+    assert (figures["usd"], figures["seconds"]) == (30.0, 8.0)
+    assert LabelCost.of(asked, 0, 99.0, PAPER) == LabelCost(seconds_per_label=8.0, usd_per_label=30.0)
+
+
+def test_a_persons_label_costs_what_the_paper_says_where_nothing_else_is_said() -> None:
+    assert Prices().human_usd_per_label == LabelCost().human_usd_per_label == 0.67
+
+
+def test_failed_requests_are_told_where_there_are_any() -> None:
+    words = in_words(Spending(num_questions=1234, num_retried=1500, seconds=5400.0), None)
+    assert words == ("1,234 questions, 0 tokens read, 0 written, 1.50 hours, 1,500 failed requests made again")
+
+
+@pytest.mark.parametrize("limit", ["max_usd", "max_tokens", "max_hours"])
+def test_of_several_limits_the_one_that_is_reached_stops_and_is_named(limit: str, tmp_path: Path) -> None:
+    spent = ledger(Spending(num_prompt_tokens=100, seconds=3600.0))
+    far = {"max_usd": 9.0, "max_tokens": 1000.0, "max_hours": 9.0}
+    Budget(**far).check(spent, PAPER, tmp_path)
+    with pytest.raises(GateStopped, match=rf"^budget\.{limit}=0\.001: reached.*raise budget\.{limit} and start"):
+        Budget(**(far | {limit: 0.001})).check(spent, PAPER, tmp_path)
+
+
+def test_money_that_nobody_can_count_reaches_no_limit(tmp_path: Path) -> None:
+    Budget(max_usd=0.5).check(ledger(Spending(num_prompt_tokens=10**9)), Prices(), tmp_path)
+
+
+def test_nothing_may_cost_nothing_and_a_limit_of_nothing_is_refused() -> None:
+    free = Prices(usd_per_million_input_tokens=0.0, usd_per_hour=0.0)
+    assert free.usd(Spending(num_prompt_tokens=10**6, seconds=3600.0)) == 0.0
+    with pytest.raises(ConfigError, match=r"cost\.usd_per_hour=-0\.5: must be at least 0$"):
+        Prices(usd_per_hour=-0.5)
+    with pytest.raises(ConfigError, match=r"budget\.max_hours=-1: must be above 0, or null for no limit$"):
+        Budget(max_hours=-1.0)
+    assert Budget(max_hours=0.5).max_hours == 0.5
 
 
 SMALL = ("pipeline=label", "data.num_demonstrations=6", "data.num_label_prompts=5", "model=pocket_xs")

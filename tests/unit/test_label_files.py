@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import logging
 import math
 import pickle
 from pathlib import Path
@@ -198,6 +199,36 @@ def test_a_pair_with_an_unusable_label_is_not_said_to_be_absent(
     assert [label.missing for label in labels] == [f"unusable label in file: {reason}"] * 2 + [None, "not in file"]
     (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert "left out: 2 × unknown preference" in warning and f"; the first: a.jsonl:2: {reason}" in warning
+
+
+@pytest.mark.parametrize(
+    ("options", "sixth_line"),
+    [
+        ({}, "0 rows repeat a pair with the same label, 0 with another (the mean counts)"),
+        ({"rows": "orders"}, "1 pairs, 0 of them with a verdict in each order, 1 verdicts"),
+    ],
+)
+def test_a_file_is_read_once_and_told_line_by_line(
+    options: dict[str, Any], sixth_line: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path / "a.jsonl", [row("x", "y", 1.0), row("x", "x", 1.0), row("p", "q", 7)])
+    labeler = FileLabeler(path, source="human", format="table", **options)
+    with caplog.at_level(logging.INFO, "rlaif.labelers.file"):
+        labeler.check()
+        assert labeler.holds(pair("x", "y")) and labeler.label([pair("a", "b")])[0].missing == "not in file"
+    unusable = "unknown preference (p_first: 7 is not between 0 and 1)"
+    lines = [
+        "3 rows read, 2 left out",
+        "left out: 1 × equal responses",
+        "left out: 1 × unknown preference",
+        "a.jsonl:2: equal responses",
+        f"a.jsonl:3: {unusable}",
+        sixth_line,
+    ]
+    told = [(record.levelname, record.getMessage().removeprefix(f"labeler.path={path}: ")) for record in caplog.records]
+    assert told[:6] == [("INFO", line) for line in lines] and len(set(told)) == len(told)
+    warning = "; ".join((*lines[:3], "the first: a.jsonl:2: equal responses"))
+    assert [line for level, line in told if level != "INFO"] == [warning]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -368,3 +369,156 @@ def test_an_error_in_a_labelers_own_code_names_the_labeler(tmp_path: Path) -> No
     with pytest.raises(KeyError) as caught:
         labeled(Raising(), plan(2), tmp_path)
     assert caught.value.__notes__ == ["labeler counting: `rlaif-plugins check counting` tests its contract"]
+
+
+def test_by_default_64_pairs_go_to_the_labeler_at_once_and_a_fifth_may_be_missing(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    label_comparisons(Counting(), plan(65), tmp_path / "a", progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(64, 65), (65, 65)]
+    label_comparisons(Counting(fails=lambda text: "no" if text in "01" else None), plan(10), tmp_path / "b")
+    with pytest.raises(GateStopped, match=r"label\.max_missing_rate=0\.2: 3 of 10 judged"):
+        label_comparisons(Counting(fails=lambda text: "no" if text in "012" else None), plan(10), tmp_path / "c")
+
+
+def test_limits_at_their_ends_are_taken_and_beyond_them_refused(tmp_path: Path) -> None:
+    nothing_missing = labeled(Counting(), plan(2), tmp_path / "none", batch_size=1, max_missing_rate=0.0)
+    assert len(nothing_missing) == 2
+    all_missing = labeled(Counting(fails=lambda text: "no"), plan(2), tmp_path / "all", max_missing_rate=1.0)
+    assert [label.missing for label in all_missing] == ["no", "no"]
+    refusals: list[tuple[dict[str, Any], str]] = [
+        ({"batch_size": 0}, "label.batch_size=0: must be at least 1"),
+        ({"max_missing_rate": 1.01}, "label.max_missing_rate=1.01: must be between 0 and 1"),
+        ({"max_missing_rate": -0.01}, "label.max_missing_rate=-0.01: must be between 0 and 1"),
+    ]
+    for options, problem in refusals:
+        with pytest.raises(ConfigError) as refused:
+            labeled(Counting(), plan(2), tmp_path, **options)
+        assert refused.value.problems == [problem]
+
+
+def test_a_process_tells_how_far_the_plan_is_after_each_of_its_batches(tmp_path: Path) -> None:
+    """Seven pairs in batches of two: the second of two processes has the second and the fourth."""
+    seen: list[tuple[int, int]] = []
+    second = Team(tmp_path, rank=1, size=2)
+    label_part(
+        Counting(),
+        LabelPlan(plan(7), 2),
+        second,
+        max_missing_rate=0.2,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert seen == [(4, 7), (7, 7)]
+
+
+def test_one_process_alone_is_stopped_by_no_other(tmp_path: Path) -> None:
+    team = Team(tmp_path)
+    team.stop("an earlier start was stopped")
+    labeler = Counting()
+    label_part(labeler, LabelPlan(plan(4), 2), team, max_missing_rate=0.2)
+    assert labeler.answered == ["0", "1", "2", "3"]
+
+
+def test_the_first_reason_to_stop_is_the_one_that_is_told(tmp_path: Path) -> None:
+    Team(tmp_path, rank=1, size=3).stop("the budget is spent")
+    Team(tmp_path, rank=0, size=3).stop("too many are missing")
+    with pytest.raises(GateStopped, match=r"^the budget is spent$"):
+        finished_run("counting", LabelPlan(plan(2), 2), tmp_path, 0.2)
+
+
+def test_missing_labels_of_three_processes_add_up(tmp_path: Path) -> None:
+    first, second, third = (Team(tmp_path / "together", rank=rank, size=3) for rank in range(3))
+    assert (first.add_missing(0), (tmp_path / "together").exists()) == (0, False)
+    assert [first.add_missing(2), first.add_missing(3)] == [2, 5]
+    assert [second.add_missing(1), third.add_missing(0), third.add_missing(4)] == [6, 6, 10]
+    assert first.add_missing(0) == 10
+    Team(tmp_path / "together").begin()
+    assert second.add_missing(0) == 1, "what an earlier start counted is forgotten"
+    alone = Team(tmp_path / "alone")
+    assert [alone.add_missing(2), alone.add_missing(3)] == [2, 5]
+
+
+@dataclass
+class Refused(Counting):
+    """A server that refuses some prompts, and is down for others."""
+
+    def _label(self, comparison: Comparison, batch: str) -> Preference:
+        label = super()._label(comparison, batch)
+        refused = label.missing is not None and label.missing.startswith("refused")
+        return replace(label, judgments=(replace(label.judgments[0], unreadable=refused),))
+
+
+REASONS = {"1": "refused: content filter", "2": "server down"}
+
+
+@pytest.mark.parametrize(("ask_refused_again", "asked"), [(False, ["2"]), (True, ["1", "2"])])
+def test_refused_prompts_are_asked_again_where_that_is_wanted(
+    ask_refused_again: bool, asked: list[str], tmp_path: Path
+) -> None:
+    """Of two batches, the first alone lacks labels; each label stays at the place of its pair."""
+    cut = LabelPlan(plan(6), 4)
+    label_part(Refused(fails=REASONS.get), cut, Team(tmp_path), max_missing_rate=1.0)
+    before = list(finished_run("counting", cut, tmp_path, 1.0))
+    calls: list[int] = []
+    again = Counting()
+    label_part(
+        again,
+        cut,
+        Team(tmp_path),
+        max_missing_rate=1.0,
+        before_asking=lambda: calls.append(1),
+        ask_refused_again=ask_refused_again,
+    )
+    assert (again.answered, len(calls)) == (asked, 1)
+    after = list(finished_run("counting", cut, tmp_path, 1.0))
+    assert [label.comparison for label in after] == plan(6)
+    changed = [old.comparison.first.text for old, new in zip(before, after, strict=True) if old != new]
+    assert changed == asked
+    assert [label.comparison.first.text for label in after if label.missing] == ([] if ask_refused_again else ["1"])
+
+
+def test_a_stopped_run_says_whether_starting_again_would_help(tmp_path: Path) -> None:
+    with pytest.raises(GateStopped, match=r"start again to go on from there, comparisons that failed without an"):
+        labeled(Counting(fails=lambda text: "server down"), plan(4), tmp_path / "down", batch_size=2)
+    with pytest.raises(GateStopped, match=r"nothing is left to ask about the missing ones"):
+        labeled(Counting(fails=lambda text: "no verdict", unreadable=True), plan(4), tmp_path / "odd", batch_size=2)
+
+
+def test_a_stricter_limit_is_held_against_all_finished_batches(tmp_path: Path) -> None:
+    failing = Counting(fails=lambda text: "no" if text in "0123" else None)
+    cut = LabelPlan(plan(10), 3)
+    label_part(failing, cut, Team(tmp_path), max_missing_rate=0.4)
+    assert finished_run("counting", cut, tmp_path, 0.4).missing == {"no": 4}
+    with pytest.raises(
+        GateStopped, match=r"0\.3: 4 of 10 judged comparisons are missing, 10 are planned .*start again"
+    ):
+        finished_run("counting", cut, tmp_path, 0.3)
+
+
+def test_labels_are_read_back_in_the_order_of_a_plan_of_many_batches(tmp_path: Path) -> None:
+    """Pairs come back long after their batch: it is read from disk again."""
+    rows = [*plan(12), *reversed(plan(12))]
+    run = label_comparisons(Counting(), rows, tmp_path, batch_size=1)
+    labels = list(run)
+    assert (len(run), [label.comparison for label in labels]) == (24, rows)
+    assert [label.p_first for label in labels[:12]] == [label.p_first for label in labels[:11:-1]]
+
+
+@pytest.mark.parametrize("error", [GateStopped("spent"), OSError("disk")])
+def test_an_error_that_is_no_fault_of_the_labelers_code_is_passed_on_as_it_is(error: Exception, tmp_path: Path) -> None:
+    class Fails(Counting):
+        def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
+            raise error
+
+    with pytest.raises(type(error)) as caught:
+        labeled(Fails(), plan(2), tmp_path)
+    assert not hasattr(caught.value, "__notes__")
+
+
+def test_labels_in_another_order_are_refused(tmp_path: Path) -> None:
+    class Turned(Counting):
+        def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
+            return super().label(comparisons)[::-1]
+
+    with pytest.raises(PluginError, match=r"labeler counting: returned 3 labels for 3 comparisons, or not in their"):
+        labeled(Turned(), plan(3), tmp_path)
+    assert len(labeled(Turned(), plan(1), tmp_path)) == 1

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import pickle
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from rlaif.engines.scripted import ScriptedEngine
 from rlaif.errors import ConfigError, EngineError, GateStopped
+from rlaif.functional.seeds import derive_seed
 from rlaif.labelers.pairwise import PairwiseLabeler
 from rlaif.labelers.panel import PanelLabeler, disagreement
 from rlaif.labelers.pointwise import ScoreLabeler
@@ -19,11 +23,11 @@ from rlaif.labelers.ranking import RankingLabeler, answers
 from rlaif.labelers.reward_model import RewardModelLabeler
 from rlaif.labelers.self_consistency import SelfConsistencyLabeler
 from rlaif.models.classifiers import load_reward_model
-from rlaif.outcome import Generation
+from rlaif.outcome import Generation, OptionScores
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.testing.samples import sample_comparisons
 from rlaif.testing.tiny import make_tiny_model, tiny_tokenizer
-from rlaif.types import Comparison, Completion, Preference, Prompt, Sampling, StructuredPrompt
+from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt, Sampling, StructuredPrompt
 
 PROMPT = Prompt(task="dialogue", text="\n\nHuman: hi\n\nAssistant:")
 
@@ -167,6 +171,119 @@ def test_a_member_without_a_verdict_is_left_out_until_too_few_are_left() -> None
     assert label.missing == "1 of 3 members have a verdict (b: no answer; c: no answer)"
 
 
+class ByPair(Fixed):
+    """A member whose answer, or reason for none, depends on the pair's first response."""
+
+    def __init__(self, name: str, answers: Mapping[str, float | str], judgments: tuple[Judgment, ...] = ()) -> None:
+        super().__init__(name, None)
+        self.answers, self.judgments = answers, judgments
+
+    def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
+        return [self._label(item, self.answers[item.first.text]) for item in comparisons]
+
+    def _label(self, item: Comparison, answer: float | str) -> Preference:
+        if isinstance(answer, str):
+            return Preference(comparison=item, p_first=None, missing=answer, judgments=self.judgments)
+        return Preference(comparison=item, p_first=answer, judgments=self.judgments)
+
+
+def in_order(order: Any, p_slot1: float) -> Judgment:
+    return Judgment(order=order, prompt="", p_slot1=p_slot1)
+
+
+BOTH_ORDERS = (in_order("given", 0.9), in_order("swapped", 0.3))
+
+
+@pytest.mark.parametrize("judgments", [BOTH_ORDERS[:1], BOTH_ORDERS[1:], ()])
+def test_a_member_that_saw_one_order_counts_with_its_label_in_both(judgments: tuple[Judgment, ...]) -> None:
+    """The other member has 0.9 and 0.7 by order."""
+    both, half = ByPair("both", {"x": 0.8}, BOTH_ORDERS), ByPair("half", {"x": 0.2}, judgments)
+    (label,) = panel(both, half).label([pair("x", "y")])
+    assert label.p_first_by_order == pytest.approx(((0.9 + 0.2) / 2, (0.7 + 0.2) / 2))
+    assert label.p_first == pytest.approx((0.8 + 0.2) / 2)
+    assert [item.order for item in label.judgments] == [
+        *("given", "swapped"),
+        *("verdict", "given", "swapped"),
+        *("verdict", *(item.order for item in judgments)),
+    ]
+
+
+def test_the_orders_of_a_member_without_a_label_do_not_count() -> None:
+    both, none = ByPair("both", {"x": 0.8}, BOTH_ORDERS), ByPair("none", {"x": "odd"}, BOTH_ORDERS)
+    (label,) = panel(none, both).label([pair("x", "y")])
+    assert label.p_first_by_order == pytest.approx((0.9, 0.7))
+    (alone,) = panel(none).label([pair("x", "y")])
+    assert (alone.p_first, alone.p_first_by_order) == (None, (None, None))
+    assert alone.missing == "0 of 1 members have a verdict (none: odd)"
+    verdict = alone.judgments[0]
+    assert (verdict.order, verdict.missing, verdict.unreadable) == ("verdict", "odd", True)
+
+
+def test_each_pair_of_a_call_has_the_orders_and_reasons_of_its_own() -> None:
+    first = ByPair("a", {"x": 0.9, "y": "timeout", "z": "timeout"})
+    second = ByPair("b", {"x": "odd", "y": 0.2, "z": "odd"})
+    labels = panel(first, second).label([pair(text, "other") for text in "xyz"])
+    assert [label.p_first for label in labels] == [0.9, pytest.approx(0.2), None]
+    assert labels[2].missing == "0 of 2 members have a verdict (a: timeout; b: odd)"
+    assert [disagreement(label) for label in labels] == [None, None, None]
+
+
+def test_members_are_as_far_apart_as_the_highest_and_the_lowest_of_them() -> None:
+    (label,) = panel(Fixed("a", 0.4), Fixed("b", 0.9), Fixed("c", 0.2)).label([pair("x", "y")])
+    assert disagreement(label) == pytest.approx(0.7)
+    (agreed,) = panel(Fixed("a", 0.4), Fixed("b", 0.4)).label([pair("x", "y")])
+    assert disagreement(agreed) == 0.0
+
+
+def test_a_member_that_loses_a_label_makes_no_shorter_list() -> None:
+    class Losing(Fixed):
+        def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
+            return super().label(comparisons)[1:]
+
+    pairs = [pair("x", "z"), pair("y", "z")]
+    for members in ([Losing("a", 0.5)], [Losing("a", 0.5), Fixed("b", 0.5)]):
+        with pytest.raises(ValueError, match=r"shorter|sequence of length"):
+            panel(*members).label(pairs)
+
+
+def test_a_panel_that_cannot_learn_tells_the_first_reason_of_each_member() -> None:
+    first = ByPair("a", {"x": "timeout", "y": "http 500"})
+    second = ByPair("b", {"x": "odd", "y": "http 500"})
+    labeler = panel(first, second, weights="learned")
+    people = [Preference(comparison=pair(text, "z"), p_first=1.0) for text in "xy"]
+    unknown = Preference(comparison=pair("?", "z"), p_first=None, missing="no human label")
+    told = r"on any of the 2 pairs that people labeled \(a: timeout; b: odd\)\. Mend"
+    with pytest.raises(GateStopped, match=told):
+        labeler.fit([unknown, *people])
+    with pytest.raises(GateStopped, match=r"any of the 1 pairs that people labeled \(a: timeout; b: odd\)"):
+        labeler.fit(people[:1])
+    with pytest.raises(ConfigError, match=r"people labeled none of the plan's first 2 pairs"):
+        labeler.fit([unknown, unknown])
+
+
+def test_a_member_with_a_verdict_somewhere_is_learned_from() -> None:
+    """The other has none, so no evidence; one that says the opposite of people counts against what it says."""
+    right, silent = ByPair("a", {"x": 0.8, "y": "odd"}), ByPair("b", {"x": "odd", "y": "odd"})
+    people = [Preference(comparison=pair(text, "z"), p_first=1.0) for text in "xy"]
+    fitted = panel(right, silent, weights="learned").fit(people)
+    assert fitted.learned is not None and fitted.learned["a"] > 0.0
+    assert fitted.learned["b"] == pytest.approx(0.0, abs=1e-12)
+    wrong = panel(ByPair("a", {"x": 0.2}), weights="learned").fit(people[:1])
+    (label,) = wrong.label([pair("x", "z")])
+    assert label.p_first is not None and label.p_first > 0.5
+
+
+def test_learned_weights_add_up_log_odds() -> None:
+    """2 · logit 0.8 + 1 · logit 0.5 is the log of 16 to 1."""
+    labeler = panel(Fixed("a", 0.8), Fixed("b", 0.5), weights="learned")
+    assert labeler.learns and labeler.learned is None
+    restored = labeler.restore({"b": 1.0, "a": 2.0})
+    (label,) = restored.label([pair("x", "y")])
+    assert label.p_first == pytest.approx(16 / 17)
+    assert not restored.learns and labeler.learns, "a copy has learned, the panel has not"
+    assert not panel(Fixed("a", 0.8)).learns
+
+
 class ByText(Fixed):
     """Right about the better text with a given sureness, or random."""
 
@@ -255,6 +372,225 @@ def test_panel_options_are_checked() -> None:
     ]
     with pytest.raises(ConfigError, match="at least one member"):
         panel()
+
+
+def test_options_of_a_panel_at_their_ends() -> None:
+    two = (Fixed("a", 0.9), Fixed("b", 0.5))
+    (label,) = panel(*two, min_verdicts=2, num_known=1, weights={"a": 1e-9, "b": 1e-9}).label([pair("x", "y")])
+    assert label.p_first == pytest.approx(0.7)
+    refusals: list[tuple[dict[str, Any], str]] = [
+        ({"min_verdicts": 0}, "labeler.min_verdicts=0: must be between 1 and 2 members"),
+        ({"min_verdicts": 3}, "labeler.min_verdicts=3: must be between 1 and 2 members"),
+        ({"num_known": 0}, "labeler.num_known=0: must be at least 1"),
+        ({"weights": "best"}, "labeler.weights=best: must be equal, learned, or a weight for each member's name"),
+        ({"weights": {"a": -1.0}}, "labeler.weights.a=-1.0: must be above 0"),
+        ({"weights": {"c": 1.0}}, "labeler.weights.c: no such member; there are a, b"),
+    ]
+    for options, problem in refusals:
+        with pytest.raises(ConfigError) as refused:
+            panel(*two, **options)
+        assert refused.value.problems == [problem]
+    with pytest.raises(ConfigError) as nobody:
+        panel()
+    assert nobody.value.problems == ["labeler.labelers: a panel needs at least one member"]
+
+
+def test_a_member_without_a_weight_of_its_own_counts_once() -> None:
+    (label,) = panel(Fixed("a", 0.9), Fixed("b", 0.3), weights={"a": 2.0}).label([pair("x", "y")])
+    assert label.p_first == pytest.approx((2 * 0.9 + 0.3) / 3)
+
+
+def test_what_a_panels_labels_depend_on_is_its_identity() -> None:
+    a, b = Fixed("a", 0.9), Fixed("b", 0.5)
+    learned = panel(a, b, weights="learned")
+    panels = [
+        panel(a, b),
+        panel(a),
+        panel(a, Fixed("b", 0.6)),
+        PanelLabeler({"a": a, "c": b}),
+        panel(a, b, weights={"a": 1.0}),
+        panel(a, b, weights={"a": 2.0}),
+        panel(a, b, num_known=7),
+        panel(a, b, min_verdicts=2),
+        learned,
+        learned.restore({"a": 1.0, "b": 1.0}),
+        learned.restore({"a": 1.0, "b": 2.0}),
+    ]
+    assert len({labeler.identity for labeler in panels}) == len(panels)
+    assert panel(a, b, weights={"a": 1.0, "b": 2.0}).identity == panel(a, b, weights={"b": 2.0, "a": 1.0}).identity
+
+
+def test_one_sample_is_its_own_mean() -> None:
+    engine = Sampler(VERDICTS, ["yes"])
+    (label,) = consistent(engine, 1).label([pair("a", "b")])
+    assert label.p_first_by_order == pytest.approx((0.9, 0.1)) and len(label.judgments) == 2
+    assert engine.seeds == [derive_seed(0, 0)]
+    assert [(item.num_prompt_tokens > 3, item.num_reply_tokens) for item in label.judgments] == [(True, 2)] * 2
+
+
+def test_samples_of_several_pairs_stay_with_their_pair_and_order() -> None:
+    """Two pairs in two orders: each order's two samples are judged side by side."""
+    asked: list[str] = []
+
+    def respond(text: str) -> Mapping[str, float]:
+        asked.append(text)
+        return {"1": 0.9, "2": 0.1} if "Response 1: a\n" in text else {"1": 0.4, "2": 0.6}
+
+    engine = Sampler({}, ["yes", None, "no"])
+    engine.respond = respond
+    labels = consistent(engine, 3).label([pair("a", "b"), pair("c", "d")])
+    assert [len(label.judgments) for label in labels] == [6, 6]
+    for label in labels:
+        assert [item.reply for item in label.judgments] == ["yes", "", "no"] * 2
+        assert [item.order for item in label.judgments] == ["given"] * 3 + ["swapped"] * 3
+    assert labels[0].p_first_by_order == pytest.approx((0.9, 0.6))
+    assert labels[1].p_first_by_order == pytest.approx((0.4, 0.6))
+    shown = [text.split("Response 1: ")[-1][0] for text in asked]
+    assert shown == list("aabbccdd")
+
+
+def test_equal_responses_of_a_ranking_are_a_tie() -> None:
+    same = [pair("2", "2 "), pair("1", "2")]
+    labeler = RankingLabeler(JudgePrompts(), ScriptedEngine(by_quality)).for_plan(same)
+    tie, other = labeler.label(same)
+    assert tie.p_first == pytest.approx(0.5) and [item.order for item in tie.judgments] == ["given", "given"]
+    assert other.p_first == pytest.approx(0.15)
+
+
+def test_a_ranking_judges_each_pair_in_the_order_that_its_candidates_stood_in() -> None:
+    (label,) = RankingLabeler(JudgePrompts(), ScriptedEngine(by_quality)).label([pair("3", "1")])
+    # Shown as 1, 3 and as 3, 1: the right order has 0.7 when it is turned, and all when it is as shown.
+    assert [(item.order, item.p_slot1) for item in label.judgments] == [
+        ("swapped", pytest.approx(0.3)),
+        ("given", pytest.approx(1.0)),
+    ]
+    assert label.p_first == pytest.approx((0.7 + 1.0) / 2)
+    assert label.source == "ai" and label.labeler.startswith("ranking:")
+
+
+def test_slates_of_different_sizes_and_prompts_are_judged_in_one_call_each() -> None:
+    other = Prompt(task="dialogue", text="\n\nHuman: bye\n\nAssistant:")
+    three = [pair(a, b) for a, b in combinations(("1", "3", "2"), 2)]
+    two = [Comparison(prompt=other, first=Completion(text="5"), second=Completion(text="4"))]
+    sizes: list[tuple[int, int]] = []
+
+    class Engine(ScriptedEngine):
+        def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
+            sizes.append((len(prompts), len(options)))
+            return super().score(prompts, options)
+
+    labels = RankingLabeler(JudgePrompts(), Engine(by_quality)).for_plan([*three, *two]).label([*three, *two])
+    assert sizes == [(2, 6), (2, 2)]
+    assert [label.p_first for label in labels] == pytest.approx([0.15, 0.15, 0.85, 0.85])
+
+
+def test_five_candidates_are_ranked_at_once_and_six_in_two_slates() -> None:
+    def num_prompts(count: int, **options: Any) -> int:
+        pairs = [pair(str(a), str(a + 1)) for a in range(1, count)]
+        engine = ScriptedEngine(by_quality)
+        RankingLabeler(JudgePrompts(), engine, **options).for_plan(pairs).label(pairs)
+        return engine.num_prompts
+
+    assert num_prompts(5, max_candidates=5) == 2
+    assert num_prompts(6, max_candidates=5) == 2 + 2, "1 to 5, and 5 with 6 alone"
+    assert num_prompts(4) == 2 and num_prompts(5) == 2 + 2, "four by default, in an order and its reverse"
+    assert num_prompts(3, orders="all") == 2 * 3
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"max_candidates": 1}, "labeler.max_candidates=1: must be between 2 and 5"),
+        ({"max_candidates": 6}, "labeler.max_candidates=6: must be between 2 and 5"),
+        ({"orders": "some"}, "labeler.orders=some: must be one of reversed, all"),
+    ],
+)
+def test_options_of_a_ranking_at_their_ends(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        RankingLabeler(JudgePrompts(), ScriptedEngine(), **options)
+    assert refused.value.problems == [problem]
+    for max_candidates in (2, 5):
+        RankingLabeler(JudgePrompts(), ScriptedEngine(), max_candidates=max_candidates)
+
+
+def scored_by(scores: Sequence[float], **options: Any) -> tuple[RewardModelLabeler, list[str]]:
+    """A labeler whose classifier gives these scores, and the texts that it was given."""
+    texts: list[str] = []
+
+    def scorer(prompts: Sequence[Prompt], completions: Sequence[Completion]) -> torch.Tensor:
+        assert len(prompts) == len(completions)
+        texts.extend(completion.text for completion in completions)
+        return torch.tensor(scores)
+
+    labeler = RewardModelLabeler("no/model", **options)
+    labeler.__dict__.update(_scorer=scorer, _model_identity="weights")
+    return labeler, texts
+
+
+def test_a_classifiers_label_is_the_logistic_of_the_difference_of_its_scores() -> None:
+    labeler, texts = scored_by([3.0, 1.0, 1.0, 2.0, math.inf, 0.0, 0.0, math.nan], temperature=2.0, source="rm")
+    labels = labeler.label([pair(first, "z") for first in ("a\n", "b", "c", "d")])
+    assert texts == ["a", "z", "b", "z", "c", "z", "d", "z"]
+    assert [label.p_first for label in labels] == [
+        pytest.approx(math.e / (math.e + 1)),
+        pytest.approx(1 / (1 + math.sqrt(math.e))),
+        None,
+        None,
+    ]
+    not_finite = "the classifier's score is not finite"
+    assert [label.missing for label in labels] == [None, None, not_finite, not_finite]
+    assert {label.source for label in labels} == {"rm"}
+    assert {label.labeler for label in labels} == {f"reward_model:{labeler.identity}"}
+    by_default, _ = scored_by([1.0, 0.0])
+    assert by_default.label([pair("a", "b")])[0].p_first == pytest.approx(math.e / (math.e + 1))
+    assert by_default.label([]) == []
+
+
+def test_a_classifier_travels_to_another_process_without_its_weights(classifier: Path) -> None:
+    labeler = RewardModelLabeler(str(classifier), temperature=2.0)
+    labels = labeler.label(sample_comparisons())
+    assert "_scorer" in labeler.__dict__
+    copy = pickle.loads(pickle.dumps(labeler))
+    assert "_scorer" not in copy.__dict__
+    assert copy.label(sample_comparisons()) == labels
+
+
+@pytest.mark.parametrize(
+    ("options", "problems"),
+    [
+        ({"batch_size": 0}, ["labeler.batch_size=0: must be at least 1"]),
+        ({"max_length": 0}, ["labeler.max_length=0: must be at least 1"]),
+        ({"temperature": -1.0}, ["labeler.temperature=-1.0: must be above 0"]),
+        ({"temperature": math.nan}, ["labeler.temperature=nan: must be above 0"]),
+        ({"label": -1}, ["labeler.label=-1: must be 0 or above"]),
+        ({"text_format": "html"}, ["labeler.text_format=html: must be one of plain, pair, chat"]),
+        (
+            {"batch_size": 0, "label": -2},
+            ["labeler.batch_size=0: must be at least 1", "labeler.label=-2: must be 0 or above"],
+        ),
+    ],
+)
+def test_options_of_a_classifier_at_their_ends(options: dict[str, Any], problems: list[str]) -> None:
+    with pytest.raises(ConfigError) as refused:
+        RewardModelLabeler("no/model", **options)
+    assert refused.value.problems == problems
+    RewardModelLabeler("no/model", batch_size=1, max_length=1, temperature=0.01, label=0)
+
+
+def test_what_a_classifiers_labels_depend_on_is_its_identity() -> None:
+    changes: list[dict[str, Any]] = [
+        {},
+        {"source": "rm"},
+        {"temperature": 2.0},
+        {"label": 1},
+        {"max_length": 7},
+        {"text_format": "pair"},
+    ]
+    assert len({scored_by([], **options)[0].identity for options in changes}) == len(changes)
+    assert scored_by([], batch_size=3)[0].identity == scored_by([])[0].identity
+    documented = {"source": "ai", "temperature": 1.0, "label": 0, "max_length": 2048, "text_format": "plain"}
+    assert scored_by([], **documented)[0].identity == scored_by([])[0].identity
+    assert RewardModelLabeler("no/model").batch_size == 32
 
 
 @pytest.fixture(scope="module")

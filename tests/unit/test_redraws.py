@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from made_rollouts import rollouts
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from rlaif.errors import ConfigError
@@ -18,7 +20,7 @@ from rlaif.rewards.base import RewardBatch, RewardResources
 from rlaif.roles import Reads
 from rlaif.rollouts.sampler import LocalSampler
 from rlaif.rollouts.settings import SamplingSettings
-from rlaif.rollouts.step import StepSampler
+from rlaif.rollouts.step import StepResponses, StepSampler
 from rlaif.tasks.base import Dialogue
 from rlaif.testing.tiny import make_tiny_model
 from rlaif.types import Completion, Prompt
@@ -135,6 +137,127 @@ def test_causes_stay_with_the_responses_that_were_not_replaced(
     expected = [None if scored else "failed" for scored in found.rewards.scored_mask_B.tolist()]
     assert list(found.rewards.causes) == expected
     assert ("failed" in expected) == (call == 1)
+
+
+class Counts:
+    """Gives the numbers of a list in turn, four responses to two prompts in each draw."""
+
+    samples_per_prompt = 2
+
+    def __init__(self) -> None:
+        self.redrawn: list[tuple[list[int], int, int, int]] = []
+
+    def draw(self, sampler: object, step: int, *, rank: int, world_size: int) -> StepResponses:
+        made = rollouts([0.0] * 6, [1, 2, 3, 1, 2, 3], 2)
+        texts = [Completion(text=f"drawn {row}") for row in range(6)]
+        return StepResponses([PROMPTS[row // 2] for row in range(6)], texts, made)
+
+    def redraw(
+        self, sampler: object, step: int, places: Sequence[int], *, attempt: int, rank: int, world_size: int
+    ) -> StepResponses:
+        self.redrawn.append((list(places), attempt, rank, world_size))
+        count = 2 * len(places)
+        texts = [Completion(text=f"redrawn {row}") for row in range(count)]
+        return StepResponses([PROMPTS[5]] * count, texts, rollouts([0.0] * count, [4] * count, 2))
+
+
+class InTurn:
+    """Rewards a draw after the other as a list says."""
+
+    def __init__(self, *batches: RewardBatch) -> None:
+        self.batches = list(batches)
+
+    def __call__(
+        self, prompts: Sequence[Prompt], responses: Sequence[Completion], *, samples_per_prompt: int
+    ) -> RewardBatch:
+        assert samples_per_prompt == 2
+        return self.batches.pop(0)
+
+
+def batch(*values: float, **further: Any) -> RewardBatch:
+    values_B = torch.tensor(values, dtype=torch.float32)
+    return RewardBatch(values_B, ~values_B.isnan(), **further)
+
+
+def drawn_in_turn(*batches: RewardBatch, **options: int) -> tuple[Rewarded, Counts]:
+    responses = Counts()
+    given = {"rank": 1, "world_size": 3, **options}
+    return draw_rewarded(responses, None, InTurn(*batches), 7, **given), responses  # type: ignore[arg-type]
+
+
+def test_only_the_prompt_that_teaches_nothing_is_drawn_again() -> None:
+    found, responses = drawn_in_turn(batch(1, 2, 5, 5, 3, 4), batch(7, 7), batch(8, 9), redraws=5)
+    assert responses.redrawn == [([1], 1, 1, 3), ([1], 2, 1, 3)], "after that all prompts teach"
+    assert found.rewards.values_B.tolist() == [1, 2, 8, 9, 3, 4] and found.num_redrawn == 2
+    texts = [completion.text for completion in found.drawn.completions]
+    assert texts == ["drawn 0", "drawn 1", "redrawn 0", "redrawn 1", "drawn 4", "drawn 5"]
+    assert found.drawn.rollouts.mask_BT.sum(-1).tolist() == [1, 2, 4, 4, 2, 3]
+
+
+def test_no_prompt_is_drawn_again_unless_asked_for() -> None:
+    found, responses = drawn_in_turn(batch(1, 1, 5, 5, 3, 3))
+    assert responses.redrawn == [] and found.num_redrawn == 0
+    with pytest.raises(TypeError, match="positional"):
+        draw_rewarded(Counts(), None, InTurn(), 7, 0, 1)  # type: ignore[arg-type, call-arg, misc]
+
+
+def test_redraws_end_at_their_number() -> None:
+    found, responses = drawn_in_turn(batch(1, 1, 5, 5, 3, 4), batch(2, 2, 6, 7), batch(8, 8), redraws=2)
+    assert [places for places, *_ in responses.redrawn] == [[0, 1], [0]]
+    assert found.rewards.values_B.tolist() == [8, 8, 6, 7, 3, 4] and found.num_redrawn == 3
+
+
+CAUSES = ("failed", None, "unreadable", "none given", None, None)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ((), (), ()),
+        (CAUSES, (), ("failed", None, None, None, None, None)),
+        ((), ("failed", None), (None, None, "failed", None, None, None)),
+        (CAUSES, (None, "failed"), ("failed", None, None, "failed", None, None)),
+    ],
+    ids=["neither", "the first draw", "the redraw", "both"],
+)
+def test_causes_are_those_of_the_draw_that_a_response_is_from(
+    first: tuple[Any, ...], second: tuple[Any, ...], expected: tuple[Any, ...]
+) -> None:
+    found, _ = drawn_in_turn(batch(1, 2, 5, 5, 3, 4, causes=first), batch(7, 8, causes=second), redraws=1)
+    assert found.rewards.causes == expected
+
+
+def test_figures_beside_the_reward_are_missing_where_a_draw_lacks_them() -> None:
+    both = torch.arange(6.0)
+    first = batch(1, 2, 5, 5, 3, 4, parts={"both": both, "first": both})
+    second = batch(7, 8, parts={"both": torch.tensor([10.0, 11.0]), "second": torch.tensor([20.0, 21.0])})
+    parts = drawn_in_turn(first, second, redraws=1)[0].rewards.parts
+    nan = math.nan
+    expected = {
+        "both": [0, 1, 10, 11, 4, 5],
+        "first": [0, 1, nan, nan, 4, 5],
+        "second": [nan, nan, 20, 21, nan, nan],
+    }
+    assert list(parts) == list(expected)
+    for name, values in expected.items():
+        torch.testing.assert_close(parts[name], torch.tensor(values, dtype=torch.float32), equal_nan=True)
+    assert both.tolist() == [0, 1, 2, 3, 4, 5], "what the reward gave is left as it is"
+
+
+@pytest.mark.parametrize("missing", [None, 0, 1])
+def test_judged_pairs_are_kept_where_both_draws_have_them(missing: int | None) -> None:
+    p_BK = torch.tensor([[math.nan, 0.25], [0.75, math.nan]])
+    wins = [p_BK.repeat(3, 1), 1 - p_BK]
+    first, second = (
+        batch(*values, p_beats_BK=None if missing == number else wins[number])
+        for number, values in enumerate(((1, 2, 5, 5, 3, 4), (7, 8)))
+    )
+    found = drawn_in_turn(first, second, redraws=1)[0].rewards.p_beats_BK
+    if missing is not None:
+        assert found is None
+        return
+    assert found is not None
+    assert found[::2, 1].tolist() == [0.25, 0.75, 0.25] and found[1::2, 0].tolist() == [0.75, 0.25, 0.75]
 
 
 def test_redraws_without_dynamic_sampling_are_refused() -> None:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 import torch
 from made_rollouts import rollouts
+from records import assert_fixed
 
 from rlaif.modules.policy import PolicyModule
 from rlaif.modules.rollout_loader import Collected, PolicyBatch, RolloutLoader
@@ -106,3 +107,87 @@ def test_between_two_steps_no_responses_are_kept() -> None:
         if number == 2:
             break
     assert first.state_dict() == {"next_batch": 2}
+
+
+@pytest.mark.parametrize("done", [1, 2, 3, 5, 6, 12])
+def test_a_checkpoint_has_the_responses_only_where_they_are_still_learned_from(done: int) -> None:
+    """Each policy step has three optimizer steps, and eleven of them are made."""
+
+    def thirds(found: Collected) -> list[PolicyBatch]:
+        return [PolicyBatch(rollouts=found.credited, denominator=torch.tensor(float(n))) for n in range(3)]
+
+    def loader_of_thirds(optimizer_steps: int) -> RolloutLoader:
+        return RolloutLoader(
+            lambda step: collected(2 + step),
+            thirds,
+            num_steps=11,
+            batches_per_step=3,
+            optimizer_steps=lambda: optimizer_steps,
+            device=lambda: torch.device("cpu"),
+        )
+
+    first = loader_of_thirds(done)
+    assert len(first) == 33
+    batches = iter(first)
+    for _ in range(done):
+        next(batches)
+    state = first.state_dict()
+    assert state["next_batch"] == done
+    assert ("collected" in state) == (done in (1, 2, 5))
+    again = loader_of_thirds(done)
+    again.load_state_dict(state)
+    following = next(iter(again))
+    assert following.denominator.item() == done % 3 and len(following.rollouts) == 2 + done // 3
+
+
+def test_kept_responses_come_back_with_their_figures() -> None:
+    kept = Collected(credited=collected(4).credited, metrics={"policy/reward": torch.tensor(0.5)})
+    again = Collected.from_state(kept.state_dict(), torch.device("cpu"))
+    assert again.metrics == kept.metrics
+    for name, value in kept.credited.state_dict().items():
+        found = getattr(again.credited, name)
+        assert torch.equal(found, value) if isinstance(value, torch.Tensor) else found == value
+
+
+def test_a_part_of_a_step_is_divided_by_what_counts_in_the_whole_step() -> None:
+    whole = PolicyBatch(rollouts=collected(4).credited, denominator=torch.tensor(3.0))
+    part = whole.rows([3, 1])
+    assert rewards_of(part) == [3.0, 1.0] and part.denominator.item() == 3.0
+    # One prompt token each, and responses of 1, 2, 3 and 1 tokens.
+    assert whole.row_tokens() == [2, 3, 4, 2] and part.row_tokens() == [2, 3]
+    assert whole.to("meta") is whole, "the tensors already are where they are needed"
+    assert_fixed(whole)
+    assert_fixed(collected(2))
+
+
+def test_the_next_step_is_drawn_only_after_the_one_before_is_learned() -> None:
+    done, drawn = [0], list[int]()
+    batches = iter(loader(done, drawn))
+    drawn_before = [len(drawn) for _ in batches]
+    assert drawn_before == [1, 1, 2, 2, 3, 3]
+
+
+@pytest.mark.parametrize(("world_size", "rank"), [(1, 0), (2, 0), (2, 1)])
+def test_an_optimizer_step_has_its_own_rows_and_its_own_denominator(world_size: int, rank: int) -> None:
+    """Eight responses with the shares 0 to 7 in three passes over two halves."""
+    found = batches(rank, world_size, Updates(epochs=3, minibatches=2))
+    num_own = 8 // world_size
+    own = [float(n) for n in range(rank * num_own, (rank + 1) * num_own)]
+    halves = [own[: num_own // 2], own[num_own // 2 :]]
+    assert [rewards_of(batch) for batch in found] == halves * 3
+    # With one process 0 + 1 + 2 + 3 and 4 + 5 + 6 + 7; with two, half of 0 + 1 + 4 + 5 and of 2 + 3 + 6 + 7.
+    denominators = [6.0, 22.0] if world_size == 1 else [5.0, 9.0]
+    assert [batch.denominator.item() for batch in found] == denominators * 3
+
+
+def test_processes_average_the_gradients_of_a_step_of_which_little_counts() -> None:
+    module = SimpleNamespace(
+        trainer=SimpleNamespace(world_size=4, global_rank=0), objective=SimpleNamespace(updates=Updates())
+    )
+    shares_B = torch.tensor([0.0, 0.0, 0.5, 0.0])
+    credited = replace(collected(4).credited, shares_B=shares_B)
+    (batch,) = PolicyModule.batches(cast(Any, module), Collected(credited=credited, metrics={}))
+    assert batch.denominator.item() == 0.5 / 4
+    nothing = Collected(credited=replace(credited, shares_B=torch.zeros(4)), metrics={})
+    (batch,) = PolicyModule.batches(cast(Any, module), nothing)
+    assert batch.denominator.item() == 1 / 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from killing import KillAfter, KilledError
 from lightning import Callback, Trainer
+from records import assert_fixed
 from transformers import AutoTokenizer
 
 from rlaif.artifacts.curve import append_row, read_curve
@@ -26,7 +28,7 @@ from rlaif.modules.policy import PolicyModule
 from rlaif.modules.policy_settings import PolicySettings
 from rlaif.modules.trainer import build_trainer, fit
 from rlaif.modules.validation import PolicyValidation
-from rlaif.modules.watch import Stop, Watch
+from rlaif.modules.watch import Stop, Watch, alarm_step
 from rlaif.modules.watch_settings import WatchSettings
 from rlaif.modules.watched import WatchedResponse, cut_watched, read_watched, write_watched
 from rlaif.objectives.reinforce import Reinforce
@@ -180,7 +182,7 @@ def test_what_no_stop_rule_ended_is_not_finished(folder: Path, tmp_path: Path) -
         train(folder, tmp_path, watch_in(tmp_path, p_first=1.0), EndsEarly())
 
 
-def watched(*wins: float | None, reward: float = 0.0) -> list[WatchedResponse]:
+def watched(*wins: float | None, reward: float | None = 0.0) -> list[WatchedResponse]:
     return [
         WatchedResponse(prompt="p", response=f"r{i}", sft="s\u2028", win=win, annotators=None, reward=reward)
         for i, win in enumerate(wins)
@@ -191,8 +193,10 @@ def test_kept_responses_are_read_as_written_and_cut(tmp_path: Path) -> None:
     for step in (0, 40, 200):
         write_watched(tmp_path, step, watched(0.25, None, reward=step / 3))
     assert read_watched(tmp_path)[200] == watched(0.25, None, reward=200 / 3)
+    (tmp_path / "step=7.jsonl").write_text("of another program")
     cut_watched(tmp_path, 40)
     assert list(read_watched(tmp_path)) == [0, 40]
+    assert read_watched(tmp_path / "missing") == {}
 
 
 def test_a_fall_while_the_reward_rises_gives_the_alarm_and_a_missing_verdict_does_not(tmp_path: Path) -> None:
@@ -208,6 +212,77 @@ def test_a_fall_while_the_reward_rises_gives_the_alarm_and_a_missing_verdict_doe
     assert alarm("falls", (0.8, 0.0), (0.9, 1.0), (0.2, 2.0)) == 2
     assert alarm("reward falls too", (0.8, 2.0), (0.9, 1.0), (0.2, 0.0)) is None
     assert alarm("unknown", (0.8, 0.0), (0.9, 1.0), (None, 2.0)) is None
+
+
+def test_a_stop_says_when_and_why_and_is_read_as_it_was_written(tmp_path: Path) -> None:
+    assert Stop.read(tmp_path) is None
+    stop = Stop(alarm=40, kept=20, win_rate=0.625, num_steps=120)
+    stop.write(tmp_path)
+    assert Stop.read(tmp_path) == stop
+    assert str(stop) == (
+        "policy.watch.stop: the alarm at step 40 of 120 ended the training; kept step 20, where the watch's judge"
+        " preferred the policy most often (62.5 %)"
+    )
+    assert_fixed(stop, is_keyword_only=False)
+    assert_fixed(watched(0.5)[0])
+
+
+def test_a_win_rate_is_over_the_pairs_with_a_verdict_and_the_best_weights_are_kept(tmp_path: Path) -> None:
+    best = Candidates(tmp_path / "best", 1, takes_start=True)
+    watch = Watch(tmp_path / "seen", WatchSettings(), judge=always(0.0), num_looks=3, best=best)  # type: ignore[arg-type]
+    first = watch.observe(0, watched(0.5, None, 1.0, 0.75), {"weight": torch.tensor(0.0)})
+    assert first == {"watch/answered": 0.75, "watch/win_rate": 0.75, "watch/evidence": 0.0}
+    assert watch.observe(1, watched(None, None), {}) == {"watch/answered": 0.0, "watch/evidence": 0.0}
+    watch.observe(2, watched(0.875, 0.875, 0.875, 0.875), {"weight": torch.tensor(2.0)})
+    assert [candidate.step for candidate in best.found()] == [2]
+    watch.cut(1)
+    assert best.found() == [] and list(read_watched(tmp_path / "seen")) == [0, 1]
+
+
+@pytest.mark.parametrize(("rewards", "expected"), [((1.0, 2.0), 1.5), ((0.0, 0.0), 0.0), ((None, 3.0), 1.5)])
+def test_evidence_counts_where_the_mean_reward_rose(
+    rewards: tuple[float | None, float], expected: float, tmp_path: Path
+) -> None:
+    """A bet on one row that falls from 1 to 0 makes 1.5 of 1, over the one comparison of two looks."""
+    watch = Watch(tmp_path, WatchSettings(margin=0.0), judge=always(0.0), num_looks=2)  # type: ignore[arg-type]
+    for step, (win, reward) in enumerate(zip((1.0, 0.0), rewards, strict=True)):
+        watch.observe(step, watched(win, reward=reward), {})
+    assert watch._evidence() == {0: 0.0, 1: pytest.approx(expected)}
+
+
+def test_rewards_that_some_responses_lack_are_averaged_over_the_others(tmp_path: Path) -> None:
+    """The mean rises from 1 to 2 where the missing ones are left out; as 0 they would make it fall."""
+    watch = Watch(tmp_path, WatchSettings(margin=0.0), judge=always(0.0), num_looks=2)  # type: ignore[arg-type]
+    watch.observe(0, [*watched(1.0, reward=1.0), *watched(1.0, reward=1.0)], {})
+    after = [*watched(0.0, reward=2.0), *(replace(item, reward=None) for item in watched(0.0, 0.0, 0.0))]
+    watch.observe(1, after[:2], {})
+    assert watch._evidence()[1] > 1.5
+
+
+@pytest.mark.parametrize(("evidence", "step"), [(19.9, None), (20.0, 3), (20.1, 3)])
+def test_the_alarm_comes_at_the_first_evidence_of_1_over_the_rate(evidence: float, step: int | None) -> None:
+    assert alarm_step({1: 0.0, 3: evidence, 5: evidence, 7: 0.0}, WatchSettings(false_alarm_rate=0.05)) == step
+
+
+def test_the_rule_of_the_alarm_names_its_numbers() -> None:
+    rule = WatchSettings(margin=0.03, false_alarm_rate=0.1).rule(num_looks=4, judge="a judge")
+    assert "more than 3 points?" in rule and "never is more than 3 points below" in rule
+    assert "does a judge prefer" in rule and "all 7 comparisons of the 4 planned validations" in rule
+    assert "reaches 1 / 0.1 = 10." in rule and "probability 0.1 at most" in rule
+    assert (WatchSettings().margin, WatchSettings().false_alarm_rate, WatchSettings().stop) == (0.02, 0.05, False)
+    assert_fixed(WatchSettings())
+
+
+@pytest.mark.parametrize("is_validated", [True, False])
+def test_what_a_watch_lacks_without_validations(is_validated: bool) -> None:
+    def problems(**options: object) -> list[str]:
+        found = WatchSettings(**options).problems(is_validated=is_validated)  # type: ignore[arg-type]
+        return [problem.partition(":")[0] for problem in found]
+
+    assert problems() == []
+    both = problems(stop=True, judge=Judge())
+    assert both == ([] if is_validated else ["watch.stop=true", "watch.judge"])
+    assert problems(stop=True) == both[:1] and problems(judge=Judge()) == both[1:]
 
 
 @pytest.mark.parametrize(
