@@ -84,7 +84,7 @@ def answer_in_words(control: Control, confidence: float) -> str:
     if figure is None:
         return f"{control.verdict}: no win rate against {OPPONENT} was measured"
     interval = "" if figure.low is None else f", {100 * confidence:g} % interval {format_interval(figure, 'rate')}"
-    how = "both decoded greedily" if figure.name.startswith(LEADS[0]) else "both sampled"
+    how = "both decoded greedily" if figure.name.startswith(LEADS[0]) else "both at evaluation.sampling.temperature"
     judge = f", judged by {judged_by(figure)}" if figure.note else ""
     won = format_value(figure.value, "rate")
     return f"{control.verdict}: against imitation it wins {won} of comparisons, {how}{interval}{judge}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -38,8 +39,38 @@ def test_entropy_of_one_token_is_that_of_the_model(monkeypatch: pytest.MonkeyPat
     assert "400 samples of 2 prompts; temperature 0.7" in found["policy/entropy"].note
 
 
-def test_a_greedy_evaluation_is_sampled_at_1() -> None:
+def test_a_greedy_evaluation_is_sampled_at_1_and_keeps_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_gradient: list[bool] = []
+    compute = collapse_samples.response_logprobs
+
+    def listening(*rows: Any, **options: Any) -> Any:
+        with_gradient.append(torch.is_grad_enabled())
+        return compute(*rows, **options)
+
+    monkeypatch.setattr(collapse_samples, "response_logprobs", listening)
     settings = SamplingSettings(temperature=0.0, max_new_tokens=2)
     found = draw_collapse_figures("sft", XS, Dialogue(), PROMPTS, settings, seed=0)
     assert [figure.name for figure in found] == ["sft/sample_diversity", "sft/entropy"]
     assert "8 samples of 2 prompts; temperature 1" in found[0].note
+    assert with_gradient == [False, False], "one forward pass for each prompt"
+
+
+def test_the_first_32_prompts_are_drawn_eight_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[object, ...]] = []
+
+    class Asked(Exception):
+        """Ends the drawing before a model is loaded."""
+
+    def draw(folder: Path, task: Dialogue, prompts: list[Prompt], **options: object) -> None:
+        drawn.append((prompts, options["num_samples"], options["settings"], options["seed"]))
+        raise Asked
+
+    monkeypatch.setattr(collapse_samples, "draw_from_folder", draw)
+    prompts = [Prompt(task="dialogue", text=str(number)) for number in range(40)]
+    for settings in (SamplingSettings(temperature=0.5, max_new_tokens=4), SamplingSettings(temperature=0.0)):
+        with pytest.raises(Asked):
+            draw_collapse_figures("policy", XS, Dialogue(), prompts, settings, seed=3)
+    (first, num_samples, sampling, seed), (_, _, greedy, _) = drawn
+    assert (first, num_samples, seed) == (prompts[:32], 8, 3)
+    assert sampling == SamplingSettings(temperature=0.5, max_new_tokens=4)
+    assert greedy == SamplingSettings(temperature=1.0), "greedy samples would all be the same"

@@ -64,7 +64,9 @@ def test_greedy_decoding_and_annotators_come_first() -> None:
         "Yes: against imitation it wins 60.0 % of comparisons, both decoded greedily, 95 % interval 59.0–61.0 %,"
         " judged by LLM judge pocket:judge."
     )
-    assert "both sampled" in control_in_words(judge_control(figures[:1], min_gain=0.05), 0.95)
+    assert "both at evaluation.sampling.temperature" in control_in_words(
+        judge_control(figures[:1], min_gain=0.05), 0.95
+    )
     assert "Not shown: no win rate" in control_in_words(judge_control(figures[3:], min_gain=0.05), 0.95)
 
 

@@ -98,3 +98,40 @@ def test_recorded_verdicts_are_no_rationales() -> None:
         for label in labels(["The same."] * 40)
     ]
     assert figure(rows) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "is_word"),
+    [
+        ("a" * 20, "b" * 20, True),
+        (f"  {'a' * 20}\n", "b", True),
+        ("a" * 21, "b" * 21, False),
+        ("two words", "two others", False),
+    ],
+)
+def test_a_word_has_at_most_twenty_characters(text: str, other: str, is_word: bool) -> None:
+    """Words count as equal, whichever they are; of nine equal texts and another, 9 of 45 pairs differ."""
+    found = figure(labels([text] * 9 + [other]))
+    assert found is not None and found.value == pytest.approx(0.0 if is_word else 9 / 45)
+
+
+def test_eight_rationales_are_enough_and_seven_are_not() -> None:
+    rationales = [f"Number {number} tells more." for number in range(8)]
+    assert figure(labels(rationales)) is not None
+    assert figure(labels([*rationales[:7], ""])) is None
+
+
+def test_the_most_frequent_text_is_shown_with_its_first_sixty_characters() -> None:
+    often, seldom = "often " * 20, "seldom " * 20
+    found = figure(labels([often] * 5 + [seldom] * 3))
+    assert found is not None and found.value == pytest.approx(2 * 5 * 3 / (8 * 7))
+    assert found.note.endswith(f'; 5 of 8 are like "{("often " * 10).strip()} "')
+    distinct = figure(labels([f"Number {number} tells more." for number in range(8)]))
+    assert distinct is not None and "are like" not in distinct.note
+
+
+def test_of_several_rationales_of_one_order_the_first_counts() -> None:
+    rows = labels([f"Number {number} tells more." for number in range(10)])
+    again = [replace(label.judgments[0], reply="The same.") for label in rows]
+    found = figure([replace(row, judgments=(*row.judgments, more)) for row, more in zip(rows, again, strict=True)])
+    assert found is not None and found.value == 1.0

@@ -261,6 +261,7 @@ def length(prompts, completions, **kwargs):
     return [None if not text else float("nan") if text == "?" else len(text) for text in completions]
 def ends(completions): return [text.endswith(".") for text in completions]
 def few(completions): return [1.0]
+def many(completions): return [1.0 for _ in range(1000)]
 def words(completions): return ["good" for _ in completions]
 def breaks(completions): return [1 / 0 for _ in completions]
 def needs(completions, answers): return []
@@ -284,14 +285,17 @@ def test_a_function_is_called_as_other_trainers_call_theirs(code: Path) -> None:
     with pytest.raises(GateStopped, match="the function gave none"):
         FunctionReward(f"{code}:length")(PROMPTS, texts("", "a"))
     assert FunctionReward("math:prod").identity
+    nothing = FunctionReward(f"{code}:few")([], [])
+    assert (len(nothing.values_B), len(nothing.scored_mask_B)) == (0, 0), "no response, and the function is not asked"
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
         ("few", "it returned 1 for 2 responses"),
+        ("many", "it returned 1000 for 2 responses"),
         ("words", "it returned 'good' of type str"),
-        ("breaks", "mine.py:9: ZeroDivisionError: division by zero"),
+        ("breaks", "mine.py:10: ZeroDivisionError: division by zero"),
     ],
 )
 def test_what_a_function_cannot_return_is_told(code: Path, name: str, words: str) -> None:
@@ -368,6 +372,25 @@ def test_members_are_standardized_on_the_same_samples_and_a_missing_one_makes_it
     torch.testing.assert_close(batch.parts["disagreement"], torch.tensor([1.0, NAN]), equal_nan=True)
     assert batch.scored_mask_B.tolist() == [True, False] and drawn == [1]
     assert reward.reads()["reward_model"].many
+
+
+def test_every_member_of_an_ensemble_moves() -> None:
+    moved: list[object] = []
+    reward = EnsembleReward()
+    member = Fixed(1.0)
+    member.to = moved.append  # type: ignore[assignment]
+    reward.models = [Standardized(member, mean=0.0, std=1.0), Standardized(member, mean=0.0, std=1.0)]
+    assert reward.to("meta") is reward and moved == ["meta", "meta"]
+
+
+def test_the_number_of_samples_is_given_by_name_and_is_1_otherwise() -> None:
+    judge = GroupPairwiseReward(Judge(bradley_terry), max_missing_rate=1.0)
+    assert judge(PROMPTS, texts("a", "b")).scored_mask_B.tolist() == [False, False], "nobody to be compared with"
+    inner = Fixed(1.0, 2.0)
+    rewards: list[Reward] = [judge, MixtureReward({"a": inner}), Standardized(inner, mean=0.0, std=1.0)]
+    for reward in rewards:
+        with pytest.raises(TypeError, match="positional"):
+            reward(PROMPTS, texts("a", "b"), 1)  # type: ignore[misc]
 
 
 def test_an_ensemble_of_one_is_refused() -> None:

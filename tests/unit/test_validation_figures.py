@@ -109,7 +109,7 @@ def test_a_watch_keeps_what_each_response_was_and_what_was_thought_of_it(has_rat
 
 def test_the_accuracy_of_the_reward_is_that_of_its_order_of_two_responses(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reward prefers x, the other response to y and that to z; the fourth has no reward."""
-    raters, judge = Says(x=0.75, y=0.75, z=0.25, w=1.0), Says(x=0.75, y=0.5, z=None, w=0.0)
+    raters, judge = Says(x=0.25, y=0.25, z=0.25, w=1.0), Says(x=0.75, y=0.5, z=None, w=0.0)
     watching = validation(preference=raters, watch=SimpleNamespace(judge=judge))
     draws: list[dict[str, object]] = []
 
