@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from records import assert_fixed
 
 from rlaif.errors import ConfigError, GateStopped, TrainingError
 from rlaif.evaluation.records import LinePlot, Table
@@ -329,6 +330,20 @@ def test_a_function_that_cannot_be_called_is_told(code: Path, name: str, words: 
         FunctionReward(f"{code}:{name}").prepare(resources())
 
 
+def test_a_module_that_ends_the_process_is_told_as_one_that_cannot_be_imported(tmp_path: Path) -> None:
+    (tmp_path / "ends.py").write_text("def ends(completions): return []\nraise SystemExit(3)\n")
+    with pytest.raises(ConfigError, match=r"reward\.function=.*ends\.py:ends: cannot be imported"):
+        FunctionReward(f"{tmp_path / 'ends.py'}:ends").prepare(resources())
+
+
+def test_the_first_of_several_values_that_are_no_numbers_is_told(tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text("def odd(completions): return [1.0, 'good', [2.0]]\n")
+    reward = FunctionReward(f"{tmp_path / 'odd.py'}:odd")
+    assert isinstance(reward.identity, str)
+    with pytest.raises(TrainingError, match="it returned 'good' of type str"):
+        reward(PROMPTS[:1] * 3, texts("a", "b", "c"))
+
+
 def test_another_function_body_is_another_reward(code: Path) -> None:
     before = FunctionReward(f"{code}:length").identity
     code.write_text(CODE.replace("len(text) for", "-len(text) for"))
@@ -381,6 +396,22 @@ def test_every_member_of_an_ensemble_moves() -> None:
     member.to = moved.append  # type: ignore[assignment]
     reward.models = [Standardized(member, mean=0.0, std=1.0), Standardized(member, mean=0.0, std=1.0)]
     assert reward.to("meta") is reward and moved == ["meta", "meta"]
+    assert list(reward(PROMPTS[:1], texts("a")).parts) == ["disagreement", "member_1", "member_2"]
+
+
+def test_the_weight_of_the_disagreement_may_be_0_and_is_finite() -> None:
+    assert [EnsembleReward(disagreement_weight=weight).disagreement_weight for weight in (0.0, 0.5)] == [0.0, 0.5]
+    with pytest.raises(ConfigError, match=r"reward\.disagreement_weight=inf: must be a finite number"):
+        EnsembleReward(disagreement_weight=math.inf)
+
+
+def test_two_rewards_may_read_the_same_results() -> None:
+    both = MixtureReward({"one": Fixed(1.0, role="reward_model"), "two": Fixed(2.0, role="reward_model")})
+    assert both.reads() == {"reward_model": Reads(kind="reward_model")}
+
+
+def test_what_a_reward_is_offered_stays_as_it_was_given() -> None:
+    assert_fixed(resources())
 
 
 def test_the_number_of_samples_is_given_by_name_and_is_1_otherwise() -> None:
@@ -388,6 +419,7 @@ def test_the_number_of_samples_is_given_by_name_and_is_1_otherwise() -> None:
     assert judge(PROMPTS, texts("a", "b")).scored_mask_B.tolist() == [False, False], "nobody to be compared with"
     inner = Fixed(1.0, 2.0)
     rewards: list[Reward] = [judge, MixtureReward({"a": inner}), Standardized(inner, mean=0.0, std=1.0)]
+    rewards += [EnsembleReward(), LabelerReward(Rates())]
     for reward in rewards:
         with pytest.raises(TypeError, match="positional"):
             reward(PROMPTS, texts("a", "b"), 1)  # type: ignore[misc]
