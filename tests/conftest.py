@@ -6,11 +6,18 @@ two cores would wait for each other.
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, open_dict
+
+from rlaif.config.hydra_internals import ConfigLoaderImpl
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
@@ -54,5 +61,34 @@ class NoLoggedDeprecations:
         assert not handler.lines, "\n".join(handler.lines)
 
 
+class ComposedOnce:
+    """Hydra composes the same options once per process, and tests get copies: composing was half of all their time."""
+
+    @pytest.fixture(autouse=True, scope="session")
+    def composed_once(self) -> Iterator[None]:
+        """Only of configs that no test writes: those of temporary directories are composed each time."""
+        compose = ConfigLoaderImpl.load_configuration
+        known: dict[str, DictConfig] = {}
+
+        def load(
+            loader: ConfigLoaderImpl, config_name: str | None, overrides: Sequence[str], *args: Any, **kw: Any
+        ) -> DictConfig:
+            path = str(loader.get_search_path())
+            if tempfile.gettempdir() in path or any("searchpath" in line for line in overrides):
+                return compose(loader, config_name, list(overrides), *args, **kw)
+            key = repr((path, config_name, list(overrides), args, kw, ConfigStore.instance().repo))
+            if key not in known:
+                known[key] = compose(loader, config_name, list(overrides), *args, **kw)
+            composed = copy.deepcopy(known[key])
+            with open_dict(composed.hydra.runtime):
+                composed.hydra.runtime.cwd = os.getcwd()
+            return composed
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ConfigLoaderImpl, "load_configuration", load)
+            yield
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(NoLoggedDeprecations(), "no-logged-deprecations")
+    config.pluginmanager.register(ComposedOnce(), "composed-once")

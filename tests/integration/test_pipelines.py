@@ -20,7 +20,7 @@ from rlaif.rollouts.pairs import sampled_pairs
 if TYPE_CHECKING:
     from conftest import Command, Run
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.slow]
 
 CONF = Path(__file__).with_name("conf")
 Folders = dict[str, Path]

@@ -76,6 +76,7 @@ def test_an_edit_of_what_comes_later_keeps_sft_samples_and_labels(copy: Copy) ->
     assert copy.changed_by(*EDITED) == {"policy", "reward_model"}, "the reward model reads files of further labels"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "stages"),
     [

@@ -53,6 +53,7 @@ def test_the_main_job_has_no_problems() -> None:
     assert check(["task=dialogue", "labeler=cot_pairwise"]) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", shipped_options())
 def test_every_shipped_option_composes_and_fits_its_constructor(option: str) -> None:
     assert check([option, *NEEDED.get(option, [])]) == []

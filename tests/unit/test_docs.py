@@ -83,6 +83,7 @@ def is_of_a_plugin(problem: str) -> bool:
     return option in PLUGIN_OPTIONS.get(group, set())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", commands(), ids=lambda command: f"{command.place} {command.line[:40]}")
 def test_every_command_composes(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

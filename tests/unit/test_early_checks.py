@@ -21,6 +21,7 @@ BUILT_IN = Path(rlaif.prompts.__path__[0]) / "templates"
 FindProblems = Callable[..., list[str]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "labeler",
     [

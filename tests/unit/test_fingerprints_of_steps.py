@@ -150,6 +150,7 @@ LOCAL = {"labeler.engine.device", "labeler.engine.batch_size"}
 REMOTE = {"labeler.engine.url", "labeler.engine.key_env", "labeler.engine.read_timeout_s", "labeler.engine.max_retries"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "among"),
     [
@@ -195,6 +196,7 @@ def test_options_of_an_adapter_re_key_the_step_that_trains_it(make_config: MakeC
         assert {name for name, value in before.items() if after[name] != value} == steps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "steps"),
     [

@@ -57,6 +57,7 @@ STRONG_TEACHER = (
 """The strong teacher's responses in a file, as docs/pages/how-to/the-papers-systems.md gives them."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pipeline", names("pipeline"))
 @pytest.mark.parametrize("further", [(), ("label.min_alignment=0.6",), OWN_PAIRS], ids=" ".join)
 def test_every_shipped_pipeline_binds(make_config: MakeConfig, pipeline: str, further: tuple[str, ...]) -> None:
@@ -72,6 +73,7 @@ def test_every_shipped_pipeline_binds(make_config: MakeConfig, pipeline: str, fu
     assert plan.steps[-1].name == plan.cfg.pipeline.stages[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", names("experiment"))
 def test_every_shipped_experiment_binds(make_config: MakeConfig, experiment: str) -> None:
     files = ("data=files", "data.path=pairs.parquet", "labeler.path=verdicts.parquet")
