@@ -11,6 +11,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ from rlaif.config.hydra_internals import ConfigLoaderImpl
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
+
+ROOT = str(Path(__file__).parents[1])
 
 LIBRARIES = (
     "transformers",
@@ -62,7 +65,7 @@ class NoLoggedDeprecations:
 
 
 class ComposedOnce:
-    """Hydra composes the same options once per process, and tests get copies: composing was half of all their time."""
+    """Hydra composes the same options once per process, and tests get copies: composing takes 0.4 s, a copy 0.02."""
 
     @pytest.fixture(autouse=True, scope="session")
     def composed_once(self) -> Iterator[None]:
@@ -74,7 +77,7 @@ class ComposedOnce:
             loader: ConfigLoaderImpl, config_name: str | None, overrides: Sequence[str], *args: Any, **kw: Any
         ) -> DictConfig:
             path = str(loader.get_search_path())
-            if tempfile.gettempdir() in path or any("searchpath" in line for line in overrides):
+            if tempfile.gettempdir() in path.replace(ROOT, "") or any("searchpath" in line for line in overrides):
                 return compose(loader, config_name, list(overrides), *args, **kw)
             key = repr((path, config_name, list(overrides), args, kw, ConfigStore.instance().repo))
             if key not in known:

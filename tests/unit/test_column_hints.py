@@ -186,3 +186,5 @@ def test_a_condition_on_a_column_that_rows_lack_is_named_as_typed(tmp_path: Path
     assert str(raised.value).endswith(
         "lacks the key 'source'; it has 'prompt', 'chosen', 'rejected' (data.where asks for it)"
     )
+    with pytest.raises(DataError, match=r"\(data\.where asks for it; did you mean 'chosen'\?\)$"):
+        list(PairFile(path, ReadingOptions(where={"choosen": "x"})).read())

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from numbered_pairs import numbered_pairs
 
 from rlaif.engines import cached
 from rlaif.engines.answer_cache import AnswerPlace
@@ -22,18 +23,6 @@ from rlaif.labeling.estimate import LabelEstimate, estimate_labels, stand_in_pai
 from rlaif.outcome import Generation, OptionScores
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.types import Comparison, Completion, Preference, Prompt, Sampling, StructuredPrompt
-
-
-def plan(num_pairs: int) -> list[Comparison]:
-    """One pair for each prompt."""
-    return [
-        Comparison(
-            prompt=Prompt(task="dialogue", text=f"\n\nHuman: {number}\n\nAssistant:"),
-            first=Completion(text="yes"),
-            second=Completion(text="no"),
-        )
-        for number in range(num_pairs)
-    ]
 
 
 class Server(ScriptedEngine):
@@ -75,7 +64,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def estimated(labeler: Any, num_pairs: int, **options: Any) -> LabelEstimate:
-    return estimate_labels(labeler, plan(num_pairs), People(), AnswerPlace("none", ""), **options)
+    return estimate_labels(labeler, numbered_pairs(num_pairs), People(), AnswerPlace("none", ""), **options)
 
 
 def pairwise(engine: ScriptedEngine) -> PairwiseLabeler:
@@ -132,7 +121,7 @@ def test_the_time_of_one_question_and_of_none(clock: list[float]) -> None:
         def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
             return [Preference(comparison=pair, p_first=0.5) for pair in comparisons]
 
-    (pair,) = plan(1)
+    (pair,) = numbered_pairs(1)
     same = [replace(pair, second=pair.first)]
     rater = ScoreLabeler(JudgePrompts(), Local(clock))
     estimate = estimate_labels(rater, same, People(), AnswerPlace("none", ""))

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from numbered_pairs import numbered_pairs
 
 from rlaif.data.base import TaskData
 from rlaif.engines.answer_cache import AnswerPlace
@@ -34,20 +35,9 @@ from rlaif.labeling.team import Team
 from rlaif.labeling.trial import example_pairs, trial_problems
 from rlaif.outcome import OptionScores
 from rlaif.prompts.judge import JudgePrompts
-from rlaif.types import Comparison, Completion, Preference, Prompt, Sampling, StructuredPrompt
+from rlaif.types import Comparison, Completion, Preference, Sampling, StructuredPrompt
 
 NO_CACHE = AnswerPlace("none", "")
-
-
-def pairs(count: int) -> list[Comparison]:
-    return [
-        Comparison(
-            prompt=Prompt(task="dialogue", text=f"\n\nHuman: {number}\n\nAssistant:"),
-            first=Completion(text="yes"),
-            second=Completion(text="no"),
-        )
-        for number in range(count)
-    ]
 
 
 class Server(ScriptedEngine):
@@ -83,7 +73,7 @@ def judge(engine: ScriptedEngine) -> PairwiseLabeler:
 
 
 def send(labeler: object, first: FirstRequests | None = None, **more: Any) -> Spending:
-    chosen: dict[str, Any] = {"examples": pairs(2), "answers": NO_CACHE} | more
+    chosen: dict[str, Any] = {"examples": numbered_pairs(2), "answers": NO_CACHE} | more
     return (first or FirstRequests()).send(WillAsk(labeler=labeler, **chosen))
 
 
@@ -135,7 +125,7 @@ def test_a_server_is_tried_unless_all_of_its_answers_are_known(
     num_known: int | None, is_asked: bool, tmp_path: Path
 ) -> None:
     """Of 70 pairs the last ones are known, or none is kept anywhere."""
-    plan, place = pairs(70), NO_CACHE if num_known is None else AnswerPlace("local", tmp_path)
+    plan, place = numbered_pairs(70), NO_CACHE if num_known is None else AnswerPlace("local", tmp_path)
     if num_known:
         labeler = judge(Server())
         labeler.engine = CachedEngine(labeler.engine, place.open())
@@ -182,9 +172,9 @@ def test_a_labeler_that_needs_more_of_its_model_than_a_script_has_is_tried_as_fa
     with pytest.raises(ConfigError, match=r"labeler\.x=1: no"):
         send(Wrong(server))
     with caplog.at_level(logging.WARNING):
-        assert trial_problems(Strange(server, ("1", "2")), pairs(2)) == []
+        assert trial_problems(Strange(server, ("1", "2")), numbered_pairs(2)) == []
         assert "labeler asks could not be tried without its model: KeyError" in caplog.text
-        assert trial_problems(Wrong(server), pairs(2)) == ["labeler.x=1: no"]
+        assert trial_problems(Wrong(server), numbered_pairs(2)) == ["labeler.x=1: no"]
 
 
 class Reads:
@@ -212,14 +202,14 @@ def test_problems_of_all_members_are_told_once_each() -> None:
         "fine": judge(ScriptedEngine()),
         "ahead": ChainOfThoughtLabeler(JudgePrompts(), ScriptedEngine(), rationale="other"),
     }
-    found = trial_problems(PanelLabeler(labelers, weights="learned"), pairs(2))
+    found = trial_problems(PanelLabeler(labelers, weights="learned"), numbered_pairs(2))
     assert found[0] == "labels.jsonl: no such file" and len(found) == 2
     assert found[1].startswith("labeler.prompt.num_exemplars=2: exemplars are pairs")
     hidden = SimpleNamespace(name="hidden", llm=ScriptedEngine())
-    (problem,) = trial_problems(hidden, pairs(2))
+    (problem,) = trial_problems(hidden, numbered_pairs(2))
     assert problem.startswith("labeler hidden: keeps a model in the attribute llm")
     with pytest.raises(PluginError):
-        trial_problems(Reads(PluginError("broken")), pairs(2))
+        trial_problems(Reads(PluginError("broken")), numbered_pairs(2))
 
 
 def data(**kinds: Any) -> TaskData:
@@ -228,8 +218,8 @@ def data(**kinds: Any) -> TaskData:
 
 
 def test_examples_are_two_pairs_of_different_prompts_wherever_the_data_have_them() -> None:
-    a, b, c = (pair.prompt for pair in pairs(3))
-    labels = [Preference(comparison=pair, p_first=0.5) for pair in pairs(3)]
+    a, b, c = (pair.prompt for pair in numbered_pairs(3))
+    labels = [Preference(comparison=pair, p_first=0.5) for pair in numbered_pairs(3)]
     assert [pair.prompt for pair in example_pairs(data(label_prompts=[a, a, b, c]))] == [a, b]
     assert [pair.prompt for pair in example_pairs(data(policy_prompts=[c], eval_prompts=[c, b]))] == [c, b]
     assert [pair.prompt for pair in example_pairs(data(preferences=labels[:1], eval_preferences=labels))] == [a, b]
@@ -264,7 +254,7 @@ class Teachable:
 
 
 def test_a_labeler_learns_from_the_first_pairs_of_the_plan_and_only_once(tmp_path: Path) -> None:
-    plan = pairs(5)
+    plan = numbered_pairs(5)
     people = People(labels=[Preference(comparison=pair, p_first=p) for pair, p in zip(plan, (0.0, 1.0), strict=False)])
     checked: list[int] = []
     taught: Any = prepare(Teachable(3), plan, people, tmp_path / "new", lambda: checked.append(1))
@@ -296,7 +286,7 @@ class Silent:
 def sharded(directory: Path, team: Team, labeler: Any, **options: Any) -> ShardedLabeling:
     chosen: dict[str, Any] = {"answers": NO_CACHE, "prices": Prices(), "budget": Budget()}
     asking = AskingSettings(**(chosen | options)).begin(directory, batch_size=2, rank=team.rank)
-    return ShardedLabeling(labeler, pairs(8), asking, People(), team)
+    return ShardedLabeling(labeler, numbered_pairs(8), asking, People(), team)
 
 
 def test_one_of_several_processes_tells_the_others_to_stop_and_one_alone_raises(tmp_path: Path) -> None:
@@ -324,12 +314,12 @@ def test_a_process_alone_forgets_that_an_earlier_start_was_stopped(tmp_path: Pat
     Team(tmp_path).stop("the budget was spent")
     labeling = sharded(tmp_path, Team(tmp_path), judge(ScriptedEngine()))
     labeling.label(Silent())
-    assert [label.comparison for label in labeling.finished()] == pairs(8)
+    assert [label.comparison for label in labeling.finished()] == numbered_pairs(8)
 
 
 def test_a_labeler_of_shards_sees_the_whole_plan(tmp_path: Path) -> None:
     """Three responses of one prompt are ranked at once although a batch holds two pairs."""
-    prompt, texts = pairs(1)[0].prompt, [Completion(text=text) for text in "abc"]
+    prompt, texts = numbered_pairs(1)[0].prompt, [Completion(text=text) for text in "abc"]
     plan = [Comparison(prompt=prompt, first=texts[a], second=texts[b]) for a, b in ((0, 1), (0, 2), (1, 2))]
     engine = ScriptedEngine({"": {"1 2 3": 0.6, "3 2 1": 0.4}})
     asking = AskingSettings(answers=NO_CACHE, prices=Prices(), budget=Budget()).begin(tmp_path, batch_size=2)
@@ -346,7 +336,7 @@ def test_finished_labels_are_written_with_their_counts_and_costs(tmp_path: Path)
     writer: Any = SimpleNamespace(write=lambda table, provenance: told.append((table, provenance)))
     work, out = tmp_path / "work", tmp_path / "out"
     out.mkdir()
-    first, second = pairs(2)
+    first, second = numbered_pairs(2)
     engine = ScriptedEngine({"Human: 0": {"1": 0.6, "2": 0.4}})
     asking = AskingSettings(answers=NO_CACHE, prices=Prices(), budget=Budget(), max_missing_rate=0.5)
     labeling = ShardedLabeling(judge(engine), [first, first, second], asking.begin(work), People(), Team(work))

@@ -274,7 +274,7 @@ class PairFile:
         names = [name for key in absent for name in key.split("|")]
         near = [name for key in names for name in difflib.get_close_matches(key, list(row.values), n=1)]
         if set(absent) <= {"|".join(path_of(path).roots) for path in self.options.where or ()}:
-            return f" ({self.group}.where asks for it)"
+            return f" ({self.group}.where asks for it" + (f"; did you mean {near[0]!r}?)" if near else ")")
         if near:
             return f" (did you mean {near[0]!r}?); name other columns with {self.group}.columns"
         others = [layout for layout in candidates() if auto.has_columns(layout, row.values)]
