@@ -97,7 +97,8 @@ class PromptTokenizer:
         return ids
 
     def cut(self, ids: list[int], max_tokens: int) -> list[int]:
-        """A policy's prompt without its oldest tokens; the begin token, or the template's beginning, stays.
+        """A policy's prompt without its oldest tokens; the begin token stays, and the template's beginning of a user's
+        turn.
 
         Args:
             ids: Of :meth:`policy_ids`.
@@ -105,8 +106,9 @@ class PromptTokenizer:
         """
         if len(ids) <= max_tokens:
             return ids
-        begins = len(self._opening) < max_tokens and ids[: len(self._opening)] == self._opening
-        kept = self._opening if begins else []
+        begin = [self.tokenizer.bos_token_id]
+        openings = [opening for opening in (self._opening, begin) if ids[: len(opening)] == opening]
+        kept = next((opening for opening in openings if len(opening) < max_tokens), [])
         return kept + ids[len(ids) - max_tokens + len(kept) :]
 
     @cached_property

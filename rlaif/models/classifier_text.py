@@ -82,7 +82,8 @@ class ClassifierText:
         for piece, turn in zip(frame, turns, strict=True):
             ids += [*piece, *self.tokenizer.data_ids(turn.text)]
         response_row = [*self.tokenizer.data_ids(response), *after]
-        return self._joined((ids + list(before_response))[-self._room(response_row) :], response_row)
+        prompt_row = self.tokenizer.cut(ids + list(before_response), self._room(response_row))
+        return self._joined(prompt_row, response_row)
 
     def _chat_frame(self, roles: tuple[str, ...]) -> list[list[int]]:
         """Ids around the turns' texts and the response."""

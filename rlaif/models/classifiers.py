@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -42,19 +43,55 @@ def load_reward_model(spec: ModelSpec | str, *, seed: int = 0, head_std: float =
     spec = ModelSpec(spec) if isinstance(spec, str) else spec
     config = from_pretrained(AutoConfig, spec)
     if any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):
-        if config.num_labels != 1:
-            raise EngineError(f"model.name={spec.name}: a reward model has one label, this one has {config.num_labels}")
+        _check_one_label(spec, config)
         return _load_classifier(spec)
-    model = load_causal_lm(spec)
-    return reward_model_from(model, classifier_pad_id(model, load_tokenizer(spec)), seed=seed, head_std=head_std)
+    model, tokenizer = load_causal_lm(spec), load_tokenizer(spec)
+    pad_id = classifier_pad_id(tokenizer, end_token_ids(model, tokenizer))
+    return reward_model_from(model, pad_id, seed=seed, head_std=head_std)
 
 
-def classifier_pad_id(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """The tokenizer's padding, or where that ends texts another special token: a classifier looks for the last token
-    before the padding, and would not see the end."""
-    ends = end_token_ids(model, tokenizer)
-    candidates = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id, 0, 1, 2)
-    return next(one for one in candidates if one is not None and one not in ends)
+def load_trained_reward_model(spec: ModelSpec | str) -> PreTrainedModel:
+    """A reward model that was trained, in evaluation mode, on the CPU.
+
+    Raises:
+        ConfigError: The name leads nowhere.
+        EngineError: It cannot be read, is no sequence classifier, or has more than one label.
+    """
+    spec = ModelSpec(spec) if isinstance(spec, str) else spec
+    model = load_classifier(spec)
+    _check_one_label(spec, model.config)
+    return model
+
+
+def _check_one_label(spec: ModelSpec, config: PreTrainedConfig) -> None:
+    if config.num_labels != 1:
+        raise EngineError(f"model.name={spec.name}: a reward model has one label, this one has {config.num_labels}")
+
+
+def classifier_pad_id(tokenizer: PreTrainedTokenizerBase, ends: Container[int]) -> int:
+    """A token that no text ends with: a classifier looks for the last token before the padding.
+
+    Args:
+        tokenizer: The classifier's.
+        ends: Tokens that end texts.
+
+    Returns:
+        The tokenizer's padding or, where that ends texts or stands for unknown characters, another special token; where
+        there is none the id after the tokenizer's last one, for which :func:`add_pad_row` makes a row.
+    """
+    special = [index for index, token in sorted(tokenizer.added_tokens_decoder.items()) if token.special]
+    named = sorted(special, key=lambda index: "pad" not in tokenizer.added_tokens_decoder[index].content)
+    candidates = (tokenizer.pad_token_id, tokenizer.bos_token_id, *named)
+    unfit = (None, tokenizer.unk_token_id)
+    return next((one for one in candidates if one not in unfit and one not in ends), len(tokenizer))
+
+
+def add_pad_row(model: PreTrainedModel, pad_id: int) -> None:
+    """Give the padding a row of zeros in the embedding, where it has none."""
+    num_rows = model.get_input_embeddings().weight.shape[0]
+    if pad_id >= num_rows:
+        model.resize_token_embeddings(pad_id + 1, mean_resizing=False)
+        model.get_input_embeddings().weight.data[num_rows:] = 0.0
 
 
 def load_classifier(spec: ModelSpec | str) -> PreTrainedModel:
@@ -83,8 +120,8 @@ def _load_classifier(spec: ModelSpec) -> PreTrainedModel:
     config = model.config.get_text_config()
     if config.pad_token_id is None:
         tokenizer = load_tokenizer(spec, needs_end=False)
-        candidates = (tokenizer.pad_token_id, tokenizer.bos_token_id, 0, 1)
-        config.pad_token_id = next(one for one in candidates if one not in (None, tokenizer.eos_token_id))
+        config.pad_token_id = classifier_pad_id(tokenizer, (tokenizer.eos_token_id,))
+        add_pad_row(model, config.pad_token_id)
     return model
 
 
@@ -101,10 +138,14 @@ def reward_model_from(
     """
     config = deepcopy(causal_lm.config)
     config.num_labels = 1
-    config.pad_token_id = pad_token_id
+    num_rows = causal_lm.get_input_embeddings().weight.shape[0]
+    config.pad_token_id = pad_token_id if pad_token_id < num_rows else None
     with torch.random.fork_rng(devices=[]):
         model = _classifier_of(config, causal_lm)
     model.base_model.load_state_dict(causal_lm.base_model.state_dict())
+    with torch.random.fork_rng(devices=[]):
+        add_pad_row(model, pad_token_id)
+    model.config.pad_token_id = pad_token_id
     head = model.get_submodule("score").get_parameter("weight")
     noise = torch.randn(head.shape, generator=generator(seed, "reward head"))
     head.data.copy_(noise * head_std)

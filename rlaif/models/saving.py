@@ -9,6 +9,9 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from rlaif.models.ends import end_token_ids
 
+NEW_PAD_TOKEN = "<|pad|>"
+"""Padding of a classifier whose tokenizer has no special token but those that end texts."""
+
 
 def save_folder(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path, *, temperature: float = 1.0
@@ -28,9 +31,16 @@ def save_folder(
     if model.can_generate():
         _set_generation(model, tokenizer, temperature)
     elif (pad_id := model.config.get_text_config().pad_token_id) is not None:
-        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad_id)
+        _set_padding(tokenizer, pad_id)
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
+
+
+def _set_padding(tokenizer: PreTrainedTokenizerBase, pad_id: int) -> None:
+    if pad_id == len(tokenizer):
+        tokenizer.add_special_tokens({"pad_token": NEW_PAD_TOKEN})
+    else:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad_id)
 
 
 def _set_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, temperature: float) -> None:

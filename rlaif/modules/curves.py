@@ -10,9 +10,12 @@ from lightning import Callback, LightningModule, Trainer
 
 from rlaif.artifacts.curve import append_row, cut_curve
 
+VALIDATED = "validation/"
+"""Beginning of the names of a validation's metrics."""
+
 
 class CurveWriter(Callback):
-    """Appends one JSON line of logged metrics after every n-th optimizer step.
+    """Appends one JSON line of logged metrics after every n-th optimizer step, and after every validation.
 
     A resumed run first cuts what a killed run wrote after its last checkpoint, so that the file
     of an interrupted training equals that of an uninterrupted one byte for byte.
@@ -46,9 +49,21 @@ class CurveWriter(Callback):
         self._last_step = step
         if step % self.every_n_steps and step != trainer.max_steps:
             return
-        metrics = {name: value for name, value in trainer.callback_metrics.items() if name.startswith(self.prefix)}
-        figures = {name: float(value) for name, value in metrics.items()}
-        append_row(self.path, step, {name: figures[name] for name in figures if not _is_absent(name, figures[name])})
+        # Lightning keeps what an earlier validation logged.
+        figures = {name: value for name, value in self._figures(trainer).items() if not name.startswith(VALIDATED)}
+        append_row(self.path, step, figures)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the row of the step before a validation again, with the validation's figures."""
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        cut_curve(self.path, trainer.global_step - 1)
+        append_row(self.path, trainer.global_step, self._figures(trainer))
+
+    def _figures(self, trainer: Trainer) -> dict[str, float]:
+        metrics = trainer.callback_metrics.items()
+        figures = {name: float(value) for name, value in metrics if name.startswith(self.prefix)}
+        return {name: value for name, value in figures.items() if not _is_absent(name, value)}
 
 
 def _is_absent(name: str, value: float) -> bool:

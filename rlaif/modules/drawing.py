@@ -14,6 +14,7 @@ from torch import Tensor
 from rlaif.functional.policy_gradient import informative_groups
 from rlaif.objectives.checks import check_rewards
 from rlaif.rewards.base import Cause, Reward, RewardBatch
+from rlaif.rewards.missing import one_step
 from rlaif.rollouts.batch import rows_of
 from rlaif.rollouts.sampler import Sampler
 from rlaif.rollouts.step import StepResponses, StepSampler
@@ -60,16 +61,17 @@ def draw_rewarded(
         check_rewards(rewards, len(drawn.completions), reward, samples_per_prompt=num_samples)
         return rewards
 
-    drawn = responses.draw(sampler, step, rank=rank, world_size=world_size)
-    rewards, num_redrawn = rewarded(drawn), 0
-    for attempt in range(1, redraws + 1):
-        places = _without_information(rewards, num_samples)
-        if not places:
-            break
-        others = responses.redraw(sampler, step, places, attempt=attempt, rank=rank, world_size=world_size)
-        rewards = _replaced(rewards, rows_of(places, num_samples), rewarded(others))
-        drawn = drawn.replaced(places, others)
-        num_redrawn += len(places)
+    with one_step():
+        drawn = responses.draw(sampler, step, rank=rank, world_size=world_size)
+        rewards, num_redrawn = rewarded(drawn), 0
+        for attempt in range(1, redraws + 1):
+            places = _without_information(rewards, num_samples)
+            if not places:
+                break
+            others = responses.redraw(sampler, step, places, attempt=attempt, rank=rank, world_size=world_size)
+            rewards = _replaced(rewards, rows_of(places, num_samples), rewarded(others))
+            drawn = drawn.replaced(places, others)
+            num_redrawn += len(places)
     return Rewarded(drawn, rewards, num_redrawn)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from transformers import PreTrainedTokenizerBase
 
+from rlaif.models.adapters import merged
 from rlaif.models.saving import save_folder
 from rlaif.modules.policy import PolicyModule
 
@@ -18,6 +19,8 @@ EXPORTS = "exports"
 
 class PeriodicFolders(Callback):
     """Writes the policy and its tokenizer after every n-th policy step but the last, which the step itself leaves.
+
+    An adapter is added to the weights, so that every folder holds a whole model.
 
     Args:
         directory: A folder ``step=000000040`` (optimizer steps) is made in it for each.
@@ -46,5 +49,5 @@ class PeriodicFolders(Callback):
         partial = folder.with_name(f".{folder.name}.partial")
         for left in (partial, folder):
             shutil.rmtree(left, ignore_errors=True)
-        save_folder(pl_module.policy, self.tokenizer, partial, temperature=self.temperature)
+        save_folder(merged(pl_module.policy), self.tokenizer, partial, temperature=self.temperature)
         partial.rename(folder)

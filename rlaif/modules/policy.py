@@ -19,13 +19,14 @@ from rlaif.functional.baselines import masked_moments
 from rlaif.inference.heads import head_logits
 from rlaif.inference.logprobs import ResponseLogprobs, response_logprobs
 from rlaif.inference.micro_batches import cut_by_tokens
+from rlaif.inference.recomputing import recomputes
 from rlaif.modules.distributed import pooled_mean
 from rlaif.modules.drawing import draw_rewarded
 from rlaif.modules.optim import OptimizerSettings, configure, decay_groups
 from rlaif.modules.optimizer_step import OptimizerStepModule
 from rlaif.modules.rollout_loader import Collected, PolicyBatch, RolloutLoader
 from rlaif.modules.step_division import StepDivision
-from rlaif.modules.values import make_baseline
+from rlaif.modules.values import ValueModel, make_baseline
 from rlaif.objectives.base import Losses, PolicyOutputs, RolloutObjective
 from rlaif.objectives.checks import check_credit, check_losses
 from rlaif.rewards.base import Reward
@@ -103,6 +104,11 @@ class PolicyModule(OptimizerStepModule):
     def reference(self) -> PreTrainedModel:
         """The frozen SFT model."""
         return self._outside["reference"]
+
+    @property
+    def _reads_prompts_once(self) -> bool:
+        """Whether a prompt with many responses is read once for all of them by every model that learns."""
+        return not (recomputes(self.policy) or isinstance(self.value, ValueModel))
 
     @property
     def num_optimizer_steps(self) -> int:
@@ -209,7 +215,7 @@ class PolicyModule(OptimizerStepModule):
 
     def _by_parts(self, rollouts: Rollouts, read: Callable[[Rollouts], list[Tensor]]) -> list[Tensor]:
         """Numbers [B, T] per token, read in micro-batches in the number format of the training."""
-        cut = cut_by_tokens(rollouts.tokens_of_prompts(), self.token_budget)
+        cut = cut_by_tokens(rollouts.tokens_of_prompts(prompts_once=self._reads_prompts_once), self.token_budget)
         with self.trainer.precision_plugin.forward_context():
             if len(cut) == 1:
                 return read(rollouts)
@@ -285,7 +291,8 @@ class PolicyModule(OptimizerStepModule):
             shares = shares_WB[:, start : start + per_update].sum()
             denominator = torch.where(shares > 0, shares, 1.0) / world_size
             rows = credited.rows(slice(own_start + start, own_start + start + per_update))
-            batches.append(PolicyBatch(rollouts=rows, denominator=denominator))
+            once = self._reads_prompts_once
+            batches.append(PolicyBatch(rollouts=rows, denominator=denominator, prompts_once=once))
         return batches * updates.epochs
 
     def _gathered(self, tensor: Tensor) -> Tensor:

@@ -85,12 +85,22 @@ class PolicySettings(TrainingSettings):
                 f"samples_per_prompt={self.samples_per_prompt}: the objective {name} compares the responses to a"
                 f" prompt and needs at least {needed}"
             )
+        yield from self._few_responses_problems()
         yield from self._choice_problems()
         if self.shaping is not None:
             needs = self.objective.needs
             yield from self.shaping.problems(has_values=needs.values and needs.values_from == "learned")
         if not out_of_bounds:
             yield from (problem.removeprefix(f"{self.group}.") for problem in self.division.problems(num_processes=1))
+
+    def _few_responses_problems(self) -> Iterator[str]:
+        given, needed = self.prompts_per_step * self.samples_per_prompt, self.objective.needs.responses_per_step
+        if 0 < given < needed:
+            yield (
+                f"prompts_per_step={self.prompts_per_step}: with policy.samples_per_prompt={self.samples_per_prompt} a "
+                f"policy step has {given} response, and the objective {type(self.objective).__name__} compares each "
+                f"with the others of the step; give at least {needed}, or policy.objective.baseline=learned"
+            )
 
     def _choice_problems(self) -> Iterator[str]:
         if self.validate_every is None and self.keep != "last":

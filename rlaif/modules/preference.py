@@ -38,6 +38,8 @@ class PreferenceModule(SupervisedModule[PreferenceBatch]):
         max_tokens_per_forward: As in :class:`~rlaif.modules.optimizer_step.OptimizerStepModule`.
     """
 
+    group = "policy"
+
     def __init__(
         self,
         model: PreTrainedModel,
@@ -59,7 +61,8 @@ class PreferenceModule(SupervisedModule[PreferenceBatch]):
             self._ref_logprobs = self.reference.read().to(self.device)
             return
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
-        found = self.reference.compute(self.device, rank=rank, world_size=world_size)
+        with self.trainer.precision_plugin.forward_context():  # as the policy is read
+            found = self.reference.compute(self.device, rank=rank, world_size=world_size)
         whole = self.trainer.strategy.reduce(found, reduce_op="sum")
         assert isinstance(whole, Tensor)
         if self.trainer.is_global_zero:

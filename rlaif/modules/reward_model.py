@@ -45,6 +45,7 @@ class RewardModelModule(SupervisedModule[PairBatch]):
     and gives the same scores there.
     """
 
+    group = "reward_model"
     figure_names = ("loss", "accuracy")
 
     def outputs(self, batch: PairBatch) -> Tensor:

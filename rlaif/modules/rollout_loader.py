@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -41,14 +41,16 @@ class PolicyBatch:
     denominator: Tensor
     """Sum of ``loss_shares`` over the optimizer step and all processes, divided by the number of processes: gradients
     are averaged over these."""
+    prompts_once: bool = True
+    """As in :meth:`~rlaif.rollouts.batch.Rollouts.tokens_of_prompts`."""
 
     def row_tokens(self) -> list[int]:
         """Tokens of each prompt with all its responses, which stay together."""
-        return self.rollouts.tokens_of_prompts()
+        return self.rollouts.tokens_of_prompts(prompts_once=self.prompts_once)
 
     def rows(self, rows: Sequence[int]) -> PolicyBatch:
         """All responses to some prompts."""
-        return PolicyBatch(rollouts=self.rollouts.of_prompts(rows), denominator=self.denominator)
+        return replace(self, rollouts=self.rollouts.of_prompts(rows))
 
     def to(self, device: torch.device | str) -> PolicyBatch:
         """Lightning moves what has this method; these tensors already are where they are needed."""

@@ -25,6 +25,8 @@ class SFTModule(SupervisedModule[TokenBatch]):
     Logs ``train/loss`` (nats per token) and, where there is a validation part, ``validation/loss``.
     """
 
+    group = "sft"
+
     def figures(self, batch: TokenBatch) -> Mapping[str, LossSum]:
         """Cross-entropy over the batch's response tokens; the vocabulary is computed at these only."""
         predicts_BT = batch.loss_mask_BT[:, 1:]

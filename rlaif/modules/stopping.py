@@ -52,7 +52,15 @@ class StopOnSignal(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save and stop where a signal has arrived, on any process."""
+        """Save and stop where a signal has arrived, on any process; the last step still gets its validation."""
+        if trainer.global_step != trainer.max_steps:
+            self._stop_if_told(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save and stop where a signal has arrived in the last step or in the validation after it."""
+        self._stop_if_told(trainer)
+
+    def _stop_if_told(self, trainer: Trainer) -> None:
         is_stopping = self.signum is not None
         if trainer.world_size > 1:
             is_stopping = trainer.strategy.reduce_boolean_decision(is_stopping, all=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -13,6 +13,7 @@ from rlaif.inference.micro_batches import Rows
 from rlaif.modules.distributed import mean_over_processes, pooled_mean
 from rlaif.modules.optim import OptimizerSettings, configure, decay_groups
 from rlaif.modules.optimizer_step import OptimizerStepModule
+from rlaif.objectives.checks import check_loss
 
 BatchT = TypeVar("BatchT", bound=Rows)
 
@@ -30,6 +31,8 @@ class SupervisedModule(OptimizerStepModule, Generic[BatchT]):
         max_tokens_per_forward: As in :class:`~rlaif.modules.optimizer_step.OptimizerStepModule`.
     """
 
+    group: ClassVar[str]
+    """Config group of its options."""
     figure_names: tuple[str, ...] = ("loss",)
     """Figures that the validation logs: a process without a validation batch takes part in their sums."""
 
@@ -64,6 +67,7 @@ class SupervisedModule(OptimizerStepModule, Generic[BatchT]):
 
         def loss(part: BatchT) -> Tensor:
             figures = self.figures(part)
+            check_loss(figures["loss"].total, self.group)
             found.append(_detached(figures))
             return figures["loss"].total / count
 

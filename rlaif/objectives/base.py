@@ -33,6 +33,8 @@ class Needs:
     """Logits of policy and reference over the whole vocabulary, at every response position."""
     samples_per_prompt: int = 1
     """Responses per prompt that the objective needs at least."""
+    responses_per_step: int = 1
+    """Responses per policy step that the objective needs at least."""
     redraws: int = 0
     """How often prompts whose rewards are all equal are replaced by further ones before a step is learned from."""
 

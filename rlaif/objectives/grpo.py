@@ -175,7 +175,8 @@ class Grpo:
         shape = (-1, batch.samples_per_prompt)
         scored_GK = batch.scored_mask_B.view(shape)
         if self.dynamic_sampling:
-            scored_GK = scored_GK & informative_groups(batch.rewards_B.view(shape), scored_GK)[:, None]
+            given_B = batch.rewards_B if batch.unshaped_rewards_B is None else batch.unshaped_rewards_B
+            scored_GK = scored_GK & informative_groups(given_B.view(shape), scored_GK)[:, None]
         return group_mean_advantages(rewards_B.view(shape), scored_GK, scale=self.advantages == "group", correction=1)
 
     def losses(self, outputs: PolicyOutputs, rows: Rollouts) -> Losses:

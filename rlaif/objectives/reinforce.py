@@ -69,6 +69,7 @@ class Reinforce:
             values=baseline != "batch",
             values_from="running_average" if baseline == "running_average" else "learned",
             vocabulary_logits=self.penalty.needs_vocabulary,
+            responses_per_step=2 if baseline == "batch" else 1,
         )
         self.updates = Updates()
 

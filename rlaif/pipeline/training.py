@@ -17,6 +17,7 @@ from rlaif.modules.checkpointing import PeriodicCheckpoint
 from rlaif.modules.curves import CurveWriter
 from rlaif.modules.progress import TrainingProgress
 from rlaif.modules.trainer import build_trainer, fit
+from rlaif.objectives.checks import check_weights
 from rlaif.reporting.terminal import StageDisplay
 
 
@@ -72,6 +73,7 @@ class LightningTraining:
         temperature: float = 1.0,
     ) -> None:
         """As :meth:`rlaif.pipeline.stage.Training.save`."""
+        check_weights(model)
         trainer.strategy.barrier("before saving")
         if trainer.is_global_zero:
             save_folder(model, tokenizer, self.directory, temperature=temperature)

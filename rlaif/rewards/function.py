@@ -96,7 +96,8 @@ class FunctionReward:
         except Exception as error:  # a user's function may raise anything
             raise TrainingError(f"reward.function={self.function}: it raised an error: {cause(error)}") from error
         values = self._values(returned, len(responses))
-        check_missing([None if value == value else "the function gave none" for value in values], self.max_missing_rate)
+        reasons = [None if value == value else "the function gave none" for value in values]
+        check_missing(reasons, self.max_missing_rate, reward=self)
         values_B = torch.tensor(values, dtype=torch.float32)
         return RewardBatch(values_B, ~values_B.isnan())
 

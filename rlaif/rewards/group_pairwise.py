@@ -107,7 +107,7 @@ class GroupPairwiseReward:
         if not pairs:
             return {}
         labels = self._label(self.labeler, list(pairs.values()))
-        check_missing([label.missing for label in labels], self.max_missing_rate, what="comparisons")
+        check_missing([label.missing for label in labels], self.max_missing_rate, reward=self, what="comparisons")
         return dict(zip(pairs, labels, strict=True))
 
 

@@ -73,7 +73,7 @@ class LabelerReward:
         distinct = {key: row for row, key in reversed(list(enumerate(keys)))}
         rows = sorted(distinct.values())
         ratings = self.rater.rate([prompts[row] for row in rows], [responses[row] for row in rows])
-        check_missing([rating.missing for rating in ratings], self.max_missing_rate)
+        check_missing([rating.missing for rating in ratings], self.max_missing_rate, reward=self)
         by_key = {keys[row]: rating for row, rating in zip(rows, ratings, strict=True)}
         of_all = [by_key[key] for key in keys]
         values_B = torch.tensor([_number(rating.reward) for rating in of_all], dtype=torch.float32)

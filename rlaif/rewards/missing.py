@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from rlaif.errors import ConfigError, GateStopped
 from rlaif.rewards.base import Cause
@@ -39,22 +41,43 @@ def judged_cause(missing: str | None, judgments: Iterable[Judgment]) -> Cause | 
     return "unreadable" if all(judgment.unreadable for judgment in absent) else "failed"
 
 
-def check_missing(reasons: Sequence[str | None], max_missing_rate: float, *, what: str = "responses") -> None:
+_step: ContextVar[dict[int, list[str | None]] | None] = ContextVar("step", default=None)
+"""Reasons of the step so far by the reward that they were told to."""
+
+
+@contextmanager
+def one_step() -> Iterator[None]:
+    """Calls of a reward inside are one policy step to :func:`check_missing`: those of redrawn prompts are few."""
+    token = _step.set({})
+    try:
+        yield
+    finally:
+        _step.reset(token)
+
+
+def check_missing(
+    reasons: Sequence[str | None], max_missing_rate: float, *, reward: object, what: str = "responses"
+) -> None:
     """Stop where too much of a step is missing.
 
     Args:
-        reasons: Of all that was judged in the step; None where there is a verdict.
+        reasons: Of all that was judged in a call of a reward; None where there is a verdict. Within :func:`one_step`
+            those of earlier calls count, too.
         max_missing_rate: Share that may be missing, in [0, 1].
+        reward: Whose call it is.
         what: What was judged, in words.
 
     Raises:
         GateStopped: More is missing.
     """
-    missing = Counter(reason for reason in reasons if reason is not None)
-    if missing.total() > max_missing_rate * len(reasons):
+    step = _step.get()
+    judged = [] if step is None else step.setdefault(id(reward), [])
+    judged += reasons
+    missing = Counter(reason for reason in judged if reason is not None)
+    if missing.total() > max_missing_rate * len(judged):
         told = "; ".join(f"{count} × {reason}" for reason, count in missing.most_common(REASONS_SHOWN))
         raise GateStopped(
-            f"reward.max_missing_rate={max_missing_rate:g}: {missing.total()} of {len(reasons)} {what} of this step "
+            f"reward.max_missing_rate={max_missing_rate:g}: {missing.total()} of {len(judged)} {what} of this step "
             f"have no score ({told}). Start again to go on from the last checkpoint once the cause is mended, or raise "
             "reward.max_missing_rate to accept it."
         )

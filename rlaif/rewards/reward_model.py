@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlaif.errors import ConfigError
 from rlaif.models.classifier_text import ClassifierText
-from rlaif.models.classifiers import load_reward_model
+from rlaif.models.classifiers import load_trained_reward_model
 from rlaif.models.load import ModelSpec, load_tokenizer
 from rlaif.models.response_scorer import ResponseScorer
 from rlaif.rewards.base import Reward, RewardBatch, RewardResources
@@ -62,9 +62,13 @@ class RewardModelReward:
         return RewardModelReward(standardized=self.standardized, batch_size=self.batch_size, max_length=self.max_length)
 
     def load(self, folder: Path | str, *, task: Task) -> RewardModelReward:
-        """Read a reward model's folder; returns itself."""
+        """Read a reward model's folder; returns itself.
+
+        Raises:
+            EngineError: It holds no reward model.
+        """
         spec = ModelSpec(str(folder))
-        return self.use(load_reward_model(spec), load_tokenizer(spec), task=task)
+        return self.use(load_trained_reward_model(spec), load_tokenizer(spec), task=task)
 
     def use(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, task: Task) -> RewardModelReward:
         """Score with a model that is already in memory; returns itself."""

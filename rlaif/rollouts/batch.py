@@ -45,6 +45,8 @@ class Rollouts:
     """Optimizer steps that the policy had made when it sampled."""
     rewards_B: Tensor | None = None
     """Reward of each response; read only where ``scored_mask_B``."""
+    unshaped_rewards_B: Tensor | None = None
+    """Rewards before ``policy.shaping``; None where it changed none."""
     scored_mask_B: Tensor | None = None
     """Bool, responses that have a reward: a missing one is left out everywhere."""
     last_values_B: Tensor | None = None
@@ -115,11 +117,15 @@ class Rollouts:
         ids = dict(zip(prompts, others.prompt_ids, strict=True))
         return replace(self, prompt_ids=[ids.get(n, old) for n, old in enumerate(self.prompt_ids)], **tensors)
 
-    def tokens_of_prompts(self) -> list[int]:
-        """Tokens that each prompt takes in a forward pass with all its responses."""
+    def tokens_of_prompts(self, *, prompts_once: bool = True) -> list[int]:
+        """Tokens that each prompt takes in a forward pass with all its responses.
+
+        Args:
+            prompts_once: Whether a prompt with many responses is read once for all of them.
+        """
         num_samples = self.samples_per_prompt
         longest = self.mask_BT.sum(-1).view(-1, num_samples).amax(-1).tolist()
-        num_copies = 1 if num_samples >= MIN_SHARED_SAMPLES else num_samples
+        num_copies = 1 if prompts_once and num_samples >= MIN_SHARED_SAMPLES else num_samples
         return [
             num_copies * len(prompt) + num_samples * int(response)
             for prompt, response in zip(self.prompt_ids, longest, strict=True)

@@ -79,7 +79,12 @@ class RewardShaping:
         if self.unfinished == "bootstrapped":
             last_values_B = last_values(batch).masked_fill(batch.finished_B, torch.nan)
             rewards_B = torch.where(unfinished_B, -self.unfinished_penalty, rewards_B)
-        return replace(batch, rewards_B=rewards_B.masked_fill(~scored_B, torch.nan), last_values_B=last_values_B)
+        return replace(
+            batch,
+            rewards_B=rewards_B.masked_fill(~scored_B, torch.nan),
+            unshaped_rewards_B=batch.rewards_B,
+            last_values_B=last_values_B,
+        )
 
     def _scaled(self, rewards_B: Tensor, scored_B: Tensor) -> Tensor:
         clipped_B = rewards_B if self.clip is None else rewards_B.clamp(-self.clip, self.clip)

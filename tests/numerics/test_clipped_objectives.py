@@ -19,6 +19,7 @@ from rlaif.objectives.ppo import Ppo
 from rlaif.objectives.reinforce import Reinforce
 from rlaif.objectives.rloo import Rloo
 from rlaif.rollouts.batch import Rollouts
+from rlaif.rollouts.shaping import RewardShaping
 
 NAN = float("nan")
 LENGTHS = [3, 1, 2, 2, 4, 1]
@@ -247,3 +248,12 @@ def test_wrong_options_are_told_together_with_what_to_type(make: Any, options: d
 def test_one_sample_per_prompt_is_refused() -> None:
     with pytest.raises(ConfigError, match="samples_per_prompt=1"):
         Grpo().credit(rollouts([1.0, 2.0], [1, 1], 1))
+
+
+def test_dynamic_sampling_looks_at_rewards_as_they_came() -> None:
+    """Equal rewards are equal to it also where lengths are rewarded, and unequal ones differ where they are clipped."""
+    objective = Grpo(dynamic_sampling=True)
+    for shaping in (RewardShaping(per_token=-0.1), RewardShaping(clip=1.0)):
+        batch = objective.credit(shaping.applied(rollouts([2.0, 2.0, 2.0, 4.0, NAN, 5.0], [2, 3, 2, 2, 2, 2], 2)))
+        assert batch.counted_mask_B is not None
+        assert batch.counted_mask_B.tolist() == [False, False, True, True, False, False]

@@ -16,10 +16,12 @@ from transformers import LlamaConfig, LlamaForCausalLM, get_scheduler
 
 from rlaif.artifacts.curve import read_curve
 from rlaif.inference.heads import head_change
+from rlaif.inference.recomputing import recompute_layers
 from rlaif.modules.curves import CurveWriter
 from rlaif.modules.optim import OptimizerSettings
 from rlaif.modules.policy import PolicyModule
 from rlaif.modules.trainer import build_trainer, fit
+from rlaif.modules.values import ValueModel
 from rlaif.objectives.base import RolloutObjective
 from rlaif.objectives.grpo import Grpo
 from rlaif.objectives.reinforce import Reinforce
@@ -488,3 +490,23 @@ def test_what_the_sampler_recorded_is_not_computed_again(
     assert passes[-1] is policy
     torch.testing.assert_close(logprobs_BT, read.logprobs_BT, rtol=0, atol=1e-5)
     torch.testing.assert_close(entropy_BT, read.entropy_BT, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "num_parts"), [("prompts once", 1), ("recomputing", 2), ("value model", 2)])
+def test_a_forward_pass_keeps_its_budget_however_prompts_are_read(kind: str, num_parts: int) -> None:
+    """Eight responses of 3 tokens to each of two prompts: together 2 · (2 + 8 · 3) tokens, or 2 · 8 · (2 + 3)."""
+    policy, budget = tiny_model(5, 0), 60
+    if kind == "recomputing":
+        recompute_layers(policy)
+    objective = Reinforce() if kind == "value model" else Grpo()
+    responses = GivenResponses([(1, 2, 0), (2, 1, 0)] * 8, 8)
+    module = make_module(policy, tiny_model(5, 1), responses, objective, value="model", max_tokens_per_forward=budget)
+    read: list[int] = []
+    bodies = [policy.model, *([module.value.body] if isinstance(module.value, ValueModel) else [])]
+    for body in bodies:
+        body.register_forward_pre_hook(
+            lambda _, args, given: read.append(given["input_ids"].numel() if given.get("input_ids") is not None else 0),
+            with_kwargs=True,
+        )
+    assert len(gradients(module)) == num_parts
+    assert max(read) <= budget

@@ -69,7 +69,7 @@ def test_long_prompts_are_cut_from_the_left_and_counted(tokenizer):
 
 
 def test_pairs_share_the_cut_and_missing_ones_are_left_out(tokenizer):
-    first, second = Completion(text="abc"), Completion(text="a", token_ids=(7, 8), finished=False)
+    first, second = Completion(text="abc"), Completion(text="()", token_ids=(7, 8), finished=False)
     preferences = [pair(first, second, text="0123456789"), pair(first, second, None), pair(second, first, 0.0)]
     tokenized = pair_examples(preferences, Dialogue(), tokenizer, 12)
     assert (len(tokenized.examples), tokenized.num_missing, tokenized.num_cut_prompts) == (2, 1, 1)
@@ -143,3 +143,19 @@ def test_examples_that_were_cut_or_left_out_are_told(tokenizer, tmp_path):
     assert examples_told(tmp_path, "sft", 8) == ", 1 prompts cut and 1 left out (sft.max_length=8)"
     (tmp_path / EXAMPLES).write_text(json.dumps(sft_examples(demonstrations, Dialogue(), tokenizer, 99).counts))
     assert examples_told(tmp_path, "sft", 99) == ""
+
+
+@pytest.mark.parametrize("ids", [(71, 72), (71, 999), (71, 72, EOS)])
+def test_tokens_of_another_tokenizer_are_not_learned(tokenizer, ids):
+    """They were sampled by a model with a vocabulary of its own, and are other text here, or none."""
+    sampled = Completion(text="Hi", token_ids=ids)
+    [example] = pair_examples([pair(sampled, Completion(text="No"))], Dialogue(), tokenizer, 99).examples
+    assert tokenizer.decode(example.first_ids) == "Q: Hi<end>"
+
+
+def test_tokens_of_this_tokenizer_are_learned_as_they_were_sampled(tokenizer):
+    """Without the space before the text, and cut."""
+    ids = tuple(tokenizer("Hi")["input_ids"])
+    sampled = Completion(text="Hi", token_ids=ids, finished=False)
+    [example] = pair_examples([pair(sampled, Completion(text="No"))], Dialogue(), tokenizer, 99).examples
+    assert example.first_ids[2:] == ids

@@ -11,6 +11,8 @@ from counted_training import CountedTraining
 from test_policy_module import GivenResponses, make_module, tiny_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from rlaif.models.adapters import LoraSettings
+from rlaif.models.load import load_causal_lm
 from rlaif.modules import exports
 from rlaif.modules.exports import PeriodicFolders
 from rlaif.modules.policy import PolicyModule
@@ -85,3 +87,22 @@ def test_a_folder_samples_elsewhere_as_the_policy_does_here(tmp_path: Path) -> N
     assert all(torch.equal(weights[name], weight) for name, weight in module.policy.state_dict().items())
     assert GenerationConfig.from_pretrained(folder).temperature == 0.7
     assert AutoTokenizer.from_pretrained(folder).get_vocab() == tokenizer.get_vocab()
+
+
+def test_a_folder_of_a_policy_with_an_adapter_holds_a_whole_model(tmp_path: Path) -> None:
+    folder = make_tiny_model(tmp_path / "tiny", hidden_size=16, num_heads=2)
+    module, model = module_of(1), load_causal_lm(str(folder))
+    module.policy = LoraSettings(rank=2).on(model, base=str(folder), seed=1)
+    for name, weight in module.policy.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    CountedTraining().step(
+        PeriodicFolders(tmp_path / "exports", tokenizer, every_n_steps=1, temperature=1.0), 1, module=module
+    )
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        learned = module.policy(input_ids=ids).logits
+        exported = AutoModelForCausalLM.from_pretrained(tmp_path / "exports" / "step=000000001")(input_ids=ids).logits
+        assert not torch.allclose(learned, load_causal_lm(str(folder))(input_ids=ids).logits, atol=1e-3)
+    torch.testing.assert_close(exported, learned)

@@ -12,11 +12,20 @@ from architectures import try_architecture
 from omegaconf import DictConfig
 from rich.console import Console
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, BloomConfig, LlamaConfig
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    BloomConfig,
+    LlamaConfig,
+    PreTrainedTokenizerFast,
+)
 
 from rlaif.engines.transformers import TransformersEngine
-from rlaif.errors import ConfigError
-from rlaif.models.classifiers import load_reward_model
+from rlaif.errors import ConfigError, EngineError
+from rlaif.models.classifiers import classifier_pad_id, load_reward_model
 from rlaif.models.contexts import context_limit
 from rlaif.models.fitness import model_problems
 from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer, use_attention
@@ -27,8 +36,10 @@ from rlaif.modules.values import ValueHead
 from rlaif.pipeline.plan import Plan
 from rlaif.pipeline.run import check, load_early
 from rlaif.reporting.terminal import RunDisplay
+from rlaif.rewards.reward_model import RewardModelReward
+from rlaif.tasks.base import get_task
 from rlaif.testing.tiny import make_tiny_model
-from rlaif.types import Segment, StructuredPrompt
+from rlaif.types import Completion, Prompt, Segment, StructuredPrompt
 
 SAMPLING = ModelUse(purpose="sample", num_tokens=60, option="sampling.max_prompt_tokens", num_other=20)
 ALL = (
@@ -218,3 +229,77 @@ def test_a_judges_context_is_its_window(tmp_path: Path) -> None:
     )
     assert long.missing is not None and long.missing.endswith("exceeds context 12")
     assert short.missing is None
+
+
+def gpt2_like_tokenizer() -> PreTrainedTokenizerFast:
+    """As GPT-2's: ids begin with "!", and the one special token, the last, ends texts."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = Tokenizer(BPE(vocab={letter: index for index, letter in enumerate(alphabet)}, merges=[]))
+    backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    end = "<|endoftext|>"
+    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=end, eos_token=end, unk_token=end)
+
+
+def gpt2_like_folder(folder: Path, *, spare_rows: int) -> Path:
+    tokenizer = gpt2_like_tokenizer()
+    make_tiny_model(folder)
+    end = tokenizer.eos_token_id
+    config = AutoConfig.from_pretrained(
+        folder, vocab_size=len(tokenizer) + spare_rows, pad_token_id=None, bos_token_id=end, eos_token_id=end
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("spare_rows", [0, 3])
+def test_a_reward_model_reads_every_character_where_all_special_tokens_end_texts(
+    spare_rows: int, tmp_path: Path
+) -> None:
+    folder = gpt2_like_folder(tmp_path / "model", spare_rows=spare_rows)
+    scorer, tokenizer = load_reward_model(str(folder), head_std=1.0), load_tokenizer(str(folder))
+    assert tokenizer.convert_ids_to_tokens(0) == "!"
+    prompt, ends = Prompt(task="dialogue", text="\n\nHuman: Hi\n\nAssistant:"), (tokenizer.eos_token_id,)
+    responses = [Completion(text=text, finished=False) for text in ("Hi there", "Hi!!! there", "Hi there!!")]
+
+    def rewards(reward: RewardModelReward) -> list[float]:
+        found: list[float] = reward([prompt] * 3, responses).values_B.tolist()
+        return found
+
+    before = rewards(RewardModelReward(standardized=False).use(scorer, tokenizer, task=get_task("dialogue")))
+    assert len(set(before)) == 3
+    save_folder(scorer, load_tokenizer(str(folder)), tmp_path / "saved")
+    reward = RewardModelReward(standardized=False).load(tmp_path / "saved", task=get_task("dialogue"))
+    assert rewards(reward) == pytest.approx(before, abs=1e-6)
+    saved = load_tokenizer(str(tmp_path / "saved"))
+    assert saved.pad_token == "<|pad|>" and saved.pad_token_id == scorer.config.pad_token_id not in ends
+    assert saved("Hi!")["input_ids"] == tokenizer("Hi!")["input_ids"]
+    library = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved")
+    with torch.no_grad():
+        library(**saved(["Hi!", "a longer text"], padding=True, return_tensors="pt"))
+
+
+def test_the_padding_of_a_classifier_is_a_token_that_no_text_ends_with() -> None:
+    tokenizer = gpt2_like_tokenizer()
+    end = tokenizer.eos_token_id
+    assert classifier_pad_id(tokenizer, (end,)) == len(tokenizer)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|image|>", "<|vision_pad|>"]})
+    assert classifier_pad_id(tokenizer, (end,)) == tokenizer.convert_tokens_to_ids("<|vision_pad|>")
+    tokenizer.unk_token = tokenizer.pad_token = "<|image|>"
+    assert classifier_pad_id(tokenizer, (end,)) == tokenizer.convert_tokens_to_ids("<|vision_pad|>"), "unknown text"
+    tokenizer.pad_token = "<|vision_pad|>"
+    assert classifier_pad_id(tokenizer, (end,)) == tokenizer.pad_token_id
+
+
+def test_a_language_model_is_no_reward(tmp_path: Path) -> None:
+    folder = make_tiny_model(tmp_path / "sft")
+    with pytest.raises(EngineError, match=r"sft: a LlamaForCausalLM, where a sequence classifier is expected"):
+        RewardModelReward().load(folder, task=get_task("dialogue"))
+    model, tokenizer = load_reward_model(str(folder)), load_tokenizer(str(folder))
+    model.config.num_labels = 2
+    model.score = torch.nn.Linear(model.config.hidden_size, 2, bias=False)
+    save_folder(model, tokenizer, tmp_path / "two")
+    with pytest.raises(EngineError, match=r"two: a reward model has one label, this one has 2"):
+        RewardModelReward().load(tmp_path / "two", task=get_task("dialogue"))

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -353,3 +354,35 @@ def test_a_saved_reward_model_scores_the_same_elsewhere(
     assert standardized.values_B.mean().item() == pytest.approx(0.0, abs=1e-5)
     assert standardized.values_B.std(correction=0).item() == pytest.approx(1.0, abs=1e-4)
     assert standardized.scored_mask_B.all()
+
+
+def reward_model_curve(
+    folder: Path, directory: Path, tokenizer: PreTrainedTokenizerBase, kill: int | None, **trainer: Any
+) -> list[dict[str, float]]:
+    module, data = reward_model(folder, tokenizer)
+    callbacks: list[Callback] = [
+        CurveWriter(directory / "curve.jsonl"),
+        *([] if kill is None else [KillAfter(kill)]),
+        PeriodicCheckpoint(directory / "checkpoints", every_n_steps=3, every_s=None),
+    ]
+    factory = partial(Trainer, accelerator="cpu", **trainer)
+    built = build_trainer(factory, directory=directory, max_steps=STEPS, callbacks=callbacks)
+    with pytest.raises(KilledError) if kill is not None else nullcontext():
+        fit(built, module, data, seed=3)
+    return read_curve(directory / "curve.jsonl")
+
+
+@pytest.mark.parametrize(("every", "validated"), [(None, [STEPS]), (2, list(range(2, STEPS + 1, 2)))])
+def test_a_validation_stands_in_the_row_of_its_step(
+    every: int | None, validated: list[int], folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    options = {} if every is None else {"val_check_interval": every}
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    rows = reward_model_curve(folder, tmp_path / "whole", tokenizer, None, **options)
+    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+    assert [row["step"] for row in rows if "validation/loss" in row] == validated
+    assert all("train/loss" in row and ("validation/accuracy" in row) == (row["step"] in validated) for row in rows)
+    assert len({row["validation/loss"] for row in rows if "validation/loss" in row}) == len(validated)
+    reward_model_curve(folder, tmp_path / "killed", tokenizer, 5, **options)
+    assert reward_model_curve(folder, tmp_path / "killed", tokenizer, None, **options) == rows

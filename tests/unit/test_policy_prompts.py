@@ -19,7 +19,7 @@ from rlaif.models.saving import save_folder
 from rlaif.pipeline.stage import Work
 from rlaif.rollouts.responses import policy_prompt_ids
 from rlaif.stages.data import DataStage
-from rlaif.tasks.base import Dialogue, Summarization
+from rlaif.tasks.base import Dialogue, Summarization, get_task
 from rlaif.testing.tiny import make_tiny_model, tiny_tokenizer
 from rlaif.tokenization import PromptTokenizer
 from rlaif.types import Comparison, Completion, Demonstration, Preference, Prompt, Turn
@@ -108,6 +108,24 @@ def test_a_cut_prompt_keeps_its_beginning() -> None:
     begun = PromptTokenizer(tokenizer_with(None))
     begun.before_ids = [1]
     assert begun.cut([1, 7, 8, 9], 3) == [1, 8, 9]
+
+
+LLAMA = "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]"
+
+
+@pytest.mark.parametrize("opens", [("user", "assistant", "user"), ("system", "user")])
+def test_a_cut_dialogue_keeps_its_begin_token_whoever_opens_it(opens: tuple[str, ...]) -> None:
+    tokenizer = tokenizer_with(LLAMA)
+    tokenizer.add_special_tokens({"bos_token": "<s>"})
+    pieces = PromptTokenizer(tokenizer)
+    turns = [Turn(role, "word " * 20) for role in opens]
+    ids = pieces.policy_ids("", turns)
+    cut = pieces.cut(ids, 30)
+    assert len(cut) == 30 and cut[0] == ids[0] == tokenizer.bos_token_id and cut[-20:] == ids[-20:]
+    text = ClassifierText(tokenizer, "chat", max_length=40, task=get_task("dialogue"))
+    prompt = Prompt(task="dialogue", text="x", turns=tuple(turns))
+    read = text(prompt, Completion(text="Yes"))
+    assert len(read.ids) == 40 and read.ids[0] == tokenizer.bos_token_id
 
 
 def test_without_a_template_prompts_are_plain_text() -> None:

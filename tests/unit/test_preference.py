@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning import Trainer
+from torch.utils.data import DataLoader
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from rlaif.artifacts.curve import read_curve
@@ -23,6 +24,7 @@ from rlaif.data.batches.preferences import (
 from rlaif.errors import ConfigError, TrainingError
 from rlaif.models.load import load_causal_lm
 from rlaif.modules.curves import CurveWriter
+from rlaif.modules.optim import OptimizerSettings
 from rlaif.modules.policy_settings import PolicySettings
 from rlaif.modules.preference import PreferenceModule, PreferenceSettings
 from rlaif.modules.reference_logprobs import ReferenceLogprobs
@@ -187,3 +189,20 @@ def test_a_policy_in_the_pipeline_of_another_is_refused_with_what_to_type() -> N
         PreferenceStage(Dialogue(), of_reward)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="type pipeline=dpo with policy=dpo"):
         PolicyStage(Dialogue(), of_pairs, None, asking=None)  # type: ignore[arg-type]
+
+
+def test_a_policy_that_equals_its_reference_begins_at_log_2_in_mixed_precision(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    given = examples(tokenizer)
+    reference = ReferenceLogprobs(tmp_path / "reference.json", given, lambda: load_causal_lm(str(folder)), batch_size=8)
+    module = PreferenceModule(
+        load_causal_lm(str(folder)),
+        reference=reference,
+        objective=Dpo(beta=10.0),
+        optimization=OptimizerSettings(optimizer=torch.optim.SGD, lr=1e-9),
+    )
+    factory = partial(Trainer, accelerator="cpu", precision="bf16-mixed")
+    trainer = build_trainer(factory, directory=tmp_path, max_steps=1)
+    trainer.fit(module, DataLoader([collate_preferences(given)], batch_size=None))
+    assert trainer.callback_metrics["train/loss"] == pytest.approx(math.log(2), abs=1e-6)

@@ -12,11 +12,12 @@ import torch
 from made_rollouts import rollouts
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from rlaif.errors import ConfigError
+from rlaif.errors import ConfigError, GateStopped
 from rlaif.models.load import load_causal_lm
 from rlaif.modules.drawing import Rewarded, draw_rewarded
 from rlaif.objectives.grpo import Grpo
 from rlaif.rewards.base import RewardBatch, RewardResources
+from rlaif.rewards.missing import check_missing
 from rlaif.roles import Reads
 from rlaif.rollouts.sampler import LocalSampler
 from rlaif.rollouts.settings import SamplingSettings
@@ -264,3 +265,30 @@ def test_redraws_without_dynamic_sampling_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"redraws=2: .* type policy.objective.dynamic_sampling=true"):
         Grpo(redraws=2)
     assert Grpo(redraws=2, dynamic_sampling=True).needs.redraws == 2
+
+
+def test_missing_rewards_count_over_the_whole_step(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Half of the four responses of two redrawn prompts have no reward: 2 of 12, and not 2 of 4."""
+    limit = 0.2
+
+    class HalfMissingAtRedraw(SomePromptsInform):
+        calls = 0
+
+        def __call__(
+            self, prompts: Sequence[Prompt], responses: Sequence[Completion], *, samples_per_prompt: int = 1
+        ) -> RewardBatch:
+            is_first, self.calls = self.calls == 0, self.calls + 1
+            count = len(responses)
+            missing = [not is_first and row % samples_per_prompt == 0 for row in range(count)]
+            check_missing(["late" if one else None for one in missing], limit, reward=self)
+            values_B = torch.tensor([math.nan if one else float(row) for row, one in enumerate(missing)])
+            if is_first:
+                values_B[:4] = 0.0  # two prompts inform of nothing
+            return RewardBatch(values_B, ~values_B.isnan())
+
+    assert draw(folder, tokenizer, 1, reward=HalfMissingAtRedraw()).num_redrawn == 2
+    limit = 0.15
+    with pytest.raises(GateStopped, match=r"2 of 12 responses of this step have no score \(2 × late\)"):
+        draw(folder, tokenizer, 1, reward=HalfMissingAtRedraw())
+    with pytest.raises(GateStopped, match=r"1 of 2 responses"):
+        check_missing(["late", None], 0.2, reward=None)

@@ -150,8 +150,8 @@ def test_one_response_per_forward_pass_is_allowed_and_none_is_refused() -> None:
 def test_the_three_commonest_reasons_of_missing_rewards_are_told() -> None:
     reasons = ["late"] * 4 + ["cut"] * 3 + ["refused"] * 2 + ["rare"] + [None] * 10
     with pytest.raises(GateStopped, match=r"10 of 20 responses .*\(4 × late; 3 × cut; 2 × refused\)"):
-        check_missing(reasons, 0.49)
-    check_missing(reasons, 0.5)
+        check_missing(reasons, 0.49, reward=None)
+    check_missing(reasons, 0.5, reward=None)
 
 
 class Judge:

@@ -6,20 +6,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from lightning import Trainer
 from rlaif_ppo_fixture import Ppo as PluginPpo
+from torch.utils.data import DataLoader
 from transformers import AutoTokenizer
 
+from rlaif.data.batches.examples import PairExample, TokenExample, collate_pairs, collate_tokens
 from rlaif.errors import TrainingError
 from rlaif.functional.losses import LossSum
+from rlaif.models.classifiers import load_reward_model
 from rlaif.models.load import load_causal_lm
+from rlaif.modules.optim import OptimizerSettings
 from rlaif.modules.policy_settings import PolicySettings
+from rlaif.modules.reward_model import RewardModelModule
+from rlaif.modules.sft import SFTModule
+from rlaif.modules.supervised import SupervisedModule
 from rlaif.modules.trainer import build_trainer, fit
 from rlaif.objectives.base import Losses, PolicyOutputs, RolloutObjective
-from rlaif.objectives.checks import check_losses, check_rewards
+from rlaif.objectives.checks import check_losses, check_rewards, check_weights
 from rlaif.objectives.grpo import Grpo
 from rlaif.registry import described
 from rlaif.rewards.base import RewardBatch, RewardResources
@@ -161,3 +169,34 @@ def test_of_many_wrong_rewards_three_are_shown_and_the_others_counted() -> None:
     reward = GivenReward([0.0, NAN, INF, NAN, NAN, NAN, NAN, NAN])
     with pytest.raises(TrainingError, match=r"nan at 1, inf at 2, nan at 3 and 4 more under a true scored_mask_B"):
         check_rewards(reward.batch, 8, reward)
+
+
+def supervised(group: str, folder: Path) -> SupervisedModule[Any]:
+    optimization = OptimizerSettings(optimizer=partial(torch.optim.SGD), lr=1e38)
+    if group == "sft":
+        return SFTModule(load_causal_lm(str(folder)), optimization=optimization)
+    return RewardModelModule(load_reward_model(str(folder)), optimization=optimization)
+
+
+@pytest.mark.parametrize("group", ["sft", "reward_model"])
+def test_a_loss_that_is_no_number_ends_a_training_on_fixed_data(group: str, tmp_path: Path) -> None:
+    folder = make_tiny_model(tmp_path / "model", hidden_size=16, num_heads=2)
+    module = supervised(group, folder)
+    if group == "sft":
+        batch: Any = collate_tokens([TokenExample((5, 6, 7), 1, "a")] * 2, pad_id=0)
+    else:
+        batch = collate_pairs([PairExample((5, 6), (5, 7), 0.9, "a", 1)] * 2, pad_id=0)
+    trainer = build_trainer(partial(Trainer, accelerator="cpu"), directory=tmp_path, max_steps=8)
+    with pytest.raises(
+        TrainingError, match=rf"{group}: the loss is (nan|inf); nothing was learned from it.* lower {group}\.lr"
+    ):
+        trainer.fit(module, DataLoader([batch] * 8, batch_size=None))
+    assert 0 < trainer.global_step < 8, "the first steps were fine"
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
+    model = load_causal_lm(str(make_tiny_model(tmp_path / "model", hidden_size=16, num_heads=2)))
+    check_weights(model)
+    model.get_parameter("model.norm.weight").data[3] = INF
+    with pytest.raises(TrainingError, match=r"1 weights of the LlamaForCausalLM are not finite .* model\.norm\.weight"):
+        check_weights(model)

@@ -123,6 +123,16 @@ def test_too_few_responses_to_compare_are_refused_and_none_at_all_is_another_mis
         assert len(refused.value.problems) == 1
 
 
+def test_one_response_has_no_others_to_be_compared_with() -> None:
+    told = "policy.prompts_per_step=1: with policy.samples_per_prompt=1 a policy step has 1 response, .* at least 2"
+    with pytest.raises(ConfigError, match=told):
+        policy(prompts_per_step=1, samples_per_prompt=1, objective=Reinforce(baseline="batch"))
+    for enough in ({"prompts_per_step": 2}, {"samples_per_prompt": 2}):
+        options = {"prompts_per_step": 1, "samples_per_prompt": 1} | enough
+        assert policy(**options, objective=Reinforce(baseline="batch")).prompts_per_step == options["prompts_per_step"]
+    assert policy(prompts_per_step=1, samples_per_prompt=1, objective=Reinforce()).prompts_per_step == 1
+
+
 def test_prompts_divide_among_devices_and_optimizer_steps() -> None:
     division = StepDivision(prompts_per_step=12, num_updates=3)
     assert [num for num in range(1, 7) if not list(division.problems(num))] == [1, 2, 4]

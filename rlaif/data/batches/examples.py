@@ -155,10 +155,11 @@ def response_ids(tokenizer: PromptTokenizer, response: str) -> list[int]:
 
 
 def completion_ids(tokenizer: PromptTokenizer, completion: Completion) -> list[int]:
-    """Tokens as they were sampled; those of a text are made as for a demonstration, and one that was cut has no end
-    token."""
-    if completion.token_ids:
-        return list(completion.token_ids)
+    """Tokens as they were sampled, where this tokenizer reads the text in them: a model with another one may have drawn
+    it. Those of a text are made as for a demonstration, and one that was cut has no end token."""
+    sampled = completion.token_ids
+    if sampled and max(sampled) < len(tokenizer.tokenizer) and tokenizer.response_text(sampled) == completion.text:
+        return list(sampled)
     ids = response_ids(tokenizer, completion.text)
     return ids if completion.finished else ids[:-1]
 
@@ -200,7 +201,7 @@ def pair_examples(
     Args:
         preferences: Soft labels.
         task: Gives the text that a policy continues.
-        tokenizer: The reward model's; sampled candidates were sampled with the same one.
+        tokenizer: The reward model's.
         max_length: Tokens of prompt and longer candidate together; a longer prompt is cut from the left, by
             the same amount for both candidates.
 
