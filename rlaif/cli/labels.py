@@ -91,8 +91,11 @@ def _win_rates(arguments: argparse.Namespace, labels: PairFile | Iterable[Prefer
         return []
     from rlaif.data.label_sets import win_rates  # torch: seconds, and only these lines need it
 
-    read = win_rates.rows_of_file if isinstance(labels, PairFile) else win_rates.rows_of_table
-    return win_rates.win_rate_lines(read(labels, arguments.by), arguments.by)  # type: ignore[arg-type]
+    if isinstance(labels, PairFile):
+        rows = win_rates.rows_of_file(labels, arguments.by, arguments.confidences)
+    else:
+        rows = win_rates.rows_of_table(labels, arguments.by)
+    return win_rates.win_rate_lines(rows, arguments.by)
 
 
 def export(arguments: argparse.Namespace) -> None:

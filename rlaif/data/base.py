@@ -63,6 +63,8 @@ class SkippedRows:
     examples: tuple[str, ...] = ()
     """The first three, as ``file:line: reason``."""
     num_rows: int = 0
+    num_cut: int = 0
+    """Dialogues that were kept without their oldest turns (``data.max_prompt_tokens``)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -138,6 +138,8 @@ class RecordReader:
     num_rows: int = field(default=0, init=False)
     num_unusable: int = field(default=0, init=False)
     """Rows of this task that were left out; repeated pairs are merged and not among them."""
+    num_cut: int = field(default=0, init=False)
+    """Records whose dialogue lost its oldest turns."""
     shown: list[str] = field(default_factory=list, init=False)
 
     def read(self, rows: Iterable[ReadRow], *, name: str, held_out: Iterable[ReadRow] | None = None) -> TaskData:
@@ -159,7 +161,10 @@ class RecordReader:
         records = self._merged(self._usable(rows))
         apart = None if held_out is None else self._merged(self._usable(held_out))
         skipped = SkippedRows(
-            counts=dict(self.reasons.most_common()), examples=tuple(self.shown), num_rows=self.num_rows
+            counts=dict(self.reasons.most_common()),
+            examples=tuple(self.shown),
+            num_rows=self.num_rows,
+            num_cut=self.num_cut,
         )
         self._check_share(skipped, name)
         if not records and not apart:
@@ -221,6 +226,7 @@ class RecordReader:
             raise OddRowError("response too long", f"{longest} tokens, data.max_response_tokens={limit}")
         prompt = record.as_prompt(self.task.name, continues_dialogue=not self.task.policy_text(""))
         kept, start = self._cut(prompt), conversation_start(prompt.text)
+        self.num_cut += kept.text != prompt.text
         return ReadRecord(
             prompt=kept,
             start=content_id(start),

@@ -22,18 +22,18 @@ def check_minimum(minimum: float) -> None:
 
 
 def answer_mass(scores: OptionScores) -> float | None:
-    """Probability in [0, 1] that the model gives one of the answers.
+    """Probability in [0, 1] that the model gives one of the answers; of votes the share that could be read.
 
     Args:
         scores: Of bounded options the interval's lower end, 0, counts: the sum is what the answers have at least.
 
     Returns:
-        None where it is unknown: nothing was obtained, or votes were counted.
+        None where it is unknown: nothing was obtained.
 
     >>> round(answer_mass(OptionScores(logprobs=(math.log(0.6), math.log(0.3), -9.0), bounded=(2,))), 3)
     0.9
     """
-    if scores.logprobs is None or scores.shares:
+    if scores.logprobs is None:
         return None
     exact = (logprob for index, logprob in enumerate(scores.logprobs) if index not in scores.bounded)
     return min(1.0, math.fsum(map(math.exp, exact)))

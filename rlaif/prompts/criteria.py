@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rlaif.data.transcripts import instruction_in
 from rlaif.errors import ConfigError
 from rlaif.prompts.forms import Forms, fill
 from rlaif.tasks.base import Task
@@ -50,11 +51,16 @@ class Rubric:
         self._of_prompt: dict[str, list[Criterion]] = {}
         for criterion in criteria:
             if criterion.prompt is not None:
-                self._of_prompt.setdefault(criterion.prompt.strip(), []).append(criterion)
+                self._of_prompt.setdefault(_key(criterion.prompt), []).append(criterion)
 
     def of(self, prompt_text: str) -> tuple[Criterion, ...]:
         """The criteria of one prompt, those of all prompts first; empty where there are none."""
-        return (*self.common, *self._of_prompt.get(prompt_text.strip(), ()))
+        return (*self.common, *self._of_prompt.get(_key(prompt_text), ()))
+
+
+def _key(prompt_text: str) -> str:
+    """A dialogue of one turn and the text of that turn are one prompt."""
+    return instruction_in(prompt_text).strip()
 
 
 class LabeledPair(NamedTuple):

@@ -107,4 +107,5 @@ def _skipped(skipped: SkippedRows) -> str:
     for verb, reasons in (("left out", skipped.counts.keys() - merged), ("merged", merged)):
         counts = ", ".join(f"{count} {reason}" for reason, count in skipped.counts.items() if reason in reasons)
         told += f"; {verb} of {skipped.num_rows:,}: {counts}" if counts else ""
-    return told
+    cut = f"; {skipped.num_cut:,} dialogues lost their oldest turns (data.max_prompt_tokens)"
+    return told + (cut if skipped.num_cut else "")

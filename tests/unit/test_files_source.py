@@ -14,7 +14,7 @@ from rlaif.data.sources.files import FilesSource
 from rlaif.errors import ConfigError, DataError
 from rlaif.models.load import ModelSpec
 from rlaif.pipeline.stage import Work
-from rlaif.stages.data import DataStage
+from rlaif.stages.data import DataStage, _skipped
 from rlaif.tasks.base import HarmlessDialogue, Summarization
 
 TASK = HarmlessDialogue()
@@ -80,6 +80,14 @@ def test_long_dialogues_lose_their_oldest_turns(tmp_path):
     assert by_characters.label_prompts[0].text == "\n\nHuman: six seven\n\nAssistant:"
     with pytest.raises(DataError, match="not one of 1 rows can be used"):
         FilesSource(path, max_prompt_tokens=3, **options).load(TASK)
+
+
+def test_dialogues_that_lost_turns_are_counted(tmp_path):
+    turns = "\n\nHuman: word" + " word" * 700 + "\n\nAssistant: Yes.\n\nHuman: And?\n\nAssistant:"
+    long = {"chosen": turns + " Good.", "rejected": turns + " Bad."}
+    data = FilesSource(write(tmp_path / "pairs.jsonl", [long, *ROWS]), max_prompt_tokens=600).load(TASK)
+    assert data.skipped.num_cut == 1 and not data.skipped.counts
+    assert _skipped(data.skipped) == "; 1 dialogues lost their oldest turns (data.max_prompt_tokens)"
 
 
 def test_odd_rows_are_left_out_counted_and_shown(tmp_path):

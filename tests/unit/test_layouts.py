@@ -739,3 +739,94 @@ def test_single_messages_of_trees_are_compared_with_all_that_was_said_before(tmp
         "only one ranked answer",
         "a message before it is not in the file (9)",
     ]
+
+
+def odd(
+    tmp_path: Path, rows: list[Mapping[str, Any]], **options: Any
+) -> tuple[list[tuple[str, str, float | None]], list[str]]:
+    """What rows became, and why others became nothing."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = list(PairFile(path, ReadingOptions(**options)).read())
+    return [told(record) for row in found for record in row.records], [str(row.odd) for row in found if row.odd]
+
+
+def test_several_chosen_are_compared_with_the_rejected_and_never_with_each_other(tmp_path: Path) -> None:
+    lists = {"prompt": ASK, "chosen": [GOOD, "Lyon?"], "rejected": [BAD]}
+    whole = [(GOOD, BAD, 1.0), ("Lyon?", BAD, 1.0)]
+    pairs, why = odd(tmp_path, [lists] * 9 + [lists | {"rejected": BAD}])
+    assert same(pairs, whole * 10) and not why
+    for nothing in ([], None, "", " "):
+        pairs, why = odd(tmp_path, [lists] * 9 + [lists | {"rejected": nothing}])
+        assert same(pairs, whole * 9) and why == ["no response (rejected[*] has none)"]
+
+
+def test_a_row_that_says_that_it_is_a_tie_is_left_out_however_few_there_are(tmp_path: Path) -> None:
+    plain = {"prompt": ASK, "chosen": GOOD, "rejected": BAD}
+    rows = [plain | {"is_tie": number in (7, 1_500)} for number in range(1_600)]
+    pairs, why = odd(tmp_path, rows)
+    assert len(pairs) == 1_598 and why == ["says that it is a tie"] * 2
+    assert len(odd(tmp_path, rows, accept=["tie_in_row"])[0]) == 1_600
+    assert odd(tmp_path, [plain | {"status": "tie"}] + [plain | {"status": "1"}] * 9)[1] == ["says that it is a tie"]
+    with pytest.raises(DataError, match="tie_in_row"):
+        odd(tmp_path, [plain | {"is_tie": True}, plain])
+
+
+def test_a_named_column_that_no_row_has_is_refused(tmp_path: Path) -> None:
+    rows = [{"prompt": ASK, "first": GOOD, "second": BAD, "p_first": 0.9, "human_p": 0.1, "all": {"n": [2.0]}}]
+    with pytest.raises(DataError, match=r"data\.columns\.preference=human_pp: no row has .* did you mean human_p\?"):
+        odd(tmp_path, rows, format="table", columns={"preference": "human_pp"})
+    with pytest.raises(DataError, match=r"data\.columns\.weight=x: no row has this column; they have prompt, first"):
+        odd(tmp_path, rows, format="table", columns={"weight": "x"})
+    assert odd(tmp_path, rows, format="table", columns={"preference": "human_p"})[0] == [(BAD, GOOD, 0.9)]
+    _, (weighted,) = read(tmp_path, rows, format="table", columns={"weight": "all.n[0]"})
+    assert weighted.weight == 2.0
+
+
+def test_answers_to_several_questions_of_label_studio_are_not_averaged(tmp_path: Path) -> None:
+    two = studio("txt-1,txt-2", ("answer1", "answer2"), "left")
+    (result,) = two["annotations"][0]["result"]
+    harmless = result | {"from_name": "harmless", "value": {"selected": "right"}}
+    comment = {"type": "textarea", "from_name": "why", "to_name": "x", "value": {"text": ["Because."]}}
+    two["annotations"][0]["result"] += [comment, harmless]
+    with pytest.raises(
+        DataError, match=r"answers to several questions \(from_name: harmless, pw; .*from_name!=harmless"
+    ):
+        read(tmp_path, [two])
+    two["annotations"][0]["result"].pop()
+    _, (pair,) = read(tmp_path, [two])
+    assert isinstance(pair, LabeledPair) and pair.p_first == 1.0
+
+
+def test_two_good_responses_are_no_tie(tmp_path: Path) -> None:
+    def row(text: str, label: bool, prompt: str = ASK) -> dict[str, Any]:
+        return {"prompt": prompt, "completion": text, "label": label}
+
+    rows = [
+        row(GOOD, True),
+        row("Lyon?", True),
+        row(BAD, False),
+        row("Yes.", True, "Really?"),
+        row("Sure.", True, "Really?"),
+    ]
+    pairs, why = odd(tmp_path, rows, format="kto")
+    assert same(pairs, [(GOOD, BAD, 1.0), ("Lyon?", BAD, 1.0)])
+    assert why == ["only good or only bad responses to its prompt"]
+
+
+@pytest.mark.parametrize("mark", ["Human: ", "User: ", "\nUSER: "])
+def test_a_prompt_that_begins_with_a_role_is_told(tmp_path: Path, mark: str) -> None:
+    row = {"prompt": f"{mark}{ASK}", "chosen": GOOD, "rejected": BAD}
+    with pytest.raises(DataError, match="template_marks"):
+        read(tmp_path, [row])
+    assert odd(tmp_path, [row | {"prompt": f"The user: {ASK}"}])[1] == []
+
+
+def test_a_text_that_holds_a_place_of_the_template_stays_as_it_is(tmp_path: Path) -> None:
+    layout = tmp_path / "own.yaml"
+    layout.write_text(
+        'prompt: {template: "{question}\\n\\nContext: {context}"}\nresponses: [a, b]\nlabel: {order: first}\n'
+    )
+    row = {"question": "What does {context} do?", "context": "All {question} of it.", "a": GOOD, "b": BAD}
+    _, (record,) = read(tmp_path, [row], format=str(layout))
+    assert record.prompt.strip().endswith("What does {context} do?\n\nContext: All {question} of it.")

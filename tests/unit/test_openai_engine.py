@@ -187,7 +187,7 @@ class TestRequests:
         server.answer = lambda body: (200, completion({}, text=next(replies), logprobs=None))
         asked = engine(server, scoring="votes", num_votes=4, vote_temperature=0.7, max_concurrency=1)
         (score,) = asked.score([prompt()], ("1", "2"))
-        assert score.logprobs == pytest.approx((math.log(2.5 / 4), math.log(1.5 / 4)))
+        assert score.logprobs == pytest.approx((math.log(0.75 * 2.5 / 4), math.log(0.75 * 1.5 / 4)))
         assert len({body["seed"] for body in server.asked}) == 4
         assert {body["temperature"] for body in server.asked} == {0.7}
         assert all("logprobs" not in body for body in server.asked)

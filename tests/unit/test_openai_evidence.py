@@ -98,17 +98,20 @@ class TestAnswerMass:
         (scores,) = engine(scoring="echo").score([prompt()], ("1", "2"))
         assert answer_mass(scores) == pytest.approx(0.75)
 
-    def test_votes_have_none(self, server: Server) -> None:
+    def test_of_votes_it_is_the_share_that_could_be_read(self, server: Server) -> None:
         server.answer = lambda body: completion({}, logprobs=None)
         cached = CachedEngine(engine(scoring="votes", num_votes=2), MemoryAnswerCache())
         for _ in range(2):
             (scores,) = cached.score([prompt()], ("1", "2"))
-            assert scores.shares and answer_mass(scores) is None
+            assert scores.shares and answer_mass(scores) == pytest.approx(1.0)
         assert len(server.asked) == 2
-        labels = PairwiseLabeler(JudgePrompts(), engine(scoring="votes"), min_answer_mass=1.0).label(
-            sample_comparisons()
-        )
-        assert all(label.missing is None for label in labels)
+        replies = iter(["1", "It is a tie.", "It is a tie.", "It is a tie."] * 2 * len(sample_comparisons()))
+        server.answer = lambda body: completion({}, text=next(replies), logprobs=None)
+        asked = engine(scoring="votes", num_votes=4, max_concurrency=1)
+        for minimum, is_missing in ((0.25, False), (0.26, True)):
+            replies = iter(["1", "It is a tie.", "It is a tie.", "It is a tie."] * 2 * len(sample_comparisons()))
+            labels = PairwiseLabeler(JudgePrompts(), asked, min_answer_mass=minimum).label(sample_comparisons())
+            assert {label.missing is not None for label in labels} == {is_missing}
 
     def test_noise_is_no_judgement(self, server: Server) -> None:
         """As measured on a judge that wants to say something else: "1" at 1e-8, "2" at 2e-7."""
@@ -191,7 +194,10 @@ class TestContradictions:
         }
         server.answer = lambda body: completion({"1": 0.7}, text, logprobs=top)
         (score,) = engine(top_logprobs=2).score([prompt()], ("1", "2"))
-        assert score.missing is None and score.logprobs is not None
+        if token == "1":
+            assert score.missing is None and score.logprobs is not None
+        else:
+            assert score.missing == "an option after a space is likelier than the options themselves"
 
     def test_a_constraint_may_write_another_token_than_the_likeliest(self, server: Server) -> None:
         logprobs = {

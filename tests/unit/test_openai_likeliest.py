@@ -201,6 +201,14 @@ def test_every_form_of_the_wire_gives_the_distribution_or_says_that_it_cannot(
     if is_chat and form != "ids":
         estimates: list[OptionEstimate] = match_options(alternatives, OPTIONS)
     else:
+        options, spaced = (
+            sum(math.exp(each.logprob) for each in alternatives if each.token in texts)
+            for texts in (OPTIONS, [f" {option}" for option in OPTIONS])
+        )
+        if form != "ids" and spaced > options:
+            with pytest.raises(RequestFailed, match="after a space"):
+                asyncio.run(walk_options(ask, targets, lambda index: VOCABULARY[index].text))
+            return
         estimates = asyncio.run(walk_options(ask, targets, lambda index: VOCABULARY[index].text))
     outside = math.exp(log_outside(alternatives))
     for option, estimate in enumerate(estimates):

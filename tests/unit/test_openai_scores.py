@@ -59,6 +59,11 @@ class TestWalk:
         assert estimates == [OptionEstimate(math.log(0.7)), OptionEstimate(math.log(0.2))]
         assert asked == [""]
 
+    def test_an_answer_after_a_space_that_outweighs_the_options_is_refused(self) -> None:
+        with pytest.raises(RequestFailed, match="after a space is likelier"):
+            walk({"": {" 1": 0.6, " 2": 0.3, "2": 0.002, "1": 0.0004}}, ["1", "2"])
+        walk({"": {" 1": 0.3, "2": 0.3, "1": 0.1}}, ["1", "2"])
+
     def test_an_option_outside_is_in_the_middle_of_what_it_may_be(self) -> None:
         # the rest is 0.1, the lowest 0.3: an outside token has 0.1 at most
         (_, outside), _ = walk({"": {"1": 0.6, "x": 0.3}}, ["1", "2"])
@@ -220,8 +225,8 @@ class TestVotes:
         assert logprobs is not None
         assert [math.exp(p) for p in logprobs] == pytest.approx([8.5 / 9, 0.5 / 9])
 
-    def test_unreadable_votes_are_left_out(self) -> None:
-        assert vote_logprobs(["1", None, None, "2"], ["1", "2"]) == pytest.approx((-LN2, -LN2))
+    def test_unreadable_votes_leave_the_shares_and_lower_their_sum(self) -> None:
+        assert vote_logprobs(["1", None, None, "2"], ["1", "2"]) == pytest.approx((-2 * LN2, -2 * LN2))
         assert vote_logprobs([None, None], ["1", "2"]) is None
 
 

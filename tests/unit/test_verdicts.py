@@ -280,6 +280,9 @@ def test_the_end_of_ones_own_prompt_is_a_name() -> None:
         ("I compare them.\n\nAnswer: 1", PAIR, None),
         ("Answer: 1", PAIR, None),
         ("<think>a</think>1\n\nIt", PAIR, "1"),
+        ("**Response 1**\n- It answers the question clearly, with", PAIR, None),  # a heading
+        ("### Response 1\nIt", PAIR, None),
+        ("Option 1\nis", PAIR, None),
     ],
 )
 def test_of_a_cut_message_counts_what_no_further_word_can_change(

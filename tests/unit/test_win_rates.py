@@ -69,3 +69,31 @@ def test_a_column_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixtur
     code, lines = run(capsys, str(path), "--format", "alpaca_eval", "--by", "model")
     assert code == 2
     assert "--by model: there is no such column; a row has instruction, output_1" in " ".join(lines)
+
+
+def test_rows_that_list_the_better_response_first_have_no_second_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "pairs.jsonl"
+    row = {"prompt": "Q", "chosen": "good", "rejected": "bad", "model": "hare"}
+    path.write_text("".join(json.dumps(row | {"prompt": f"Q{n}"}) + "\n" for n in range(9)))
+    code, lines = run(capsys, str(path), "--by", "model")
+    assert code == 2 and "a win rate of the second response would say nothing" in "\n".join(lines)
+
+
+def test_only_rows_of_the_confidences_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "pairs.jsonl"
+    rows = [
+        {
+            "prompt": f"Q{n}",
+            "first": "a",
+            "second": "b",
+            "p_first": float(n < 3),
+            "confidence": 9 if n < 2 else 1,
+            "of": "x",
+        }
+        for n in range(10)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _, lines = run(capsys, str(path), "--format", "table", "--confidences", "9", "--by", "of")
+    assert "  0.00 %" in lines[-1] and lines[-1].endswith("2 prompts, 2 labels")

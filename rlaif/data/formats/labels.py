@@ -67,6 +67,11 @@ class PairLabels:
             case _:
                 return self._by_worth(first, second)
 
+    @property
+    def has_two_grades(self) -> bool:
+        """True where a response is good or bad by itself, as a word says: two of one grade are no tie."""
+        return self.label is not None and self.label.kind == "scores" and set(self.label.words.values()) == {0.0, 1.0}
+
     def worth(self, index: int) -> float | None:
         """How good a response is by its score or rank, the larger the better; None where it has none."""
         label = self.label
@@ -104,7 +109,9 @@ class PairLabels:
         return _turned(p, not is_first)
 
     def _raters(self, label: Label) -> Iterator[float | None]:
-        for item in self._of_raters(label):
+        items = self._of_raters(label)
+        _check_one_question(label, items)
+        for item in items:
             answer = label.answer.value(item) if label.answer and isinstance(item, Mapping) else item
             p_first = self._meaning(label, answer)
             yield _turned(p_first, self._is_turned(label, item, answer))
@@ -191,6 +198,24 @@ class PairLabels:
         is_score = self.label is not None and self.label.kind == "scores"
         temperature = self.layout.score_temperature if is_score else None
         return _better(worth[0], worth[1], temperature)
+
+
+def _check_one_question(label: Label, items: Sequence[object]) -> None:
+    """Refuse answers to several questions, whose mean would mean nothing.
+
+    Raises:
+        OddRowError: There are several.
+    """
+    if label.question is None or label.answer is None or label.at is None:
+        return
+    answered = [item for item in items if label.answer.value(item) is not ABSENT]
+    asked = sorted({str(name) for item in answered if (name := label.question.value(item)) is not ABSENT})
+    if len(asked) > 1:
+        raise OddRowError(
+            "answers to several questions",
+            f"{label.question.text}: {', '.join(asked)}; name one in a layout of your own,"
+            f" e.g. label.at: {label.at.text.removesuffix('[*]')}[{label.question.text}!={asked[0]}]",
+        )
 
 
 def _ranks(label: Label, ranking: object) -> Iterator[tuple[int, float | None]]:

@@ -66,6 +66,8 @@ class Label:
     panels: ValuePath | None = None
     """From a rater's item to the names of what stood on the left and on the right: left is the first response only
     where they say so."""
+    question: ValuePath | None = None
+    """From a rater's item to the name of the question that it answers: all must answer the same one."""
     words: Mapping[str, float | None] = field(default_factory=dict)
     """Small letters; None is no label. Of scores the numbers that words stand for."""
     scale: tuple[float, float] = (0.0, 1.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, islice
@@ -14,14 +14,14 @@ from rlaif.data.files.paths import Typed
 from rlaif.data.files.rows import Row
 from rlaif.data.files.table_files import TableFiles
 from rlaif.data.formats import auto
-from rlaif.data.formats.base import LabeledPair, ReadRow, Record, SingleResponse
+from rlaif.data.formats.base import LabeledPair, OddRowError, ReadRow, Record, SingleResponse
 from rlaif.data.formats.encodings import label_of_encoding
 from rlaif.data.formats.language import PAIRINGS, Layout, Pairing
 from rlaif.data.formats.layouts import AUTO, candidates, layout_identity, layout_named
 from rlaif.data.formats.likely_columns import likely_options
-from rlaif.data.formats.paths import path_of
+from rlaif.data.formats.paths import ABSENT, PathError, path_of
 from rlaif.data.formats.rows import NUM_FIRST, LayoutReader
-from rlaif.data.formats.suspicions import NUM_ROWS, SIGNS, Sign, SignCounter, sign_messages
+from rlaif.data.formats.suspicions import NUM_ROWS, SIGNS, TIE, Sign, SignCounter, is_undecided_tie, sign_messages
 from rlaif.data.formats.unread import unread_lines
 from rlaif.data.formats.words import folded
 from rlaif.errors import ConfigError, DataError
@@ -108,11 +108,24 @@ class ReadingOptions:
             return row
         values = dict(row.values)
         for name, column in self.columns.items():
-            if column in row.values:
-                values[name] = row.values[column]
-                if column not in self.columns and column != name:
-                    values.pop(column, None)
+            if (value := _value_at(column, row.values)) is ABSENT:
+                continue
+            values[name] = value
+            if column not in self.columns and column != name:
+                values.pop(column, None)
         return Row(row.place, values)
+
+    def absent_columns(self, rows: Iterable[Row]) -> list[str]:
+        """Named columns that none of some rows has: one line each."""
+        rows = list(rows)
+        known = list(dict.fromkeys(name for row in rows for name in row.values))
+        lines = []
+        for name, column in (self.columns or {}).items():
+            if rows and all(_value_at(column, row.values) is ABSENT for row in rows):
+                near = difflib.get_close_matches(column, known, n=1)
+                meant = f"did you mean {near[0]}?" if near else f"they have {', '.join(known)}"
+                lines.append(f"{self.group}.columns.{name}={column}: no row has this column; {meant}")
+        return lines
 
     def _unknown_columns(self) -> list[str]:
         layouts = candidates() if self.named is None else [self.named]
@@ -137,6 +150,16 @@ class ReadingOptions:
                 f" {self.group}.format={TABLE}; {layout.name} says itself what its labels are"
             )
         return replace(layout, labels=(label_of_encoding(self.preference, at, f"{self.group}.preference"),))
+
+
+def _value_at(column: str, values: Mapping[str, Any]) -> Any:
+    """What a row has in a column, or where a path leads; ABSENT where there is neither."""
+    if column in values:
+        return values[column]
+    try:
+        return path_of(column).value(values)
+    except PathError:
+        return ABSENT
 
 
 class PairFile:
@@ -204,8 +227,10 @@ class PairFile:
         """
         rows = self._checked_rows()
         first = list(islice(rows, NUM_ROWS))
+        self._check_columns()
         self._check_signs(first)
-        yield from LayoutReader(self.layout).read(chain(first, rows))
+        for row in LayoutReader(self.layout).read(chain(first, rows)):
+            yield row if TIE in self.options.accept else _without_tie(row)
 
     @cached_property
     def shown(self) -> list[str]:
@@ -217,7 +242,15 @@ class PairFile:
         return [read, *map(_in_words, islice(records, NUM_SHOWN)), *unread_lines(self.layout, rows)]
 
     def _raw_rows(self) -> Iterator[Row]:
-        return (self.options.renamed(row) for row in self.table.rows())
+        return (self.options.renamed(row) for row in self._file_rows())
+
+    def _file_rows(self) -> Iterator[Row]:
+        """The rows under their own names."""
+        return self.table.rows()
+
+    def _check_columns(self) -> None:
+        if self.options.columns and (absent := self.options.absent_columns(islice(self._file_rows(), NUM_ROWS))):
+            raise DataError(f"{self.name}: {'; '.join(absent)}")
 
     def _checked_rows(self) -> Iterator[Row]:
         layout = self.layout
@@ -282,6 +315,13 @@ class PairFile:
             best = max(others, key=lambda layout: (layout.richness, len(layout.required)))
             return f" ({self.group}.format={AUTO} or {best.name} would fit)"
         return f"; name other columns with {self.group}.columns"
+
+
+def _without_tie(row: ReadRow) -> ReadRow:
+    """The row; one that says that it is a tie, and was read as a preference, is left out."""
+    if not is_undecided_tie(row.values, row.records):
+        return row
+    return ReadRow(row.place, (), OddRowError("says that it is a tie"), row.values)
 
 
 def _in_words(record: Record) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -210,6 +211,8 @@ class LayoutReader:
         if responses.each is not None:
             return self._listed(values), []
         sides = [self._named(values, number) for number in range(len(responses.paths))]
+        if any(sides) and not all(sides):
+            sides = [side or self._alone(values, number) for number, side in enumerate(sides)]
         return (sides[0] if sides else []), (sides[1] if len(sides) > 1 else [])
 
     def _named(self, values: Mapping[str, Any], number: int) -> list[Candidate]:
@@ -222,6 +225,16 @@ class LayoutReader:
                 raise OddRowError("a conversation where several responses are expected", path.text)
             return [Candidate(self._response(text, path.text), values, source) for text in found]
         return [self._candidate(values, path, values, source)]
+
+    def _alone(self, values: Mapping[str, Any], number: int) -> list[Candidate]:
+        """The one response where the other side has a list."""
+        path = self.layout.responses.paths[number]
+        text = path_of(path.text.removesuffix("[*]")).value(values)
+        if not isinstance(text, str) or is_blank(text):
+            raise OddRowError("no response", f"{path.text} has none")
+        sources = self.layout.responses.sources
+        source = _named_source(sources[number] if number < len(sources) else None, values)
+        return [Candidate(self._response(text, path.text), values, source)]
 
     def _listed(self, values: Mapping[str, Any]) -> list[Candidate]:
         responses = self.layout.responses
@@ -276,6 +289,10 @@ class LayoutReader:
         else:
             worth = [labels.worth(index) for index in range(num_left)]
             chosen = pairs_of(num_left, self.layout.pairing, worth)
+            if labels.has_two_grades:  # two good responses were not compared
+                chosen = [(i, j) for i, j in chosen if worth[i] is None or worth[j] is None or worth[i] != worth[j]]
+                if not chosen:
+                    raise OtherTaskError("only good or only bad responses to its prompt")
         if not chosen:
             raise OddRowError("fewer than two responses with a score")
         return [(i, j) for i, j in chosen if texts[i].strip() != texts[j].strip()] or chosen[:1]
@@ -330,11 +347,10 @@ def _text_of_prompt(spec: PromptText, values: Mapping[str, Any]) -> str:
     needed = [path.text for path in spec.paths if not path.optional and not texts[path.text].strip()]
     if needed:
         raise OddRowError("empty prompt", f"{', '.join(needed)} is empty")
-    text = spec.template
-    for path in spec.paths:
-        name = f"({path.text})" if path.optional else path.text
-        text = text.replace(f"{{{name}}}", texts[path.text])
-    return text
+    names = {f"({path.text})" if path.optional else path.text: texts[path.text] for path in spec.paths}
+    # In one pass: a text may hold what looks like another path's place.
+    places = re.compile("|".join(re.escape(f"{{{name}}}") for name in names))
+    return places.sub(lambda place: names[place[0][1:-1]], spec.template)
 
 
 def _source(path: ValuePath | None, row: Mapping[str, Any], item: object, index: int) -> str:

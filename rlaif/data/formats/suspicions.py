@@ -46,9 +46,14 @@ _MARKS = re.compile(
     r"<\|(im_start|im_end|start_header_id|eot_id|user|assistant)\|>|\[/?INST\]|<extra_id_\d+>"
     r"|### (Response|Instruction):|<(start|end)_of_turn>|</s>|<\|end(oftext)?\|>"
 )
-_OWN_MARKS = re.compile(r"\s*(User|Human|Question|Q):.*\n\s*(Assistant|AI|Answer|A):\s*", re.DOTALL)
-"""A prompt that ends with a mark for the assistant, in other words than those of Anthropic HH."""
+_OWN_MARKS = re.compile(
+    r"\s*(User|Human|Question|Q):.*\n\s*(Assistant|AI|Answer|A):\s*|\s*(User|USER|Human|HUMAN):.*", re.DOTALL
+)
+"""A prompt that ends with a mark for the assistant, in other words than those of Anthropic HH, or begins with one for
+the user."""
 
+TIE = "tie_in_row"
+"""Sign of ties; where too few rows have it to count, these rows are left out."""
 SIGNS: Mapping[str, str] = {
     "role_in_response": "responses begin with a role such as Human: or Assistant:, so they are whole dialogues",
     "prompt_in_response": "responses begin with their own prompt",
@@ -60,8 +65,8 @@ SIGNS: Mapping[str, str] = {
     "no_label": "the layout reads a label, and no row has one",
     "scores_against_order": "scores, ranks or a verdict beside the responses prefer the one that is read as the worse",
     "words_as_responses": "both responses are words such as A and B, so they may be the label",
-    "tie_in_row": "rows say that they are ties (is_tie, status), and one response is read as the better one",
-    "template_marks": "texts hold marks of a chat template, which is put around them once more",
+    TIE: "rows say that they are ties (is_tie, status), and one response is read as the better one",
+    "template_marks": "texts hold marks of turns (Human:, <|im_start|>), which are put around them once more",
 }
 """Name of each sign, and what it is."""
 
@@ -112,7 +117,7 @@ class SignCounter:
         if self.preference and values.get(self.preference) is not None:
             self.preferences.add(folded(values[self.preference]))
         labeled = any(isinstance(record, LabeledPair) and record.p_first is not None for record in records)
-        self.counts["tie_in_row"] += _says_tie(values) and any(_is_decided(record) for record in records)
+        self.counts[TIE] += is_undecided_tie(values, records)
         is_pair = any(isinstance(record, LabeledPair) for record in records)
         self.num_pairs += is_pair
         self.num_labeled += labeled
@@ -200,12 +205,12 @@ def _of_record(record: Record) -> Iterator[str]:
         yield "serialized_list"
 
 
-def _says_tie(values: Mapping[str, object]) -> bool:
-    return any(folded(values.get(name)) in ("true", "1", "yes", "tie") for name in ("is_tie", "tie", "tied", "status"))
-
-
-def _is_decided(record: Record) -> bool:
-    return isinstance(record, LabeledPair) and record.p_first in (0.0, 1.0)
+def is_undecided_tie(values: Mapping[str, object], records: Iterable[Record]) -> bool:
+    """True where a row says that it is a tie, and was read as a preference of one response."""
+    says_tie = folded(values.get("status")) == "tie" or any(
+        folded(values.get(name)) in ("true", "1", "yes", "tie") for name in ("is_tie", "tie", "tied")
+    )
+    return says_tie and any(isinstance(record, LabeledPair) and record.p_first in (0.0, 1.0) for record in records)
 
 
 def _of_column(column: str, value: object, *, labeled: bool, is_pair: bool, is_prompt: bool) -> str | None:

@@ -65,9 +65,9 @@ class RecordedFile(PairFile):
             odd = OddRowError("unknown pair", f"{self.key}={named!r:.40} is not in {self._pairs.name}")
             yield ReadRow(row.place, (), odd, row.values)
 
-    def _raw_rows(self) -> Iterator[Row]:
+    def _file_rows(self) -> Iterator[Row]:
         rows = InspectLog(self.table).rows() if is_inspect_log(self.table) else self.table.rows()
-        return (self.options.renamed(self._with_texts(row)) for row in rows)
+        return map(self._with_texts, rows)
 
     def _with_texts(self, row: Row) -> Row:
         """The row with the texts of its pair; with none where the other file lacks the pair."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from rlaif.data.formats.base import LabeledPair
 from rlaif.data.formats.pair_files import PairFile
+from rlaif.data.formats.rows import DRAWN_ORDER
 from rlaif.errors import ConfigError
 from rlaif.functional.statistics import Estimate, clustered_rate
 from rlaif.types import Preference
@@ -32,16 +33,27 @@ class Labeled(NamedTuple):
     """P(second is better); None where the row has no label."""
 
 
-def rows_of_file(file: PairFile, column: str) -> Iterator[Labeled]:
+def rows_of_file(file: PairFile, column: str, confidences: Sequence[float] = ()) -> Iterator[Labeled]:
     """The rows of a file by a column of it.
 
     Every row with a label counts, also one with two equal responses and one whose pair is in another row: a win rate is
     a mean over all comparisons.
 
+    Args:
+        file: Whose rows say which of two responses is better.
+        column: Of the file.
+        confidences: Only rows with one of these; empty takes all.
+
     Raises:
-        ConfigError: The file has no such column.
+        ConfigError: The file has no such column, or its rows list the better response first, so that neither is the
+            second one.
         DataError: It cannot be read.
     """
+    if any(label.kind in DRAWN_ORDER for label in file.layout.labels):
+        raise ConfigError(
+            f"--by {column}: {file.name}, read as {file.layout.name}, has the better response first in every row, and"
+            " its place in the pair is drawn: a win rate of the second response would say nothing"
+        )
     for row in file.read():
         if column not in row.values:
             raise ConfigError(f"--by {column}: there is no such column; a row has {', '.join(map(str, row.values))}")
@@ -50,6 +62,8 @@ def rows_of_file(file: PairFile, column: str) -> Iterator[Labeled]:
             prompt = row.odd.pair[0] if row.odd.pair else ""
             yield Labeled(group, prompt, _other(row.odd.p_first))
         for record in row.records:
+            if confidences and getattr(record, "confidence", None) not in confidences:
+                continue
             yield Labeled(group, record.prompt, _other(record.p_first) if isinstance(record, LabeledPair) else None)
 
 

@@ -252,7 +252,8 @@ class OpenAIEngine(CountedQuestions):
 
     async def _score_top(self, prompt: Prompt, options: Sequence[str], usage: Usage) -> list[OptionEstimate]:
         def likeliest(reply: Reply) -> list[Alternative]:
-            logprobs, greedy = answering(given(reply)).logprobs, not self.asking.is_constrained
+            logprobs = answering(given(reply)).logprobs
+            greedy = not self.asking.is_constrained and "temperature" not in self.asking.omit
             return next_tokens(logprobs, num_asked=self.asking.top_logprobs, greedy=greedy, text=reply.text)
 
         async def ask(read: Target) -> list[Alternative]:

@@ -76,13 +76,15 @@ async def walk_options(ask: Ask, targets: Sequence[Target], decode: Callable[[in
         decode: Text of one token id, where targets are token ids.
 
     Raises:
-        RequestFailed: From ``ask``.
+        RequestFailed: From ``ask``, or the model writes a space before its answer.
     """
     estimates: dict[int, OptionEstimate] = {}
     open_ends: list[tuple[Target, float, list[int]]] = [(targets[0][:0], 0.0, list(range(len(targets))))]
     while open_ends:
         read, logprob, indices = open_ends.pop()
         alternatives = await ask(read)
+        if not read:
+            _check_spelling(targets, alternatives)
         outside = OptionEstimate(logprob + log_outside(alternatives) - _HALF, bounded=True)
         longer: dict[Target, tuple[float, list[int]]] = {}
         for index in indices:
@@ -117,15 +119,16 @@ def num_beginnings(targets: Sequence[Target]) -> int:
 def match_options(alternatives: Sequence[Alternative], options: Sequence[str]) -> list[OptionEstimate]:
     """Log-probability of each option as one token of a chat reply.
 
-    Tokens that differ from an option in surrounding white space only (" 1") are the same answer: their probabilities
-    add up. A chat cannot be continued, so where a longer option ("10") is not among the tokens and one that begins
-    it ("1") is, the two share that token's probability: both are bounded when it is below ``AMBIGUOUS``.
+    Tokens that differ from an option in surrounding white space (" 1") or, for a word, in upper and lower case ("Yes")
+    are the same answer: their probabilities add up. A chat cannot be continued, so where a longer option ("10") is not
+    among the tokens and one that begins it ("1") is, the two share that token's probability: both are bounded when it
+    is below ``AMBIGUOUS``.
 
     Raises:
         RequestFailed: The shared probability is larger, so the options cannot be distinguished.
     """
     outside = math.exp(log_outside(alternatives))
-    mass = [math.fsum(math.exp(p) for token, p in alternatives if token.strip() == option) for option in options]
+    mass = [math.fsum(math.exp(p) for token, p in alternatives if _spells(token, option)) for option in options]
     low, high = list(mass), [p or outside for p in mass]
     for index, option in enumerate(options):
         for other, shorter in enumerate(options):
@@ -187,6 +190,20 @@ def _longest(rest: Target, alternatives: Sequence[Alternative], decode: Callable
         return next(((1, p) for token, p in alternatives if token == name), (0, 0.0))
     fitting = [(len(token), p) for token, p in alternatives if token and rest.startswith(token)]
     return max(fitting, default=(0, 0.0))
+
+
+def _spells(token: str, option: str) -> bool:
+    written = token.strip()
+    return written == option or (len(option) > 1 and written.casefold() == option.casefold())
+
+
+def _check_spelling(targets: Sequence[Target], alternatives: Sequence[Alternative]) -> None:
+    """Refuse a distribution in which the answer stands after a space: what is left for the options is noise."""
+    texts = [target for target in targets if isinstance(target, str)]
+    counted = math.fsum(math.exp(p) for token, p in alternatives if token and any(t.startswith(token) for t in texts))
+    spaced = math.fsum(math.exp(p) for token, p in alternatives if token[:1] == " " and token.lstrip(" ") in texts)
+    if spaced > counted:
+        raise RequestFailed("an option after a space is likelier than the options themselves", of_server=False)
 
 
 def _letters(text: str) -> str:

@@ -83,11 +83,17 @@ class VerdictReader:
         self._exact = {" ".join(parts_of(option)): option for option in options}
         self._folded = {text.casefold(): option for text, option in self._exact.items() if len(option) > 1}
 
-    def read(self, text: str) -> str | None:
-        """The option that a message names, or None."""
+    def read(self, text: str, *, is_cut: bool = False) -> str | None:
+        """The option that a message names, or None.
+
+        Args:
+            text: The message.
+            is_cut: The text is the beginning of a message: "Response 1" on a line of its own may then be a heading.
+        """
         plain = _plain(text)
         sentences = list(_sentences(plain))
-        for kind in (self._marked(text, sentences), self._alone(plain), self._said(sentences)):
+        alone = self._alone(plain, may_be_labeled=not is_cut)
+        for kind in (self._marked(text, sentences), alone, self._said(sentences)):
             if found := set(kind):
                 return found.pop() or None if len(found) == 1 else None
         return None
@@ -105,10 +111,10 @@ class VerdictReader:
         yield from list(self._in_json(text))[-1:]
         yield from self._last([self._named(sentences, index) for index in range(len(sentences))], sentences)
 
-    def _alone(self, plain: str) -> Iterator[str]:
+    def _alone(self, plain: str, *, may_be_labeled: bool) -> Iterator[str]:
         """The options that stand alone on a line, where the first or the last line is one of them."""
         lines = [line for line in plain.splitlines() if line.strip()]
-        values = [self._option(line) for line in lines]
+        values = [self._option(line, labeled=may_be_labeled) for line in lines]
         opens = bool(lines) and bool(self._option(lines[0], labeled=False))
         if opens or (values and values[-1]):
             yield from filter(None, values)

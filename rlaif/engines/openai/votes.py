@@ -34,7 +34,7 @@ def read_vote(
     """The option that a message names: its last unambiguous verdict, think blocks left out.
 
     The forms of a verdict are those of :mod:`rlaif.engines.openai.verdicts`. Of a message that was cut only its first
-    line counts, where that is whole, or a text that is an option and begins no other.
+    line counts, where that is whole and no heading, or a text that is an option and begins no other.
 
     Args:
         text: What the server wrote.
@@ -55,7 +55,7 @@ def read_vote(
     if not parted.is_closed:
         return None
     answer = parted.text if finished else _uncut(parted.text, options)
-    return verdict_reader(tuple(options), asks_for_worse, ending).read(answer)
+    return verdict_reader(tuple(options), asks_for_worse, ending).read(answer, is_cut=not finished)
 
 
 def vote_of(reply: Reply, structured: StructuredPrompt, options: Sequence[str], limit: int) -> Vote:
@@ -103,9 +103,10 @@ def reasoning_of(votes: Sequence[Vote]) -> str:
 
 
 def vote_logprobs(votes: Sequence[str | None], options: Sequence[str]) -> tuple[float, ...] | None:
-    """Log of each option's share of the readable votes, with half a vote added to every option.
+    """Log of each option's share of all votes, those of the readable ones with half a vote added to every option.
 
-    The added half (Krichevsky-Trofimov) keeps every share off 0 and 1; unreadable votes are left out.
+    The added half (Krichevsky-Trofimov) keeps every share off 0 and 1; the sum over the options is the share of the
+    votes that could be read.
 
     Args:
         votes: The option that each sample named, None where it could not be read.
@@ -114,14 +115,17 @@ def vote_logprobs(votes: Sequence[str | None], options: Sequence[str]) -> tuple[
     Returns:
         None when no vote could be read.
 
-    >>> [round(math.exp(p), 3) for p in vote_logprobs(["1", "1", None, "1"], ["1", "2"])]
+    >>> [round(math.exp(p), 3) for p in vote_logprobs(["1", "1", "1"], ["1", "2"])]
     [0.875, 0.125]
+    >>> [round(math.exp(p), 3) for p in vote_logprobs(["1", None], ["1", "2"])]
+    [0.375, 0.125]
     """
     counts = Counter(vote for vote in votes if vote is not None)
     total = counts.total()
     if total == 0:
         return None
-    return tuple(math.log((counts[option] + 0.5) / (total + 0.5 * len(options))) for option in options)
+    readable = total / len(votes)
+    return tuple(math.log(readable * (counts[option] + 0.5) / (total + 0.5 * len(options))) for option in options)
 
 
 def _uncut(text: str, options: Sequence[str]) -> str:
