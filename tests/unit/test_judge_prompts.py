@@ -277,6 +277,8 @@ def test_criteria_may_be_for_one_prompt_and_stand_in_json_lines(tmp_path: Path) 
     path.write_text('{"asks": "Is it short?"}\n\n{"asks": "Is Anna named?", "weight": 2, "prompt": "Who was it?"}\n')
     rubric = Rubric(read_criteria(str(path)))
     assert [item.asks for item in rubric.of("Who was it? ")] == ["Is it short?", "Is Anna named?"]
+    of_dialogue = rubric.of("\n\nHuman: Who was it?\n\nAssistant:")
+    assert [item.asks for item in of_dialogue] == ["Is it short?", "Is Anna named?"]
     assert [item.asks for item in rubric.of("Where was it?")] == ["Is it short?"]
     path.write_text('{"asks": "a?"}\n{"asks": \n')
     with pytest.raises(ConfigError, match=r"must be JSON lines with asks \(line 2: "):

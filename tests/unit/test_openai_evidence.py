@@ -208,6 +208,8 @@ class TestContradictions:
         server.answer = lambda body: completion({}, logprobs=logprobs)
         (free,) = engine().score([prompt()], ("1", "2"))
         assert free.missing == "written token is not the likeliest"
+        (sampled,) = engine(top_logprobs=2, omit=["temperature"]).score([prompt()], ("1", "2"))
+        assert sampled.missing is None, "no temperature was sent, so that the server samples"
         (guided,) = engine(extra={"guided_choice": ["1", "2"]}).score([prompt()], ("1", "2"))
         assert guided.logprobs == pytest.approx((math.log(0.2), math.log(0.05)))
 

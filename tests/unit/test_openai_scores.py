@@ -148,6 +148,8 @@ class TestChat:
         assert math.exp(second.logprob) == pytest.approx(0.1) and not second.bounded
 
     def test_an_option_outside(self) -> None:
+        yes, no = match_options(alternatives({"Yes": 0.9, "yes": 0.05, " no": 0.01, "NO": 0.01}), ["yes", "no"])
+        assert (math.exp(yes.logprob), math.exp(no.logprob)) == pytest.approx((0.95, 0.02))
         _, outside = match_options(tokens(a=0.5, b=0.3), ["a", "c"])
         assert outside.bounded and math.exp(outside.logprob) == pytest.approx(0.1)
 
