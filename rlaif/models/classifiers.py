@@ -88,10 +88,15 @@ def classifier_pad_id(tokenizer: PreTrainedTokenizerBase, ends: Container[int]) 
 
 def add_pad_row(model: PreTrainedModel, pad_id: int) -> None:
     """Give the padding a row of zeros in the embedding, where it has none."""
-    num_rows = model.get_input_embeddings().weight.shape[0]
+    num_rows = _num_rows(model)
     if pad_id >= num_rows:
-        model.resize_token_embeddings(pad_id + 1, mean_resizing=False)
-        model.get_input_embeddings().weight.data[num_rows:] = 0.0
+        resized: Any = model.resize_token_embeddings(pad_id + 1, mean_resizing=False)
+        resized.weight.data[num_rows:] = 0.0
+
+
+def _num_rows(model: PreTrainedModel) -> int:
+    embedding: Any = model.get_input_embeddings()
+    return int(embedding.weight.shape[0])
 
 
 def load_classifier(spec: ModelSpec | str) -> PreTrainedModel:
@@ -138,8 +143,7 @@ def reward_model_from(
     """
     config = deepcopy(causal_lm.config)
     config.num_labels = 1
-    num_rows = causal_lm.get_input_embeddings().weight.shape[0]
-    config.pad_token_id = pad_token_id if pad_token_id < num_rows else None
+    config.pad_token_id = pad_token_id if pad_token_id < _num_rows(causal_lm) else None
     with torch.random.fork_rng(devices=[]):
         model = _classifier_of(config, causal_lm)
     model.base_model.load_state_dict(causal_lm.base_model.state_dict())

@@ -12,11 +12,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rlaif.data.transcripts import instruction_in
 from rlaif.errors import ConfigError
 from rlaif.prompts.forms import Forms, fill
 from rlaif.tasks.base import Task
-from rlaif.types import Segment, StructuredPrompt
+from rlaif.types import Segment, StructuredPrompt, Turn, turns_in
 
 _OPTION = "labeler.criteria"
 _KEYS = {
@@ -48,7 +47,7 @@ class Rubric:
     def __init__(self, criteria: Sequence[Criterion]) -> None:
         self.criteria = tuple(criteria)
         self.common = tuple(criterion for criterion in criteria if criterion.prompt is None)
-        self._of_prompt: dict[str, list[Criterion]] = {}
+        self._of_prompt: dict[tuple[Turn, ...], list[Criterion]] = {}
         for criterion in criteria:
             if criterion.prompt is not None:
                 self._of_prompt.setdefault(_key(criterion.prompt), []).append(criterion)
@@ -58,9 +57,9 @@ class Rubric:
         return (*self.common, *self._of_prompt.get(_key(prompt_text), ()))
 
 
-def _key(prompt_text: str) -> str:
-    """A dialogue of one turn and the text of that turn are one prompt."""
-    return instruction_in(prompt_text).strip()
+def _key(prompt_text: str) -> tuple[Turn, ...]:
+    """Of a prompt: a dialogue of one turn and the text of that turn are the same."""
+    return tuple(Turn(turn.role, turn.text.strip()) for turn in turns_in(prompt_text))
 
 
 class LabeledPair(NamedTuple):
