@@ -41,7 +41,7 @@ class Store:
     """
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root).absolute()
+        self.root = Path(root).expanduser().absolute()
 
     def path(self, name: str, fingerprint: str) -> Path:
         """The artefact's directory, whether it exists or not."""

@@ -11,7 +11,7 @@ from rich.console import Console
 from rlaif.artifacts import atomic_write
 from rlaif.artifacts.curve import VALIDATION, read_curve
 from rlaif.cli.run_groups import Group, code_notices, confidence_of, group_runs
-from rlaif.cli.run_results import RunResult, find_runs
+from rlaif.cli.run_results import RunResult, check_link, find_runs
 from rlaif.errors import ConfigError
 from rlaif.evaluation.pooled_curves import PooledCurve, pool_curves
 from rlaif.evaluation.records import ValidationCurves
@@ -53,6 +53,7 @@ def _pooled(group: Group, step: str, confidence: float) -> Mapping[str, PooledCu
 
 
 def _validations(run: RunResult, step: str) -> ValidationCurves:
+    check_link(run.directory / step)
     file = run.directory / step / VALIDATION
     curves = ValidationCurves.from_rows(read_curve(file))
     if not curves.win_rates:

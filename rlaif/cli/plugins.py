@@ -73,7 +73,7 @@ def new_package(kind: str, name: str) -> int:
     """
     steps = write_package(kind, name, Path.cwd())
     console = _console()
-    console.print(Text(f"{name}/ holds a {kind} and its test. Next:"))
+    console.print(Text(f"{name}/ holds the {kind} and its test. Next:"))
     for step in steps:
         console.print(Text(f"  {step}"), soft_wrap=True)
     return 0

@@ -27,7 +27,7 @@ from rlaif.config.check import check
 from rlaif.config.hydra_internals import get_args_parser
 from rlaif.config.jobs import claim_directories
 from rlaif.config.secrets import without_secrets
-from rlaif.errors import RlaifError
+from rlaif.errors import ConfigError, RlaifError
 from rlaif.interruption import raise_on_sigterm
 
 COMMAND = "rlaif-run"
@@ -108,6 +108,11 @@ def main() -> NoReturn:
 
 def _main(arguments: list[str]) -> int:
     parsed = get_args_parser().parse_args(arguments)
+    if parsed.config_path is not None:
+        raise ConfigError(
+            f"--config-path={parsed.config_path}: would leave out the configuration of rlaif; a directory with further"
+            f" options is --config-dir={parsed.config_path}"
+        )
     prints_only = parsed.cfg is not None or parsed.help or parsed.info is not None
     if not (parsed.hydra_help or parsed.shell_completion or parsed.experimental_rerun):
         name, directory = parsed.config_name or "config", parsed.config_dir

@@ -102,6 +102,19 @@ def _why(place: Path) -> str:
     return "it did not finish, or its pipeline makes no report"
 
 
+def check_link(link: Path) -> None:
+    """Refuse a result of a run directory whose link leads nowhere.
+
+    Raises:
+        ConfigError: It does.
+    """
+    if link.is_symlink() and not link.exists():
+        raise ConfigError(
+            f"{link}: its link to {link.readlink()} leads nowhere: the run's directory was moved, or the store was"
+            " cleaned; put it back, or start its command again there"
+        )
+
+
 def _kinds(place: Path) -> list[str]:
     return [kind for kind in KINDS if (place / f"{kind}.json").is_file()]
 

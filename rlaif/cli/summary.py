@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from rich.console import Console
+from scipy import stats
 
 from rlaif.artifacts import atomic_write
 from rlaif.cli.run_groups import Group, code_notices, comparable, confidence_of, group_runs
@@ -16,8 +17,8 @@ from rlaif.errors import ConfigError
 from rlaif.evaluation.summary import PooledFigure, paired_differences, pool_figures
 from rlaif.reporting.summary_tables import SummaryRow, summary_csv, summary_json, summary_markdown, summary_table
 
-WIDE = {2: "12.7", 3: "4.3", 4: "3.2"}
-"""Runs, and how many standard errors their 95 % interval reaches to either side."""
+FEW = range(2, 5)
+"""Numbers of runs whose intervals are called wide."""
 
 
 def summarize(arguments: argparse.Namespace) -> None:
@@ -35,7 +36,7 @@ def summarize(arguments: argparse.Namespace) -> None:
     rows = [row for _, found in tables for row in found]
     if not rows:
         raise ConfigError(f"--figures {' '.join(arguments.figures)}: no run has such a figure")
-    notices = [*left_out, *code_notices(runs), *_width_notices(groups)]
+    notices = [*left_out, *code_notices(runs), *_width_notices(groups, confidence)]
     if not _print_alone(arguments, rows, notices, confidence):
         _show(tables, notices, confidence)
     _write(arguments, rows, notices, confidence)
@@ -59,13 +60,13 @@ def _named(figures: Sequence[PooledFigure], patterns: Sequence[str]) -> list[Poo
     return [figure for figure in figures if any(fnmatchcase(figure.name, pattern) for pattern in patterns)]
 
 
-def _width_notices(groups: Sequence[Group]) -> list[str]:
+def _width_notices(groups: Sequence[Group], confidence: float) -> list[str]:
     """What few runs can say."""
     counts = sorted({len(group.runs) for group in groups})
     notices = ["one run tells nothing about other seeds: it has no interval here"] if counts[0] == 1 else []
-    wide = [f"{count} runs {WIDE[count]}" for count in counts if count in WIDE]
-    if wide:
-        notices.append(f"intervals of few runs are wide, in standard errors: {', '.join(wide)}; 5 runs 2.8")
+    if few := [count for count in counts if count in FEW]:
+        told = [f"{count} runs {stats.t.ppf(0.5 + confidence / 2, count - 1):.1f}" for count in (*few, FEW.stop)]
+        notices.append(f"intervals of few runs are wide, in standard errors: {'; '.join(told)}")
     if any(group.shares_prompts for group in groups):
         notices.append("runs that share their prompts: the noise of prompts does not shrink with the number of runs")
     return notices

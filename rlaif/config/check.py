@@ -26,7 +26,7 @@ from rlaif.config.places import directory_problems, place_problems
 from rlaif.config.secrets import secret_problems, without_secrets
 from rlaif.config.stage_values import stage_value_problems
 from rlaif.config.trainer_options import trainer_problems
-from rlaif.config.training_length import length_problems
+from rlaif.config.training_length import GROUPS, length_problems
 from rlaif.config.values import value_problems
 from rlaif.errors import ConfigError
 
@@ -108,11 +108,11 @@ def _check(
 
 
 def _parse(checker: _Checker, lines: Sequence[str]) -> list[Override]:
-    parser = OverridesParser.create()
+    parser = OverridesParser.create(config_loader=checker.loader)
     parsed = []
     for line in lines:
         try:
-            parsed.append(parser.parse_override(line))
+            parsed += parser.parse_overrides([line])  # unlike parse_override, it sets the loader, which glob() asks
         except HydraException as error:
             reason = str(error).splitlines()[0]
             hint = "write key=value" if "=" not in line else "quote a value with special characters: \"key='a=b'\""
@@ -197,7 +197,8 @@ def _check_variant(
     checker.report(stage_value_problems(cfg))
     checker.report(limit_problems(cfg))
     checker.report(trainer_problems(cfg))
-    checker.report(list(length_problems(cfg, {override.key_or_group for override in values})))
+    declared = {group: options.declared(group, choices.get(group), "epochs") for group in GROUPS}
+    checker.report(list(length_problems(cfg, {override.key_or_group for override in values}, declared)))
     checker.report(secret_problems(cfg))
     if checker.places:
         checker.report(place_problems(cfg))

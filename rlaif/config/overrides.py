@@ -39,6 +39,11 @@ class OptionCheck:
         """Names of a group's options, sorted."""
         return sorted(self.repository.get_group_options(group, ObjectType.CONFIG))
 
+    def declared(self, group: str, option: Any, key: str) -> Any:
+        """The value of a key in the file of a group's option; None where there is none."""
+        found = self.repository.load_config(f"{group}/{option}") if isinstance(option, str) else None
+        return None if found is None else OmegaConf.select(found.config, key)
+
     def problem(self, override: Override) -> str | None:
         """The problem of an override of a group that exists, or None."""
         group, value = override.key_or_group, override.value()
@@ -115,8 +120,7 @@ def key_problem(cfg: DictConfig, override: Override, options: OptionCheck) -> st
     slashed = key.replace(".", "/")
     if slashed in options.groups and isinstance(override.value(), str) and not override.is_delete():
         return f"{typed}: {key} is chosen among options; write {slashed}={override.value()}"
-    if override.is_add() or override.is_force_add():
-        return None
+    is_new = override.is_add() or override.is_force_add()
     node: Any = cfg
     seen: list[str] = []
     for part in split_key(key):
@@ -124,6 +128,8 @@ def key_problem(cfg: DictConfig, override: Override, options: OptionCheck) -> st
         if isinstance(node, ListConfig):
             names = [str(index) for index in range(len(node))]
         if part not in names:
+            if is_new:
+                return _mistyped_addition(typed, part, node, seen, names)
             return _no_such_key(typed, key, part, seen, names, options)
         seen.append(part)
         if OmegaConf.is_missing(node, part if isinstance(node, DictConfig) else int(part)):
@@ -132,7 +138,17 @@ def key_problem(cfg: DictConfig, override: Override, options: OptionCheck) -> st
             node = None if OmegaConf.is_interpolation(node, part) else node[part]
         else:
             node = node[int(part)]
-    return None if override.is_delete() or key.startswith("hydra.") else _type_problem(cfg, typed, key, override, node)
+    if is_new or override.is_delete() or key.startswith("hydra."):
+        return None
+    return _type_problem(cfg, typed, key, override, node)
+
+
+def _mistyped_addition(typed: str, part: str, node: Any, seen: list[str], names: list[str]) -> str | None:
+    """The problem of a key that is added to a node of ours beside one with nearly the same name."""
+    if not seen or seen[0] == "hydra" or "_target_" in names or not isinstance(node, DictConfig):
+        return None
+    near, prefix = near_miss(part, names), ".".join(seen)
+    return None if near is None else f"{typed}: nothing reads {prefix}.{part}; did you mean {prefix}.{near}?"
 
 
 def _no_such_key(typed: str, key: str, part: str, seen: list[str], names: list[str], options: OptionCheck) -> str:

@@ -105,6 +105,8 @@ def directory_problems(option: str, value: str) -> list[str]:
         option: The option as typed, e.g. ``hydra.run.dir``.
         value: The directory.
     """
+    if not value:
+        return [f"{option}: is empty; name a directory, or unset the environment variable RLAIF_STORE"]
     path = Path(value).expanduser().absolute()
     existing = next(candidate for candidate in (path, *path.parents) if candidate.exists())
     if not existing.is_dir():

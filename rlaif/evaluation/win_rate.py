@@ -216,7 +216,7 @@ def _outcome(figure: Figure) -> str:
 
 
 def _wins(figure: Figure, confidence: float) -> str:
-    interval = f"{round(100 * confidence)} % interval {format_interval(figure, 'rate')}"
+    interval = f"{100 * confidence:g} % interval {format_interval(figure, 'rate')}"
     details = [interval] if figure.low is not None else []
     details += [f"{figure.n:,} prompts"] if figure.n is not None else []
     judge = f", judged by {judged_by(figure)}" if figure.note else ""

@@ -15,6 +15,7 @@ from rlaif.labelers.answer_mass import reasons_of
 from rlaif.labelers.pointwise import Identified, PointwiseLabeler, Single
 from rlaif.prompts.criteria import Criterion, Rubric, built_in_criteria, built_in_tasks, read_criteria
 from rlaif.ranges import PositiveShare, Share
+from rlaif.runtime import Runtime
 from rlaif.tasks.base import Task
 from rlaif.types import Completion, Judgment, Prompt, Rating, StructuredPrompt, content_id
 
@@ -59,7 +60,7 @@ class CriteriaLabeler(PointwiseLabeler[CriterionPrompt]):
         prompt: CriterionPrompt,
         engine: Engine,
         *,
-        criteria: str | None = None,
+        criteria: Runtime[str | None] = None,
         min_answer_mass: Share = 1e-9,
         min_weight: PositiveShare = 1.0,
     ) -> None:

@@ -113,14 +113,40 @@ class Composer:
         assert isinstance(node, DictConfig)
         names = {str(key): str(node._get_node(key)._value()) for key in node}  # type: ignore[union-attr]
         options = {key: found.group(1) for key, text in names.items() if (found := _WHOLE.fullmatch(text))}
-        node._set_parent(self._changed(entry))
+        values = self._resolved(node, entry, self._changed(entry))
+        unread = [key for key in entry.changes if self._resolves_alike(node, entry, key)]
+        if unread:
+            raise ConfigError(
+                [
+                    f"pipeline.stages: step {entry.name}: with.{key}={entry.changes[key]}: stage {entry.stage} does not"
+                    f" read {key}; give it to the step that does, or to the whole run"
+                    for key in unread
+                ]
+            )
+        plain = {str(key): value for key, value in values.items()}
+        return Arguments(target=plain.pop("_target_"), values=plain, options=options)
+
+    def _resolved(self, node: DictConfig, entry: Entry, cfg: DictConfig) -> dict[Any, Any]:
+        """The arguments of a stage from a configuration."""
+        node._set_parent(cfg)
         try:
             values = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
         except OmegaConfBaseException as error:
             raise ConfigError(f"pipeline.stages: step {entry.name}: {str(error).splitlines()[0]}") from error
         assert isinstance(values, dict)
-        plain = {str(key): value for key, value in values.items()}
-        return Arguments(target=plain.pop("_target_"), values=plain, options=options)
+        return values
+
+    def _resolves_alike(self, node: DictConfig, entry: Entry, key: str) -> bool:
+        """True where an option of ``with`` changes no argument of the stage, whatever its value is."""
+        if key in SEEN_BY_ALL:
+            return False
+        marked = copy.deepcopy(self.cfg)
+        with open_dict(marked):
+            OmegaConf.update(marked, key, _MARK, merge=False)
+        try:
+            return self._resolved(node, entry, marked) == self._resolved(node, entry, self.cfg)
+        except ConfigError:
+            return False  # a number was expected there
 
     def _changed(self, entry: Entry) -> DictConfig:
         """The configuration with the entry's ``with`` put in."""
@@ -141,6 +167,9 @@ class Composer:
 
 
 _ABSENT = object()
+_MARK = "⟦rlaif⟧"
+SEEN_BY_ALL = ("seed",)
+"""Options that every step reads beside its arguments."""
 
 
 def find_stage(name: str) -> registry.Component:

@@ -45,7 +45,8 @@ def step_fingerprint(
 def argument_identity(value: Any, option: str) -> Any:
     """The part of a constructor argument in a fingerprint: a plain value itself, a component's identity and options.
 
-    A component that names a step of this run (``stage:sft``) has no identity of its own before that step has run: its
+    An identity covers what is in the component; where it has none, the components in it count by theirs. A component
+    that names a step of this run (``stage:sft``) has no identity of its own before that step has run: its
     options count, and the step's fingerprint is among the inputs.
 
     Args:
@@ -58,7 +59,7 @@ def argument_identity(value: Any, option: str) -> Any:
     if isinstance(value, dict) and "_target_" in value:
         names_step = any(isinstance(leaf, str) and leaf.startswith(STEP) for _, leaf in leaves(value, ""))
         own = None if names_step or value.get("_partial_") else stable_identity(lambda: construct(value), option)
-        return {"identity": own, **_component_options(value)}
+        return {"identity": own, **_component_options(value, option if own is None else None)}
     if isinstance(value, dict):
         return {str(key): argument_identity(child, f"{option}.{key}") for key, child in value.items()}
     if isinstance(value, list):
@@ -66,17 +67,26 @@ def argument_identity(value: Any, option: str) -> Any:
     return value
 
 
-def _component_options(value: Any) -> Any:
-    """Options and code of a component and of those in it; what they are constructed with at run time does not count."""
+def _component_options(value: Any, option: str | None) -> Any:
+    """Options and code of a component and of those in it; what they are constructed with at run time does not count.
+
+    Args:
+        value: The component, or what is in one.
+        option: Its place, where the components in it count by their identities, too; else None.
+    """
     if isinstance(value, list):
-        return [_component_options(child) for child in value]
+        return [_component_options(child, option) for child in value]
     if not isinstance(value, dict):
         return value
     target = value.get("_target_")
     if not isinstance(target, str):
-        return {str(key): _component_options(child) for key, child in value.items()}
+        return {str(key): _component_options(child, option) for key, child in value.items()}
     left_out = runtime_parameters(target)
-    options = {str(key): _component_options(child) for key, child in value.items() if key not in left_out}
+    options = {}
+    for key, child in value.items():
+        place = None if option is None else f"{option}.{key}"
+        if key not in left_out:
+            options[str(key)] = _component_options(child, None) if place is None else argument_identity(child, place)
     is_library = target.partition(".")[0] in LIBRARIES
     return {"options": options, "code": None if is_library else code_digest([_module(target)])}
 

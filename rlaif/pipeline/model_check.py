@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
@@ -21,7 +22,13 @@ def model_check(plan: Plan) -> Iterator[str]:
     """What the run's model, and policies from elsewhere, cannot do that some step needs: one line each."""
     needed: dict[ModelSpec, list[ModelUse]] = {}
     for step in plan.steps:
-        if uses := list(step.stage.model_uses()):
+        if (folder := _no_policy(step)) is not None:
+            if "policy" in step.entry.sources:
+                yield (
+                    f"pipeline.stages: step {step.name}: from.policy={folder}: holds no policy (no config.json); give a"
+                    " finished run's directory with its step, run:DIR/policy, or a model's"
+                )
+        elif uses := list(step.stage.model_uses()):
             needed.setdefault(_model_of(plan, step), []).extend(uses)
     if not needed:
         return
@@ -32,6 +39,12 @@ def model_check(plan: Plan) -> Iterator[str]:
             yield from model_problems(spec, uses)
         except EngineError as error:
             yield str(error)
+
+
+def _no_policy(step: Step) -> Path | None:
+    """A directory that a step takes a policy from, and that holds none; a stage tells of those of its own options."""
+    folders = [source.path for source in step.inputs.get("policy", ()) if isinstance(source, Elsewhere)]
+    return next((folder for folder in folders if not (folder / "config.json").is_file()), None)
 
 
 def _model_of(plan: Plan, step: Step) -> ModelSpec:

@@ -24,6 +24,7 @@ from rlaif.pipeline.graph import Elsewhere, Step, bind
 from rlaif.pipeline.identity import directory_digest, step_fingerprint
 from rlaif.pipeline.stage import Input, Stage, Told, Work
 from rlaif.reporting.terminal import StageDisplay
+from rlaif.signatures import read_signature
 from rlaif.tasks.base import use_task
 
 if TYPE_CHECKING:
@@ -127,6 +128,8 @@ class Plan:
 
     def _identity(self, source: Step | Elsewhere, kind: str) -> str:
         if isinstance(source, Elsewhere):
+            if kind == "policy" and not (source.path / "config.json").is_file():
+                return ""  # the check of the step tells it
             return directory_digest(source.path)
         if source.stage.stored:
             return self.fingerprint(source)
@@ -179,8 +182,14 @@ class Plan:
             directory=directory,
             display=display,
             trainer=instantiate(cfg.trainer),
-            logger=False if cfg.get("logger") is None else instantiate(cfg.logger),
+            logger=False if cfg.get("logger") is None else _logger(cfg.logger, step.name),
             checkpoint_every_s=float(cfg.store.checkpoint_every_s),
             seed=self.seed(step),
             world_size=num_processes(cfg),
         )
+
+
+def _logger(node: DictConfig, step: str) -> Any:
+    """The Lightning logger of a step; it gets the step's name where it takes one and has none."""
+    takes_name = "name" in read_signature(node._target_).parameters and "name" not in node
+    return instantiate(node, name=step) if takes_name else instantiate(node)

@@ -112,7 +112,7 @@ def _environment(page: Page) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    confidence = str(round(100 * page.confidence))
+    confidence = f"{100 * page.confidence:g}"
     environment.filters["unbroken"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
     environment.filters["prose"] = lambda text: Markup(
         html.escape(text.replace("{confidence}", confidence), quote=False)

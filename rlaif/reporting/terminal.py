@@ -277,7 +277,7 @@ def summary_table(
     """
     rows = _summary_rows(figures, checks)
     widths = [max((row[place].cell_len for _, row in rows), default=0) for place in range(5)]
-    headings = ["", "value", f"{round(100 * confidence)} % interval", "n", "judged by"]
+    headings = ["", "value", f"{100 * confidence:g} % interval", "n", "judged by"]
     widths = [max(found, len(title)) for found, title in zip(widths, headings, strict=True)]
     shown, judge_width = _columns_that_fit(widths, width)
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")

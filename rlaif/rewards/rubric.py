@@ -16,6 +16,7 @@ from rlaif.ranges import PositiveShare, Share
 from rlaif.rewards.base import Reward, RewardResources
 from rlaif.rewards.labeler import LabelerReward
 from rlaif.roles import Reads
+from rlaif.runtime import Runtime
 from rlaif.types import Rating
 
 CRITERIA = "criteria"
@@ -50,7 +51,7 @@ class RubricReward(LabelerReward):
         self,
         engine: Engine | None,
         *,
-        criteria: str | None = None,
+        criteria: Runtime[str | None] = None,
         min_weight: PositiveShare = 0.5,
         min_answer_mass: Share = 1e-9,
         standardized: bool = False,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from rlaif.artifacts.run_policies import trained_policy
 from rlaif.errors import RlaifError
 from rlaif.evaluation.matches import AtBest, Match, matches_with_opponent, matches_with_sft
 from rlaif.evaluation.temperatures import Choice
@@ -161,5 +162,6 @@ def model_problem(folder: Path) -> str | None:
 
 def _policy_of(place: str) -> str:
     """The policy of a run's directory, or the place itself."""
-    inside = Path(place).expanduser() / "policy"
-    return str(inside) if inside.is_dir() else place
+    folder = Path(place).expanduser()
+    inside = None if (folder / "config.json").is_file() else trained_policy(folder)
+    return place if inside is None else str(inside)

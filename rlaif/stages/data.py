@@ -78,8 +78,8 @@ class DataStage(Stage):
         """Counts, and rows that were left out."""
         data: TaskData = work.result
         line = (
-            f"{len(data.demonstrations):,} demonstrations, {len(data.label_prompts) or len(data.preferences):,} to"
-            f" label, {len(data.eval_prompts):,} held out{_skipped(data.skipped)}"
+            f"{len(data.demonstrations):,} demonstrations, {_to_label(data)}, {len(data.eval_prompts):,} held out"
+            f"{_skipped(data.skipped)}"
         )
         left_out = [f"left out  {example}" for example in data.skipped.examples]
         chosen = [] if data.demonstrations_from in ("", PREFERRED) else [f"demonstrations: {data.demonstrations_from}"]
@@ -98,6 +98,13 @@ def _form_in_words(model: ModelSpec, tokenizer: PromptTokenizer) -> str:
         return f"prompts are messages in the chat template of {model.name}"
     why = "model.chat_template=none" if model.chat_template == "none" else f"{model.name} has no chat template"
     return f"prompts are plain text ({why})"
+
+
+def _to_label(data: TaskData) -> str:
+    prompts, pairs = len(data.label_prompts), len(data.preferences)
+    if not prompts or not pairs:
+        return f"{prompts or pairs:,} to label"
+    return f"{prompts:,} prompts to label, with {pairs:,} labeled pairs"
 
 
 def _skipped(skipped: SkippedRows) -> str:

@@ -100,7 +100,7 @@ class EvaluationStage(Stage):
         asking: Runtime[AskingSettings],
         further_temperatures: Sequence[float] = (0.0,),
         sft_temperature: Literal["best"] | NonNegative | None = BEST,
-        against: Mapping[str, str] | None = None,
+        against: Runtime[Mapping[str, str] | None] = None,
         limits: Runtime[Mapping[str, float] | None] = None,
         batch_size: AtLeastOne = 64,
     ) -> None:

@@ -27,7 +27,7 @@ from rlaif.modules.settings import dtype_problems
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.roles import Reads
 from rlaif.runtime import Runtime
-from rlaif.stages.supervised import batch_problems, examples_told, train_supervised
+from rlaif.stages.supervised import batch_problems, examples_told, most_pairs, train_supervised
 from rlaif.tasks.base import Task
 
 REFERENCE_LOGPROBS = "reference_logprobs.json"
@@ -48,6 +48,7 @@ class PreferenceStage(Stage):
         precision: Number format of the computation (``trainer.precision``).
         lora: Adapter that is trained; None trains all weights.
         gradient_checkpointing: Whether activations are computed again in the backward pass.
+        samples_per_prompt: Responses to each prompt that is labeled: how many pairs there can be.
     """
 
     trains = True
@@ -61,6 +62,7 @@ class PreferenceStage(Stage):
         precision: str = "32-true",
         lora: LoraSettings | None = None,
         gradient_checkpointing: Runtime[bool] = False,
+        samples_per_prompt: Runtime[int] = 2,
     ) -> None:
         if not isinstance(settings, PreferenceSettings):
             raise ConfigError(
@@ -73,6 +75,7 @@ class PreferenceStage(Stage):
         self.precision = precision
         self.lora = lora
         self.gradient_checkpointing = gradient_checkpointing
+        self.samples_per_prompt = samples_per_prompt
 
     def reads(self) -> Mapping[str, Reads]:
         """The policy to start from, the SFT policy as reference, and labels."""
@@ -102,8 +105,7 @@ class PreferenceStage(Stage):
         yield from dtype_problems(self.dtype)
         yield from lora_problems(self.lora, LORA, trains_with_dropout=False)
         if work.has("prompts"):
-            data = work.data("prompts")
-            count = len(data.label_prompts) or len(data.preferences)
+            count = most_pairs(work.data("prompts"), self.samples_per_prompt)
             yield from batch_problems("policy", self.settings.batching, count, "pairs to label")
 
     def build(self, work: Work) -> None:

@@ -7,6 +7,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
+from rlaif.artifacts.run_policies import trained_policy
 from rlaif.data.preferences_io import read_preferences, write_preferences
 from rlaif.errors import ConfigError
 from rlaif.evaluation.attacks import Attack, chosen_attacks
@@ -44,6 +45,8 @@ from rlaif.stages.people import bound_people
 from rlaif.tasks.base import Task
 from rlaif.types import Comparison, Completion, Figure, Preference, Prompt
 
+NUM_PAIRS = "num_pairs.txt"
+"""Pairs that were attacked; 0 for a policy's own responses."""
 NUM_SHOWN = 8
 """Labels that an attack won, with their raw replies, on the page."""
 Found = tuple[list[Figure], list[Preference]]
@@ -156,6 +159,8 @@ class ProbeStage(Stage):
         figures, won = self._on_policy(work) if self.responses == "policy" else self._on_pairs(work)
         write_figures(work.directory, figures)
         write_preferences(work.directory / LABELS, won[:NUM_SHOWN])
+        asked = 0 if self.responses == "policy" else len(self._targets(work))
+        (work.directory / NUM_PAIRS).write_text(f"{asked}\n", encoding="utf-8")
 
     def _ask(self, work: Work, plans: Sequence[Sequence[Comparison]]) -> list[list[Preference]]:
         asking = self.asking.begin(None, batch_size=self.batch_size)
@@ -227,14 +232,14 @@ class ProbeStage(Stage):
         figures, won = read_figures(work.directory), read_preferences(work.directory / LABELS)
         name, hint = self.labeler.name, "Pairs that an attack won, with everything the labeler wrote."
         verdict = probe_verdict(figures, name, self.task.name)
-        found = {item.name: item for item in figures}
-        few = found.get("probe/missing_rate")
+        num_pairs = int((work.directory / NUM_PAIRS).read_text(encoding="utf-8"))
         notes: tuple[str, ...] = ()
-        if few is not None and few.n is not None and few.n < self.num_pairs:
+        if 0 < num_pairs < self.num_pairs:
             notes = (
-                f"{few.n} pairs: people are clear on no more of the held-out ones (probe.num_pairs={self.num_pairs})",
+                f"{num_pairs} pairs: people are clear on no more of the held-out ones"
+                f" (probe.num_pairs={self.num_pairs})",
             )
-        any_flip = found.get("probe/any_flip_rate")
+        any_flip = {item.name: item for item in figures}.get("probe/any_flip_rate")
         return Told(
             line=probe_verdict(figures, "the labeler", self.task.name),
             notes=notes,
@@ -264,10 +269,11 @@ def policy_folders(place: str) -> dict[str, str]:
         place: A run directory, a model folder, ``run:DIR/step`` or ``stage:NAME``.
     """
     folder = Path(place).expanduser()
-    inside = {name: str(folder / name) for name in ("policy", "sft") if (folder / name / "config.json").is_file()}
-    if (folder / "config.json").is_file() or "policy" not in inside:
+    policy = None if (folder / "config.json").is_file() else trained_policy(folder)
+    if policy is None:
         return {"policy": place}
-    return inside
+    sft = {"sft": str(folder / "sft")} if (folder / "sft" / "config.json").is_file() else {}
+    return {"policy": str(policy), **sft}
 
 
 def _in_turn(by_attack: Sequence[Sequence[Preference]]) -> list[Preference]:

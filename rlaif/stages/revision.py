@@ -58,7 +58,7 @@ class RevisionStage(Stage):
         self,
         task: Task,
         engine: Engine | None,
-        principles: str | None,
+        principles: Runtime[str | None],
         max_new_tokens: AtLeastOne,
         temperature: NonNegative,
         batch_size: AtLeastOne,

@@ -24,7 +24,8 @@ from rlaif.modules.reward_model_settings import RewardModelSettings
 from rlaif.modules.settings import dtype_problems
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.roles import Reads
-from rlaif.stages.supervised import batch_problems, examples_told, train_supervised
+from rlaif.runtime import Runtime
+from rlaif.stages.supervised import batch_problems, examples_told, most_pairs, train_supervised
 from rlaif.tasks.base import Task
 from rlaif.types import Preference, Prompt
 
@@ -45,6 +46,7 @@ class RewardModelStage(Stage):
         targets: What is learned from each label: its probability, or the preferred response alone.
         precision: Number format of the computation (``trainer.precision``).
         lora: Adapter that is trained with the scalar head; None trains all weights.
+        samples_per_prompt: Responses to each prompt that is labeled: how many pairs there can be.
     """
 
     trains = True
@@ -59,7 +61,9 @@ class RewardModelStage(Stage):
         targets: Targets = "soft",
         precision: str = "32-true",
         lora: LoraSettings | None = None,
+        samples_per_prompt: Runtime[int] = 2,
     ) -> None:
+        self.samples_per_prompt = samples_per_prompt
         self.model = model
         self.task = task
         self.settings = settings
@@ -97,8 +101,7 @@ class RewardModelStage(Stage):
         yield from dtype_problems(self.model.dtype)
         yield from lora_problems(self.lora, LORA)
         if work.has("prompts"):
-            data = work.data("prompts")
-            count = len(data.label_prompts) or len(data.preferences)
+            count = most_pairs(work.data("prompts"), self.samples_per_prompt)
             yield from batch_problems("reward_model", self.settings.batching, count, "pairs to label")
 
     def build(self, work: Work) -> None:

@@ -17,6 +17,7 @@ from rlaif.roles import Reads
 from rlaif.rollouts.pairs import OPPONENTS, SAMPLES, SFT, TEACHER, sampled_pairs
 from rlaif.rollouts.responses import DRAWN, draw_from_folder
 from rlaif.rollouts.settings import SamplingSettings
+from rlaif.runtime import Runtime
 from rlaif.stages.demonstrations import references_of
 from rlaif.tasks.base import Task
 from rlaif.types import Completion, Prompt
@@ -46,7 +47,7 @@ class SampleStage(Stage):
         sampling: SamplingSettings,
         samples_per_prompt: AtLeastOne = 2,
         pairs: PairSource = "policy",
-        sampled_by: str | None = None,
+        sampled_by: Runtime[str | None] = None,
         dtype: str = "float32",
     ) -> None:
         if pairs == "policy" and samples_per_prompt < 2:

@@ -120,6 +120,30 @@ def test_passes_that_another_option_makes_useless_are_refused() -> None:
     (problem,) = check(["sft.epochs=3", "reward_model.epochs=2"])
     assert problem.startswith("sft.epochs=3: has no effect beside sft.steps=120") and "sft.steps=null" in problem
     assert check(["sft.epochs=3", "sft.steps=null", "reward_model.steps=4"]) == []
+    (problem,) = check(["policy=dpo", "policy.steps=5", "policy.epochs=9"])
+    assert problem.startswith("policy.epochs=9: has no effect beside policy.steps=5")
+
+
+def test_passes_of_an_experiment_that_another_option_makes_useless_are_refused(tmp_path: Path) -> None:
+    experiment = tmp_path / "own" / "experiment" / "mine.yaml"
+    experiment.parent.mkdir(parents=True)
+    for lines, told in (("{epochs: 9}", ["sft.epochs=9"]), ("{epochs: 9, steps: null}", []), ("{steps: 7}", [])):
+        experiment.write_text(f"# @package _global_\nsft: {lines}\n")
+        problems = check(["experiment=mine"], config_dir=str(tmp_path / "own"))
+        assert [problem.partition(":")[0] for problem in problems] == told
+
+
+def test_a_new_key_beside_one_with_nearly_its_name_is_refused() -> None:
+    problems = check(["+label.batchsize=4", "+evaluation.num_prompt=9", "+label.mine=3", "+mine=3"])
+    assert problems == [
+        "+label.batchsize=4: nothing reads label.batchsize; did you mean label.batch_size?",
+        "+evaluation.num_prompt=9: nothing reads evaluation.num_prompt; did you mean evaluation.num_prompts?",
+    ]
+
+
+def test_an_empty_store_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RLAIF_STORE", "")
+    assert check([]) == ["store.dir: is empty; name a directory, or unset the environment variable RLAIF_STORE"]
 
 
 def test_the_reward_reads_as_much_text_as_the_reward_model_learned_from() -> None:
@@ -156,6 +180,7 @@ def test_run_directory_that_is_a_file(tmp_path: Path) -> None:
 def test_sweeps_are_checked_value_by_value() -> None:
     sound = ["labeler=pairwise,cot_pairwise", "seed=range(0,3)", "policy/objective=reinforce,rloo"]
     assert check(sound, multirun=True) == []
+    assert check(["labeler=glob(*pairwise)", "labeler/prompt=glob(base*)"], multirun=True) == []
     problems = check(["labeler=pairwise,cot", "label.batch_size=8,many"], multirun=True)
     assert [line.partition(":")[0] for line in problems] == ["labeler=cot", "label.batch_size=many"]
 

@@ -99,3 +99,16 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path, capsys: pytest.CaptureF
     assert curves(run, other, "--file", tmp_path / "curve.svg") == 2
     assert "no validation in common" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "curve.svg").exists()
+
+
+def test_a_run_directory_that_was_moved_is_told_by_its_links(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = plant(tmp_path / "run", 0)
+    (run / "policy").rename(tmp_path / "stored")
+    (run / "policy").symlink_to(Path("..") / "stored")
+    assert curves(run, "--file", tmp_path / "curve.svg") == 0
+    (tmp_path / "elsewhere").mkdir()
+    moved = run.rename(tmp_path / "elsewhere" / "deep")
+    assert curves(moved, "--file", tmp_path / "curve.svg") == 2
+    assert "policy: its link to ../stored leads nowhere: the run's directory was moved" in capsys.readouterr().err

@@ -12,10 +12,12 @@ from omegaconf import DictConfig, open_dict
 from rich.console import Console
 
 import rlaif.prompts
+from rlaif.artifacts.run_policies import trained_policy
 from rlaif.pipeline.plan import Plan
 from rlaif.pipeline.run import check, load_early
 from rlaif.pipeline.watch_check import watch_notices
 from rlaif.reporting.terminal import RunDisplay
+from rlaif.testing.tiny import make_tiny_model
 
 BUILT_IN = Path(rlaif.prompts.__path__[0]) / "templates"
 FindProblems = Callable[..., list[str]]
@@ -226,3 +228,50 @@ def test_a_judge_of_the_choice_that_cannot_watch_is_told(
     assert [notice.partition(", which")[0] for notice in told["labeler"]] == [
         "policy.judge: is the labeler of the step labels"
     ]
+
+
+def model_folder(place: Path) -> Path:
+    make_tiny_model(place)
+    return place
+
+
+def test_the_policy_of_a_run_is_that_of_its_last_round_whatever_trained_it(tmp_path: Path) -> None:
+    assert trained_policy(tmp_path / "nowhere") is None
+    for name in ("sft", "reward_model", "policy_weak"):
+        model_folder(tmp_path / name)
+    assert trained_policy(tmp_path) is None
+    for name in ("preference", "policy_2", "policy_10", "preference_3"):
+        assert trained_policy(tmp_path) != model_folder(tmp_path / name)
+        if name != "preference_3":
+            assert trained_policy(tmp_path) == tmp_path / name
+    assert trained_policy(tmp_path) == tmp_path / "policy_10"
+    (tmp_path / "policy_11").mkdir()
+    assert trained_policy(tmp_path) == tmp_path / "policy_10", "a step without a model"
+
+
+def test_an_opponent_without_a_policy_is_told_beside_all_else(find_problems: FindProblems, tmp_path: Path) -> None:
+    model_folder(tmp_path / "dpo" / "preference")
+    (tmp_path / "empty").mkdir()
+    problems = find_problems(f"evaluation.against={{dpo: {tmp_path / 'dpo'}}}")
+    assert problems == []
+    problems = find_problems(f"evaluation.against={{old: {tmp_path / 'empty'}}}", "sft.batch_size=100000")
+    assert len(problems) == 2 and any(
+        problem.startswith("evaluation.against.old=") and "holds no policy" in problem for problem in problems
+    )
+
+
+def test_pairs_are_counted_and_not_prompts(find_problems: FindProblems) -> None:
+    """20 prompts with 4 responses have 120 pairs."""
+    options = ("data.num_label_prompts=20", "label.samples_per_prompt=4")
+    assert find_problems(*options, "reward_model.batch_size=64") == []
+    (problem,) = find_problems(*options, "reward_model.batch_size=128")
+    assert problem.startswith("reward_model.batch_size=128: there are only 120 pairs to label")
+
+
+def test_what_a_step_does_not_read_of_with_is_refused(find_problems: FindProblems) -> None:
+    def listed(changes: str) -> str:
+        return f"pipeline.stages=[data,{{stage: sft, with: {changes}}},samples,labels,reward_model,policy,evaluation]"
+
+    assert find_problems(listed("{sft.epochs: 2.0, sft.steps: null, seed: 4}")) == []
+    (problem,) = find_problems(listed("{policy.steps: 7, sft.steps: 3}"))
+    assert problem.startswith("pipeline.stages: step sft: with.policy.steps=7: stage sft does not read policy.steps")

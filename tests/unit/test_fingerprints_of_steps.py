@@ -27,6 +27,11 @@ IDENTIFIED = {
     "rlaif.labelers.reward_model.RewardModelLabeler": {"model", "revision"},
     "rlaif.prompts.judge.JudgePrompts": {"templates"},
     "rlaif.data.label_sets.mixing.MixSettings": {"files"},
+    "rlaif.labelers.criteria.CriteriaLabeler": {"criteria"},
+    "rlaif.rewards.rubric.RubricReward": {"criteria"},
+    "rlaif.stages.samples.SampleStage": {"sampled_by"},
+    "rlaif.stages.evaluation.EvaluationStage": {"against"},
+    "rlaif.stages.revision.RevisionStage": {"principles"},
 }
 """Runtime parameters whose content a component's identity covers: a model or a file is the same under another name."""
 OTHERS = {
@@ -270,3 +275,23 @@ def test_a_policy_that_samples_otherwise_than_the_labeled_pairs_is_told_in_one_l
         "policy.temperature=0.5, policy.max_new_tokens=41: the policy samples otherwise than the labeled pairs"
         " (sampling.temperature=0.9, sampling.max_new_tokens=40)"
     ]
+
+
+@pytest.mark.parametrize("judge", ["policy.judge", "policy.watch.judge"])
+def test_the_judge_of_a_training_re_keys_its_policy(make_config: MakeConfig, judge: str) -> None:
+    """It chooses the weights that are kept, or ends the training."""
+    options = ("policy.validate_every=1", f"{judge}=${{evaluation.judge}}")
+    before = fingerprints(make_config(*options))
+    for option in ("evaluation.judge.engine.model=pocket:XS", "evaluation.judge.debias=logit"):
+        after = fingerprints(make_config(*options, option))
+        assert {name for name, value in before.items() if after[name] != value} >= {"policy"}, option
+
+
+def test_a_file_of_criteria_counts_by_its_content(make_config: MakeConfig, tmp_path: Path) -> None:
+    texts = {"one.toml": "Is it short?", "same.toml": "Is it short?", "other.toml": "Is it kind?"}
+    found = {}
+    for name, asks in texts.items():
+        (tmp_path / name).write_text(f'[[criterion]]\nasks = "{asks}"\n')
+        cfg = make_config("pipeline=direct", "reward=rubric", f"reward.criteria={tmp_path / name}")
+        found[name] = fingerprints(cfg)["policy"]
+    assert found["one.toml"] == found["same.toml"] != found["other.toml"]

@@ -27,8 +27,8 @@ KINDS = {
     "labeler": Template("rlaif.labelers", "labeler", "rlaif-run pipeline=scorecard labeler=@NAME@"),
     "prompt": Template("rlaif.prompts", "labeler/prompt", "rlaif-run pipeline=scorecard labeler/prompt=@NAME@"),
     "engine": Template("rlaif.engines", "labeler/engine", "rlaif-run pipeline=scorecard labeler/engine=@NAME@"),
-    "task": Template("rlaif.tasks", "task", "rlaif-run task=@NAME@"),
-    "reward": Template("rlaif.rewards", "reward", "rlaif-run reward=@NAME@"),
+    "task": Template("rlaif.tasks", "task", "rlaif-run task=@NAME@ data=files data.path=PAIRS.jsonl"),
+    "reward": Template("rlaif.rewards", "reward", "rlaif-run pipeline=direct reward=@NAME@"),
     "objective": Template("rlaif.objectives", "policy/objective", "rlaif-run policy/objective=@NAME@"),
     "stage": Template(
         "rlaif.stages",
