@@ -39,8 +39,8 @@ DISTINCT_RATIONALES = FigureSpec(
 class _Rationale(NamedTuple):
     """What is kept of one rationale."""
 
-    judge: str
     case: str
+    judge: str
     prompt: str
     text: str
     """Hash of the text; the same for all of one word."""
@@ -82,8 +82,8 @@ def _rationales(labels: Sequence[Preference]) -> Iterator[_Rationale]:
             if is_rationale and (judgment.judge, judgment.order) not in seen:
                 seen.add((judgment.judge, judgment.order))
                 yield _Rationale(
-                    judgment.judge,
                     content_id(label.comparison.id, judgment.order),
+                    judgment.judge,
                     label.comparison.prompt.id,
                     content_id("" if _is_a_word(judgment.reply) else judgment.reply),
                     as_unicode(" ".join(judgment.reply.split())[:_SHOWN]),

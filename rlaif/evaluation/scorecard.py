@@ -81,7 +81,7 @@ FIGURES = (
     FigureSpec(
         name="labeler/self_consistency",
         label="self-consistency",
-        explanation="Share of verdicts that are the same when the labeler is asked again.",
+        explanation="Share of verdicts that are the same when the labeler is asked again; a tie counts one half.",
         order=110,
         columns=(Column(table="scorecards", heading="consistent", order=90),),
     ),

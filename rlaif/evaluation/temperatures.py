@@ -76,7 +76,7 @@ class Choice:
             columns=("temperature", self.score, "interval"),
             rows=tuple(rows),
             hint="SFT at its best temperature is what the policy must beat. Chosen by "
-            f"{self.by} on {self.num_prompts:,} tuning prompts, which no other figure is taken on.",
+            f"{self.by} on {self.num_prompts:,} tuning prompts, which no figure of the evaluation is taken on.",
         )
 
 

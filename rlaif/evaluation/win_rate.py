@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from rlaif.evaluation.checks import AboveChance
+from rlaif.evaluation.checks import AboveChance, AtMost
 from rlaif.evaluation.estimates import column, flatten, stratified
 from rlaif.evaluation.figures import FigureSpec, RatePlot
 from rlaif.evaluation.formats import format_interval, format_value, judged_by
@@ -25,6 +25,10 @@ WIN_RATES = RatePlot(
 BY_ANNOTATORS = "policy/win_rate_vs_sft"
 GREEDY, VS_BEST = "policy/greedy_win_rate_vs_sft", "policy/win_rate_vs_best_sft"
 LENGTH_CONTROLLED = "policy/win_rate_vs_sft_length_controlled"
+MISSING = "policy/missing_rate_"
+"""Begins the name of the share of a win rate's pairs without a verdict; the win rate's own name follows."""
+SAME_MARGIN = 0.05
+"""Policies are called about as good as each other where the whole interval is this near to one half."""
 _LLM_JUDGE = "By a model that is neither labeler nor policy, both orders shown."
 _EQUAL_LENGTH = "What logistic regression predicts for texts of equal length."
 FIGURES = (
@@ -102,6 +106,13 @@ FIGURES = (
         plot=WIN_RATES,
     ),
     FigureSpec(
+        name=f"{MISSING}*",
+        label="without a verdict: *",
+        explanation="Share of the pairs of this win rate that its judge gave no verdict on.",
+        order=90,
+        check=AtMost("the judge gave verdicts on the pairs", "max_missing_rate"),
+    ),
+    FigureSpec(
         name="policy/greedy_win_rate_vs_*",
         label="both greedy, against *",
         explanation="Against the policy of another run.",
@@ -136,7 +147,7 @@ def win_rate_figures(
         processes: Processes that hold further comparisons.
 
     Returns:
-        The figure and its strata; nothing when there is no verdict.
+        The figure and its strata, and where verdicts are missing their share; nothing when there is no verdict.
     """
     prompts = [comparison.prompt for comparison in comparisons]
 
@@ -147,7 +158,12 @@ def win_rate_figures(
         return metric.compute()
 
     note = f"{judge}{', ' if ';' in judge else '; '}{_method(comparisons, votes, processes)}"
-    return stratified(name, prompts, estimate, note, processes)
+    figures = stratified(name, prompts, estimate, note, processes)
+    missing, pairs = (processes.total(number) for number in (sum(not row for row in votes), len(votes)))
+    if figures and missing:
+        whole = f"{MISSING}{name.rpartition('/')[2]}"
+        figures.append(Figure(name=whole, value=missing / pairs, n=figures[0].n, note=judge))
+    return figures
 
 
 def length_controlled_figures(
@@ -187,17 +203,21 @@ def policy_verdict(figures: Iterable[Figure], task: str, confidence: float = 0.9
     """
     by_name = {figure.name: figure for figure in figures}
     found = [(words, by_name.get(name) or by_name.get(f"{name}_llm_judge")) for name, words in _VERDICTS]
+    missing = {name: item.value for name, item in by_name.items() if name.startswith(MISSING)}
     told = [(words, figure) for words, figure in found if figure is not None]
     topic = task.replace("_", " ")
     if not told:
         return f"{topic.capitalize()}: no win rate was measured in this run."
     told = [row for row in told if row[0] != _VERDICTS[-1][1]] or told
     (words, lead), *others = told
-    first = f"In {topic} the policy is {_outcome(lead)} the SFT policy{words}: {_wins(lead, confidence)}."
+    first = f"In {topic} the policy is {_outcome(lead)} the SFT policy{words}: {_wins(lead, confidence, missing)}."
     return " ".join(
         [
             first,
-            *(f"It is {_outcome(other)} the SFT policy{words}: {_wins(other, confidence)}." for words, other in others),
+            *(
+                f"It is {_outcome(other)} the SFT policy{words}: {_wins(other, confidence, missing)}."
+                for words, other in others
+            ),
         ]
     )
 
@@ -210,15 +230,21 @@ _VERDICTS = (
 
 
 def _outcome(figure: Figure) -> str:
-    if figure.low is not None and figure.low > 0.5:
+    low, high = figure.low, figure.high
+    if low is not None and low > 0.5:
         return "better than"
-    return "worse than" if figure.high is not None and figure.high < 0.5 else "about as good as"
+    if high is not None and high < 0.5:
+        return "worse than"
+    is_near = low is not None and high is not None and low > 0.5 - SAME_MARGIN and high < 0.5 + SAME_MARGIN
+    return "about as good as" if is_near else "not shown to be better or worse than"
 
 
-def _wins(figure: Figure, confidence: float) -> str:
+def _wins(figure: Figure, confidence: float, missing: Mapping[str, float]) -> str:
     interval = f"{100 * confidence:g} % interval {format_interval(figure, 'rate')}"
     details = [interval] if figure.low is not None else []
-    details += [f"{figure.n:,} prompts"] if figure.n is not None else []
+    details += [f"{figure.n:,} prompt{'' if figure.n == 1 else 's'}"] if figure.n is not None else []
+    absent = missing.get(f"{MISSING}{figure.name.rpartition('/')[2]}")
+    details += [f"{format_value(absent, 'rate')} of the pairs without a verdict"] if absent else []
     judge = f", judged by {judged_by(figure)}" if figure.note else ""
     suffix = f" ({', '.join(details)})" if details else ""
     return f"it wins {format_value(figure.value, 'rate')} of comparisons{suffix}{judge}"

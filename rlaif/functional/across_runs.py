@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from rlaif.functional.statistics import checked_rows
+from rlaif.functional.statistics import checked_rows, varies
 
 
 class Pooled(NamedTuple):
@@ -18,7 +18,7 @@ class Pooled(NamedTuple):
     value: float
     """Mean over runs, each counted once."""
     low: float | None
-    """Lower end of the interval of the mean over all seeds; None for one run."""
+    """Lower end of the interval of the mean over all seeds; None for one run, and for equal values without errors."""
     high: float | None
     spread: float | None
     """Standard deviation of the runs' values; None for one run."""
@@ -65,6 +65,8 @@ def pool_runs(
         return Pooled(mean, None, None, None, None, 1)
     known = [error for error in errors if error is not None]
     own = float(np.mean(np.square(known))) if len(known) == y.size else 0.0
+    if not varies(y) and len(known) < y.size:
+        return Pooled(mean, None, None, 0.0, None, y.size)
     variance, z = float(y.var(ddof=1)), float(stats.norm.ppf(0.5 + confidence / 2))
     of_seeds = float(stats.t.ppf(0.5 + confidence / 2, y.size - 1)) * math.sqrt(variance / y.size)
     half = math.hypot(of_seeds, z * math.sqrt(own)) if shares_prompts else max(of_seeds, z * math.sqrt(own / y.size))

@@ -9,7 +9,15 @@ import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
 
-from rlaif.functional.statistics import Clusters, Estimate, Values, checked_rows, cluster_index, undefined
+from rlaif.functional.statistics import (
+    Clusters,
+    Estimate,
+    Values,
+    checked_rows,
+    cluster_index,
+    effective_clusters,
+    undefined,
+)
 
 NUDGE = 1e-12
 """How far from the value the search for an end begins."""
@@ -52,7 +60,8 @@ def paired_difference(
     spread = above + below - mean * mean
     size = spread / variance if variance > 0.0 and spread > 0.0 else float(num_clusters)
     quantile = 0.5 + confidence / 2
-    size *= float(stats.t.ppf(quantile, d.size - 1) / stats.t.ppf(quantile, num_clusters - 1)) ** 2
+    degrees = max(1.0, effective_clusters(index) - 1.0)
+    size *= float(stats.t.ppf(quantile, d.size - 1) / stats.t.ppf(quantile, degrees)) ** 2
     low, high = score_interval(above * size, below * size, size, float(stats.norm.ppf(quantile)))
     return Estimate(mean, min(mean, low), max(mean, high), num_clusters)
 

@@ -105,7 +105,8 @@ def choose(found: list[Candidate], keep: Keep, judged: Mapping[int, float]) -> C
     Args:
         found: The best first.
         keep: How it is chosen.
-        judged: Step to the win rate against SFT that a judge gave; a candidate without one is behind all others.
+        judged: Step to the share of the responses that a judge prefers to SFT's; a candidate without one is behind all
+            others.
 
     Returns:
         None for the last weights: where ``keep`` says so, or there is no candidate.

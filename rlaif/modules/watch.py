@@ -107,7 +107,7 @@ class Watch:
             return figures
         win_rate = sum(wins) / len(wins)
         if self.best is not None:
-            self.best.offer(step, win_rate, weights)
+            self.best.offer(step, sum(wins) / len(responses), weights)  # what cannot be judged is not preferred
         return {**figures, WIN_RATE: win_rate}
 
     def alarm(self) -> int | None:

@@ -44,7 +44,7 @@ def curve_picture(panels: Sequence[tuple[str, Mapping[str, PooledCurve]]], form:
 
 def _draw(axes: Axes, title: str, curves: Mapping[str, PooledCurve]) -> None:
     axes.set_title(as_unicode(title), loc="left", fontsize=10, color=INK)
-    axes.set_xlabel("policy step")
+    axes.set_xlabel("optimizer step")
     axes.axhline(0.5, color=MUTED, linewidth=1.0, linestyle=(0, (1, 3)))
     colors: dict[str, str] = {}
     for label, points in curves.items():

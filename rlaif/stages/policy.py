@@ -235,7 +235,9 @@ class PolicyStage(RewardedStage):
             return
         found, rows = validation.candidates.found(), read_curve(validation.path)
         judged = {int(row["step"]): row[JUDGED] for row in rows if JUDGED in row}
-        chosen = choose(found, self.settings.keep, judged)
+        # A response that the judge has no verdict on is not preferred.
+        preferred = {int(row["step"]): row[JUDGED] * row["judge_answered"] for row in rows if JUDGED in row}
+        chosen = choose(found, self.settings.keep, preferred)
         if chosen is None:
             raise TrainingError(
                 f"policy.keep={self.settings.keep}: no validation has a reward, so there is nothing to choose from;"

@@ -59,7 +59,8 @@ class RespondStage(Stage):
     def build(self, work: Work) -> None:
         """Draw and write the responses."""
         folder, prompts = work.path("policy"), work.data("prompts").eval_prompts[: self.num_prompts]
-        name = work.input("policy").stage or "policy"
+        stage = work.input("policy").stage
+        name = stage or "policy"
         drawn = draw_from_folder(
             folder,
             self.task,
@@ -67,7 +68,7 @@ class RespondStage(Stage):
             num_samples=1,
             settings=self.sampling,
             seed=work.seed,
-            purpose=f"evaluate {name}",
+            purpose=f"evaluate {stage or 'another policy'}",  # no random number is shared with the policy of the run
             source=name,
             dtype=self.dtype,
             progress=work.progress(len(prompts), unit="prompts"),

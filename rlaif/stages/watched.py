@@ -109,7 +109,7 @@ def watch_told(directory: Path, rows: Rows, settings: WatchSettings, *, judge: s
 def _best(rows: Rows) -> int:
     """The step with the highest win rate, of equal ones the earliest."""
     judged = [row for row in rows if WIN_RATE in row]
-    return int(max(judged, key=lambda row: row[WIN_RATE])["step"]) if judged else 0
+    return int(max(judged, key=lambda row: row[WIN_RATE] * row.get("watch/answered", 1.0))["step"]) if judged else 0
 
 
 def _verdict(rows: Rows, settings: WatchSettings, alarm: int | None) -> str:

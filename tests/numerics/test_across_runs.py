@@ -58,3 +58,11 @@ def test_one_run_has_no_interval_and_none_is_refused() -> None:
         pool_runs([], [])
     assert pool_runs([0.6, 0.7], [0.02, None]).between is None
     assert pool_runs([0.6, 0.7], [0.0, 0.02]).between is None
+
+
+def test_equal_values_without_errors_have_no_interval() -> None:
+    """Two runs of 32 prompts agree by chance every fifth time: a width of 0 would promise certainty."""
+    assert pool_runs([0.0625, 0.0625], [None, None])[:4] == (0.0625, None, None, 0.0)
+    assert pool_runs([0.0625, 0.0625], [0.01, None])[:3] == (0.0625, None, None)
+    pooled = pool_runs([0.0625, 0.0626], [None, None])
+    assert pooled.low is not None and pooled.low < 0.0625

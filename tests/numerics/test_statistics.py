@@ -128,3 +128,17 @@ def test_no_rows_and_one_cluster(estimator: object) -> None:
     assert (empty.value, empty.low, empty.high, empty.n) == (None, None, None, 0)
     single = estimator([0.0, 1.0], ["p", "p"])  # type: ignore[operator]
     assert (single.value, single.low, single.high, single.n) == (0.5, None, None, 1)
+
+
+@pytest.mark.parametrize(("big", "share"), [(30, 0.25), (90, 0.5)])
+def test_coverage_where_one_prompt_holds_many_rows(rng: np.random.Generator, big: int, share: float) -> None:
+    """30 clusters of three rows and a big one, rows of a cluster equal."""
+    sizes = np.array([3] * 30 + [big])
+    assert big / sizes.sum() == pytest.approx(share)
+    index, covered = np.repeat(np.arange(31), sizes), 0
+    for _ in range(400):
+        values = (rng.random(31) < 0.5).astype(float)[index]
+        estimate = clustered_rate(values, index)
+        assert estimate.low is not None and estimate.high is not None
+        covered += estimate.low <= 0.5 <= estimate.high
+    assert covered / 400 > 0.92, "by the number of clusters alone it is 0.90 and 0.83"

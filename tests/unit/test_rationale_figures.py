@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from rlaif.evaluation import rationales as rationales_module
 from rlaif.evaluation.alignment import label_figures
 from rlaif.evaluation.catalogue import run_checks
 from rlaif.evaluation.checks import Check
@@ -135,3 +136,12 @@ def test_of_several_rationales_of_one_order_the_first_counts() -> None:
     again = [replace(label.judgments[0], reply="The same.") for label in rows]
     found = figure([replace(row, judgments=(*row.judgments, more)) for row, more in zip(rows, again, strict=True)])
     assert found is not None and found.value == 1.0
+
+
+def test_every_member_of_a_large_panel_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rationales are chosen by the hash of their case: the judges' names decide nothing."""
+    monkeypatch.setattr(rationales_module, "MOST", 100)
+    alpha = labels([f"reason {number}" for number in range(200)], judge="alpha")
+    omega = labels(["Here is a comparison of the two responses:"] * 200, judge="omega")
+    panel = [replace(a, judgments=(*a.judgments, *o.judgments)) for a, o in zip(alpha, omega, strict=True)]
+    assert not outcome(panel).passed

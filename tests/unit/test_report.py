@@ -281,7 +281,7 @@ def test_checks_read_intervals_and_limits() -> None:
 
 @pytest.mark.parametrize(
     ("value", "low", "high", "words"),
-    [(0.7, 0.6, 0.8, "better than"), (0.51, 0.45, 0.57, "about as good as"), (0.3, 0.2, 0.4, "worse than")],
+    [(0.7, 0.6, 0.8, "better than"), (0.51, 0.47, 0.54, "about as good as"), (0.3, 0.2, 0.4, "worse than")],
 )
 def test_verdict_in_words(value: float, low: float, high: float, words: str) -> None:
     figure = Figure(name="policy/win_rate_vs_sft", value=value, low=low, high=high, n=1200, note=SIMULATED)

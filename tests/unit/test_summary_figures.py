@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 from scipy import stats
 
+from rlaif.evaluation.catalogue import describe, run_checks
 from rlaif.evaluation.judges import AnnotatorJudge
 from rlaif.evaluation.pooled_curves import pool_curves
 from rlaif.evaluation.records import ValidationCurves
@@ -86,10 +87,13 @@ def rate(name: str, value: float, low: float | None, high: float | None, n: int 
     ("low", "high", "words"),
     [
         (0.51, 0.7, "better than"),
-        (0.5, 0.7, "about as good as"),
-        (0.3, 0.5, "about as good as"),
+        (0.5, 0.7, "not shown to be better or worse than"),
+        (0.3, 0.5, "not shown to be better or worse than"),
         (0.3, 0.49, "worse than"),
-        (None, None, "about as good as"),
+        (None, None, "not shown to be better or worse than"),
+        (0.46, 0.54, "about as good as"),
+        (0.45, 0.54, "not shown to be better or worse than"),
+        (0.46, 0.55, "not shown to be better or worse than"),
         (None, 0.4, "worse than"),
         (0.6, None, "better than"),
     ],
@@ -154,8 +158,22 @@ def pairs(count: int, num_identical: int = 0) -> list[Comparison]:
 def test_the_note_of_a_win_rate_says_what_was_counted(
     judge: str, votes: list[tuple[float, ...]], num_identical: int, note: str
 ) -> None:
-    (figure,) = win_rate_figures(pairs(len(votes), num_identical), votes, judge)
+    figure, *missing = win_rate_figures(pairs(len(votes), num_identical), votes, judge)
     assert figure.note == note
+    num_missing = votes.count(())
+    assert [(item.name, item.value) for item in missing] == (
+        [("policy/missing_rate_win_rate_vs_sft", num_missing / len(votes))] if num_missing else []
+    )
+
+
+def test_verdicts_that_are_missing_are_told_and_checked() -> None:
+    votes = [(1.0,)] * 20 + [()] * 380
+    found = win_rate_figures(pairs(400, 0), votes, "LLM judge x", name=f"{GREEDY}_llm_judge")
+    sentence = policy_verdict(found, "dialogue")
+    assert "20 prompts, 95.0 % of the pairs without a verdict), judged by LLM judge x" in sentence
+    checks = {check.figure: check.passed for check in run_checks(found)}
+    assert checks[f"policy/missing_rate_{GREEDY.partition('/')[2]}_llm_judge"] is False
+    assert describe(found[-1].name).label == "without a verdict: greedy win rate vs sft llm judge"
 
 
 TRIED = tuple(

@@ -235,6 +235,8 @@ def test_a_win_rate_is_over_the_pairs_with_a_verdict_and_the_best_weights_are_ke
     assert watch.observe(1, watched(None, None), {}) == {"watch/answered": 0.0, "watch/evidence": 0.0}
     watch.observe(2, watched(0.875, 0.875, 0.875, 0.875), {"weight": torch.tensor(2.0)})
     assert [candidate.step for candidate in best.found()] == [2]
+    watch.observe(3, watched(1.0, None, None, None), {"weight": torch.tensor(3.0)})
+    assert [candidate.step for candidate in best.found()] == [2], "what cannot be judged is not preferred"
     watch.cut(1)
     assert best.found() == [] and list(read_watched(tmp_path / "seen")) == [0, 1]
 
