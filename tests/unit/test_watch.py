@@ -229,7 +229,7 @@ def test_a_stop_says_when_and_why_and_is_read_as_it_was_written(tmp_path: Path) 
 
 def test_a_win_rate_is_over_the_pairs_with_a_verdict_and_the_best_weights_are_kept(tmp_path: Path) -> None:
     best = Candidates(tmp_path / "best", 1, takes_start=True)
-    watch = Watch(tmp_path / "seen", WatchSettings(), judge=always(0.0), num_looks=3, best=best)  # type: ignore[arg-type]
+    watch = Watch(tmp_path / "seen", WatchSettings(), judge=always(0.0), num_looks=4, best=best)  # type: ignore[arg-type]
     first = watch.observe(0, watched(0.5, None, 1.0, 0.75), {"weight": torch.tensor(0.0)})
     assert first == {"watch/answered": 0.75, "watch/win_rate": 0.75, "watch/evidence": 0.0}
     assert watch.observe(1, watched(None, None), {}) == {"watch/answered": 0.0, "watch/evidence": 0.0}
