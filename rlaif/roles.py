@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+MODEL_KINDS = frozenset({"policy"})
+"""Kinds of results that are folders of a language model."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reads:

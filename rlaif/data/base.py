@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import comb
 from typing import Literal, Protocol, runtime_checkable
 
 from rlaif.tasks.base import Task
@@ -95,6 +96,16 @@ class TaskData:
     read: tuple[str, ...] = ()
     """What was read of a file, in words: its layout and the first three records."""
     _content_ids: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def most_pairs(self, samples_per_prompt: int) -> int:
+        """Pairs that can be labeled at most: those that came with labels, or those of samples with each other or with
+        another's response.
+
+        Args:
+            samples_per_prompt: Of each prompt to label.
+        """
+        per_prompt = max(samples_per_prompt, comb(samples_per_prompt, 2))
+        return max(len(self.preferences), len(self.label_prompts) * per_prompt)
 
     def __post_init__(self) -> None:
         both = {prompt.id for prompt in self.tuning_prompts} & {prompt.id for prompt in self.eval_prompts}

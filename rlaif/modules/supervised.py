@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from rlaif.errors import TrainingError
 from rlaif.functional.losses import LossSum
 from rlaif.inference.micro_batches import Rows
 from rlaif.modules.distributed import mean_over_processes, pooled_mean
 from rlaif.modules.optim import OptimizerSettings, configure, decay_groups
 from rlaif.modules.optimizer_step import OptimizerStepModule
-from rlaif.objectives.checks import check_loss
 
 BatchT = TypeVar("BatchT", bound=Rows)
 
@@ -31,8 +32,8 @@ class SupervisedModule(OptimizerStepModule, Generic[BatchT]):
         max_tokens_per_forward: As in :class:`~rlaif.modules.optimizer_step.OptimizerStepModule`.
     """
 
-    group: ClassVar[str]
-    """Config group of its options."""
+    group: ClassVar[str] = ""
+    """Config group of its options, for messages."""
     figure_names: tuple[str, ...] = ("loss",)
     """Figures that the validation logs: a process without a validation batch takes part in their sums."""
 
@@ -67,12 +68,25 @@ class SupervisedModule(OptimizerStepModule, Generic[BatchT]):
 
         def loss(part: BatchT) -> Tensor:
             figures = self.figures(part)
-            check_loss(figures["loss"].total, self.group)
+            self._check(figures["loss"].total)
             found.append(_detached(figures))
             return figures["loss"].total / count
 
         self.take_step(self.micro_batches(batch), loss)
         self._log("train", tuple(found[0]), found)
+
+    def _check(self, loss: Tensor) -> None:
+        """Refuse to learn from a loss that is no number.
+
+        Raises:
+            TrainingError: It is none.
+        """
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"{self.group or type(self).__name__}: the loss is {loss.item()}; nothing was learned from it, and the"
+                " next start goes on from the last checkpoint; take a lower learning rate (lr), or clip gradients"
+                " (max_grad_norm=1)"
+            )
 
     def validation_step(self, batch: BatchT, batch_idx: int) -> None:
         """Add the figures of a batch to the validation's sums."""

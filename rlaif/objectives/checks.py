@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rlaif.errors import TrainingError
 from rlaif.objectives.base import Losses, PairObjective, RolloutObjective
@@ -117,39 +117,6 @@ def check_losses(losses: Losses, objective: RolloutObjective | PairObjective) ->
     if wrong:
         told = ", ".join(f"{name} is {value}" for name, value in wrong.items())
         raise TrainingError(f"objective {described(objective)}: {told}; {GO_ON}")
-
-
-def check_loss(loss: Tensor, group: str) -> None:
-    """Look at the loss of a training on fixed data before its gradient is taken.
-
-    Args:
-        loss: Scalar.
-        group: Config group of the training.
-
-    Raises:
-        TrainingError: It is not finite.
-    """
-    if not torch.isfinite(loss):
-        raise TrainingError(
-            f"{group}: the loss is {loss.item()}; {GO_ON}, which a lower {group}.lr or {group}.max_grad_norm=1 may need"
-        )
-
-
-def check_weights(model: nn.Module) -> None:
-    """Look at the weights that a training leaves.
-
-    Args:
-        model: After the last optimizer step.
-
-    Raises:
-        TrainingError: One is not finite.
-    """
-    wrong = [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
-    if wrong:
-        raise TrainingError(
-            f"{len(wrong)} weights of the {type(model).__name__} are not finite after the training, the first is "
-            f"{wrong[0]}; they are not saved. Take a lower learning rate (lr), or clip gradients (max_grad_norm=1)"
-        )
 
 
 def _not_finite(tensor: Tensor, mask: Tensor) -> str:

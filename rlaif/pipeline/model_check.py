@@ -13,6 +13,7 @@ from rlaif.models.load import ModelSpec
 from rlaif.models.uses import ModelUse
 from rlaif.pipeline.compose import construct
 from rlaif.pipeline.graph import Elsewhere, Step
+from rlaif.roles import MODEL_KINDS
 
 if TYPE_CHECKING:
     from rlaif.pipeline.plan import Plan
@@ -23,9 +24,9 @@ def model_check(plan: Plan) -> Iterator[str]:
     needed: dict[ModelSpec, list[ModelUse]] = {}
     for step in plan.steps:
         if (folder := _no_policy(step)) is not None:
-            if "policy" in step.entry.sources:
+            for role in step.entry.sources.keys() & {role for role, _ in _models(step)}:
                 yield (
-                    f"pipeline.stages: step {step.name}: from.policy={folder}: holds no policy (no config.json); give a"
+                    f"pipeline.stages: step {step.name}: from.{role}={folder}: holds no policy (no config.json); give a"
                     " finished run's directory with its step, run:DIR/policy, or a model's"
                 )
         elif uses := list(step.stage.model_uses()):
@@ -43,8 +44,15 @@ def model_check(plan: Plan) -> Iterator[str]:
 
 def _no_policy(step: Step) -> Path | None:
     """A directory that a step takes a policy from, and that holds none; a stage tells of those of its own options."""
-    folders = [source.path for source in step.inputs.get("policy", ()) if isinstance(source, Elsewhere)]
+    folders = (source.path for _, sources in _models(step) for source in sources if isinstance(source, Elsewhere))
     return next((folder for folder in folders if not (folder / "config.json").is_file()), None)
+
+
+def _models(step: Step) -> Iterator[tuple[str, tuple[Step | Elsewhere, ...]]]:
+    """Role and sources of every model that a step reads."""
+    for role, sources in step.inputs.items():
+        if step.reads[role].kind in MODEL_KINDS:
+            yield role, sources
 
 
 def _model_of(plan: Plan, step: Step) -> ModelSpec:

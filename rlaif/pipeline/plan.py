@@ -24,6 +24,7 @@ from rlaif.pipeline.graph import Elsewhere, Step, bind
 from rlaif.pipeline.identity import directory_digest, step_fingerprint
 from rlaif.pipeline.stage import Input, Stage, Told, Work
 from rlaif.reporting.terminal import StageDisplay
+from rlaif.roles import MODEL_KINDS
 from rlaif.signatures import read_signature
 from rlaif.tasks.base import use_task
 
@@ -128,7 +129,7 @@ class Plan:
 
     def _identity(self, source: Step | Elsewhere, kind: str) -> str:
         if isinstance(source, Elsewhere):
-            if kind == "policy" and not (source.path / "config.json").is_file():
+            if kind in MODEL_KINDS and not (source.path / "config.json").is_file():
                 return ""  # the check of the step tells it
             return directory_digest(source.path)
         if source.stage.stored:

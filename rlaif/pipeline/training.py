@@ -15,9 +15,9 @@ from rlaif.artifacts.curve import CURVE
 from rlaif.models.saving import save_folder
 from rlaif.modules.checkpointing import PeriodicCheckpoint
 from rlaif.modules.curves import CurveWriter
+from rlaif.modules.finite import check_weights
 from rlaif.modules.progress import TrainingProgress
 from rlaif.modules.trainer import build_trainer, fit
-from rlaif.objectives.checks import check_weights
 from rlaif.reporting.terminal import StageDisplay
 
 

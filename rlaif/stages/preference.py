@@ -27,7 +27,7 @@ from rlaif.modules.settings import dtype_problems
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.roles import Reads
 from rlaif.runtime import Runtime
-from rlaif.stages.supervised import batch_problems, examples_told, most_pairs, train_supervised
+from rlaif.stages.supervised import batch_problems, examples_told, train_supervised
 from rlaif.tasks.base import Task
 
 REFERENCE_LOGPROBS = "reference_logprobs.json"
@@ -105,7 +105,7 @@ class PreferenceStage(Stage):
         yield from dtype_problems(self.dtype)
         yield from lora_problems(self.lora, LORA, trains_with_dropout=False)
         if work.has("prompts"):
-            count = most_pairs(work.data("prompts"), self.samples_per_prompt)
+            count = work.data("prompts").most_pairs(self.samples_per_prompt)
             yield from batch_problems("policy", self.settings.batching, count, "pairs to label")
 
     def build(self, work: Work) -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from math import comb
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from rlaif.data.base import TaskData
 from rlaif.data.batches.modules import Batching, SplitDataModule
 from rlaif.models.adapters import LoraSettings, merged
 from rlaif.modules.supervised import SupervisedModule
@@ -62,17 +60,6 @@ def examples_told(directory: Path, group: str, max_length: int) -> str:
     words = {"num_cut_prompts": "prompts cut", "num_too_long": "left out"}
     told = [f"{counts[name]:,} {what}" for name, what in words.items() if counts.get(name)]
     return f", {' and '.join(told)} ({group}.max_length={max_length})" if told else ""
-
-
-def most_pairs(data: TaskData, samples_per_prompt: int) -> int:
-    """Pairs that can be labeled at most: those of the data, or those of samples with each other or with another's.
-
-    Args:
-        data: Prompts to label, and pairs that came with labels.
-        samples_per_prompt: Of each prompt to label.
-    """
-    per_prompt = max(samples_per_prompt, comb(samples_per_prompt, 2))
-    return max(len(data.preferences), len(data.label_prompts) * per_prompt)
 
 
 def batch_problems(group: str, batching: Batching, count: int, what: str) -> Iterator[str]:

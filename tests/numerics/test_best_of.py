@@ -15,6 +15,7 @@ from rlaif.functional.seeds import generator
 from rlaif.rollouts.picks import Picks
 from rlaif.tasks.base import Dialogue
 from rlaif.testing.tiny import tiny_tokenizer
+from rlaif.tokenization import PromptTokenizer
 from rlaif.types import Completion, Prompt
 
 NAN = math.nan
@@ -69,7 +70,8 @@ def test_picks_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_what_was_sampled_is_imitated_not_its_text_read_again(tokenizer: PreTrainedTokenizerBase) -> None:
-    found = picks([[1.0, 0.0]])
+    text = PromptTokenizer(tokenizer).response_text((7, 8))
+    found = picks([[1.0, 0.0]], [[text, text]])
     made = found.examples(Dialogue(), tokenizer, max_prompt_tokens=128, max_length=128)
     (example,) = made.examples
     assert example.input_ids[example.num_prompt_tokens :] == (7, 8)

@@ -180,7 +180,8 @@ def test_a_completion_that_was_cut_has_no_end_token(tokenizer: PreTrainedTokeniz
     pieces, end = PromptTokenizer(tokenizer), tokenizer.eos_token_id
     whole, cut = (completion_ids(pieces, Completion(text="ab", finished=finished)) for finished in (True, False))
     assert whole == [*cut, end] and tokenizer.decode(cut) == " ab"
-    assert completion_ids(pieces, Completion(text="ab", token_ids=(7, 8))) == [7, 8], "as they were sampled"
+    sampled = Completion(text=pieces.response_text((7, 8)), token_ids=(7, 8))
+    assert completion_ids(pieces, sampled) == [7, 8], "as they were sampled"
 
 
 def test_turns_of_a_prompt_are_its_own_where_they_say_more_than_its_text() -> None:

@@ -26,7 +26,9 @@ def collected(num_responses: int) -> Collected:
 
 def batches(rank: int, world_size: int, updates: Updates) -> list[PolicyBatch]:
     module = SimpleNamespace(
-        trainer=SimpleNamespace(world_size=world_size, global_rank=rank), objective=SimpleNamespace(updates=updates)
+        trainer=SimpleNamespace(world_size=world_size, global_rank=rank),
+        objective=SimpleNamespace(updates=updates),
+        _reads_prompts_once=True,
     )
     return PolicyModule.batches(cast(Any, module), collected(8))
 
@@ -49,7 +51,9 @@ def test_processes_and_minibatches_share_the_responses_and_each_steps_denominato
 
 def test_a_step_of_which_nothing_counts_is_divided_by_one() -> None:
     module = SimpleNamespace(
-        trainer=SimpleNamespace(world_size=1, global_rank=0), objective=SimpleNamespace(updates=Updates())
+        trainer=SimpleNamespace(world_size=1, global_rank=0),
+        objective=SimpleNamespace(updates=Updates()),
+        _reads_prompts_once=True,
     )
     none = replace(collected(4).credited, shares_B=torch.zeros(4))
     (batch,) = PolicyModule.batches(cast(Any, module), Collected(credited=none, metrics={}))
@@ -182,7 +186,9 @@ def test_an_optimizer_step_has_its_own_rows_and_its_own_denominator(world_size: 
 
 def test_processes_average_the_gradients_of_a_step_of_which_little_counts() -> None:
     module = SimpleNamespace(
-        trainer=SimpleNamespace(world_size=4, global_rank=0), objective=SimpleNamespace(updates=Updates())
+        trainer=SimpleNamespace(world_size=4, global_rank=0),
+        objective=SimpleNamespace(updates=Updates()),
+        _reads_prompts_once=True,
     )
     shares_B = torch.tensor([0.0, 0.0, 0.5, 0.0])
     credited = replace(collected(4).credited, shares_B=shares_B)

@@ -20,6 +20,7 @@ from rlaif.errors import TrainingError
 from rlaif.functional.losses import LossSum
 from rlaif.models.classifiers import load_reward_model
 from rlaif.models.load import load_causal_lm
+from rlaif.modules.finite import check_weights
 from rlaif.modules.optim import OptimizerSettings
 from rlaif.modules.policy_settings import PolicySettings
 from rlaif.modules.reward_model import RewardModelModule
@@ -27,7 +28,7 @@ from rlaif.modules.sft import SFTModule
 from rlaif.modules.supervised import SupervisedModule
 from rlaif.modules.trainer import build_trainer, fit
 from rlaif.objectives.base import Losses, PolicyOutputs, RolloutObjective
-from rlaif.objectives.checks import check_losses, check_rewards, check_weights
+from rlaif.objectives.checks import check_losses, check_rewards
 from rlaif.objectives.grpo import Grpo
 from rlaif.registry import described
 from rlaif.rewards.base import RewardBatch, RewardResources
@@ -188,7 +189,7 @@ def test_a_loss_that_is_no_number_ends_a_training_on_fixed_data(group: str, tmp_
         batch = collate_pairs([PairExample((5, 6), (5, 7), 0.9, "a", 1)] * 2, pad_id=0)
     trainer = build_trainer(partial(Trainer, accelerator="cpu"), directory=tmp_path, max_steps=8)
     with pytest.raises(
-        TrainingError, match=rf"{group}: the loss is (nan|inf); nothing was learned from it.* lower {group}\.lr"
+        TrainingError, match=rf"{group}: the loss is (nan|inf); nothing was learned from it.* lower learning rate"
     ):
         trainer.fit(module, DataLoader([batch] * 8, batch_size=None))
     assert 0 < trainer.global_step < 8, "the first steps were fine"
