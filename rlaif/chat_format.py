@@ -130,7 +130,18 @@ class ChatFormat:
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """Ids of special and added tokens: those that no ordinary text is made of."""
-    return frozenset(tokenizer.all_special_ids) | frozenset(tokenizer.added_tokens_decoder)
+    added = tokenizer.added_tokens_decoder.items()
+    others = (index for index, token in added if token.special or not is_white_space(token.content))
+    return frozenset(tokenizer.all_special_ids) | frozenset(others)
+
+
+def is_white_space(token: str) -> bool:
+    """True for a token of white space alone, which some tokenizers (Gemma, Phi-2) add and ordinary text is made of.
+
+    >>> is_white_space("\\n\\n"), is_white_space("\u2581\u2581"), is_white_space("<h1>")
+    (True, True, False)
+    """
+    return bool(token) and not token.replace("\u2581", " ").strip()
 
 
 def joined_turns(turns: Sequence[Turn]) -> tuple[Turn, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from rlaif.chat_format import ChatFormat, chat_pieces
+from rlaif.chat_format import ChatFormat, chat_pieces, is_white_space
 from rlaif.types import StructuredPrompt, Turn, as_unicode, turns_in
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ class PromptTokenizer:
             for opens in (False, True)
         }
         self._opens = chat_template == "none"
-        self.before_ids, self.after_ids = _frame(tokenizer, chat_template, template_arguments or {})
+        self.before_ids, after = _frame(tokenizer, chat_template, template_arguments or {})
+        self.after_ids = self.trusted_ids(after)
 
     def trusted_ids(self, text: str) -> list[int]:
         """Ids of text that we wrote and that follows other text; special tokens in it count."""
@@ -182,12 +183,19 @@ def _backend(tokenizer: PreTrainedTokenizerBase, *, is_data: bool, opens: bool) 
         backend["normalizer"] = _without_opening(backend["normalizer"], "normalizers")
         backend["pre_tokenizer"] = _without_opening(backend["pre_tokenizer"], "pretokenizers")
     if is_data:
-        names = {token["content"] for token in backend["added_tokens"]} | set(tokenizer.all_special_tokens)
-        backend["added_tokens"] = []
+        visible = [token for token in backend["added_tokens"] if _is_text(token)]
+        hidden = {token["content"] for token in backend["added_tokens"]} - {token["content"] for token in visible}
+        names = hidden | set(tokenizer.all_special_tokens)
+        backend["added_tokens"] = [token for token in visible if token["content"] not in names]
         _hide(backend["model"], names)
         if backend["model"].get("byte_fallback"):
             _spell_out_bytes(backend)
     return Tokenizer.from_str(json.dumps(backend))
+
+
+def _is_text(added_token: Mapping[str, Any]) -> bool:
+    """True for an added token that ordinary text is made of."""
+    return not added_token["special"] and is_white_space(added_token["content"])
 
 
 def _without_opening(step: Any, children: str) -> Any:
@@ -236,14 +244,11 @@ def _spell_out_bytes(backend: dict[str, Any]) -> None:
 
 def _frame(
     tokenizer: PreTrainedTokenizerBase, chat_template: str, arguments: Mapping[str, Any]
-) -> tuple[list[int], list[int]]:
-    """Ids before and after the prompt, made once."""
+) -> tuple[list[int], str]:
+    """Ids before the prompt, and the text after it."""
     if chat_template == "model":
         option = "labeler.engine.chat_template=model"
         before, after = chat_pieces(tokenizer, ["user"], option=option, add_generation_prompt=True, **arguments)
-        return (
-            list(tokenizer(before, add_special_tokens=False)["input_ids"]),
-            list(tokenizer(after, add_special_tokens=False)["input_ids"]),
-        )
+        return list(tokenizer(before, add_special_tokens=False)["input_ids"]), after
     begins = tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
-    return ([tokenizer.bos_token_id] if begins else []), []
+    return ([tokenizer.bos_token_id] if begins else []), ""

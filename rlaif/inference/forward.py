@@ -19,6 +19,7 @@ from rlaif.inference.adapters import without_wrapper
 from rlaif.inference.attention import additive
 from rlaif.inference.cache import KeyValueCache, cache_argument
 from rlaif.inference.heads import head_change, head_logits
+from rlaif.inference.limits import attention_window, rotation_limit
 from rlaif.inference.llama import FusedLlama, is_plain_llama
 
 
@@ -68,9 +69,8 @@ class ModelForward:
         kinds = set(getattr(config, "layer_types", None) or ())
         if kinds - {"full_attention", "sliding_attention"}:
             raise EngineError(f"model with {', '.join(sorted(kinds))} layers: shared prefixes need plain attention")
-        window: int | None = getattr(config, "sliding_window", None)
         self._cache_argument = cache_argument(model)
-        self._window = window if not kinds or "sliding_attention" in kinds else None
+        self._window = min(filter(None, (attention_window(config), rotation_limit(config))), default=None)
 
     def __call__(
         self,
@@ -94,13 +94,15 @@ class ModelForward:
         return head_logits(self.model, kept_positions(self.model.base_model(**inputs).last_hidden_state, keep))
 
     def _check_window(self, cache: KeyValueCache) -> None:
-        capacity = cache.capacity
-        if self._window is not None and capacity > self._window:
-            raise EngineError(
-                f"{capacity} tokens of prompt and answer exceed the sliding window of {self._window} tokens of this "
-                f"model, which shared prefixes do not support; type labeler.engine.max_context={self._window} for a "
-                "labeler, and for a policy a lower sampling.max_prompt_tokens or sampling.max_new_tokens"
-            )
+        if self._window is None or cache.capacity <= self._window[0]:
+            return
+        limit, name = self._window
+        raise EngineError(
+            f"{cache.capacity} tokens of prompt and answer exceed {name}={limit} of this model, beyond which a token's"
+            f" attention or position depends on more than its own text, which shared prefixes do not support; type"
+            f" labeler.engine.max_context={limit} for a labeler, and for a policy a lower sampling.max_prompt_tokens or"
+            " sampling.max_new_tokens"
+        )
 
 
 def kept_positions(states: Tensor, keep: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -25,6 +27,20 @@ from rlaif.types import Comparison, Preference
 
 L = TypeVar("L")
 
+_of_run: ContextVar[list[Ledger] | None] = ContextVar("of_run", default=None)
+"""Ledgers of the steps of a run so far."""
+
+
+@contextmanager
+def one_budget() -> Iterator[None]:
+    """What all steps inside spend counts against each one's budget."""
+    token = _of_run.set([])
+    try:
+        yield
+    finally:
+        _of_run.reset(token)
+
+
 COUNTED = "counted"
 _GO_ON = (
     "They failed without an answer, so nothing is measured: start again to ask for them, answers that came are kept "
@@ -37,7 +53,7 @@ class Asking:
 
     Answers are kept where ``answers`` says, so that no question is paid for twice. What was asked is counted in a
     ledger in ``directory``, which a killed run finds again: what was spent stays counted. The budget is checked before
-    each batch.
+    each batch; inside :func:`one_budget` what the run's other steps have spent since its start counts as well.
 
     Args:
         directory: Where the ledger is kept; None counts in memory.
@@ -80,6 +96,9 @@ class Asking:
         self.cache = answers.open()
         counted = None if directory is None else answers.at(directory / COUNTED).open()
         self.ledger = Ledger(directory, rank=rank, counted=counted)
+        of_run = _of_run.get()
+        self._others = [] if of_run is None else of_run
+        self._others.append(self.ledger)
         self._num_labels = 0
         self._clock_s = 0.0
 
@@ -98,7 +117,7 @@ class Asking:
             GateStopped: A limit is reached.
         """
         place = self.directory or Path(self.answers.root)
-        self.budget.check(self.ledger, self.prices, place)
+        self.budget.check(self.ledger, self.prices, place, [each for each in self._others if each is not self.ledger])
 
     def label(
         self, labeler: Labeler, plans: Sequence[Sequence[Comparison]], display: ShowsProgress

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -84,22 +85,24 @@ class Budget:
                 "cost.usd_per_million_output_tokens of the server, or cost.usd_per_hour of this machine"
             )
 
-    def check(self, ledger: Ledger, prices: Prices, directory: Path) -> None:
+    def check(self, ledger: Ledger, prices: Prices, directory: Path, others: Sequence[Ledger] = ()) -> None:
         """Stop when a limit is reached.
 
         Args:
             ledger: What was spent, by all starts and processes.
             prices: What it cost.
             directory: Where what was finished is kept, for the message.
+            others: Ledgers of the run's other steps, which count as well.
 
         Raises:
             GateStopped: A limit is reached; with what was spent and how to go on.
         """
         if all(getattr(self, field.name) is None for field in fields(self)):
             return
-        total = ledger.total()
-        usd = prices.usd(total)
-        spent = {"max_usd": usd or 0.0, "max_tokens": total.num_tokens, "max_hours": ledger.longest_s() / HOUR_S}
+        ledgers = [ledger, *others]
+        total = sum((each.total() for each in ledgers), Spending())
+        usd, hours = prices.usd(total), sum(each.longest_s() for each in ledgers) / HOUR_S
+        spent = {"max_usd": usd or 0.0, "max_tokens": total.num_tokens, "max_hours": hours}
         for name, value in spent.items():
             limit = getattr(self, name)
             if limit is not None and value >= limit:

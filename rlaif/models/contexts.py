@@ -6,6 +6,8 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+from rlaif.inference.limits import attention_window, rotation_limit
+
 LIMITS = ("max_position_embeddings", "max_seq_len", "n_ctx")
 """Entries of config.json that name the longest text."""
 
@@ -15,12 +17,11 @@ def context_limit(config: PreTrainedConfig, *, sampled: bool) -> tuple[int, str]
 
     Args:
         config: Of the model.
-        sampled: Whether it is sampled from, with shared prefixes, which know no sliding window.
+        sampled: Whether it is sampled from, with shared prefixes, which know no sliding window and no rotation that
+            changes with the longest row of a batch.
     """
     text: Any = config.get_text_config(decoder=True)
     found = [(getattr(text, name), name) for name in LIMITS if isinstance(getattr(text, name, None), int)][:1]
-    kinds = getattr(text, "layer_types", None)
-    window = getattr(text, "sliding_window", None)
-    if sampled and isinstance(window, int) and (not kinds or "sliding_attention" in kinds):
-        found.append((window, "sliding_window"))
+    if sampled:
+        found += [limit for limit in (attention_window(text), rotation_limit(text)) if limit is not None]
     return min(found, default=None)

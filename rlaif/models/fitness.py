@@ -40,6 +40,9 @@ def model_problems(spec: ModelSpec, uses: Sequence[ModelUse]) -> Iterator[str]:
     if (problem := _kind_problem(spec, config)) is not None:
         yield problem
         return
+    if (problem := _quantization_problem(spec, config, uses)) is not None:
+        yield problem
+        return
     yield from _length_problems(spec, config, uses)
     yield from _adapter_problems(spec, config, uses)
     if spec.gradient_checkpointing:
@@ -62,6 +65,19 @@ def _kind_problem(spec: ModelSpec, config: PreTrainedConfig) -> str | None:
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         return f"model.name={spec.name}: {config.model_type} is no causal language model; {OTHERS}"
     return None
+
+
+def _quantization_problem(spec: ModelSpec, config: PreTrainedConfig, uses: Sequence[ModelUse]) -> str | None:
+    """Quantized weights where some step trains them."""
+    found = getattr(config, "quantization_config", None)
+    if found is None or not any(use.purpose in ("imitate", "reward_model") for use in uses):
+        return None
+    method = found.get("quant_method") if isinstance(found, dict) else found.quant_method
+    return (
+        f"model.name={spec.name}: its weights are quantized ({getattr(method, 'value', method)}), and policies and"
+        " reward models learn in float32; take the unquantized model, and a quantized one for a judge alone"
+        " (labeler.engine.model)"
+    )
 
 
 def _vocabulary_problems(spec: ModelSpec, config: PreTrainedConfig) -> Iterator[str]:

@@ -211,7 +211,7 @@ def from_pretrained(auto: Any, spec: ModelSpec, **kwargs: Any) -> Any:
     logging.disable_progress_bar()
     try:
         return auto.from_pretrained(spec.name if source is None else str(source), revision=spec.revision, **kwargs)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise _cannot_load(spec, error) from error
     finally:
         if bars:

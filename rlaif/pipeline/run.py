@@ -18,6 +18,7 @@ from rlaif.artifacts.commit import package_commit
 from rlaif.config.run_directory import CONFIG, Job, claim
 from rlaif.engines.spending import Spending
 from rlaif.errors import ConfigError
+from rlaif.labeling.asking import one_budget
 from rlaif.labeling.first_request import FirstRequests
 from rlaif.modules.notices import quiet_lightning, quiet_transformers
 from rlaif.pipeline.graph import Step
@@ -66,7 +67,8 @@ def run(cfg: DictConfig) -> float | None:
         estimate(plan, display)
         return None
     send_first_requests(plan)
-    return Run(plan, display).all_steps()
+    with one_budget():
+        return Run(plan, display).all_steps()
 
 
 def make_deterministic() -> None:

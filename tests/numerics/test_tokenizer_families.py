@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -22,6 +22,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from rlaif.chat_format import special_ids
 from rlaif.engines.transformers import TransformersEngine
 from rlaif.errors import EngineError
 from rlaif.tokenization import PromptTokenizer
@@ -232,3 +233,44 @@ def test_scores_are_those_of_one_forward_per_text(name: str, kind: str, options:
         assert score.logprobs == pytest.approx(expected, abs=1e-5)
         (alone,) = engine.score([prompt], options)
         assert alone.logprobs == pytest.approx(score.logprobs, abs=1e-5)
+
+
+def spelled(vocabulary: list[str], *, merges: list[tuple[str, str]], prepends: bool) -> Tokenizer:
+    """A tokenizer of single letters with byte fallback, as those made by SentencePiece."""
+    letters = ["▁", *"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ:.,[]/?"]
+    pieces = list(dict.fromkeys([*vocabulary, *BYTES, *letters]))
+    vocab = {piece: index for index, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    spaces = normalizers.Replace(" ", "▁")
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), spaces]) if prepends else spaces
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer.add_special_tokens([piece for piece in vocabulary if piece in ("<unk>", "<s>", "</s>")])
+    return tokenizer
+
+
+def test_white_space_that_a_tokenizer_adds_is_text() -> None:
+    """Gemma's line breaks and runs of spaces are added tokens, and no special ones; a tag that it adds stays hidden."""
+    white, tag = ["\n", "\n\n", "▁▁"], "<table>"
+    backend = spelled(["<unk>", "<s>", "</s>", *white, tag], merges=[("\n", "\n"), ("▁", "▁")], prepends=False)
+    backend.add_tokens([AddedToken(token, special=False, normalized=False) for token in (*white, tag)])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    pieces = PromptTokenizer(tokenizer)
+    text = "a\n\nb\nc  d"
+    assert pieces.data_ids(text) == tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert tokenizer.convert_tokens_to_ids(tag) not in pieces.data_ids(f"a{tag}b")
+    assert tokenizer.eos_token_id not in pieces.data_ids("a</s>")
+    added = {tokenizer.convert_tokens_to_ids(token) for token in white}
+    assert not added & special_ids(tokenizer) and tokenizer.convert_tokens_to_ids(tag) in special_ids(tokenizer)
+
+
+def test_the_end_of_a_chat_turn_gets_no_second_space() -> None:
+    """Tokenizers of Llama 2 and Mistral put a space before every text."""
+    backend = spelled(["<unk>", "<s>", "</s>"], merges=[], prepends=True)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    tokenizer.chat_template = (
+        "{{ bos_token }}{% for m in messages %}{{ '[INST] ' + m.content + ' [/INST]' }}{% endfor %}"
+    )
+    judge = PromptTokenizer(tokenizer, chat_template="model")
+    asked = judge.prompt_ids(StructuredPrompt(segments=(Segment(text="Who?", is_data=True),)))
+    text = tokenizer.apply_chat_template([{"role": "user", "content": "Who?"}], tokenize=False)
+    assert asked == tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -18,7 +18,7 @@ from rlaif.errors import ConfigError, GateStopped
 from rlaif.labelers.base import Labeler
 from rlaif.labelers.pairwise import PairwiseLabeler
 from rlaif.labelers.ranking import RankingLabeler
-from rlaif.labeling.asking import Asking, AskingSettings
+from rlaif.labeling.asking import Asking, AskingSettings, one_budget
 from rlaif.labeling.cost import Budget, LabelCost, Prices
 from rlaif.outcome import OptionScores
 from rlaif.pipeline.plan import Plan
@@ -349,3 +349,25 @@ def test_each_attack_is_judged_on_its_own(make_plan: MakePlan, tmp_path: Path) -
     labeler = RankingLabeler(JudgePrompts(), Engine(lambda prompt: {"1 2": 0.6, "2 1": 0.4}))
     build(make_plan("pipeline=probe", *SIZES), "probe", labeler, tmp_path)
     assert num_rankings == {2}  # of two candidates; four have 24
+
+
+def test_the_steps_of_a_run_share_a_budget(tmp_path: Path) -> None:
+    """Each asks as often as its own budget allows; together they do not."""
+
+    def spend(times: int) -> int:
+        for done in range(times):
+            begun = AskingSettings(
+                answers=AnswerPlace("local", tmp_path), prices=Prices(), budget=Budget(max_tokens=100)
+            ).begin(None, batch_size=2)
+            try:
+                begun.check_budget()
+            except GateStopped:
+                return done
+            begun.ledger.add(Spending(num_prompt_tokens=40))
+        return times
+
+    assert spend(5) == 5
+    with one_budget():
+        assert spend(5) == 3, "120 tokens are above 100"
+    with one_budget():
+        assert spend(2) == 2, "another run"

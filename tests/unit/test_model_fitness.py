@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,12 +20,15 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     BloomConfig,
+    GPTNeoConfig,
     LlamaConfig,
+    Phi3Config,
     PreTrainedTokenizerFast,
 )
 
 from rlaif.engines.transformers import TransformersEngine
 from rlaif.errors import ConfigError, EngineError
+from rlaif.inference.score import score_options
 from rlaif.models.classifiers import classifier_pad_id, load_reward_model
 from rlaif.models.contexts import context_limit
 from rlaif.models.fitness import model_problems
@@ -91,6 +95,20 @@ def test_limits_of_contexts() -> None:
     mistral = AutoConfig.for_model("mistral", max_position_embeddings=100, sliding_window=30)
     assert context_limit(mistral, sampled=True) == (30, "sliding_window")
     assert context_limit(mistral, sampled=False) == (100, "max_position_embeddings")
+    neo = GPTNeoConfig(
+        max_position_embeddings=100, window_size=30, num_layers=2, attention_types=[[["global", "local"], 1]]
+    )
+    assert context_limit(neo, sampled=True) == (30, "window_size")
+    neo = GPTNeoConfig(max_position_embeddings=100, window_size=30, num_layers=2, attention_types=[[["global"], 2]])
+    assert context_limit(neo, sampled=True) == (100, "max_position_embeddings")
+    factors = {"short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
+    rope = {"rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 40, **factors}
+    sizes = {"max_position_embeddings": 100, "original_max_position_embeddings": 40}
+    phi = Phi3Config(hidden_size=32, num_attention_heads=4, rope_parameters=rope, **sizes)
+    assert context_limit(phi, sampled=True) == (40, "original_max_position_embeddings")
+    dynamic = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0}
+    stretched = LlamaConfig(max_position_embeddings=50, rope_parameters=dynamic)
+    assert context_limit(stretched, sampled=True) == (50, "max_position_embeddings")
 
 
 def test_tokens_that_the_embedding_lacks_are_named(tiny: Path, tmp_path: Path) -> None:
@@ -303,3 +321,43 @@ def test_a_language_model_is_no_reward(tmp_path: Path) -> None:
     save_folder(model, tokenizer, tmp_path / "two")
     with pytest.raises(EngineError, match=r"two: a reward model has one label, this one has 2"):
         RewardModelReward().load(tmp_path / "two", task=get_task("dialogue"))
+
+
+def test_positions_that_change_with_the_longest_row_are_refused_beyond_their_limit() -> None:
+    dynamic = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = LlamaConfig(
+            vocab_size=96,
+            hidden_size=32,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            max_position_embeddings=40,
+            rope_parameters=dynamic,
+        )
+        model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
+    score_options(model, [[3] * 20, [4] * 38], [[8], [9]])
+    with pytest.raises(EngineError, match="exceed max_position_embeddings=40 of this model"):
+        score_options(model, [[3] * 20, [4] * 60], [[8], [9]])
+
+
+def test_quantized_weights_are_refused_for_training_alone(tmp_path: Path) -> None:
+    folder = make_tiny_model(tmp_path / "awq")
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}
+    (folder / "config.json").write_text(json.dumps(config))
+    uses = [ModelUse(purpose="imitate", num_tokens=8, option="sft.max_length")]
+    (problem,) = model_problems(ModelSpec(str(folder)), uses)
+    assert "its weights are quantized (awq), and policies and reward models learn in float32" in problem
+
+
+def test_a_package_that_a_model_needs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_tiny_model(tmp_path / "model")
+
+    def absent(*words: object, **options: object) -> None:
+        raise ImportError("Loading an AWQ quantized model requires gptqmodel")
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", absent)
+    with pytest.raises(EngineError, match="requires gptqmodel"):
+        load_causal_lm(str(folder))

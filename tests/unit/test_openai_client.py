@@ -276,6 +276,21 @@ def test_an_unreadable_retry_after_is_no_wait(header: str) -> None:
     assert status_failure(429, {"retry-after": header}, "").retry_after_s is None
 
 
+@pytest.mark.parametrize(
+    ("headers", "wait_s"),
+    [
+        ({"retry-after": "1.5"}, 1.5),
+        ({"retry-after": "20s"}, 20.0),
+        ({"retry-after": "120"}, 120.0),
+        ({"retry-after-ms": "250"}, 0.25),
+        ({"retry-after-ms": "250", "retry-after": "1"}, 0.25),
+        ({"retry-after-ms": "soon", "retry-after": "1"}, 1.0),
+    ],
+)
+def test_fractions_and_milliseconds_of_a_wait_are_read(headers: dict[str, str], wait_s: float) -> None:
+    assert status_failure(429, headers, "").retry_after_s == wait_s
+
+
 @given(st.text(max_size=40) | st.from_regex(r"[A-Z][a-z]{2}, [0-9]{1,5} Jan [0-9]{1,12} [0-9:]{1,12} [+-][0-9]{1,6}"))
 def test_no_retry_after_breaks_the_run(header: str) -> None:
     wait_s = status_failure(429, {"retry-after": header}, "").retry_after_s

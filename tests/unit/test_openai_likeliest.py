@@ -263,6 +263,9 @@ class TestFinishReasons:
             ("MAX_TOKENS", "length"),
             ("model_length", "length"),
             ("content_filter", "content_filter"),
+            ("PROHIBITED_CONTENT", "content_filter"),
+            ("guardrail_intervened", "content_filter"),
+            ("sensitive", "content_filter"),
             ("refusal", "refusal"),
         ],
     )

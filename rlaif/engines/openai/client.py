@@ -110,6 +110,7 @@ class Client:
         *,
         num_tokens: int = 0,
         other: Body | None = None,
+        read_other: Callable[[object], object] | None = None,
         on_retry: Callable[[], None] = lambda: None,
     ) -> T:
         """Ask until there is an answer or no use in asking.
@@ -121,6 +122,7 @@ class Client:
             num_tokens: Estimated tokens of question and answer, for ``tokens_per_minute``.
             other: The same request with another prompt. Where the server refuses a request in words that do not say
                 why, this one is asked: if it is answered, the prompt was refused.
+            read_other: Reads the answer to that one; None reads it like the question's own.
             on_retry: Called before each further attempt.
 
         Raises:
@@ -133,7 +135,11 @@ class Client:
                 answer = await self._with_retries(path, body, read, num_tokens, on_retry)
             except RequestFailed as failure:
                 failure.url = self.connection.url
-                if other is not None and failure.may_be_of_prompt and await self._is_answered(path, other, read):
+                if (
+                    other is not None
+                    and failure.may_be_of_prompt
+                    and await self._is_answered(path, other, read_other or read)
+                ):
                     failure = failure.of_this_prompt
                 self.last = failure
                 self._report(failure)

@@ -322,12 +322,13 @@ class OpenAIEngine(CountedQuestions):
         """One request; its tokens count even where its answer is of no use."""
         num_sent = self.asking.num_sent(question)
 
-        def count_and_read(payload: object) -> Found:
-            told = self._usage.read(payload, num_sent)
+        def count_and_read(payload: object, *, is_other: bool = False) -> Found:
+            told = self._usage.read(payload, 0 if is_other else num_sent)
             try:
                 if failure := failure_inside(payload):
                     raise failure
-                self._lengths.compare(told_usage(payload)[0], question)
+                if not is_other:
+                    self._lengths.compare(told_usage(payload)[0], question)
                 found = read(self._reply(payload))
             except RequestFailed as failure:
                 (usage.waste if failure.retryable else usage.take)(told)
@@ -342,6 +343,7 @@ class OpenAIEngine(CountedQuestions):
             count_and_read,
             num_tokens=self.asking.num_read(question) + max_tokens,
             other=self.asking.with_other_prompt(body),
+            read_other=partial(count_and_read, is_other=True),
             on_retry=usage.retry,
         )
 

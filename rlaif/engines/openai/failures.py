@@ -101,7 +101,10 @@ def status_failure(status: int, headers: Mapping[str, str], body: str) -> Reques
     >>> failure.reason, failure.of_server
     ('prompt too long', False)
     """
-    return told_failure(status, f"http {status}", provider_words(body), _seconds(headers.get("retry-after", "")))
+    after = _seconds(headers.get("retry-after", ""))
+    milliseconds = _number(headers.get("retry-after-ms", ""))  # OpenAI, Azure
+    after = milliseconds / 1e3 if milliseconds is not None else after
+    return told_failure(status, f"http {status}", provider_words(body), after)
 
 
 def told_failure(status: int, reason: str, words: str, retry_after_s: float | None = None) -> RequestFailed:
@@ -157,10 +160,21 @@ def redacted(value: object, key: str | None) -> object:
     return value
 
 
+def _number(text: str) -> float | None:
+    """A number of at least 0; None for every other text."""
+    if text.strip().isdecimal():
+        return float(text)  # infinite for hundreds of digits: longer than any wait that is allowed
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if 0.0 <= number < float("inf") else None
+
+
 def _seconds(retry_after: str) -> float | None:
-    """``Retry-After`` is a number of seconds or a date (RFC 9110, 10.2.3)."""
-    if retry_after.strip().isdecimal():
-        return float(retry_after)
+    """``Retry-After`` is a number of seconds or a date (RFC 9110, 10.2.3); gateways write fractions, and ``20s``."""
+    if (seconds := _number(retry_after.strip().removesuffix("s"))) is not None:
+        return seconds
     try:
         until = parsedate_to_datetime(retry_after).astimezone(UTC)
     except (ValueError, OverflowError):  # no date, or none that a calendar holds

@@ -23,7 +23,15 @@ _MEANINGS = {
     "model_length": LENGTH,  # Mistral
     "model_context_window_exceeded": LENGTH,  # gateways to Anthropic
     CONTENT_FILTER: CONTENT_FILTER,  # OpenAI, Azure, OpenRouter
+    "content_filtered": CONTENT_FILTER,  # gateways to Bedrock
+    "guardrail_intervened": CONTENT_FILTER,  # gateways to Bedrock
     "safety": CONTENT_FILTER,  # gateways to Gemini
+    "prohibited_content": CONTENT_FILTER,  # gateways to Gemini
+    "blocklist": CONTENT_FILTER,  # gateways to Gemini
+    "recitation": CONTENT_FILTER,  # gateways to Gemini
+    "spii": CONTENT_FILTER,  # gateways to Gemini
+    "sensitive": CONTENT_FILTER,  # Zhipu
+    "error_toxic": CONTENT_FILTER,  # gateways to Cohere
     REFUSAL: REFUSAL,  # gateways to Anthropic
 }
 _MAX_NAME = 40
