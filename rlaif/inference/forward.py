@@ -97,11 +97,13 @@ class ModelForward:
         if self._window is None or cache.capacity <= self._window[0]:
             return
         limit, name = self._window
+        what = (
+            f"the sliding window of {limit} tokens" if "window" in name else f"{name}={limit}, the reach of rotations,"
+        )
         raise EngineError(
-            f"{cache.capacity} tokens of prompt and answer exceed {name}={limit} of this model, beyond which a token's"
-            f" attention or position depends on more than its own text, which shared prefixes do not support; type"
-            f" labeler.engine.max_context={limit} for a labeler, and for a policy a lower sampling.max_prompt_tokens or"
-            " sampling.max_new_tokens"
+            f"{cache.capacity} tokens of prompt and answer exceed {what} of this model, which shared prefixes do not"
+            f" support; type labeler.engine.max_context={limit} for a labeler, and for a policy a lower"
+            " sampling.max_prompt_tokens or sampling.max_new_tokens"
         )
 
 

@@ -38,7 +38,10 @@ METHODS = {
     ),
 }
 """Method of the interval of each figure: the first method with a pattern that the name matches."""
-WITHOUT = ("sft/best_temperature", "labeler/slot_p_value", "labeler/distinct_rationales", "cost/*", "time/*")
+WITHOUT = (
+    *("sft/best_temperature", "labeler/slot_p_value", "labeler/distinct_rationales", "policy/missing_rate_*"),
+    *("cost/*", "time/*"),
+)
 """Figures without an interval."""
 
 

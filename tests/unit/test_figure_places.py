@@ -83,6 +83,7 @@ PLACES = {
         "win_rate_vs_sft_at_*": 23,
         "win_rate_vs_sft_by_true_quality": 24,
         "win_rate_vs_sft_llm_judge_accuracy": 25,
+        "missing_rate_*": 90,
         "greedy_harmless_rate": 40,
         "greedy_harmless_rate_difference": 41,
         "harmless_rate_difference_vs_best_sft": 42,

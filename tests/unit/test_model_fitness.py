@@ -338,7 +338,7 @@ def test_positions_that_change_with_the_longest_row_are_refused_beyond_their_lim
         )
         model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
     score_options(model, [[3] * 20, [4] * 38], [[8], [9]])
-    with pytest.raises(EngineError, match="exceed max_position_embeddings=40 of this model"):
+    with pytest.raises(EngineError, match="exceed max_position_embeddings=40, the reach of rotations, of this model"):
         score_options(model, [[3] * 20, [4] * 60], [[8], [9]])
 
 
