@@ -38,9 +38,10 @@ def test_a_policy_is_held_against_that_of_another_run(command: Command) -> None:
     )
     assert run.code == 0, run.stderr
     figures = run.figures()
-    for kind in ("win_rate", "greedy_win_rate"):
-        assert figures[f"policy/{kind}_vs_itself"]["value"] == 0.5  # equal responses are ties
-        assert figures[f"policy/{kind}_vs_other"]["n"] == 24
+    assert figures["policy/greedy_win_rate_vs_itself"]["value"] == 0.5  # equal responses are ties
+    sampled = figures["policy/win_rate_vs_itself"]  # draws of its own: no random number is shared
+    assert sampled["low"] < 0.5 < sampled["high"]
+    assert all(figures[f"policy/{kind}_vs_other"]["n"] == 24 for kind in ("win_rate", "greedy_win_rate"))
     missing = command.run("nobody", *DIRECT, "evaluation.against={nobody: /nowhere}")
     assert missing.code == 2
     assert "evaluation.against.nobody=/nowhere: is no step of this run and no directory" in missing.stderr
