@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from rlaif.config.hydra_internals import BasicSweeper, ConfigLoaderImpl
 from rlaif.config.loader import open_loader
-from rlaif.config.run_directory import Job, claim, claim_sweep, claim_unknown_sweep, job_directories
+from rlaif.config.run_directory import Job, claim, claim_sweep, claim_unknown_sweep, job_directories, store_directory
 
 
 def claim_directories(
@@ -39,7 +39,7 @@ def claim_directories(
     directory = Path(str(cfg.hydra.sweep.dir)).absolute()
     if not any(job_directories(directory)):
         return  # the usual sweep has a new directory, and composing all of its jobs would take seconds
-    store = Path(str(cfg.store.dir)).expanduser().absolute()
+    store = store_directory(cfg)
     job_lines = sweep_jobs(loader, cfg)
     if job_lines is None:
         typed = [str(line) for line in cfg.hydra.overrides.task]
@@ -92,6 +92,6 @@ def _job(cfg: DictConfig, directory: Path, overrides: tuple[str, ...] = ()) -> J
     return Job(
         directory=directory,
         config_yaml=OmegaConf.to_yaml(cfg, resolve=True),
-        store=Path(str(cfg.store.dir)).expanduser().absolute(),
+        store=store_directory(cfg),
         overrides=overrides,
     )

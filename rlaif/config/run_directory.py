@@ -20,7 +20,7 @@ from fnmatch import fnmatchcase
 from itertools import count
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 from rlaif.config.leaves import leaves
@@ -58,6 +58,11 @@ class Job:
     """Absolute; stays where it is, also below a run directory."""
     overrides: tuple[str, ...] = ()
     """As typed, those of the sweep chosen."""
+
+
+def store_directory(cfg: DictConfig) -> Path:
+    """The absolute directory of the option ``store.dir``; a leading ``~`` is the home directory."""
+    return Path(str(cfg.store.dir)).expanduser().absolute()
 
 
 def claim(job: Job, *, overwrite: bool, keep: Collection[str] = ()) -> None:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rlaif.artifacts import atomic_write, link
 from rlaif.artifacts.commit import package_commit
-from rlaif.config.run_directory import CONFIG, Job, claim
+from rlaif.config.run_directory import CONFIG, Job, claim, store_directory
 from rlaif.engines.spending import Spending
 from rlaif.errors import ConfigError
 from rlaif.labeling.asking import one_budget
@@ -49,7 +49,7 @@ def run(cfg: DictConfig) -> float | None:
     quiet_lightning()
     directory = Path(HydraConfig.get().runtime.output_dir)
     config_yaml = OmegaConf.to_yaml(cfg, resolve=True)
-    job = Job(directory=directory, config_yaml=config_yaml, store=Path(cfg.store.dir).absolute())
+    job = Job(directory=directory, config_yaml=config_yaml, store=store_directory(cfg))
     claim(job, overwrite=cfg.overwrite, keep=(".hydra", f"{HydraConfig.get().job.name}.log"))
     atomic_write(directory / CONFIG, config_yaml)
     display = RunDisplay()

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from rlaif.config.jobs import claim_directories
-from rlaif.config.run_directory import Job, changed_options, claim, claim_sweep, job_directories
+from rlaif.config.run_directory import Job, changed_options, claim, claim_sweep, job_directories, store_directory
 from rlaif.errors import ConfigError
 
 
@@ -150,3 +151,10 @@ class TestCommandLine:
             claim_directories([*sweep, "seed=0,1"], multirun=True)
         claim_directories([*sweep, "seed=0,1", "overwrite=true"], multirun=True)
         assert names(tmp_path / "sweep") == {"previous"}
+
+
+def test_a_tilde_in_store_dir_is_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert store_directory(OmegaConf.create({"store": {"dir": "~/results"}})) == tmp_path / "results"
+    assert store_directory(OmegaConf.create({"store": {"dir": "results"}})) == tmp_path / "results"
