@@ -19,6 +19,7 @@ from rlaif.evaluation.judges import HarmJudge, Judge
 from rlaif.evaluation.matches import HarmlessNames, Match
 from rlaif.evaluation.records import Findings
 from rlaif.evaluation.responses import kl_figures, response_figures
+from rlaif.evaluation.reward_differences import reward_difference_figures
 from rlaif.evaluation.scorecard import scorecard_figures
 from rlaif.evaluation.truth import BY_TRUTH, JUDGE_ACCURACY, TrueQuality, judge_accuracy_figures
 from rlaif.evaluation.votes import SIMULATED, Votes, label_votes
@@ -156,6 +157,10 @@ class PolicyEvaluator(Evaluator):
         return figures + length_controlled_figures(
             *rows, name=name, confidence=self.confidence, processes=self.processes
         )
+
+    def rewards(self, match: Match, first: Sequence[float], second: Sequence[float]) -> list[Figure]:
+        """The difference of a reward model's scores of both sides of a match, in logits."""
+        return reward_difference_figures(match, first, second, confidence=self.confidence, processes=self.processes)
 
     def kl(self, prompts: Sequence[Prompt], kl: Sequence[float]) -> list[Figure]:
         """``policy/kl`` from the KL of each response, in nats."""

@@ -6,9 +6,9 @@ from typing import Literal
 
 from rlaif.types import Figure
 
-Unit = Literal["rate", "difference", "nats", "characters", "seconds", "dollars", "coefficient", "number"]
+Unit = Literal["rate", "difference", "nats", "characters", "seconds", "dollars", "coefficient", "score", "number"]
 """``difference`` is one of rates, shown in percentage points with its sign; ``coefficient`` lies in
-[-1, 1]; ``number`` has no unit."""
+[-1, 1]; ``score`` is a difference of scores in logits, shown with its sign; ``number`` has no unit."""
 
 
 def format_value(value: float, unit: Unit) -> str:
@@ -16,8 +16,8 @@ def format_value(value: float, unit: Unit) -> str:
 
     >>> format_value(0.7125, "rate"), format_value(0.031, "difference"), format_value(75.0, "seconds")
     ('71.2 %', '+3.1 pp', '1:15')
-    >>> format_value(-0.0537, "coefficient")
-    '−0.05'
+    >>> format_value(-0.0537, "coefficient"), format_value(1.25, "score")
+    ('−0.05', '+1.25')
     """
     match unit:
         case "rate":
@@ -34,6 +34,8 @@ def format_value(value: float, unit: Unit) -> str:
             return f"${value:,.2f}"
         case "coefficient":
             return f"{value:.2f}".replace("-", "−")
+        case "score":
+            return f"{value:+.2f}".replace("-", "−")
         case "number":
             return f"{value:.4g}"
 

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from rlaif.data.batches.examples import pad_right
 from rlaif.functional.kl import sampled_sequence_kl
 from rlaif.inference.logprobs import response_logprobs
+from rlaif.inference.micro_batches import cut_by_tokens, max_tokens_to_read
 from rlaif.types import Completion
 
 
@@ -21,7 +22,7 @@ def response_kl(
     responses: Sequence[Completion],
     *,
     temperature: float,
-    batch_size: int = 64,
+    max_rows: int = 64,
 ) -> list[float]:
     """Per response Σ log π(token) − log π_ref(token) at the sampling temperature, in nats.
 
@@ -31,17 +32,17 @@ def response_kl(
         prompt_ids: Tokens of each prompt, as the policy read them.
         responses: With their tokens.
         temperature: Of the sampling.
-        batch_size: Responses per forward pass.
+        max_rows: Responses per forward pass at most; fewer of long ones.
     """
-    kl: list[float] = []
-    for start in range(0, len(responses), batch_size):
-        rows = slice(start, start + batch_size)
-        tokens_BT, lengths_B = pad_right([list(response.token_ids) for response in responses[rows]], 0)
+    kl = torch.zeros(len(responses))
+    lengths = [len(ids) + len(response.token_ids) for ids, response in zip(prompt_ids, responses, strict=True)]
+    for rows in cut_by_tokens(lengths, max_tokens_to_read(policy), max_rows=max_rows):
+        tokens_BT, lengths_B = pad_right([list(responses[row].token_ids) for row in rows], 0)
         mask_BT = torch.arange(tokens_BT.shape[1]) < lengths_B[:, None]
-        prompts = [list(ids) for ids in prompt_ids[rows]]
+        prompts = [list(prompt_ids[row]) for row in rows]
         policy_logprobs_BT, ref_logprobs_BT = (
             response_logprobs(model, prompts, tokens_BT, mask_BT, temperature=temperature).logprobs_BT
             for model in (policy, reference)
         )
-        kl += sampled_sequence_kl(policy_logprobs_BT, ref_logprobs_BT, mask_BT).tolist()
-    return kl
+        kl[rows] = sampled_sequence_kl(policy_logprobs_BT, ref_logprobs_BT, mask_BT)
+    return kl.tolist()

@@ -31,13 +31,16 @@ class Rows(Protocol):
         ...
 
 
-def cut_by_tokens(lengths: Sequence[int], max_tokens: int, *, num_parts: int = 1) -> list[list[int]]:
+def cut_by_tokens(
+    lengths: Sequence[int], max_tokens: int, *, num_parts: int = 1, max_rows: int | None = None
+) -> list[list[int]]:
     """Cut rows into parts of similar lengths, so that little is padding.
 
     Args:
         lengths: Tokens of each row.
         max_tokens: Most tokens of a part, padding included; a longer row is a part of its own.
         num_parts: Parts to make at least, at most one per row.
+        max_rows: Most rows of a part; None takes as many as there are.
 
     Returns:
         Positions of the rows of each part, longest rows first; one part keeps the order of the rows.
@@ -46,12 +49,15 @@ def cut_by_tokens(lengths: Sequence[int], max_tokens: int, *, num_parts: int = 1
     [[1], [0, 3], [2]]
     >>> cut_by_tokens([5, 9, 4, 5], max_tokens=36)
     [[0, 1, 2, 3]]
+    >>> cut_by_tokens([5, 9, 4, 5], max_tokens=36, max_rows=2)
+    [[1, 0], [3, 2]]
     """
-    if num_parts == 1 and len(lengths) * max(lengths) <= max_tokens:
-        return [list(range(len(lengths)))]
+    most = max_rows or len(lengths)
+    if num_parts == 1 and len(lengths) <= most and len(lengths) * max(lengths, default=0) <= max_tokens:
+        return [list(range(len(lengths)))] if lengths else []
     parts: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
-        if parts and lengths[parts[-1][0]] * (len(parts[-1]) + 1) <= max_tokens:
+        if parts and len(parts[-1]) < most and lengths[parts[-1][0]] * (len(parts[-1]) + 1) <= max_tokens:
             parts[-1].append(row)
         else:
             parts.append([row])
@@ -80,6 +86,15 @@ def automatic_max_tokens(model: PreTrainedModel, precision: str) -> int:
     return max(1, min(MAX_TOKENS, allowed // activation_bytes(model, precision)))
 
 
+def max_tokens_to_read(model: PreTrainedModel) -> int:
+    """Tokens of a forward pass without gradient, whose activations take no more memory than those of one with it.
+
+    No layer's activations outlive the layer, so many more tokens fit.
+    """
+    num_bytes = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    return max(1, min(MAX_TOKENS, max(LEAST_ACTIVATION_BYTES, num_bytes) // _layer_bytes(model, width=4)))
+
+
 def activation_bytes(model: PreTrainedModel, precision: str) -> int:
     """Memory of one token between forward and backward pass, estimated from the model's widths.
 
@@ -87,8 +102,14 @@ def activation_bytes(model: PreTrainedModel, precision: str) -> int:
     logits, log-probabilities and their gradient in float32.
     """
     config = model.config.get_text_config(decoder=True)
-    hidden = int(config.hidden_size)
-    inner = int(getattr(config, "intermediate_size", None) or 4 * hidden)
     num_layers = int(getattr(config, "num_hidden_layers", 1))
     width = 2 if precision in ("bf16-mixed", "16-mixed") else 4
-    return width * num_layers * (16 * hidden + 4 * inner) + 4 * 3 * int(config.vocab_size)
+    return num_layers * _layer_bytes(model, width=width) + 4 * 3 * int(config.vocab_size)
+
+
+def _layer_bytes(model: PreTrainedModel, *, width: int) -> int:
+    """Memory of one token in one layer, in numbers of ``width`` bytes."""
+    config = model.config.get_text_config(decoder=True)
+    hidden = int(config.hidden_size)
+    inner = int(getattr(config, "intermediate_size", None) or 4 * hidden)
+    return width * (16 * hidden + 4 * inner)

@@ -12,6 +12,7 @@ from transformers.modeling_layers import GenericForSequenceClassification
 
 from rlaif.data.batches.examples import pad_right
 from rlaif.inference.adapters import without_wrapper
+from rlaif.inference.micro_batches import cut_by_tokens, max_tokens_to_read
 from rlaif.inference.pairs import PairRows, is_worth_sharing, reads_pairs
 from rlaif.models.classifier_text import ClassifierInput, ClassifierText
 from rlaif.types import Completion, Prompt
@@ -79,7 +80,7 @@ class ResponseScorer:
         model: A sequence classifier with ``config.pad_token_id``, as :mod:`rlaif.models.load` gives it; it is put into
             evaluation mode and its gradients are switched off.
         text: Writes what it reads.
-        batch_size: Responses per forward pass.
+        batch_size: Responses per forward pass at most; fewer of long ones.
         output: Which of the classifier's outputs is the score.
     """
 
@@ -98,10 +99,9 @@ class ResponseScorer:
     def __call__(self, prompts: Sequence[Prompt], responses: Sequence[Completion]) -> Tensor:
         """Scores [B] as the model gives them, float32 on the CPU."""
         read = [self.text(prompt, response) for prompt, response in zip(prompts, responses, strict=True)]
-        order = sorted(range(len(read)), key=lambda row: (len(read[row].ids), row))
         scores_B = torch.empty(len(read))
-        for start in range(0, len(order), self.batch_size):
-            rows = order[start : start + self.batch_size]
+        lengths = [len(row.ids) for row in read]
+        for rows in cut_by_tokens(lengths, max_tokens_to_read(self.model), max_rows=self.batch_size):
             scores_B[rows] = self._scores([read[row] for row in rows])
         return scores_B
 

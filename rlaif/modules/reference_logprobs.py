@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from rlaif.data.batches.preferences import PreferenceBatch, PreferenceExample, collate_preferences
 from rlaif.inference.logprobs import response_logprobs
+from rlaif.inference.micro_batches import cut_by_tokens, max_tokens_to_read
 
 
 def pair_logprobs(model: PreTrainedModel, batch: PreferenceBatch) -> Tensor:
@@ -26,13 +27,14 @@ def pair_logprobs(model: PreTrainedModel, batch: PreferenceBatch) -> Tensor:
 class ReferenceLogprobs:
     """The reference's log-probs of all examples.
 
-    The batches follow from the examples alone, so a resumed training would compute the same numbers; it reads them.
+    The batches follow from the examples and the model alone, so a resumed training would compute the same numbers; it
+    reads them.
 
     Args:
         path: File that keeps them.
         examples: All pairs, of training and validation.
         load: Loads the reference, where the file is not there yet.
-        batch_size: Pairs per forward pass.
+        batch_size: Pairs per forward pass at most; fewer of long ones.
     """
 
     def __init__(
@@ -62,10 +64,10 @@ class ReferenceLogprobs:
         """[N, 2] with the numbers of every ``world_size``-th batch, and 0 elsewhere: their sum over ranks is whole."""
         reference = torch.nn.Module.to(self.load().eval(), device)
         found = torch.zeros(len(self.examples), 2, device=device)
-        by_length = sorted(self.examples, key=lambda example: (-example.length, example.place))
-        starts = range(rank * self.batch_size, len(by_length), world_size * self.batch_size)
-        for start in starts:
-            batch = collate_preferences(by_length[start : start + self.batch_size])
+        lengths = [2 * example.length for example in self.examples]
+        parts = cut_by_tokens(lengths, max_tokens_to_read(reference), max_rows=self.batch_size)
+        for rows in parts[rank::world_size]:
+            batch = collate_preferences([self.examples[row] for row in rows])
             moved = batch._replace(tokens_BT=batch.tokens_BT.to(device), mask_BT=batch.mask_BT.to(device))
             found[batch.place_B] = pair_logprobs(reference, moved)
         return found

@@ -25,6 +25,7 @@ from rlaif.evaluation.kl import response_kl
 from rlaif.evaluation.matches import Match
 from rlaif.evaluation.records import Findings, ReliabilityDiagram, SideBySide
 from rlaif.evaluation.responses import side_by_side
+from rlaif.evaluation.reward_differences import REWARD_DIFFERENCES
 from rlaif.evaluation.temperatures import (
     Choice,
     choose_by_annotators,
@@ -194,6 +195,7 @@ class EvaluationStage(Stage):
             *reward_model.figures,
             *([choice.figure()] if choice is not None else []),
             *self._compared(work, matches),
+            *self._rewards(work, matches),
             *self._single(work),
             *self._collapse(work),
         ]
@@ -261,6 +263,18 @@ class EvaluationStage(Stage):
             figures += evaluator.match(match, annotators, judge, truth)
             if annotators is not None and match.harmless is not None and self.task.measures_harm:
                 figures += harmless.match(match, annotators)
+        return figures
+
+    def _rewards(self, work: Work, matches: Sequence[Match]) -> list[Figure]:
+        """What the reward model gives the policy more than the SFT policy."""
+        if not work.has("reward_model"):
+            return []
+        scores = self.scorer.load(work.path("reward_model"), task=self.task).raw_scores
+        evaluator, figures = PolicyEvaluator(confidence=self.confidence), list[Figure]()
+        for match in matches:
+            if match.name in REWARD_DIFFERENCES:
+                first, second = (scores(match.prompts, side).tolist() for side in (match.first, match.second))
+                figures += evaluator.rewards(match, first, second)
         return figures
 
     def _to_judge(self, work: Work, matches: Sequence[Match]) -> list[Comparison]:

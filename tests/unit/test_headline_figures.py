@@ -345,6 +345,29 @@ def test_without_annotators_the_reward_model_chooses(sft: dict[str, float], best
     assert "policy/win_rate_vs_best_sft_llm_judge" in found.figures and list(found.stage.notices(found.work)) == []
 
 
+@pytest.mark.parametrize(("sft", "greedy"), [(HALF_GOOD, 0.0), (BAD, 1.0)])
+def test_rewards_are_compared_where_there_is_a_reward_model(
+    sft: dict[str, float], greedy: float, evaluate: Evaluate
+) -> None:
+    found = evaluate(LEARNED, sft, scorer=ScoreGood())
+    assert found.value("policy/greedy_reward_difference") == greedy
+    sampled = found.figures["policy/reward_difference"]
+    expected = _share_good(LEARNED) - _share_good(sft)
+    assert sampled.low is not None and sampled.high is not None
+    assert sampled.low < expected < sampled.high and 0.1 < sampled.high - sampled.low < 0.3
+    assert sampled.n == NUM_PROMPTS and sampled.note == "reward model; both at temperature 0.9"
+    assert "policy/reward_difference/unseen" in found.figures
+
+
+def test_without_a_reward_model_no_rewards_are_compared(evaluate: Evaluate) -> None:
+    assert not [name for name in evaluate(LEARNED, BAD).figures if "reward_difference" in name]
+
+
+def _share_good(policy: dict[str, float], temperature: float = 0.9) -> float:
+    good, bad = (policy[word] ** (1 / temperature) for word in ("good", "bad"))
+    return good / (good + bad)
+
+
 def test_an_opponent_reads_and_writes_with_a_tokenizer_of_its_own(evaluate: Evaluate, tmp_path: Path) -> None:
     """Equal policies whose ids are in another order: decoded with this run's tokenizer one would write garbage."""
     words = ("Assistant:", "bad", "Human:", "good")

@@ -40,7 +40,7 @@ def test_it_is_the_difference_of_both_models_log_probabilities(
     models: tuple[PreTrainedModel, PreTrainedModel], batch_size: int
 ) -> None:
     completions = [Completion(text="", token_ids=ids) for ids in RESPONSES]
-    found = response_kl(*models, PROMPTS, completions, temperature=TEMPERATURE, batch_size=batch_size)
+    found = response_kl(*models, PROMPTS, completions, temperature=TEMPERATURE, max_rows=batch_size)
     expected = [
         logprob(models[0], prompt, ids) - logprob(models[1], prompt, ids)
         for prompt, ids in zip(PROMPTS, RESPONSES, strict=True)

@@ -32,7 +32,8 @@ from rlaif.labelers.reward_model import RewardModelLabeler
 from rlaif.models.classifier_text import ClassifierText
 from rlaif.models.classifiers import load_classifier, load_reward_model
 from rlaif.models.load import load_tokenizer
-from rlaif.models.response_scorer import classifier_logits
+from rlaif.models.response_scorer import ResponseScorer, classifier_logits
+from rlaif.tasks.base import Dialogue
 from rlaif.testing.samples import sample_comparisons
 from rlaif.testing.tiny import tiny_tokenizer
 from rlaif.types import Comparison, Completion, Prompt
@@ -208,3 +209,24 @@ def test_the_model_is_hashed_once_not_with_every_batch(tmp_path: Path, monkeypat
     for pair in sample_comparisons():
         labeler.label([pair])
     assert len(hashed) == 1
+
+
+@pytest.mark.parametrize(("batch_size", "budget"), [(64, 10_000), (64, 60), (3, 10_000), (64, 1)])
+def test_long_responses_are_scored_in_smaller_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_size: int, budget: int
+) -> None:
+    folder = publish(llama(PAD), tmp_path, tokenizer_pads=True)
+    model, tokenizer = load_classifier(folder), load_tokenizer(folder)
+    rows = [(Prompt(task="dialogue", text="Human: Hi"), Completion(text=" yes" * length)) for length in (1, 9, 2, 30)]
+    scorer = ResponseScorer(model, ClassifierText(tokenizer, max_length=64, task=Dialogue()), batch_size=batch_size)
+    alone = torch.cat([scorer([prompt], [response]) for prompt, response in rows])
+    monkeypatch.setattr("rlaif.models.response_scorer.max_tokens_to_read", lambda model: budget)
+    shapes: list[torch.Size] = []
+    hook = model.register_forward_pre_hook(
+        lambda module, args, given: shapes.append(given["input_ids"].shape), with_kwargs=True
+    )
+    together = scorer([prompt for prompt, _ in rows], [response for _, response in rows])
+    hook.remove()
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    assert alone.unique().numel() == 4 and sum(shape[0] for shape in shapes) == 4
+    assert all(shape[0] <= batch_size and (shape[0] == 1 or shape.numel() <= budget) for shape in shapes)
