@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -98,8 +98,10 @@ class PromptTokenizer:
         return ids
 
     def cut(self, ids: list[int], max_tokens: int) -> list[int]:
-        """A policy's prompt without its oldest tokens; the begin token stays, and the template's beginning of a user's
-        turn.
+        """A policy's prompt without its oldest tokens, which still begins as a prompt does.
+
+        The begin token stays. With a chat template the system turn stays as far as there is room for it, and what is
+        left follows the beginning of a user's turn.
 
         Args:
             ids: Of :meth:`policy_ids`.
@@ -107,16 +109,34 @@ class PromptTokenizer:
         """
         if len(ids) <= max_tokens:
             return ids
-        begin = [self.tokenizer.bos_token_id]
-        openings = [opening for opening in (self._opening, begin) if ids[: len(opening)] == opening]
-        kept = next((opening for opening in openings if len(opening) < max_tokens), [])
+        kept = next((each for each in self._beginnings(ids) if len(each) < max_tokens), [])
         return kept + ids[len(ids) - max_tokens + len(kept) :]
 
-    @cached_property
-    def _opening(self) -> list[int]:
+    def _beginnings(self, ids: list[int]) -> Iterator[list[int]]:
+        """What may stand before the newest tokens of a prompt, best first."""
+        begin = [self.tokenizer.bos_token_id]
         if self.chat is None:
-            return self.before_ids
-        return self.trusted_ids(self.chat.framed((Turn("user", ""),)).pieces[0])
+            yield from (each for each in (self.before_ids, begin) if ids[: len(each)] == each)
+            return
+        opening, *_ = self._around(Turn("user", ""))
+        if ids[: len(opening)] != opening and (end := self._system_end(ids)):
+            yield ids[:end]
+        yield opening
+        if ids[:1] == begin:
+            yield begin
+
+    def _system_end(self, ids: list[int]) -> int:
+        """Where the user's first text begins in a prompt with a system turn; 0 where it has none."""
+        pieces = self._around(Turn("system", ""), Turn("user", ""))
+        if len(pieces) != 3 or ids[: len(pieces[0])] != pieces[0]:
+            return 0
+        ends = range(len(pieces[0]) + len(pieces[1]), len(ids))
+        return next((end for end in ends if ids[end - len(pieces[1]) : end] == pieces[1]), 0)
+
+    def _around(self, *turns: Turn) -> list[list[int]]:
+        """Ids of the template's texts around turns."""
+        assert self.chat is not None
+        return [self.trusted_ids(piece) for piece in self.chat.framed(turns).pieces]
 
     @property
     def before_response(self) -> str:

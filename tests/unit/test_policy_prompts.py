@@ -110,6 +110,22 @@ def test_a_cut_prompt_keeps_its_beginning() -> None:
     assert begun.cut([1, 7, 8, 9], 3) == [1, 8, 9]
 
 
+def test_a_cut_prompt_keeps_its_system_turn_as_far_as_there_is_room() -> None:
+    pieces = PromptTokenizer(tokenizer_with(CHATML))
+    long = "word " * 50
+    turns = (Turn("system", "Be brief."), Turn("user", long), Turn("assistant", long), Turn("user", long))
+    ids = pieces.policy_ids("", turns)
+    begin = pieces.policy_ids("", (Turn("system", "Be brief."), Turn("user", "")))
+    num_before = len(begin) - len(pieces.trusted_ids("<|im_end|>\n<|im_start|>assistant\n"))
+    kept = pieces.cut(ids, num_before + 30)
+    assert kept == begin[:num_before] + ids[-30:]
+    assert pieces.tokenizer.decode(kept).startswith("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n")
+    without_room = pieces.cut(ids, num_before)
+    assert len(without_room) == num_before and pieces.tokenizer.decode(without_room).startswith("<|im_start|>user\n")
+    begun = pieces.cut(pieces.policy_ids("", (Turn("assistant", long), Turn("user", long))), 30)
+    assert pieces.tokenizer.decode(begun).startswith("<|im_start|>user\n")
+
+
 LLAMA = "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]"
 
 
