@@ -33,7 +33,7 @@ from rlaif.rewards.base import Reward
 from rlaif.rewards.statistics import reward_statistics
 from rlaif.rollouts.batch import Rollouts
 from rlaif.rollouts.sampler import Sampler
-from rlaif.rollouts.shaping import RewardShaping
+from rlaif.rollouts.shaping import RewardShaping, mean_shaped_reward
 from rlaif.rollouts.statistics import counted_tokens, credit_statistics, rollout_statistics, share_of
 from rlaif.rollouts.step import StepSampler
 
@@ -258,7 +258,7 @@ class PolicyModule(OptimizerStepModule):
         metrics |= {name: pooled_mean(self, [part], empty=float("nan")) for name, part in of_rewards.items()}
         credited = self._credited(scored)
         if self.shaping.changes_rewards:
-            metrics["shaped_reward"] = _mean_reward(credited)
+            metrics["shaped_reward"] = mean_shaped_reward(credited)
         check_credit(credited, self.objective, self.reward)
         metrics |= credit_statistics(credited)
         return Collected(credited=credited, metrics={f"policy/{name}": value for name, value in metrics.items()})
@@ -336,9 +336,3 @@ class PolicyModule(OptimizerStepModule):
         if self.value is not None:
             groups += decay_groups([self.value], lr=self.value_lr, weight_decay=0.0)
         return configure(self.optimization, groups, self.trainer)
-
-
-def _mean_reward(rollouts: Rollouts) -> Tensor:
-    """Mean of the rewards as the objective got them, over all processes' responses that have one."""
-    assert rollouts.rewards_B is not None and rollouts.scored_mask_B is not None
-    return masked_moments(rollouts.rewards_B, rollouts.scored_mask_B)[0]

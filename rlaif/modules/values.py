@@ -98,8 +98,7 @@ class ValueHead(Baseline):
 
     def forward(self, hidden_BTD: Tensor, prompt_ids: list[list[int]], tokens_BT: Tensor) -> Tensor:
         """Values [B, T] of the states that the policy's ``hidden_BTD`` describes."""
-        values_BT1: Tensor = self.head(hidden_BTD.detach().float())
-        return values_BT1.squeeze(-1)
+        return _values(self.head, hidden_BTD.detach())
 
 
 class ValueModel(Baseline):
@@ -126,8 +125,14 @@ class ValueModel(Baseline):
         columns_BT = starts_B1 + torch.arange(width, device=tokens_BT.device)
         hidden_BSD = self.body(input_ids=ids_BS, use_cache=False).last_hidden_state
         states_BTD = hidden_BSD.gather(1, columns_BT[:, :, None].expand(-1, -1, hidden_BSD.shape[-1]))
-        values_BT1: Tensor = self.head(states_BTD.float())
-        return values_BT1.squeeze(-1)
+        return _values(self.head, states_BTD)
+
+
+def _values(head: nn.Linear, states_BTD: Tensor) -> Tensor:
+    """Values [B, T] in float32, also under autocast: bfloat16 has three digits, too few for raw rewards."""
+    with torch.autocast(states_BTD.device.type, enabled=False):
+        values_BT1: Tensor = head(states_BTD.float())
+    return values_BT1.squeeze(-1)
 
 
 def make_baseline(policy: PreTrainedModel, needs: Needs, kind: Literal["head", "model"]) -> Baseline | None:

@@ -20,6 +20,8 @@ Preference = Callable[[Sequence[Comparison]], Sequence[float | None]]
 """P(a random rater, or a judge, prefers the first response) for each comparison; None where there is no verdict."""
 UNKNOWN = float("nan")
 WIN_RATE = "watch/win_rate"
+ANSWERED = "watch/answered"
+"""Share of the pairs that have a verdict."""
 EVIDENCE = "watch/evidence"
 STOP = "watch.json"
 """File of a training that the watch ended."""
@@ -101,14 +103,18 @@ class Watch:
             Figures of the validation's row: the win rate, the share of pairs with a verdict, the evidence.
         """
         write_watched(self.directory, step, responses)
-        wins = [response.win for response in responses if response.win is not None]
-        figures = {"watch/answered": len(wins) / len(responses), EVIDENCE: self._evidence()[step]}
-        if not wins:
+        num_judged = sum(response.win is not None for response in responses)
+        figures = {ANSWERED: num_judged / len(responses), EVIDENCE: self._evidence()[step]}
+        if not num_judged:
             return figures
-        win_rate = sum(wins) / len(wins)
+        figures[WIN_RATE] = win_rate_of(responses)
         if self.best is not None:
-            self.best.offer(step, sum(wins) / len(responses), weights)  # what cannot be judged is not preferred
-        return {**figures, WIN_RATE: win_rate}
+            self.best.offer(step, preferred_share(figures), weights)
+        return figures
+
+    def win_rate(self, step: int) -> float:
+        """The win rate of a validation that was observed."""
+        return win_rate_of(read_watched(self.directory)[step])
 
     def alarm(self) -> int | None:
         """The first validation, as optimizer step, at which the evidence was enough; None where it was not."""
@@ -123,6 +129,21 @@ class Watch:
             margin=self.settings.margin,
         )
         return dict(zip(seen, evidence, strict=True))
+
+
+def win_rate_of(responses: Sequence[WatchedResponse]) -> float:
+    """The win rate against SFT over the responses with a verdict; NaN where none has one."""
+    wins = [response.win for response in responses if response.win is not None]
+    return sum(wins) / len(wins) if wins else UNKNOWN
+
+
+def preferred_share(row: Mapping[str, float]) -> float:
+    """By which validations are ranked: what cannot be judged is not preferred.
+
+    >>> preferred_share({"watch/win_rate": 0.8, "watch/answered": 0.75})
+    0.6000000000000001
+    """
+    return row[WIN_RATE] * row.get(ANSWERED, 1.0)
 
 
 def alarm_step(evidence: Mapping[int, float], settings: WatchSettings) -> int | None:

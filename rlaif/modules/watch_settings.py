@@ -45,19 +45,21 @@ class WatchSettings:
         if not is_validated and self.judge is not None:
             yield f"watch.judge: {reads}.judge=null"
 
-    def rule(self, *, num_looks: int, judge: str) -> str:
+    def rule(self, *, num_looks: int, judge: str, has_rewards: bool = True) -> str:
         """The rule of the alarm, in words.
 
         Args:
             num_looks: Validations that are planned, that before the first step included.
             judge: Who compares, in words.
+            has_rewards: False where single responses have no reward: then every comparison counts.
         """
+        counts = "It counts where the later stretch has the higher reward." if has_rewards else "Each counts."
         count, points, rate = num_comparisons(num_looks), 100 * self.margin, self.false_alarm_rate
         return (
             "Stretches of 1, 2 and 4 validations are compared with later ones, prompt by prompt: does"
             f" {judge} prefer the policy's response to SFT's less often, by more than {points:g} points? The e-value of"
-            " a comparison is what a bet on that has made of 1. It counts where the later stretch has the higher"
-            f" reward. The alarm comes when the mean e-value of all {count} comparisons of the {num_looks} planned"
+            f" a comparison is what a bet on that has made of 1. {counts}"
+            f" The alarm comes when the mean e-value of all {count} comparisons of the {num_looks} planned"
             f" validations, those to come as 0, reaches 1 / {rate:g} = {1 / rate:g}. A training whose true win rate"
             f" never is more than {points:g} points below an earlier one has an alarm with probability {rate:g} at most"
             " (Waudby-Smith & Ramdas 2024, arXiv 2010.09686; Vovk & Wang 2021, arXiv 1912.06116)."

@@ -64,7 +64,8 @@ def _learned_from(step: Step) -> Iterator[tuple[str, object]]:
     for part in parts_of(getattr(step.stage, "reward", None)):
         yield "the reward", getattr(part, "identity", None)
     for source in _all_sources(step):
-        yield f"the step {source.name}", getattr(getattr(source.stage, "labeler", None), "identity", None)
+        for part in parts_of(getattr(source.stage, "labeler", None)):
+            yield f"the step {source.name}", getattr(part, "identity", None)
 
 
 def _all_sources(step: Step) -> Iterator[Step]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rlaif.bounds import bounds_problems
 from rlaif.errors import ConfigError
+from rlaif.functional.baselines import masked_moments
 from rlaif.functional.policy_gradient import AdvantageScaling, normalize_advantages
 from rlaif.ranges import Finite, NonNegative, Positive, WholeNonNegative
 from rlaif.rollouts.batch import Rollouts
@@ -89,6 +90,15 @@ class RewardShaping:
     def _scaled(self, rewards_B: Tensor, scored_B: Tensor) -> Tensor:
         clipped_B = rewards_B if self.clip is None else rewards_B.clamp(-self.clip, self.clip)
         return normalize_advantages(clipped_B, scored_B, self.scaling)
+
+
+def mean_shaped_reward(batch: Rollouts) -> Tensor:
+    """Mean of the rewards as the objective gets them, values in their place included; missing ones are left out."""
+    rewards_B = batch.rewards_B
+    assert rewards_B is not None and batch.scored_mask_B is not None
+    if batch.last_values_B is not None:
+        rewards_B = rewards_B + batch.last_values_B.nan_to_num()
+    return masked_moments(rewards_B, batch.scored_mask_B)[0]
 
 
 def last_values(batch: Rollouts) -> Tensor:

@@ -329,7 +329,8 @@ class PolicyStage(RewardedStage):
         judge = self._watch_judge_words(work)
         if self.settings.watch is None or judge is None:
             return Told()
-        rule = self.settings.watch.rule(num_looks=self.settings.num_validations, judge=judge)
+        has_rewards = any("reward" in row for row in validations)
+        rule = self.settings.watch.rule(num_looks=self.settings.num_validations, judge=judge, has_rewards=has_rewards)
         return watch_told(work.directory, validations, self.settings.watch, judge=judge, rule=rule)
 
     def meta(self, work: Work) -> Mapping[str, object]:

@@ -13,7 +13,7 @@ from rlaif.evaluation.votes import SIMULATED
 from rlaif.labelers.base import Labeler
 from rlaif.modules.policy import PolicyModule
 from rlaif.modules.policy_settings import PolicySettings
-from rlaif.modules.watch import EVIDENCE, WIN_RATE, Stop, Watch, alarm_step
+from rlaif.modules.watch import EVIDENCE, WIN_RATE, Stop, Watch, alarm_step, preferred_share
 from rlaif.modules.watch_settings import WatchSettings
 from rlaif.modules.watched import WATCHED, WatchedResponse, read_watched
 from rlaif.pipeline.stage import Told
@@ -75,7 +75,7 @@ def keep_best(watch: Watch, module: PolicyModule, directory: Path) -> None:
     assert watch.best is not None and alarm is not None, "a watch stops at an alarm and keeps weights"
     (best,) = watch.best.found()
     module.policy.load_state_dict(watch.best.load(best.step))
-    stop = Stop(alarm=alarm, kept=best.step, win_rate=best.score, num_steps=module.num_optimizer_steps)
+    stop = Stop(alarm=alarm, kept=best.step, win_rate=watch.win_rate(best.step), num_steps=module.num_optimizer_steps)
     stop.write(directory)
 
 
@@ -93,12 +93,13 @@ def watch_told(directory: Path, rows: Rows, settings: WatchSettings, *, judge: s
     if not evidence:
         return Told()
     alarm, stop, best = alarm_step(evidence, settings), Stop.read(directory), _best(rows)
+    while_rising = " while its reward rises" if any("reward" in row for row in rows) else ""
     words = _verdict(rows, settings, alarm)
     marks = {} if alarm is None else {"alarm": float(alarm), "highest win rate": float(best)}
     hint = f"{words} {'' if stop is None else f'{stop}. '}The rule: {rule}"
     plot = LinePlot(title="The watch", panels=tuple(_panels(rows, judge)), hint=hint, is_stacked=True, marks=marks)
     check = Check(
-        name="the watch's judge does not like the policy less while its reward rises",
+        name=f"the watch's judge does not like the policy less{while_rising}",
         passed=alarm is None,
         detail=f"{judge}: {words}",
     )
@@ -107,9 +108,9 @@ def watch_told(directory: Path, rows: Rows, settings: WatchSettings, *, judge: s
 
 
 def _best(rows: Rows) -> int:
-    """The step with the highest win rate, of equal ones the earliest."""
+    """The step with the highest win rate, of equal ones the earliest; 0 where nothing was judged."""
     judged = [row for row in rows if WIN_RATE in row]
-    return int(max(judged, key=lambda row: row[WIN_RATE] * row.get("watch/answered", 1.0))["step"]) if judged else 0
+    return int(max(judged, key=preferred_share)["step"]) if judged else 0
 
 
 def _verdict(rows: Rows, settings: WatchSettings, alarm: int | None) -> str:
@@ -118,7 +119,7 @@ def _verdict(rows: Rows, settings: WatchSettings, alarm: int | None) -> str:
         highest = max((row[EVIDENCE] for row in rows if EVIDENCE in row), default=0.0)
         return f"No alarm: the evidence reached {highest:.2g} of {needed:g}."
     seen = [row for row in rows if row["step"] <= alarm and WIN_RATE in row]
-    best, last = max(seen, key=lambda row: row[WIN_RATE]), seen[-1]
+    best, last = max(seen, key=preferred_share), seen[-1]
     return (
         f"Alarm at step {alarm}: the win rate against SFT was {100 * best[WIN_RATE]:.1f} % at step {int(best['step'])}"
         f" and is {100 * last[WIN_RATE]:.1f} % at step {int(last['step'])}; the evidence is {last[EVIDENCE]:.3g}, and"

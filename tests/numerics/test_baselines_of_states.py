@@ -44,6 +44,17 @@ def test_a_learned_baseline_is_the_first_mean_in_every_state_and_is_then_left_to
         assert baseline(hidden_BTD, prompts, tokens_BT).tolist() == [[2.5] * 2] * 4
 
 
+@pytest.mark.parametrize("kind", ["head", "model"])
+def test_a_learned_baseline_is_exact_in_a_mixed_precision(kind: str) -> None:
+    """bfloat16 knows no number between 20.25 and 20.375."""
+    baseline = make_baseline(tiny_model(7, 0), Needs(values=True), kind)  # type: ignore[arg-type]
+    assert baseline is not None
+    baseline.observe(torch.tensor(20.3))
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        values_BT = baseline(torch.zeros(1, 2, 8), [[1, 2]], torch.tensor([[1, 2]]))
+    assert values_BT.dtype == torch.float32 and values_BT.tolist() == [pytest.approx([20.3, 20.3])]
+
+
 def test_a_value_model_reads_each_response_after_its_own_prompt() -> None:
     """Two responses to each of two prompts of unequal length, against a plain pass over each of them alone."""
     model = ValueModel(tiny_model(7, 0))

@@ -14,7 +14,7 @@ from rlaif.objectives.grpo import Grpo
 from rlaif.objectives.ppo import Ppo
 from rlaif.objectives.reinforce import Reinforce
 from rlaif.rollouts.batch import Rollouts
-from rlaif.rollouts.shaping import RewardShaping
+from rlaif.rollouts.shaping import RewardShaping, mean_shaped_reward
 
 NAN = math.nan
 
@@ -75,6 +75,12 @@ def test_a_bootstrapped_response_pays_its_penalty_too() -> None:
     credited = Ppo(beta=0.0, policy_lambda=1.0, advantages="unscaled").credit(shaping.applied(valued()))
     assert credited.returns_BT is not None
     assert credited.returns_BT[1, :2].tolist() == pytest.approx([0.1, 0.1])
+    assert float(mean_shaped_reward(credited)) == pytest.approx((5.0 + 0.1) / 2), "what is logged is what is returned"
+
+
+def test_the_mean_of_shaped_rewards_leaves_missing_ones_out() -> None:
+    batch = RewardShaping(per_token=-1.0).applied(rollouts([4.0, NAN, 1.0], [1, 2, 3], 1))
+    assert float(mean_shaped_reward(batch)) == pytest.approx((3.0 - 2.0) / 2)
 
 
 def test_mistakes_are_told_together_and_with_what_to_type() -> None:

@@ -205,6 +205,10 @@ def test_an_error_that_is_not_the_users_is_not_hidden(
         (("policy.watch.judge=${labeler}",), ["policy.watch.judge: is the labeler of the step labels"]),
         (("policy.judge=${labeler}", "policy.watch.stop=true"), ["policy.judge: is the labeler of the step labels"]),
         (("policy.judge=${labeler}",), []),
+        (
+            ("labeler=panel", "+labeler@policy.watch.judge=pairwise"),
+            ["policy.watch.judge: is the labeler of the step labels"],
+        ),
         (("policy.watch.judge=${evaluation.judge}", "policy.watch.stop=true"), []),
         (("pipeline=direct", "labeler=pairwise", "policy.watch.judge=${labeler}"), ["is the labeler of the reward"]),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -28,7 +29,7 @@ from rlaif.modules.policy import PolicyModule
 from rlaif.modules.policy_settings import PolicySettings
 from rlaif.modules.trainer import build_trainer, fit
 from rlaif.modules.validation import PolicyValidation
-from rlaif.modules.watch import Stop, Watch, alarm_step
+from rlaif.modules.watch import Stop, Watch, alarm_step, preferred_share
 from rlaif.modules.watch_settings import WatchSettings
 from rlaif.modules.watched import WatchedResponse, cut_watched, read_watched, write_watched
 from rlaif.objectives.reinforce import Reinforce
@@ -235,8 +236,10 @@ def test_a_win_rate_is_over_the_pairs_with_a_verdict_and_the_best_weights_are_ke
     assert watch.observe(1, watched(None, None), {}) == {"watch/answered": 0.0, "watch/evidence": 0.0}
     watch.observe(2, watched(0.875, 0.875, 0.875, 0.875), {"weight": torch.tensor(2.0)})
     assert [candidate.step for candidate in best.found()] == [2]
-    watch.observe(3, watched(1.0, None, None, None), {"weight": torch.tensor(3.0)})
+    last = watch.observe(3, watched(1.0, None, None, None), {"weight": torch.tensor(3.0)})
     assert [candidate.step for candidate in best.found()] == [2], "what cannot be judged is not preferred"
+    assert last["watch/win_rate"] == watch.win_rate(3) == 1.0 and preferred_share(last) == 0.25
+    assert watch.win_rate(0) == 0.75 and math.isnan(watch.win_rate(1))
     watch.cut(1)
     assert best.found() == [] and list(read_watched(tmp_path / "seen")) == [0, 1]
 
@@ -272,6 +275,9 @@ def test_the_rule_of_the_alarm_names_its_numbers() -> None:
     assert "does a judge prefer" in rule and "all 7 comparisons of the 4 planned validations" in rule
     assert "reaches 1 / 0.1 = 10." in rule and "probability 0.1 at most" in rule
     assert (WatchSettings().margin, WatchSettings().false_alarm_rate, WatchSettings().stop) == (0.02, 0.05, False)
+    assert "It counts where the later stretch has the higher reward." in rule
+    unrewarded = WatchSettings().rule(num_looks=4, judge="a judge", has_rewards=False)
+    assert "reward" not in unrewarded and "Each counts. The alarm comes" in unrewarded
     assert_fixed(WatchSettings())
 
 
