@@ -211,6 +211,8 @@ def test_values_compare_without_case_and_by_number() -> None:
          "prompt not in the conversation"),
         ({"prompt": ASK, "chosen": [{"role": "wizard", "content": GOOD}], "rejected": BAD}, "unknown role"),
         ({"prompt": ASK, "first": GOOD, "second": BAD, "winner": "7"}, "'7' is none of"),
+        ({"instruction": ASK, "generations": ["w", "x", "y"], "ratings": [1, 4]}, "2 in ratings for 3 responses"),
+        ({"instruction": ASK, "generations": ["w", "x"], "ratings": [1, 4, 2]}, "3 in ratings for 2 responses"),
         ({"a": 1}, "no layout reads its first rows, which have the columns 'a'"),
     ],
 )  # fmt: skip

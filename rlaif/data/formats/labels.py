@@ -101,7 +101,10 @@ class PairLabels:
         if not path.text.startswith(ROW):
             return self.items[index] if path.text == "." else path.value(self.items[index])
         values = as_list(path_of(path.text.removeprefix(ROW)).value(self.row)) or []
-        return values[index] if index < len(values) else None
+        if values and len(values) != len(self.items):
+            what = f"{len(values)} in {path.text.removeprefix(ROW)} for {len(self.items)} responses"
+            raise OddRowError("not one score for each response", what)
+        return values[index] if values else None
 
     def _by_order(self, label: Label, is_first: bool) -> float | None:
         value = ABSENT if label.p is None else label.p.value(self.row)
