@@ -73,6 +73,8 @@ class _Module:
 
 
 _Found = tuple[_Module, ast.stmt]
+_SCOPES = (ast.ClassDef, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+"""Their names are none of the module."""
 
 
 @cache
@@ -81,6 +83,52 @@ def read_signature(target: str) -> Signature:
 
     Args:
         target: A class or function, e.g. ``"lightning.Trainer"``.
+
+    Raises:
+        SignatureError: The module or the name in it does not exist.
+    """
+    found = _find_target(target)
+    if found is None:
+        return Signature(target, accepts_any=True)
+    where, node, is_whole = found
+    if isinstance(node, ast.ClassDef) and is_whole:
+        return _class_signature(target, where, node) or Signature(target, accepts_any=True)
+    if isinstance(node, ast.FunctionDef):
+        return _function_signature(target, where, node, skip_first=False)
+    return Signature(target, accepts_any=True)
+
+
+def find_definition(target: str) -> tuple[ast.Module, str] | None:
+    """The source that defines a dotted name, and the name there; None where the source does not show it.
+
+    Raises:
+        SignatureError: The module or the name in it does not exist.
+    """
+    found = _find_target(target)
+    if found is None or not found[2] or not isinstance(found[1], ast.FunctionDef | ast.AsyncFunctionDef):
+        return None
+    return found[0].tree, found[1].name
+
+
+def bindings(tree: ast.Module) -> dict[str, list[ast.AST]]:
+    """What binds each name of a module but imported modules, in ``if``, ``try`` and other blocks, too; ``*`` is that of
+    ``from … import *``."""
+    found: dict[str, list[ast.AST]] = {}
+    pending: list[ast.AST] = [tree]
+    while pending:
+        node = pending.pop(0)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.alias):
+            found.setdefault(getattr(node, "asname", None) or node.name, []).append(node)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.setdefault(node.id, []).append(node)
+        elif not isinstance(node, (*_SCOPES, ast.Import)) and not (isinstance(node, ast.AnnAssign) and not node.value):
+            pending += ast.iter_child_nodes(node)
+    return found
+
+
+def _find_target(target: str) -> tuple[_Module, ast.stmt, bool] | None:
+    """The statement that a dotted name stands for, and whether it is all of the name; None where a module makes its
+    names as it is asked.
 
     Raises:
         SignatureError: The module or the name in it does not exist.
@@ -97,14 +145,9 @@ def read_signature(target: str) -> Signature:
     found = _find(module, parts[cut])
     if found is None:
         if _is_dynamic(module):
-            return Signature(target, accepts_any=True)
+            return None
         raise SignatureError(f"{target}: {module.name} has no {parts[cut]}")
-    where, node = found
-    if isinstance(node, ast.ClassDef) and cut == len(parts) - 1:
-        return _class_signature(target, where, node) or Signature(target, accepts_any=True)
-    if isinstance(node, ast.FunctionDef):
-        return _function_signature(target, where, node, skip_first=False)
-    return Signature(target, accepts_any=True)
+    return *found, cut == len(parts) - 1
 
 
 @cache
@@ -141,7 +184,7 @@ def _find(module: _Module, name: str, depth: int = 0) -> _Found | None:
     stars: list[_Module] = []
     result: _Found | None = None
     for node in module.statements():
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
             return module, node
         targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
         if any(isinstance(item, ast.Name) and item.id == name for item in targets):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import numbers
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from inspect import Parameter
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from rlaif.ranges import Share
 from rlaif.registry import cause
 from rlaif.rewards.base import RewardBatch, RewardResources
 from rlaif.rewards.missing import check_missing, check_rate
-from rlaif.rewards.user_code import UserCode
+from rlaif.rewards.user_code import Arguments, UserCode, arguments_of
 from rlaif.roles import Reads
 from rlaif.types import Completion, Prompt
 
@@ -36,7 +36,8 @@ class FunctionReward:
         max_missing_rate: Share of a step's responses, in [0, 1], that may be missing before the run stops.
 
     Raises:
-        ConfigError: There is no such function, or an option is out of range.
+        ConfigError: There is no such function, its source shows that it cannot be called so, or an option is out of
+            range.
     """
 
     def __init__(self, function: str, *, max_missing_rate: Share = 0.2) -> None:
@@ -44,6 +45,8 @@ class FunctionReward:
         self.function = function
         self.max_missing_rate = max_missing_rate
         self._code = UserCode.named(function, "reward.function")
+        if self._code.arguments is not None:
+            _named(self._code.arguments, function)
         self._call: Callable[..., Any] | None = None
         self._names: list[str] = []
 
@@ -68,7 +71,7 @@ class FunctionReward:
     def _load(self) -> Callable[..., Any]:
         if self._call is None:
             found = self._code.load()
-            self._names = _arguments(found, self.function)
+            self._names = _named(arguments_of(found, self._code), self.function)
             self._call = found
         return self._call
 
@@ -91,9 +94,11 @@ class FunctionReward:
         }
         try:
             returned = function(**{name: given[name] for name in self._names})
+            if isinstance(returned, Iterator):  # a generator's code runs only here
+                returned = list(returned)
         except RlaifError:
             raise
-        except Exception as error:  # a user's function may raise anything
+        except (Exception, SystemExit) as error:  # a user's function may raise anything
             raise TrainingError(f"reward.function={self.function}: it raised an error: {cause(error)}") from error
         values = self._values(returned, len(responses))
         reasons = [None if value == value else "the function gave none" for value in values]
@@ -108,39 +113,54 @@ class FunctionReward:
             TrainingError: Something else was returned.
         """
         wanted = f"reward.function={self.function}: must return a list with a number or None for each response"
+        told = f"{wanted}; it returned {type(returned).__name__}"
+        if isinstance(returned, str | bytes | Mapping | Set):  # lists of something else, or in another order
+            raise TrainingError(told)
         try:
             items = returned.tolist() if hasattr(returned, "tolist") else list(returned)
-        except TypeError as error:
-            raise TrainingError(f"{wanted}; it returned {type(returned).__name__}") from error
+        except (Exception, SystemExit) as error:  # a class of the user's may raise anything
+            raise TrainingError(f"{told}: {error}") from error
+        if not isinstance(items, list):  # of an array without dimensions
+            raise TrainingError(f"{told}, a single number")
         if len(items) != count:
             raise TrainingError(f"{wanted}; it returned {len(items)} for {count} responses")
-        values = [item.item() if hasattr(item, "item") else item for item in items]
-        wrong = [item for item in values if item is not None and not isinstance(item, numbers.Real)]
-        if wrong:
-            raise TrainingError(f"{wanted}; it returned {wrong[0]!r:.60} of type {type(wrong[0]).__name__}")
-        return [float("nan") if item is None else float(item) for item in values]
+        return [_number(item, wanted) for item in items]
 
 
-def _arguments(function: Callable[..., Any], name: str) -> list[str]:
+def _number(item: Any, wanted: str) -> float:
+    """A reward that a function returned; NaN for None.
+
+    Args:
+        item: A number of Python, or an array or tensor that holds one.
+        wanted: What the function must return, for the message.
+
+    Raises:
+        TrainingError: It is no number, or cannot be read as one.
+    """
+    try:
+        value = item.item() if hasattr(item, "item") else item
+        if value is None or isinstance(value, numbers.Real):
+            return float("nan") if value is None else float(value)
+    except (Exception, SystemExit) as error:
+        raise TrainingError(f"{wanted}; one that it returned, of type {type(item).__name__}: {error}") from error
+    raise TrainingError(f"{wanted}; it returned {value!r:.60} of type {type(value).__name__}")
+
+
+def _named(arguments: Arguments, function: str) -> list[str]:
     """The keyword arguments that a function gets.
 
     Raises:
         ConfigError: It is asynchronous, or needs others.
     """
-    if inspect.iscoroutinefunction(function):
-        raise ConfigError(f"reward.function={name}: is asynchronous; write a function that returns its values")
-    parameters = inspect.signature(function).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return list(GIVEN)
-    named = {item.name: item for item in parameters if item.kind is not item.VAR_POSITIONAL}
-    unknown = [
-        item.name
-        for item in named.values()
-        if item.kind is item.POSITIONAL_ONLY or (item.name not in GIVEN and item.default is item.empty)
-    ]
-    if unknown:
+    if arguments.is_asynchronous:
+        raise ConfigError(f"reward.function={function}: is asynchronous; write a function that returns its values")
+    variable = {item.kind for item in arguments.parameters} & {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}
+    single = [item for item in arguments.parameters if item.kind not in variable]
+    by_keyword = {item.name for item in single if item.kind is not item.POSITIONAL_ONLY} & set(GIVEN)
+    needed = [item.name for item in single if item.default is item.empty and item.name not in by_keyword]
+    if needed:
         raise ConfigError(
-            f"reward.function={name}: needs {', '.join(unknown)}, and gets by keyword {', '.join(GIVEN)}; name those "
-            "that it uses, or take **kwargs"
+            f"reward.function={function}: needs {', '.join(needed)}, and gets by keyword {', '.join(GIVEN)}; name "
+            "those that it uses, or take **kwargs"
         )
-    return [item for item in GIVEN if item in named]
+    return [item for item in GIVEN if item in by_keyword or Parameter.VAR_KEYWORD in variable]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -256,6 +257,9 @@ def test_a_response_without_a_group_has_no_reward_and_nobody_is_asked() -> None:
 
 
 CODE = """
+import sys
+import numpy as np
+import torch
 import math
 def length(prompts, completions, **kwargs):
     assert len(prompts) == len(completions) == len(kwargs["completion_ids"]) == len(kwargs["finished"])
@@ -267,6 +271,32 @@ def words(completions): return ["good" for _ in completions]
 def breaks(completions): return [1 / 0 for _ in completions]
 def needs(completions, answers): return []
 async def later(completions): return []
+def leaves(completions): raise SystemExit
+def by_name(completions): return {text: 1.0 for text in completions}
+def of_set(completions): return {2.0, 1.0}
+def as_text(completions): return "12"
+def as_bytes(completions): return b"12"
+def one_number(completions): return torch.tensor(0.5)
+def one_of_numpy(completions): return np.float64(0.5)
+def plain(completions): return 0.5
+def vectors(completions): return [torch.tensor([1.0, 2.0]) for _ in completions]
+def huge(completions): return [10**5000 for _ in completions]
+def yields(completions):
+    yield 1.0
+    sys.exit()
+def yields_all(completions): yield from map(len, completions)
+def arrays(completions): return [torch.tensor(1.0), np.float64(2.0)]
+def wants_texts(texts, **kwargs): return []
+def by_place(completions, /): return []
+def may_get_more(prompts=(), /, *rest, completions, weight=2.0): return [weight for _ in completions]
+if sys:
+    def chosen(completions): return [3.0 for _ in completions]
+try:
+    noted: object = ends
+except NameError:
+    pass
+first, second = ends, few
+declared: object
 """
 
 
@@ -296,7 +326,18 @@ def test_a_function_is_called_as_other_trainers_call_theirs(code: Path) -> None:
         ("few", "it returned 1 for 2 responses"),
         ("many", "it returned 1000 for 2 responses"),
         ("words", "it returned 'good' of type str"),
-        ("breaks", "mine.py:10: ZeroDivisionError: division by zero"),
+        ("breaks", "mine.py:13: ZeroDivisionError: division by zero"),
+        ("leaves", "mine.py:16: the code ends the process (sys.exit())"),
+        ("by_name", "must return a list with a number or None for each response; it returned dict"),
+        ("of_set", "it returned set"),
+        ("as_text", "it returned str"),
+        ("as_bytes", "it returned bytes"),
+        ("one_number", "it returned Tensor, a single number"),
+        ("one_of_numpy", "it returned float64, a single number"),
+        ("plain", "it returned float: 'float' object is not iterable"),
+        ("vectors", "one that it returned, of type Tensor: a Tensor with 2 elements cannot be converted to Scalar"),
+        ("huge", "one that it returned, of type int: int too large to convert to float"),
+        ("yields", "mine.py:28: the code ends the process (sys.exit())"),
     ],
 )
 def test_what_a_function_cannot_return_is_told(code: Path, name: str, words: str) -> None:
@@ -324,10 +365,80 @@ def test_a_function_that_is_not_there_is_told_before_a_run(code: Path, place: st
     assert words in str(error.value)
 
 
-@pytest.mark.parametrize(("name", "words"), [("needs", "needs answers"), ("later", "is asynchronous")])
-def test_a_function_that_cannot_be_called_is_told(code: Path, name: str, words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
-        FunctionReward(f"{code}:{name}").prepare(resources())
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("needs", "needs answers"),
+        ("later", "is asynchronous"),
+        ("wants_texts", "needs texts"),
+        ("by_place", "needs completions"),
+    ],
+)
+def test_a_function_that_cannot_be_called_is_told_before_a_run(
+    code: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str
+) -> None:
+    """Its source is read, and nothing is imported, from a file as from a module."""
+    monkeypatch.syspath_prepend(str(code.parent))
+    module = code.rename(code.with_name(f"rewards_{name}.py"))
+    for place in (module, module.stem):
+        with pytest.raises(ConfigError, match=rf"reward\.function={place}:{name}: .*{words}"):
+            FunctionReward(f"{place}:{name}")
+    assert module.stem not in sys.modules
+
+
+DECORATED = """
+import functools
+def given_texts(function): return lambda completions: function(completions)
+@given_texts
+def wrapped(texts): return [1.0 for _ in texts]
+@functools.wraps(wrapped)
+async def waits(completions): return []
+def twice(texts): return []
+def twice(completions): return [2.0 for _ in completions]
+class Waits:
+    async def __call__(self, completions): return []
+waits_inside = Waits()
+from operator import *
+"""
+
+
+def test_what_the_source_leaves_open_is_told_as_the_function_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "decorated.py"
+    path.write_text(DECORATED)
+    assert FunctionReward(f"{path}:wrapped")(PROMPTS, texts("a", "b")).values_B.tolist() == [1.0, 1.0]
+    assert FunctionReward(f"{path}:twice")(PROMPTS, texts("a", "b")).values_B.tolist() == [2.0, 2.0]
+    for name in ("waits", "waits_inside"):
+        reward = FunctionReward(f"{path}:{name}")
+        with pytest.raises(ConfigError, match="is asynchronous"):
+            reward.prepare(resources())
+    reward = FunctionReward(f"{path}:concat")  # from a star
+    with pytest.raises(ConfigError, match="needs a, b"):
+        reward.prepare(resources())
+
+
+def test_a_function_without_a_signature_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"reward\.function=builtins:max: its arguments cannot be read .*calls it"):
+        FunctionReward("builtins:max").prepare(resources())
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("chosen", [3.0, 3.0]),
+        ("noted", [1.0, 0.0]),
+        ("first", [1.0, 0.0]),
+        ("yields_all", [2.0, 1.0]),
+        ("may_get_more", [2.0, 2.0]),
+        ("arrays", [1.0, 2.0]),
+    ],
+)
+def test_however_a_function_is_defined_or_gives_numbers(code: Path, name: str, values: list[float]) -> None:
+    assert FunctionReward(f"{code}:{name}")(PROMPTS, texts("a.", "b")).values_B.tolist() == values
+
+
+def test_a_name_that_is_only_declared_is_no_function(code: Path) -> None:
+    with pytest.raises(ConfigError, match="has no function declared"):
+        FunctionReward(f"{code}:declared")
 
 
 def test_a_module_that_ends_the_process_is_told_as_one_that_cannot_be_imported(tmp_path: Path) -> None:
