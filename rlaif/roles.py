@@ -24,6 +24,8 @@ class Reads:
     """True when the stage also works without it. A step that only optional roles read is not needed."""
     many: bool = False
     """True when the role takes several results: all earlier steps that leave the kind, or those that ``from`` lists."""
+    at_least: int = 1
+    """With ``many``: the role takes so many different results, each once, or more."""
     of: str | None = None
     """Name of another role of the same stage: this role's result must be made from that role's. Where no step makes it,
     the pipeline adds a step of the stage ``by``."""

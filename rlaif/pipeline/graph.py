@@ -140,6 +140,7 @@ class _Binder:
                 if found:
                     step.inputs[role] = found
             self._check_differences(step)
+            self._check_counts(step)
             self.steps.append(step)
 
     def _check_sources(self, step: Step) -> None:
@@ -241,6 +242,22 @@ class _Binder:
                     f"pipeline.stages: step {step.name} takes {name} both as {role} and as {other}, so there is"
                     f" nothing to compare; give one of them with from: {{{other}: …}}",
                 )
+
+    def _check_counts(self, step: Step) -> None:
+        if self.refused:
+            return
+        for role, found in step.inputs.items():
+            reads = step.reads[role]
+            if reads.at_least < 2:
+                continue
+            names = ", ".join(source.name for source in found)
+            if len({source.path if isinstance(source, Elsewhere) else source.name for source in found}) < len(found):
+                twice = f"from.{role} has one result twice: {names}; list each once"
+                self._tell(step, f"pipeline.stages: step {step.name}: {twice}")
+            elif len(found) < reads.at_least:
+                few = f"reads at least {reads.at_least} results as {role}, and gets {len(found)} ({names})"
+                hint = reads.hint or f"give more with from: {{{role}: …}}"
+                self._tell(step, f"pipeline.stages: step {step.name} {few}; {hint}")
 
     def _tell(self, step: Step, problem: str) -> None:
         self.problems.append((step, problem))

@@ -61,9 +61,9 @@ class EnsembleReward:
         self.models: list[Standardized] = []
 
     def reads(self) -> Mapping[str, Reads]:
-        """All reward models of earlier steps, or those that the step's ``from`` lists."""
+        """All reward models of earlier steps, at least two, or those that the step's ``from`` lists."""
         hint = "add pipeline=ensemble, or several steps {stage: reward_model, name: …}"
-        return {REWARD_MODEL: Reads(kind=REWARD_MODEL, many=True, hint=hint)}
+        return {REWARD_MODEL: Reads(kind=REWARD_MODEL, many=True, at_least=2, hint=hint)}
 
     def prepare(self, resources: RewardResources) -> EnsembleReward:
         """Load the members and standardize each on the same samples; returns itself.

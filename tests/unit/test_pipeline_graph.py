@@ -187,6 +187,27 @@ def test_a_policy_is_not_compared_with_itself() -> None:
         bound(["data", "sft", "evaluation"])
 
 
+def test_a_role_of_several_results_tells_that_there_are_too_few_or_one_twice(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Before anything is made: the results that the step would refuse are paid by then."""
+    several = read("reward_model", many=True, at_least=2, hint="add pipeline=ensemble")
+    monkeypatch.setitem(STAGES, "policy", (STAGES["policy"][0] | {"reward_model": several}, "policy"))
+    with pytest.raises(ConfigError) as error:
+        bound(LOOP)
+    assert error.value.problems == [
+        "pipeline.stages: step policy reads at least 2 results as reward_model, and gets 1 (reward_model); add"
+        " pipeline=ensemble"
+    ]
+    one, two = ({"stage": "reward_model", "name": name} for name in ("one", "two"))
+    steps = bound([*LOOP[:4], one, two, *LOOP[5:]])
+    assert steps["policy"]["reward_model"] == ["one", "two"]
+    for twice in (["one", "two", "stage:one"], ["one", str(tmp_path), f"{tmp_path}/../{tmp_path.name}"]):
+        policy = {"stage": "policy", "from": {"reward_model": twice}}
+        with pytest.raises(ConfigError, match=r"step policy: from\.reward_model has one result twice: one, "):
+            bound([*LOOP[:4], one, {**two, "if_needed": True}, policy, *LOOP[6:]])
+
+
 def test_a_source_of_the_wrong_kind_or_that_is_nowhere(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="reads labels as labels, and step samples leaves pairs, samples"):
         bound([*LOOP[:4], {"stage": "reward_model", "from": {"labels": "samples"}}])

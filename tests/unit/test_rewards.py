@@ -497,7 +497,7 @@ def test_members_are_standardized_on_the_same_samples_and_a_missing_one_makes_it
     torch.testing.assert_close(batch.values_B, torch.tensor([0.0, NAN]), equal_nan=True)
     torch.testing.assert_close(batch.parts["disagreement"], torch.tensor([1.0, NAN]), equal_nan=True)
     assert batch.scored_mask_B.tolist() == [True, False] and drawn == [1]
-    assert reward.reads()["reward_model"].many
+    assert reward.reads()["reward_model"].many and reward.reads()["reward_model"].at_least == 2
 
 
 def test_every_member_of_an_ensemble_moves() -> None:

@@ -76,6 +76,15 @@ def test_a_list_that_cannot_work(find_problems: FindProblems, stages: str, told:
     assert all("no later step needs" in line for line in further), "a step whose reader is not bound is not needed"
 
 
+def test_an_ensemble_of_one_reward_model_is_told_before_that_one_is_trained(find_problems: FindProblems) -> None:
+    (found,) = find_problems("reward=ensemble")
+    assert found == (
+        "pipeline.stages: step policy reads at least 2 results as reward_model, and gets 1 (reward_model); add"
+        " pipeline=ensemble, or several steps {stage: reward_model, name: …}"
+    )
+    assert find_problems("pipeline=ensemble") == []
+
+
 def test_wrong_options_are_told_beside_a_wrong_list(find_problems: FindProblems) -> None:
     found = find_problems("pipeline.stages=[data,sft,labels]", "sft.batch_size=99")
     assert any(line.startswith("pipeline.stages: step labels reads pairs") for line in found)
