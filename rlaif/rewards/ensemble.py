@@ -82,9 +82,13 @@ class EnsembleReward:
                 "reward=ensemble: one reward model is given twice; list each once under from: {reward_model: …}"
             )
         samples = resources.samples()
-        for folder in folders:
+        for number, folder in enumerate(folders, start=1):
             member = self._member.copy().load(folder, task=resources.task)
-            self.models.append(Standardized.on_samples(member, *samples, remedy=f"train {folder.name} longer"))
+            option, remedy = (
+                f"reward=ensemble: member_{number} ({folder.name})",
+                "train it longer (reward_model.epochs)",
+            )
+            self.models.append(Standardized.on_samples(member, *samples, option=option, remedy=remedy))
         return self
 
     def to(self, device: torch.device | str) -> EnsembleReward:

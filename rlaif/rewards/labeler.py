@@ -12,7 +12,7 @@ from rlaif.labelers.convert import AgainstReference
 from rlaif.ranges import Share
 from rlaif.rewards.base import Reward, RewardBatch, RewardResources
 from rlaif.rewards.missing import check_missing, check_rate, judged_cause
-from rlaif.rewards.standardized import Standardized
+from rlaif.rewards.standardized import STANDARDIZED, UNSTANDARDIZED, Standardized
 from rlaif.roles import Reads
 from rlaif.types import Completion, Prompt, Rating
 
@@ -60,7 +60,8 @@ class LabelerReward:
         self.rater = resources.asking(rater)
         if not self.standardized:
             return self
-        return Standardized.on_samples(self, *resources.samples(), remedy="take another labeler")
+        remedy = f"take another labeler or {UNSTANDARDIZED}"
+        return Standardized.on_samples(self, *resources.samples(), option=STANDARDIZED, remedy=remedy)
 
     def to(self, device: torch.device | str) -> LabelerReward:
         """Nothing moves: the labeler's engine has a device of its own (``labeler.engine.device``)."""

@@ -14,7 +14,7 @@ from rlaif.models.classifiers import load_trained_reward_model
 from rlaif.models.load import ModelSpec, load_tokenizer
 from rlaif.models.response_scorer import ResponseScorer
 from rlaif.rewards.base import Reward, RewardBatch, RewardResources
-from rlaif.rewards.standardized import Standardized
+from rlaif.rewards.standardized import STANDARDIZED, UNSTANDARDIZED, Standardized
 from rlaif.roles import Reads
 from rlaif.tasks.base import Task
 from rlaif.types import Completion, Prompt
@@ -54,8 +54,8 @@ class RewardModelReward:
         self.load(resources.path(REWARD_MODEL), task=resources.task)
         if not self.standardized:
             return self
-        remedy = "train the reward model longer (reward_model.epochs)"
-        return Standardized.on_samples(self, *resources.samples(), remedy=remedy)
+        remedy = f"train the reward model longer (reward_model.epochs) or {UNSTANDARDIZED}"
+        return Standardized.on_samples(self, *resources.samples(), option=STANDARDIZED, remedy=remedy)
 
     def copy(self) -> RewardModelReward:
         """Another reward with the same options, which has loaded nothing."""

@@ -12,6 +12,10 @@ from rlaif.rewards.base import Reward, RewardBatch, RewardResources
 from rlaif.roles import Reads
 from rlaif.types import Completion, Prompt
 
+STANDARDIZED = "reward.standardized=true"
+"""The option of a reward that gives standard units only where it is asked to."""
+UNSTANDARDIZED = "set reward.standardized=false"
+
 
 class Standardized:
     """Another reward minus the mean, over the deviation, of its rewards of the SFT policy's samples.
@@ -32,7 +36,7 @@ class Standardized:
 
     @classmethod
     def on_samples(
-        cls, reward: Reward, prompts: Sequence[Prompt], responses: Sequence[Completion], *, remedy: str
+        cls, reward: Reward, prompts: Sequence[Prompt], responses: Sequence[Completion], *, option: str, remedy: str
     ) -> Standardized:
         """Take zero and unit from samples; those without a reward do not count.
 
@@ -40,6 +44,7 @@ class Standardized:
             reward: A prepared reward.
             prompts: Prompt of each sample.
             responses: Samples of the SFT policy.
+            option: What asks for standard units, as typed, and of several rewards which one.
             remedy: What the user can do when all samples score the same, as an imperative.
 
         Raises:
@@ -49,14 +54,12 @@ class Standardized:
         known_B = rewards.values_B[rewards.scored_mask_B].double()
         if not len(known_B):
             raise ConfigError(
-                f"reward.standardized=true: none of the {len(responses)} SFT samples has a score, which leaves no unit;"
-                f" {remedy} or set reward.standardized=false"
+                f"{option}: none of the {len(responses)} SFT samples has a score, which leaves no unit; {remedy}"
             )
         mean, std = known_B.mean().item(), known_B.std(correction=0).item()
         if not std > ROUNDING * known_B.abs().max():
             raise ConfigError(
-                f"reward.standardized=true: all {len(known_B)} SFT samples score {mean:.4g}, which leaves no unit;"
-                f" {remedy} or set reward.standardized=false"
+                f"{option}: all {len(known_B)} SFT samples score {mean:.4g}, which leaves no unit; {remedy}"
             )
         return cls(reward, mean=mean, std=std)
 

@@ -500,6 +500,25 @@ def test_members_are_standardized_on_the_same_samples_and_a_missing_one_makes_it
     assert reward.reads()["reward_model"].many and reward.reads()["reward_model"].at_least == 2
 
 
+def test_a_member_without_a_unit_is_told_with_what_an_ensemble_can_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """reward=ensemble has no option standardized; the other rewards do."""
+
+    def load(self: RewardModelReward, folder: Path, *, task: object) -> RewardModelReward:
+        spread = float(folder.name == "one")
+        self.raw_scores = lambda _, responses: torch.tensor([spread * place for place, _ in enumerate(responses)])  # type: ignore[assignment]
+        return self
+
+    monkeypatch.setattr(RewardModelReward, "load", load)
+    with pytest.raises(ConfigError) as error:
+        EnsembleReward().prepare(resources(inputs={"reward_model": (Path("one"), Path("two"))}))
+    assert str(error.value) == (
+        "reward=ensemble: member_2 (two): all 2 SFT samples score 0, which leaves no unit; train it longer"
+        " (reward_model.epochs)"
+    )
+    with pytest.raises(ConfigError, match=r"^reward\.standardized=true: all 2 .* or set reward\.standardized=false$"):
+        RewardModelReward().prepare(resources(inputs={"reward_model": (Path("two"),)}))
+
+
 def test_every_member_of_an_ensemble_moves() -> None:
     moved: list[object] = []
     reward = EnsembleReward()
