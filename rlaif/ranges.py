@@ -13,8 +13,8 @@ class Bounds:
 
     >>> Bounds(0, 1).holds(0.5), Bounds(0, 1).holds(2)
     (True, False)
-    >>> str(Bounds(0, exclusive_lowest=True))
-    'must be above 0'
+    >>> str(Bounds(0, exclusive_lowest=True)), str(Bounds(0, exclusive_highest=True))
+    ('must be above 0', 'must be a finite number of at least 0')
     """
 
     lowest: float = -math.inf
@@ -37,6 +37,9 @@ class Bounds:
             return self.words
         if (self.lowest, self.highest) == (0, 1) and not (self.exclusive_lowest or self.exclusive_highest):
             return "must be between 0 and 1"
+        if self.highest == math.inf and self.exclusive_highest:
+            above = "above" if self.exclusive_lowest else "of at least"
+            return "must be a finite number" + (f" {above} {self.lowest:g}" if self.lowest > -math.inf else "")
         sides = []
         if self.lowest > -math.inf:
             sides.append(f"{'above' if self.exclusive_lowest else 'at least'} {self.lowest:g}")
@@ -53,10 +56,12 @@ NonNegative = Annotated[float, Bounds(0)]
 """A number of at least 0."""
 WholeNonNegative = Annotated[int, Bounds(0)]
 """A count of at least 0."""
-Finite = Annotated[float, Bounds(exclusive_lowest=True, exclusive_highest=True, words="must be a finite number")]
+Finite = Annotated[float, Bounds(exclusive_lowest=True, exclusive_highest=True)]
 """Any finite number."""
 Positive = Annotated[float, Bounds(0, math.inf, exclusive_lowest=True, exclusive_highest=True)]
 """A finite number above 0."""
+FiniteNonNegative = Annotated[float, Bounds(0, math.inf, exclusive_highest=True)]
+"""A finite number of at least 0."""
 Share = Annotated[float, Bounds(0, 1)]
 """A share in [0, 1]."""
 PositiveShare = Annotated[float, Bounds(0, 1, exclusive_lowest=True)]

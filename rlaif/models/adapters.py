@@ -49,7 +49,7 @@ class LoraSettings:
         if self.rank < 1:
             problems.append(f"lora.rank={self.rank}: must be at least 1")
         if not 0 < self.alpha < math.inf:
-            problems.append(f"lora.alpha={self.alpha}: must be above 0")
+            problems.append(f"lora.alpha={self.alpha}: must be a finite number above 0")
         if not 0 <= self.dropout < 1:
             problems.append(f"lora.dropout={self.dropout}: must be at least 0 and below 1")
         if problems:

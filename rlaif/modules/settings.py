@@ -121,4 +121,4 @@ def dtype_problems(dtype: str) -> Iterator[str]:
 def _not_above_zero(**values: float | None) -> Iterator[str]:
     for name, value in values.items():
         if value is not None and not 0 < value < math.inf:
-            yield f"{name}={value}: must be above 0"
+            yield f"{name}={value}: must be a finite number above 0"

@@ -107,8 +107,8 @@ def test_ipo_reaches_the_policy_of_the_mean_win_rate() -> None:
             {"beta": 0.0, "label_noise": 0.5},
             ["policy.pair_objective.beta=0.0", "policy.pair_objective.label_noise=0.5"],
         ),
-        (Dpo, {"beta": math.nan}, ["policy.pair_objective.beta=nan: must be above 0"]),
-        (Ipo, {"tau": -1.0}, ["policy.pair_objective.tau=-1.0: must be above 0"]),
+        (Dpo, {"beta": math.nan}, ["policy.pair_objective.beta=nan: must be a finite number above 0"]),
+        (Ipo, {"tau": -1.0}, ["policy.pair_objective.tau=-1.0: must be a finite number above 0"]),
     ],
 )
 def test_wrong_options_are_told_together(make: Any, options: dict[str, float], told: list[str]) -> None:

@@ -30,9 +30,11 @@ def test_it_draws_a_page_and_prints_the_table(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_what_cannot_be_is_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("--variance", "0", "--num-draws", "-1", "--out", str(tmp_path)) == 2
-    told = capsys.readouterr().err
-    assert "--variance=0.0: must be above 0" in told and "--num-draws=-1: must be at least 1" in told
+    for variance, shown in (("0", "0.0"), ("inf", "inf")):
+        assert run("--variance", variance, "--num-draws", "-1", "--out", str(tmp_path)) == 2
+        told = capsys.readouterr().err
+        assert f"--variance={shown}: must be a finite number above 0" in told
+        assert "--num-draws=-1: must be at least 1" in told
     (tmp_path / "file").write_text("")
     assert run(*SHORT, "--out", str(tmp_path / "file" / "below")) == 2
     assert "this folder cannot be made" in capsys.readouterr().err

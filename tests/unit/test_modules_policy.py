@@ -219,7 +219,7 @@ def test_all_mistakes_of_the_options_come_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         PolicySettings(objective=Rloo(), **options)  # type: ignore[arg-type]
     assert [problem.partition("=")[0] for problem in caught.value.problems] == ["policy.samples_per_prompt"]
-    with pytest.raises(ConfigError, match=r"policy\.lr=nan: must be above 0"):
+    with pytest.raises(ConfigError, match=r"policy\.lr=nan: must be a finite number above 0"):
         PolicySettings(objective=Reinforce(), **(options | {"lr": math.nan}))  # type: ignore[arg-type]
 
 

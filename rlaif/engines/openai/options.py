@@ -121,7 +121,7 @@ def _problems(options: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}={options[name]}: must be at least {least}"
     for name in _ABOVE_0:
         if options[name] is not None and not 0.0 < options[name] < float("inf"):
-            yield f"{name}={options[name]:g}: must be above 0"
+            yield f"{name}={options[name]:g}: must be a finite number above 0"
     yield from _combination_problems(options)
     # The value may be a key that was typed by mistake: the message does not repeat it.
     if options["key_env"] is not None and not KEY_ENV.fullmatch(options["key_env"]):
