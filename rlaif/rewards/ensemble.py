@@ -8,8 +8,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from rlaif.bounds import bounds_problems
 from rlaif.errors import ConfigError
-from rlaif.ranges import NonNegative
+from rlaif.ranges import AtLeastOne, FiniteNonNegative
 from rlaif.rewards.base import RewardBatch, RewardResources
 from rlaif.rewards.made_of import joint_mask
 from rlaif.rewards.reward_model import REWARD_MODEL, RewardModelReward
@@ -44,19 +45,19 @@ class EnsembleReward:
         self,
         *,
         combine: Combine = "lower_bound",
-        disagreement_weight: NonNegative = 1.0,
-        batch_size: int = 64,
-        max_length: int = 2048,
+        disagreement_weight: FiniteNonNegative = 1.0,
+        batch_size: AtLeastOne = 64,
+        max_length: AtLeastOne = 2048,
     ) -> None:
-        problems = []
-        if combine not in get_args(Combine):
-            problems.append(f"reward.combine={combine}: must be one of {', '.join(get_args(Combine))}")
-        if not 0.0 <= disagreement_weight < float("inf"):
-            problems.append(f"reward.disagreement_weight={disagreement_weight}: must be a finite number of at least 0")
-        if problems:
-            raise ConfigError(problems)
         self.combine: Combine = combine
         self.disagreement_weight = float(disagreement_weight)
+        self.batch_size = batch_size
+        self.max_length = max_length
+        problems = [f"reward.{problem}" for problem in bounds_problems(self)]
+        if combine not in get_args(Combine):
+            problems.append(f"reward.combine={combine}: must be one of {', '.join(get_args(Combine))}")
+        if problems:
+            raise ConfigError(problems)
         self._member = RewardModelReward(standardized=True, batch_size=batch_size, max_length=max_length)
         self.models: list[Standardized] = []
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlaif.errors import ConfigError
+from rlaif.bounds import check_bounds
 from rlaif.models.classifier_text import ClassifierText
 from rlaif.models.classifiers import load_trained_reward_model
 from rlaif.models.load import ModelSpec, load_tokenizer
 from rlaif.models.response_scorer import ResponseScorer
+from rlaif.ranges import AtLeastOne
 from rlaif.rewards.base import Reward, RewardBatch, RewardResources
 from rlaif.rewards.standardized import STANDARDIZED, UNSTANDARDIZED, Standardized
 from rlaif.roles import Reads
@@ -38,12 +39,13 @@ class RewardModelReward:
         ConfigError: An option is out of range.
     """
 
-    def __init__(self, *, standardized: bool = True, batch_size: int = 64, max_length: int = 2048) -> None:
-        if batch_size < 1:
-            raise ConfigError(f"reward.batch_size={batch_size}: must be at least 1")
+    def __init__(
+        self, *, standardized: bool = True, batch_size: AtLeastOne = 64, max_length: AtLeastOne = 2048
+    ) -> None:
         self.standardized = standardized
         self.batch_size = batch_size
         self.max_length = max_length
+        check_bounds(self, "reward")
 
     def reads(self) -> Mapping[str, Reads]:
         """The reward model."""

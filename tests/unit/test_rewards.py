@@ -142,10 +142,15 @@ def test_a_response_alone_is_a_sample_of_one() -> None:
     assert seen == [1, 1]
 
 
-def test_one_response_per_forward_pass_is_allowed_and_none_is_refused() -> None:
-    assert RewardModelReward(batch_size=1).batch_size == 1
-    with pytest.raises(ConfigError, match=r"reward\.batch_size=0: must be at least 1"):
-        RewardModelReward(batch_size=0)
+@pytest.mark.parametrize("make", [RewardModelReward, EnsembleReward])
+def test_one_response_and_one_token_are_allowed_and_none_is_refused(make: Callable[..., Reward]) -> None:
+    make(batch_size=1, max_length=1)
+    with pytest.raises(ConfigError) as error:
+        make(batch_size=0, max_length=-5)
+    assert error.value.problems == [
+        "reward.batch_size=0: must be at least 1",
+        "reward.max_length=-5: must be at least 1",
+    ]
 
 
 def test_the_three_commonest_reasons_of_missing_rewards_are_told() -> None:

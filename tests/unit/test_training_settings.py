@@ -99,7 +99,16 @@ def test_an_option_out_of_its_bounds_is_refused_by_its_name(name: str, value: fl
         (best_of_n, {"temperature": 0.0}, "policy.temperature=0.0: must be a finite number above 0"),
         (best_of_n, {"max_new_tokens": 0}, "policy.max_new_tokens=0: must be at least 1"),
         (reward_model, {"debias": "size"}, "reward_model.debias=size: must be one of none, length"),
-        (reward_model, {"length_weight": -1.0}, "reward_model.length_weight=-1.0: must be at least 0"),
+        (
+            reward_model,
+            {"length_weight": -1.0},
+            "reward_model.length_weight=-1.0: must be a finite number of at least 0",
+        ),
+        (
+            reward_model,
+            {"orthogonality_weight": math.inf},
+            "reward_model.orthogonality_weight=inf: must be a finite number of at least 0",
+        ),
         (policy, {"prompts_per_step": 0}, "policy.prompts_per_step=0: must be at least 1"),
         (policy, {"steps": 0}, "policy.steps=0: must be at least 1"),
         (policy, {"value_lr": 0.0}, "policy.value_lr=0.0: must be a finite number above 0"),
