@@ -12,22 +12,22 @@ from rlaif.data.batches.preferences import (
     collate_preferences,
     preference_examples,
 )
+from rlaif.data.label_sets.mixing import MixSettings
 from rlaif.errors import ConfigError
 from rlaif.functional.labels import Targets
 from rlaif.functional.seeds import derive_seed
 from rlaif.inference.recomputing import recompute_layers
-from rlaif.labeling.results import read_labels
-from rlaif.labeling.targets import learned_labels
 from rlaif.models.adapters import LoraSettings, lora_problems
 from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer
 from rlaif.models.uses import ModelUse
 from rlaif.modules.preference import PreferenceSettings
 from rlaif.modules.reference_logprobs import ReferenceLogprobs
 from rlaif.modules.settings import dtype_problems
-from rlaif.pipeline.stage import Stage, Told, Work
+from rlaif.pipeline.stage import Told, Work
 from rlaif.roles import Reads
 from rlaif.runtime import Runtime
-from rlaif.stages.supervised import batch_problems, examples_told, train_supervised
+from rlaif.stages.labeled import LabeledStage, sources_told
+from rlaif.stages.supervised import examples_told, train_supervised
 from rlaif.tasks.base import Task
 
 REFERENCE_LOGPROBS = "reference_logprobs.json"
@@ -37,12 +37,13 @@ LORA = "lora.policy"
 """Options of its adapter."""
 
 
-class PreferenceStage(Stage):
+class PreferenceStage(LabeledStage):
     """Trains the nearest earlier policy on soft labels; the SFT policy is the reference.
 
     Args:
         task: Gives the text that a policy continues.
         settings: Config group ``policy``.
+        mix: Weight of this run's labels, and labels of further sources.
         targets: What is learned from each label: its probability, or the preferred response alone.
         dtype: Number format of the loaded weights.
         precision: Number format of the computation (``trainer.precision``).
@@ -51,12 +52,13 @@ class PreferenceStage(Stage):
         samples_per_prompt: Responses to each prompt that is labeled: how many pairs there can be.
     """
 
-    trains = True
+    settings: PreferenceSettings
 
     def __init__(
         self,
         task: Task,
         settings: PreferenceSettings,
+        mix: MixSettings,
         targets: Targets = "soft",
         dtype: str = "float32",
         precision: str = "32-true",
@@ -70,6 +72,7 @@ class PreferenceStage(Stage):
             )
         self.task = task
         self.settings = settings
+        self.mix = mix
         self.targets: Targets = targets
         self.dtype = dtype
         self.precision = precision
@@ -82,8 +85,7 @@ class PreferenceStage(Stage):
         return {
             "policy": Reads(kind="policy"),
             "reference": Reads(kind="policy", by="sft"),
-            "labels": Reads(kind="labels"),
-            "prompts": Reads(kind="label_prompts", optional=True, hashed=False),
+            **self.label_roles(),
         }
 
     def leaves(self) -> frozenset[str]:
@@ -104,9 +106,7 @@ class PreferenceStage(Stage):
         """A batch that the pairs cannot fill, as far as their number is known, and weights of 16 bits."""
         yield from dtype_problems(self.dtype)
         yield from lora_problems(self.lora, LORA, trains_with_dropout=False)
-        if work.has("prompts"):
-            count = work.data("prompts").most_pairs(self.samples_per_prompt)
-            yield from batch_problems("policy", self.settings.batching, count, "pairs to label")
+        yield from super().problems(work)
 
     def build(self, work: Work) -> None:
         """Train, and write a Hugging Face folder."""
@@ -130,10 +130,9 @@ class PreferenceStage(Stage):
         return ModelSpec(str(work.path(role)), dtype=self.dtype)
 
     def _data(self, work: Work) -> SplitDataModule[PreferenceExample, PreferenceBatch]:
-        labels = learned_labels(read_labels(work.path("labels")), self.targets)
         tokenizer = load_tokenizer(self._spec(work, "policy"))
         return SplitDataModule(
-            preference_examples(labels, self.task, tokenizer, self.settings.max_length),
+            preference_examples(self.labels(work), self.task, tokenizer, self.settings.max_length),
             collate_preferences,
             batching=self.settings.batching,
             name="policy",
@@ -141,11 +140,12 @@ class PreferenceStage(Stage):
         )
 
     def told(self, work: Work) -> Told:
-        """First and last loss, and the last margin."""
+        """First and last loss, the last margin, and how many labels each source gave where several were mixed."""
         rows = read_curve(work.directory / CURVE)
         line = ""
         if rows:
             first, last = rows[0], rows[-1]
             line = f"{int(last['step'])} steps, loss {first['train/loss']:.3f} to {last['train/loss']:.3f}"
             line += f", margin {last['train/margin']:+.2f} nats" if "train/margin" in last else ""
-        return Told(line=line + examples_told(work.directory, "policy", self.settings.max_length), link=work.step)
+        line += sources_told(work.directory) + examples_told(work.directory, "policy", self.settings.max_length)
+        return Told(line=line, link=work.step)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from functools import partial
 
@@ -13,8 +12,6 @@ from rlaif.evaluation.length_correlation import length_tables
 from rlaif.functional.labels import Targets
 from rlaif.functional.seeds import derive_seed
 from rlaif.inference.recomputing import recompute_layers
-from rlaif.labeling.results import read_labels
-from rlaif.labeling.targets import learned_labels
 from rlaif.models.adapters import LoraSettings, lora_problems
 from rlaif.models.classifiers import load_reward_model
 from rlaif.models.load import ModelSpec, load_tokenizer
@@ -22,20 +19,18 @@ from rlaif.models.uses import ModelUse
 from rlaif.modules.reward_lengths import REWARD_LENGTHS, read_reward_lengths, write_reward_lengths
 from rlaif.modules.reward_model_settings import RewardModelSettings
 from rlaif.modules.settings import dtype_problems
-from rlaif.pipeline.stage import Stage, Told, Work
+from rlaif.pipeline.stage import Told, Work
 from rlaif.roles import Reads
 from rlaif.runtime import Runtime
-from rlaif.stages.supervised import batch_problems, examples_told, train_supervised
+from rlaif.stages.labeled import LabeledStage, sources_told
+from rlaif.stages.supervised import examples_told, train_supervised
 from rlaif.tasks.base import Task
-from rlaif.types import Preference, Prompt
 
-SOURCES = "sources.json"
-"""Counts of mixed labels by source; only with ``label.mix`` or ``label.weight``."""
 LORA = "lora.reward_model"
 """Options of its adapter."""
 
 
-class RewardModelStage(Stage):
+class RewardModelStage(LabeledStage):
     """Trains a sequence classifier with one output on soft labels.
 
     Args:
@@ -49,7 +44,7 @@ class RewardModelStage(Stage):
         samples_per_prompt: Responses to each prompt that is labeled: how many pairs there can be.
     """
 
-    trains = True
+    settings: RewardModelSettings
     unread_hint = "remove it, or for a policy that a labeler rewards (reward=labeler) add pipeline=direct"
 
     def __init__(
@@ -74,12 +69,9 @@ class RewardModelStage(Stage):
 
     def reads(self) -> Mapping[str, Reads]:
         """Labels, the SFT policy where the weights start there, and held-out prompts where files are mixed in."""
-        roles = {"labels": Reads(kind="labels"), "prompts": Reads(kind="label_prompts", optional=True, hashed=False)}
+        roles = self.label_roles()
         if self.settings.init == "sft":
             roles["init"] = Reads(kind="policy", by="sft")
-        if self.mix.files:
-            roles["held_out"] = Reads(kind="held_out_prompts")
-            roles["held_out_pairs"] = Reads(kind="held_out_pairs")
         return roles
 
     def leaves(self) -> frozenset[str]:
@@ -100,9 +92,7 @@ class RewardModelStage(Stage):
         """A batch that the pairs cannot fill, as far as their number is known, and weights of 16 bits."""
         yield from dtype_problems(self.model.dtype)
         yield from lora_problems(self.lora, LORA)
-        if work.has("prompts"):
-            count = work.data("prompts").most_pairs(self.samples_per_prompt)
-            yield from batch_problems("reward_model", self.settings.batching, count, "pairs to label")
+        yield from super().problems(work)
 
     def build(self, work: Work) -> None:
         """Train, and write a Hugging Face folder."""
@@ -112,7 +102,7 @@ class RewardModelStage(Stage):
         model = load_reward_model(spec, seed=derive_seed(work.seed, "reward head"))
         tokenizer = load_tokenizer(spec)
         data = PreferenceDataModule(
-            self._labels(work),
+            self.labels(work),
             task=self.task,
             tokenizer=tokenizer,
             seed=work.seed,
@@ -126,25 +116,10 @@ class RewardModelStage(Stage):
         score = partial(write_reward_lengths, module, data, work.directory / REWARD_LENGTHS)
         train_supervised(work, module, data, tokenizer, self.lora, before_saving=score)
 
-    def _labels(self, work: Work) -> list[Preference]:
-        labels = read_labels(work.path("labels"))
-        if not self.mix.changes_nothing:
-            held_out: list[Prompt] = []
-            if work.has("held_out"):
-                held_out += work.data("held_out").eval_prompts
-                held_out += [label.comparison.prompt for label in work.data("held_out_pairs").eval_preferences]
-            mixed = self.mix.mixed(labels, self.task, held_out)
-            (work.directory / SOURCES).write_text(json.dumps(mixed.account(), indent=1, sort_keys=True) + "\n")
-            labels = mixed.labels
-        return learned_labels(labels, self.targets)
-
     def told(self, work: Work) -> Told:
         """Last loss, and how many labels each source gave where several were mixed."""
         rows = read_curve(work.directory / CURVE)
-        words = [f"loss {rows[-1]['train/loss']:.3f}"] if rows and "train/loss" in rows[-1] else []
-        if (work.directory / SOURCES).is_file():
-            counts = json.loads((work.directory / SOURCES).read_text(encoding="utf-8"))["labels"]
-            words.append("labels: " + ", ".join(f"{count:,} {source}" for source, count in counts.items()))
-        cut = examples_told(work.directory, "reward_model", self.settings.max_length)
+        line = f"loss {rows[-1]['train/loss']:.3f}" if rows and "train/loss" in rows[-1] else ""
+        line += sources_told(work.directory) + examples_told(work.directory, "reward_model", self.settings.max_length)
         sections = length_tables(read_reward_lengths(work.directory / REWARD_LENGTHS))
-        return Told(line=", ".join(words) + cut, link=work.step, sections=sections)
+        return Told(line=line.removeprefix(", "), link=work.step, sections=sections)

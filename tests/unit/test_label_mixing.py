@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from rlaif.data.label_sets.mixing import MixFile, MixSettings
 from rlaif.errors import ConfigError, DataError
 from rlaif.pipeline.plan import Plan
 from rlaif.pipeline.run import check as check_run
+from rlaif.pipeline.stage import Input
+from rlaif.stages import labeled
 from rlaif.tasks.base import Dialogue
 from rlaif.types import Comparison, Completion, Preference, Prompt
 
@@ -26,6 +29,11 @@ def votes(path: Path, *prompts: str) -> Path:
     rows = [{"prompt": prompt, "first": "Yes.", "second": "No.", "p_first": 1, "weight": 0.5} for prompt in prompts]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def people(path: Path) -> str:
+    """An entry of a mix as typed."""
+    return f"{{people: {{path: {path}, source: human}}}}"
 
 
 def own(prompt: str, p_first: float | None) -> Preference:
@@ -87,13 +95,52 @@ def test_held_out_prompts_are_left_out_however_long_they_are(tmp_path: Path) -> 
     assert sources["held_out"] == 3
 
 
-def test_a_reward_model_reads_held_out_prompts_only_where_files_are_mixed(
-    make_plan: Callable[..., Plan], tmp_path: Path
+LEARNERS = pytest.mark.parametrize(
+    ("step", "overrides"),
+    [("reward_model", ()), ("preference", ("policy=dpo", "policy.batch_size=2"))],
+    ids=["reward model", "dpo"],
+)
+"""Steps that learn from labels, and what to type for them."""
+
+
+@LEARNERS
+def test_held_out_prompts_are_read_only_where_files_are_mixed(
+    make_plan: Callable[..., Plan], tmp_path: Path, step: str, overrides: tuple[str, ...]
 ) -> None:
     path = votes(tmp_path / "votes.jsonl", "Q")
-    plain, with_files = make_plan(), make_plan(f"label.mix={{people: {{path: {path}, source: human}}}}")
-    assert not {"held_out", "held_out_pairs"} & set(plain.step("reward_model").inputs)
-    assert {"held_out", "held_out_pairs"} <= set(with_files.step("reward_model").inputs)
+    plain, with_files = (make_plan(*overrides, *mix) for mix in ((), (f"label.mix={people(path)}",)))
+    assert not {"held_out", "held_out_pairs"} & set(plain.step(step).inputs)
+    assert {"held_out", "held_out_pairs"} <= set(with_files.step(step).inputs)
+
+
+@LEARNERS
+def test_every_learner_takes_the_labels_of_the_files_with_their_weights(
+    make_plan: Callable[..., Plan],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    overrides: tuple[str, ...],
+) -> None:
+    monkeypatch.setattr(labeled, "read_labels", lambda path: OWN)
+    path = votes(tmp_path / "votes.jsonl", turns("Hi"))
+    plan = make_plan(*overrides, f"label.mix={people(path)}", "label.weight=3")
+    found, work = plan.step(step), plan.work(plan.step(step))
+    bound = {**work.inputs, "labels": (Input(step="labels", stage="labels", path=tmp_path),)}
+    assert isinstance(found.stage, labeled.LabeledStage)
+    learned = found.stage.labels(replace(work, inputs=bound, directory=tmp_path))
+    assert [(item.source, item.weight) for item in learned] == [("ai", 3.0), ("ai", 3.0), ("human", 0.5)]
+    assert labeled.sources_told(tmp_path) == ", labels: 1 ai, 1 human"
+
+
+@LEARNERS
+def test_a_batch_that_only_the_files_can_fill_is_no_problem(
+    find_problems: Callable[..., list[str]], tmp_path: Path, step: str, overrides: tuple[str, ...]
+) -> None:
+    group = {"reward_model": "reward_model", "preference": "policy"}[step]
+    large = (*overrides[:1], f"{group}.batch_size=64")
+    assert find_problems(*large)[0].startswith(f"{group}.batch_size=64: there are only 16 pairs to label")
+    path = votes(tmp_path / "votes.jsonl", "Q")
+    assert find_problems(*large, f"label.mix={people(path)}") == []
 
 
 def test_the_identity_is_that_of_content_and_options(tmp_path: Path) -> None:
@@ -127,8 +174,11 @@ def test_every_wrong_entry_is_named() -> None:
     ]
 
 
-def test_a_file_that_is_not_there_is_told_before_anything_is_trained(make_plan: Callable[..., Plan]) -> None:
-    plan = make_plan("label.mix={a: {path: absent.csv, source: human}}")
+@LEARNERS
+def test_a_file_that_is_not_there_is_told_before_anything_is_trained(
+    make_plan: Callable[..., Plan], step: str, overrides: tuple[str, ...]
+) -> None:
+    plan = make_plan(*overrides, "label.mix={a: {path: absent.csv, source: human}}")
     with pytest.raises(DataError, match=r"label\.mix\.a\.path=absent\.csv: there is no such file"):
         check_run(plan)
 

@@ -21,6 +21,7 @@ from rlaif.data.batches.preferences import (
     collate_preferences,
     preference_examples,
 )
+from rlaif.data.label_sets.mixing import MixSettings
 from rlaif.errors import ConfigError, TrainingError
 from rlaif.models.load import load_causal_lm
 from rlaif.modules.curves import CurveWriter
@@ -186,7 +187,7 @@ def test_a_policy_in_the_pipeline_of_another_is_refused_with_what_to_type() -> N
     of_pairs = PreferenceSettings(optimizer=torch.optim.AdamW, pair_objective=Dpo(), lr=1e-3, batch_size=2)
     of_reward = PolicySettings(optimizer=torch.optim.AdamW, objective=Reinforce(), lr=1e-3, steps=1, prompts_per_step=2)
     with pytest.raises(ConfigError, match="type policy=dpo or policy=ipo"):
-        PreferenceStage(Dialogue(), of_reward)  # type: ignore[arg-type]
+        PreferenceStage(Dialogue(), of_reward, MixSettings())  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="type pipeline=dpo with policy=dpo"):
         PolicyStage(Dialogue(), of_pairs, None, asking=None)  # type: ignore[arg-type]
 

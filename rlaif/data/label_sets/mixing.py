@@ -55,7 +55,7 @@ def mix_labels(parts: Sequence[tuple[Sequence[Preference], float]]) -> tuple[lis
 
 
 class MixSettings:
-    """The options ``label.mix`` and ``label.weight``: further labels of a reward model besides a run's own.
+    """The options ``label.mix`` and ``label.weight``: further labels to learn from besides a run's own.
 
     Args:
         files: By name what :class:`MixFile` takes, with ``path`` and ``source`` at least; None mixes nothing.
@@ -124,7 +124,7 @@ class MixSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class MixedLabels:
-    """Labels that a reward model learns from."""
+    """Labels that a reward model, DPO or IPO learns from."""
 
     labels: list[Preference]
     num_held_out: int = 0
