@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rlaif.types import Figure, Preference
 
@@ -23,24 +23,38 @@ class CurvePoint:
     """Mean KL from the SFT policy, nats per response."""
     length: float | None = None
     """Mean length of the step's responses, in tokens."""
+    margin: float | None = None
+    """Mean margin of the judged pairs, in nats: in the place of a reward that is 0 by construction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curves:
-    """Reward, KL and length over the steps of RL."""
+    """Reward or margin, KL and length over the steps of RL."""
 
     points: tuple[CurvePoint, ...]
     title: str = "Reinforcement learning"
 
     @classmethod
-    def from_rows(cls, rows: Iterable[Mapping[str, float]], title: str = "Reinforcement learning") -> Curves:
-        """Read the rows of a training's curve file: ``step`` and metrics named ``policy/…``."""
-        return cls(title=title, points=tuple(_point(row) for row in rows))
+    def from_rows(
+        cls,
+        rows: Iterable[Mapping[str, float]],
+        title: str = "Reinforcement learning",
+        *,
+        is_relative: bool = False,
+    ) -> Curves:
+        """Read the rows of a training's curve file.
+
+        Args:
+            rows: ``step`` and metrics named ``policy/…``.
+            title: Of the section.
+            is_relative: Whether the mean reward is 0 by construction, so that the margin is read in its place.
+        """
+        return cls(title=title, points=tuple(_point(row, "margin" if is_relative else "reward") for row in rows))
 
 
-def _point(row: Mapping[str, float]) -> CurvePoint:
-    reward, kl, length = (row.get(f"policy/{name}") for name in ("reward", "kl", "length"))
-    return CurvePoint(step=int(row["step"]), reward=reward, kl=kl, length=length)
+def _point(row: Mapping[str, float], learned: Literal["reward", "margin"]) -> CurvePoint:
+    figures = {name: row.get(f"policy/{name}") for name in (learned, "kl", "length")}
+    return CurvePoint(step=int(row["step"]), **figures)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,14 +9,16 @@ from lightning import Callback, LightningModule, Trainer
 
 
 class TrainingProgress(Callback):
-    """Calls back with (optimizer steps done, optimizer steps in all), on the first process only.
+    """Calls back with (steps done, steps in all), on the first process only.
 
     Args:
         report: Shows it, e.g. a bar of the terminal display.
+        num_updates: Optimizer steps of each step: of a policy step as many as the objective says, else 1.
     """
 
-    def __init__(self, report: Callable[[int, int], None]) -> None:
+    def __init__(self, report: Callable[[int, int], None], *, num_updates: int = 1) -> None:
         self.report = report
+        self.num_updates = num_updates
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the step that training starts from."""
@@ -25,9 +27,9 @@ class TrainingProgress(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Show the number of finished optimizer steps."""
+        """Show the number of finished steps."""
         self._tell(trainer)
 
     def _tell(self, trainer: Trainer) -> None:
         if trainer.is_global_zero:
-            self.report(trainer.global_step, int(trainer.max_steps))
+            self.report(trainer.global_step // self.num_updates, int(trainer.max_steps) // self.num_updates)

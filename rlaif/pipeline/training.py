@@ -16,6 +16,7 @@ from rlaif.models.saving import save_folder
 from rlaif.modules.checkpointing import PeriodicCheckpoint
 from rlaif.modules.curves import CurveWriter
 from rlaif.modules.finite import check_weights
+from rlaif.modules.policy import PolicyModule
 from rlaif.modules.progress import TrainingProgress
 from rlaif.modules.trainer import build_trainer, fit
 from rlaif.reporting.terminal import StageDisplay
@@ -28,7 +29,7 @@ class LightningTraining:
     directory: Path
     """Directory of the step."""
     display: StageDisplay
-    """Shows the optimizer steps."""
+    """Shows the steps: those of a policy as ``policy.steps`` counts them."""
     trainer: Callable[..., Trainer]
     """The config group ``trainer``: a partial of ``lightning.Trainer`` with the hardware options."""
     logger: Any
@@ -49,13 +50,15 @@ class LightningTraining:
         callbacks: Sequence[Callback] = (),
     ) -> Trainer:
         """Train to ``max_steps`` optimizer steps, from the newest checkpoint in the step's directory."""
+        num_updates = module.objective.updates.total if isinstance(module, PolicyModule) else 1
+        report = self.display.progress(max_steps // num_updates, unit="steps")
         trainer = build_trainer(
             self.trainer,
             directory=self.directory,
             max_steps=max_steps,
             logger=self.logger,
             callbacks=[
-                TrainingProgress(self.display.progress(max_steps, unit="steps")),
+                TrainingProgress(report, num_updates=num_updates),
                 CurveWriter(self.directory / CURVE),
                 *callbacks,
                 PeriodicCheckpoint(self.directory / "checkpoints", every_s=self.checkpoint_every_s),

@@ -109,7 +109,7 @@ def reliability_diagram(reliability: ReliabilityDiagram, number: int = 1) -> Mar
 
 
 def training_curves(curves: Curves, number: int = 1) -> Markup:
-    """Reward, KL and length over RL steps, side by side: thin line raw, thick line running mean.
+    """Reward or margin, KL and length over RL steps, side by side: thin line raw, thick line running mean.
 
     Args:
         curves: The steps.
@@ -117,6 +117,7 @@ def training_curves(curves: Curves, number: int = 1) -> Markup:
     """
     panels = [
         ("reward", "reward", [(point.step, point.reward) for point in curves.points]),
+        ("margin, nats per pair", "margin", [(point.step, point.margin) for point in curves.points]),
         ("KL from SFT, nats per response", "kl", [(point.step, point.kl) for point in curves.points]),
         ("response length, tokens", "length", [(point.step, point.length) for point in curves.points]),
     ]
@@ -130,10 +131,11 @@ def training_curves(curves: Curves, number: int = 1) -> Markup:
             axes.plot(steps, values, color=ACCENT, linewidth=1.0, alpha=0.3)
             axes.plot(steps, _running_mean(values), color=ACCENT, linewidth=2.0)
             axes.set_title(title, loc="left", fontsize=10, color=INK)
-            axes.set_xlabel("RL step")
+            axes.set_xlabel("optimizer step")
             axes.grid(axis="x", visible=False)
             axes.locator_params(axis="both", nbins=5)
-        return _svg(canvas, _numbered("curves", number), "Reward, KL and response length over the steps of RL")
+        learned = "Margin" if any(point.margin is not None for point in curves.points) else "Reward"
+        return _svg(canvas, _numbered("curves", number), f"{learned}, KL and response length over the steps of RL")
 
 
 def validation_curves(curves: ValidationCurves, number: int = 1) -> Markup:

@@ -110,3 +110,14 @@ class ComparesSamples(Protocol):
 
     min_samples_per_prompt: int
     """Fewer responses to a prompt (``policy.samples_per_prompt``) leave nothing to compare."""
+
+
+@runtime_checkable
+class JudgesPairs(Protocol):
+    """A reward that judges pairs of the responses to one prompt (``RewardBatch.p_beats_BK``).
+
+    A response's reward is its wins over the others, so the mean over a prompt's responses is 0 by construction.
+    """
+
+    judges_pairs: Literal[True]
+    """Declares it; a mixture with such a part has another mean, and does not."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -58,6 +58,7 @@ class GroupPairwiseReward:
     engines: tuple[str, ...] = ()
     members = ("labeler",)
     min_samples_per_prompt = 2
+    judges_pairs: Literal[True] = True
 
     def __init__(self, labeler: Labeler, *, max_missing_rate: Share = 0.2) -> None:
         check_rate(max_missing_rate)

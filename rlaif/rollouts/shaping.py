@@ -6,7 +6,7 @@ Shapes: B responses, T response tokens.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
@@ -53,7 +53,13 @@ class RewardShaping:
     @property
     def changes_rewards(self) -> bool:
         """True where any option is set."""
-        return self != RewardShaping()
+        return bool(self.changed)
+
+    @property
+    def changed(self) -> dict[str, tuple[object, object]]:
+        """The options that are set: name to value and default."""
+        pairs = ((each.name, (getattr(self, each.name), each.default)) for each in fields(self))
+        return {name: pair for name, pair in pairs if pair[0] != pair[1]}
 
     def problems(self, *, has_values: bool) -> Iterator[str]:
         """Options that do not go with the objective: ``shaping.name=value: what is wrong``."""

@@ -31,10 +31,11 @@ from rlaif.modules.policy_settings import PolicySettings
 from rlaif.modules.validation import JUDGED, PolicyValidation
 from rlaif.modules.watch import Preference, Stop, Watch
 from rlaif.modules.watched import WATCHED
+from rlaif.objectives.online_pairs import OnlinePairs
 from rlaif.pipeline.stage import Told, Work
 from rlaif.pipeline.watch_check import WatchJudge
 from rlaif.ranges import PositiveShare
-from rlaif.rewards.base import ComparesSamples, Reward
+from rlaif.rewards.base import ComparesSamples, JudgesPairs, Reward
 from rlaif.roles import Reads
 from rlaif.rollouts.settings import SamplingSettings
 from rlaif.runtime import Runtime
@@ -134,6 +135,7 @@ class PolicyStage(RewardedStage):
                 f"policy.keep={self.settings.keep}: chooses among validations, and the data leave no prompts for them;"
                 " give data.num_tuning_prompts, or type policy.keep=last"
             )
+        yield from self._compared_problems()
         yield from watch_problems(self.settings, is_judged=self._watch_judge_words(work) is not None)
         num_samples = self.settings.samples_per_prompt
         if isinstance(self.reward, ComparesSamples) and num_samples < self.reward.min_samples_per_prompt:
@@ -141,6 +143,29 @@ class PolicyStage(RewardedStage):
                 f"policy.samples_per_prompt={num_samples}: the reward compares the responses to a prompt with each"
                 f" other; give at least {self.reward.min_samples_per_prompt}"
             )
+
+    def _compared_problems(self) -> Iterator[str]:
+        """Options that a reward of comparisons inside the group leaves without effect, or without anything to read."""
+        keep, shaping = self.settings.keep, self.settings.shaping
+        compares = isinstance(self.reward, ComparesSamples) and self.reward.min_samples_per_prompt > 1
+        if keep != "last" and compares:
+            yield (
+                f"policy.keep={keep}: the reward compares several responses to a prompt, and a validation draws one,"
+                " which has no reward to choose weights by; type policy.keep=last"
+            )
+        if shaping is None or not (isinstance(self.settings.objective, OnlinePairs) and self._judges_pairs):
+            return
+        for name, (value, default) in shaping.changed.items():
+            yield (
+                f"policy.shaping.{name}={value}: has no effect, as the policy learns from the judged pairs and not from"
+                f" rewards; type policy.shaping.{name}={'null' if default is None else default}, or a reward of single"
+                " responses, e.g. reward=labeler labeler=scorer"
+            )
+
+    @property
+    def _judges_pairs(self) -> bool:
+        """True where the mean reward is 0 by construction."""
+        return isinstance(self.reward, JudgesPairs)
 
     def notices(self, work: Work) -> Iterator[str]:
         """Sampling options that differ from those of the labeled pairs, validation without prompts, and models that
@@ -299,23 +324,21 @@ class PolicyStage(RewardedStage):
         return watch_judge_words(self.settings, work.data("validation").annotators, options)
 
     def told(self, work: Work) -> Told:
-        """Steps, first and last reward, KL, and the curves of training and validation."""
+        """Steps, first and last reward or margin, KL, and the curves of training and validation."""
         rows, validations = read_curve(work.directory / CURVE), read_curve(work.directory / VALIDATION)
         line = ""
         if rows:
             first, last = rows[0], rows[-1]
-            line = (
-                f"{int(last['step'])} steps, reward {first['policy/reward']:+.2f} to {last['policy/reward']:+.2f},"
-                f" KL {last['policy/kl']:.1f} nats"
-            )
+            line = f"{self._steps(int(last['step']))}{self._learned(first, last)}, KL {last['policy/kl']:.1f} nats"
         labeler = getattr(self.reward, "labeler", None)
         title = "" if labeler is None else f"direct RLAIF by {labeler.name}"
-        curves: tuple[Section, ...] = (ValidationCurves.from_rows(validations), Curves.from_rows(rows))
+        curve = Curves.from_rows(rows, is_relative=self._judges_pairs)
+        curves: tuple[Section, ...] = (ValidationCurves.from_rows(validations), curve)
         sections = (*curves, *reward_sections(rows))
         stop, kept = Stop.read(work.directory), _kept(work.directory / CHOICE)
         kept_step = stop.kept if stop is not None else None if kept is None else kept[0].step
         validated = validations if kept_step is None else [row for row in validations if row["step"] == kept_step]
-        line += _last_win_rates(validated) + ("" if kept is None else _kept_in_words(*kept))
+        line += _last_win_rates(validated) + ("" if kept is None else _kept_in_words(*kept, unit=self._unit))
         watch = self._watch_told(work, validations)
         return Told(
             line=line + watch.line,
@@ -324,6 +347,25 @@ class PolicyStage(RewardedStage):
             sections=(*sections, *watch.sections),
             checks=watch.checks,
         )
+
+    def _steps(self, num_optimizer_steps: int) -> str:
+        """Policy steps, as ``policy.steps`` counts them, and the optimizer steps where these are more."""
+        num_updates = self.settings.objective.updates.total
+        more = f" ({num_optimizer_steps} {self._unit}s)" if num_updates > 1 else ""
+        return f"{num_optimizer_steps // num_updates} steps{more}"
+
+    @property
+    def _unit(self) -> str:
+        """What the curve files count, where steps of the policy are fewer."""
+        return "optimizer step" if self.settings.objective.updates.total > 1 else "step"
+
+    def _learned(self, first: Mapping[str, float], last: Mapping[str, float]) -> str:
+        """First and last reward, or margin where the mean reward is 0 by construction."""
+        if not self._judges_pairs:
+            return f", reward {first['policy/reward']:+.2f} to {last['policy/reward']:+.2f}"
+        if "policy/margin" not in last:
+            return ""
+        return f", margin {first['policy/margin']:+.2f} to {last['policy/margin']:+.2f} nats"
 
     def _watch_told(self, work: Work, validations: Sequence[Mapping[str, float]]) -> Told:
         judge = self._watch_judge_words(work)
@@ -360,6 +402,6 @@ def _kept(file: Path) -> tuple[Candidate, float | None] | None:
     return Candidate(row["step"], row["reward"]), row[JUDGED]
 
 
-def _kept_in_words(kept: Candidate, win_rate: float | None) -> str:
+def _kept_in_words(kept: Candidate, win_rate: float | None, *, unit: str) -> str:
     judged = "" if win_rate is None else f", judge {100 * win_rate:.0f} %"
-    return f", kept step {kept.step} (validation reward {kept.score:+.2f}{judged})"
+    return f", kept {unit} {kept.step} (validation reward {kept.score:+.2f}{judged})"

@@ -79,9 +79,14 @@ def test_a_part_that_no_response_has_is_left_out_and_a_figure_that_is_no_number_
     assert set(row) == {"step", "policy/reward", "policy/reward/short"} and math.isnan(row["policy/reward"])
 
 
-@pytest.mark.parametrize(("rank", "told"), [(0, [(0, 9), (1, 9), (2, 9)]), (1, [])])
-def test_the_first_process_tells_how_far_the_training_is(rank: int, told: list[tuple[int, int]]) -> None:
+@pytest.mark.parametrize(
+    ("rank", "num_updates", "told"),
+    [(0, 1, [(0, 8), (3, 8), (4, 8)]), (1, 1, []), (0, 4, [(0, 2), (0, 2), (1, 2)])],
+)
+def test_the_first_process_tells_how_far_the_training_is(
+    rank: int, num_updates: int, told: list[tuple[int, int]]
+) -> None:
     found: list[tuple[int, int]] = []
-    progress = TrainingProgress(lambda done, total: found.append((done, total)))
-    CountedTraining(max_steps=9, rank=rank).run(progress, [1, 2])
+    progress = TrainingProgress(lambda done, total: found.append((done, total)), num_updates=num_updates)
+    CountedTraining(max_steps=8, rank=rank).run(progress, [3, 4])
     assert found == told

@@ -149,6 +149,33 @@ def test_processes_that_cannot_share_a_policy_step_are_told(find_problems: FindP
     assert found == ["policy.prompts_per_step=8: must be a multiple of the number of devices, 3"]
 
 
+ONLINE = ("policy=online_dpo", "labeler=pairwise")
+
+
+def test_shaped_rewards_that_no_pair_learns_from_are_refused(find_problems: FindProblems) -> None:
+    shaped = ("policy.shaping.per_token=-0.1", "policy.shaping.clip=3")
+    told = "has no effect, as the policy learns from the judged pairs and not from rewards"
+    assert [problem.partition("; or ")[0].partition(", or ")[0] for problem in find_problems(*ONLINE, *shaped)] == [
+        f"policy.shaping.clip=3: {told}; type policy.shaping.clip=null",
+        f"policy.shaping.per_token=-0.1: {told}; type policy.shaping.per_token=0.0",
+    ]
+    assert find_problems(*ONLINE) == []
+    assert find_problems("policy=online_dpo", "reward=labeler", "labeler=scorer", *shaped) == []
+    of_group = ("pipeline=direct", "reward=group_pairwise", "labeler=pairwise")
+    assert find_problems(*of_group, "policy=rloo", *shaped) == []
+
+
+@pytest.mark.parametrize(
+    "keep", [("policy.keep=best_reward",), ("policy.keep=judged", "policy.judge=${evaluation.judge}")]
+)
+def test_weights_are_not_chosen_by_a_reward_that_validations_do_not_have(
+    find_problems: FindProblems, keep: tuple[str, ...]
+) -> None:
+    (problem,) = find_problems(*ONLINE, "policy.validate_every=4", *keep)
+    assert problem.startswith(f"{keep[0]}: the reward compares several responses to a prompt")
+    assert problem.endswith("type policy.keep=last")
+
+
 PLUGIN = """
 from rlaif.types import Preference
 

@@ -28,6 +28,8 @@ def test_a_curve_holds_what_its_rows_hold() -> None:
         title="Reinforcement learning",
         points=(CurvePoint(step=1, reward=0.5, kl=0.1, length=20.0), CurvePoint(step=2)),
     )
+    relative = [{**row, "policy/margin": 2.0} for row in rows[:1]]
+    assert Curves.from_rows(relative, is_relative=True).points == (CurvePoint(step=1, margin=2.0, kl=0.1, length=20.0),)
     assert Curves.from_rows([], "Mine") == Curves(title="Mine", points=())
 
 

@@ -14,11 +14,11 @@ from killing import KillAfter, KilledError
 from lightning import Callback, Trainer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from rlaif.artifacts.curve import read_curve
+from rlaif.artifacts.curve import append_row, read_curve
 from rlaif.data.base import TaskData
 from rlaif.data.formats.base import LabeledPair, ReadRow
 from rlaif.data.split import PairOptions, RecordReader
-from rlaif.evaluation.records import ValidationCurves
+from rlaif.evaluation.records import Curves, ValidationCurves
 from rlaif.models.load import load_causal_lm
 from rlaif.modules.checkpointing import PeriodicCheckpoint
 from rlaif.modules.curves import CurveWriter
@@ -26,16 +26,22 @@ from rlaif.modules.policy import PolicyModule
 from rlaif.modules.policy_settings import PolicySettings
 from rlaif.modules.trainer import build_trainer, fit
 from rlaif.modules.validation import JUDGED, PolicyValidation
+from rlaif.objectives.base import RolloutObjective
+from rlaif.objectives.dpo import Dpo
+from rlaif.objectives.online_pairs import OnlinePairs
+from rlaif.objectives.ppo import Ppo
 from rlaif.objectives.reinforce import Reinforce
+from rlaif.objectives.rloo import Rloo
 from rlaif.pipeline.stage import Input, Work
 from rlaif.pocket.annotators import SimulatedAnnotators, preference_probability
 from rlaif.pocket.source import PocketSource
-from rlaif.rewards.base import RewardBatch, RewardResources
+from rlaif.rewards.base import Reward, RewardBatch, RewardResources
+from rlaif.rewards.group_pairwise import GroupPairwiseReward
 from rlaif.roles import Reads
 from rlaif.stages.policy import PolicyStage
 from rlaif.tasks.base import Dialogue
 from rlaif.testing.tiny import make_tiny_model
-from rlaif.types import Comparison, Completion, Prompt
+from rlaif.types import Comparison, Completion, Preference, Prompt
 
 TRAINED = [Prompt(task="dialogue", text=f"\n\nHuman: Say {n}.\n\nAssistant:") for n in range(8)]
 WATCHED = [
@@ -253,6 +259,57 @@ def test_files_without_room_for_validation_say_so() -> None:
     }
     assert told["some"] == []
     assert len(told["none"]) == 1 and "data.num_eval_prompts" in told["none"][0]
+
+
+class LongerIsBetter:
+    """A judge of pairs."""
+
+    name, source, identity = "longer", "ai", "longer"
+
+    def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
+        wins = longer_is_better(comparisons)
+        return [Preference(comparison=pair, p_first=win) for pair, win in zip(comparisons, wins, strict=True)]
+
+
+WINS = GroupPairwiseReward(LongerIsBetter())
+
+
+@pytest.mark.parametrize(
+    ("objective", "reward", "told"),
+    [
+        (Reinforce(), LengthReward(), "8 steps, reward +0.50 to +1.00, KL 1.5 nats"),
+        (
+            Ppo(epochs=2, minibatches=2),
+            LengthReward(),
+            "2 steps (8 optimizer steps), reward +0.50 to +1.00, KL 1.5 nats",
+        ),
+        (OnlinePairs(Dpo()), WINS, "8 steps, margin +0.00 to +2.00 nats, KL 1.5 nats"),
+        (OnlinePairs(Dpo()), LengthReward(), "8 steps, reward +0.50 to +1.00, KL 1.5 nats"),
+        (Rloo(), WINS, "8 steps, KL 1.5 nats"),
+    ],
+    ids=["reward", "several updates", "judged pairs", "pairs of rewards", "wins without a margin"],
+)
+def test_the_terminal_counts_policy_steps_and_tells_what_is_learned(
+    objective: RolloutObjective, reward: Reward, told: str, tmp_path: Path
+) -> None:
+    of_pairs = isinstance(objective, OnlinePairs)
+    for step, (given, margin, kl) in {1: (0.5, 0.0, 0.0), 8: (1.0, 2.0, 1.5)}.items():
+        margins = {"policy/margin": margin} if of_pairs else {}
+        append_row(tmp_path / "curve.jsonl", step, {"policy/reward": given, "policy/kl": kl, **margins})
+    settings = PolicySettings(
+        optimizer=torch.optim.AdamW,
+        objective=objective,
+        lr=1e-2,
+        steps=2,
+        prompts_per_step=4,
+        samples_per_prompt=2,
+    )
+    stage = PolicyStage(Dialogue(), settings, reward, asking=None)  # type: ignore[arg-type]
+    found = stage.told(Work(step="policy", directory=tmp_path, seed=0, inputs={}))
+    assert found.line == told
+    (curves,) = (section for section in found.sections if isinstance(section, Curves))
+    assert [point.reward for point in curves.points] == ([None, None] if reward is WINS else [0.5, 1.0])
+    assert [point.margin for point in curves.points] == ([0.0, 2.0] if of_pairs and reward is WINS else [None, None])
 
 
 def test_curves_have_one_line_per_stratum_and_decoding() -> None:
