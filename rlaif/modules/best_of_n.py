@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from rlaif.bounds import bounds_problems
 from rlaif.modules.settings import SupervisedSettings
 from rlaif.modules.sft import SFTModule
-from rlaif.ranges import AtLeastOne, AtLeastTwo, Positive
+from rlaif.ranges import AtLeastOne, AtLeastTwo, Positive, PositiveShare
 from rlaif.rollouts.settings import SamplingSettings
 from rlaif.runtime import Runtime
 
@@ -30,6 +30,8 @@ class BestOfNSettings(SupervisedSettings):
     """Longest response in tokens."""
     max_prompt_tokens: AtLeastOne = 1024
     """A longer prompt is cut from the left."""
+    top_p: PositiveShare = 1.0
+    """Share of the probability that is sampled from: the likeliest tokens that together have it."""
     strip_trailing: str = ""
     """Characters stripped from the end of a response before it is rewarded; it is imitated as sampled."""
     learner: Runtime[Literal["best_of_n"]] = "best_of_n"
@@ -45,6 +47,7 @@ class BestOfNSettings(SupervisedSettings):
             temperature=self.temperature,
             max_new_tokens=self.max_new_tokens,
             max_prompt_tokens=self.max_prompt_tokens,
+            top_p=self.top_p,
         )
 
     def module(self, model: PreTrainedModel) -> SFTModule:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from rlaif.artifacts import atomic_write
 from rlaif.artifacts.curve import CURVE, read_curve
 from rlaif.data.batches.examples import TokenBatch, TokenExample, collate_tokens, pad_id
 from rlaif.data.batches.modules import SplitDataModule
 from rlaif.errors import ConfigError, TrainingError
 from rlaif.evaluation.records import Curves
+from rlaif.functional.seeds import derive_seed
+from rlaif.inference.recomputing import recompute_layers
 from rlaif.labeling.asking import AskingSettings
+from rlaif.models.adapters import LoraSettings, lora_problems
 from rlaif.models.load import load_causal_lm, load_tokenizer
 from rlaif.models.uses import ModelUse
 from rlaif.modules.best_of_n import BestOfNSettings
@@ -20,7 +27,7 @@ from rlaif.objectives.checks import check_rewards
 from rlaif.pipeline.stage import Told, Work
 from rlaif.ranges import PositiveShare
 from rlaif.registry import described
-from rlaif.rewards.base import Reward
+from rlaif.rewards.base import Reward, RewardBatch
 from rlaif.roles import Reads
 from rlaif.rollouts.picks import Picks
 from rlaif.rollouts.responses import DRAWN, PROMPTS_AT_ONCE, draw_from_folder
@@ -30,6 +37,12 @@ from rlaif.runtime import Runtime
 from rlaif.stages.rewarded import RewardedStage
 from rlaif.stages.supervised import batch_problems, examples_told, train_supervised
 from rlaif.tasks.base import Task
+from rlaif.types import Completion, Prompt
+
+REWARDED = "rewarded"
+"""Directory of the rewards so far, beside the responses that are drawn so far."""
+LORA = "lora.policy"
+"""Options of its adapter."""
 
 
 class BestOfNStage(RewardedStage):
@@ -43,6 +56,8 @@ class BestOfNStage(RewardedStage):
         dtype: Number format of the loaded weights.
         precision: Number format of the computation (``trainer.precision``).
         min_alignment: Alignment, in (0, 1], that a scorecard must find before a labeler rewards; None asks for none.
+        lora: Adapter that is trained; None trains all weights.
+        gradient_checkpointing: Whether activations are computed again in the backward pass.
     """
 
     def __init__(
@@ -55,6 +70,8 @@ class BestOfNStage(RewardedStage):
         dtype: str = "float32",
         precision: str = "32-true",
         min_alignment: Runtime[PositiveShare | None] = None,
+        lora: LoraSettings | None = None,
+        gradient_checkpointing: Runtime[bool] = False,
     ) -> None:
         if not isinstance(settings, BestOfNSettings):
             raise ConfigError(
@@ -67,6 +84,8 @@ class BestOfNStage(RewardedStage):
         self.dtype = dtype
         self.precision = precision
         self.min_alignment = min_alignment
+        self.lora = lora
+        self.gradient_checkpointing = gradient_checkpointing
 
     @property
     def own_sampling(self) -> SamplingSettings:
@@ -80,13 +99,26 @@ class BestOfNStage(RewardedStage):
     def model_uses(self) -> Iterator[ModelUse]:
         """Sampling, and training on the samples."""
         yield self.settings.sampling.use("policy")
-        yield ModelUse(purpose="imitate", num_tokens=self.settings.max_length, option="policy.max_length")
+        yield ModelUse(
+            purpose="imitate",
+            num_tokens=self.settings.max_length,
+            option="policy.max_length",
+            lora=self.lora,
+            lora_option=LORA,
+        )
 
     def problems(self, work: Work) -> Iterator[str]:
-        """As of every reward, and a batch that the prompts cannot fill."""
+        """As of every reward, and a batch that the devices cannot share or the prompts not fill."""
         yield from super().problems(work)
+        yield from lora_problems(self.lora, LORA)
         count = len(work.data("prompts").policy_prompts)
-        yield from batch_problems("policy", self.settings.batching, count, "prompts (data.num_policy_prompts)")
+        yield from batch_problems(
+            "policy",
+            self.settings.batching,
+            count,
+            "prompts (data.num_policy_prompts)",
+            num_processes=work.num_processes,
+        )
 
     def build(self, work: Work) -> None:
         """Sample, pick, train, and write a Hugging Face folder."""
@@ -104,7 +136,12 @@ class BestOfNStage(RewardedStage):
             name="policy",
             seed=work.seed,
         )
-        train_supervised(work, settings.module(load_causal_lm(spec)), data, tokenizer)
+        model = load_causal_lm(spec)
+        if self.gradient_checkpointing:
+            recompute_layers(model)
+        if self.lora is not None:
+            model = self.lora.on(model, base=spec.place, seed=derive_seed(work.seed, "adapter"), option=LORA)
+        train_supervised(work, settings.module(model), data, tokenizer, self.lora)
         if work.rank == 0:
             self.end_asking(work, asking)
 
@@ -115,6 +152,7 @@ class BestOfNStage(RewardedStage):
             TrainingError: The reward breaks its contract, or no response has a reward.
         """
         settings, prompts = self.settings, work.data("prompts").policy_prompts
+        parts = work.directory / DRAWN / "best_of_n" if work.world_size == 1 else None
         drawn = draw_from_folder(
             work.path("policy"),
             self.task,
@@ -126,7 +164,7 @@ class BestOfNStage(RewardedStage):
             source="policy",
             dtype=self.dtype,
             progress=work.progress(len(prompts), unit="prompts"),
-            parts=work.directory / DRAWN / "best_of_n" if work.world_size == 1 else None,
+            parts=parts,
         )
         values, scored = [], []
         progress = work.progress(len(prompts), unit="prompts rewarded")
@@ -136,14 +174,10 @@ class BestOfNStage(RewardedStage):
                 for prompt, completions in zip(prompts[start:], drawn[start : start + PROMPTS_AT_ONCE], strict=False)
                 for completion in completions
             ]
-            found = reward(
-                [prompt for prompt, _ in batch],
-                [completion for _, completion in batch],
-                samples_per_prompt=settings.samples_per_prompt,
-            )
-            check_rewards(found, len(batch), reward, samples_per_prompt=settings.samples_per_prompt)
-            values.append(found.values_B.cpu())
-            scored.append(found.scored_mask_B.cpu())
+            path = None if parts is None else parts / REWARDED / f"part-{start:06d}.json"
+            values_B, scored_B = _kept_rewards(path, partial(self._rewards, reward, batch))
+            values.append(values_B)
+            scored.append(scored_B)
             progress(min(start + PROMPTS_AT_ONCE, len(prompts)), len(prompts))
         picks = Picks.of(prompts, drawn, torch.cat(values), torch.cat(scored))
         if not picks.samples:
@@ -152,6 +186,18 @@ class BestOfNStage(RewardedStage):
                 " nothing to imitate; start again once its labeler or server answers"
             )
         return picks
+
+    def _rewards(self, reward: Reward, batch: Sequence[tuple[Prompt, Completion]]) -> RewardBatch:
+        """The rewards of some prompts' responses.
+
+        Raises:
+            TrainingError: The reward breaks its contract.
+        """
+        num_samples = self.settings.samples_per_prompt
+        prompts, completions = [prompt for prompt, _ in batch], [completion for _, completion in batch]
+        found = reward(prompts, completions, samples_per_prompt=num_samples)
+        check_rewards(found, len(batch), reward, samples_per_prompt=num_samples)
+        return found
 
     def told(self, work: Work) -> Told:
         """Rewards of all responses and of the picks, what was left out, and the loss."""
@@ -165,6 +211,22 @@ class BestOfNStage(RewardedStage):
         )
         cut = examples_told(work.directory, "policy", self.settings.max_length)
         return Told(line=line + cut, notes=_notes(picks), link=work.step, sections=(Curves.from_rows(rows),))
+
+
+def _kept_rewards(path: Path | None, rewarded: Callable[[], RewardBatch]) -> tuple[Tensor, Tensor]:
+    """Values and mask from a file, or of the reward and written there.
+
+    A part without any reward, or with a judge that failed, is not written: asking again after a kill may help.
+    """
+    if path is not None and path.is_file():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return torch.tensor(kept["values"], dtype=torch.float32), torch.tensor(kept["scored"], dtype=torch.bool)
+    found = rewarded()
+    values_B, scored_B = found.values_B.cpu().float(), found.scored_mask_B.cpu()
+    if path is not None and scored_B.any() and "failed" not in found.causes:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, json.dumps({"values": values_B.tolist(), "scored": scored_B.tolist()}))
+    return values_B, scored_B
 
 
 def _notes(picks: Picks) -> tuple[str, ...]:

@@ -41,10 +41,15 @@ class LabeledStage(Stage):
         return roles
 
     def problems(self, work: Work) -> Iterator[str]:
-        """A batch that the pairs cannot fill, as far as their number is known: files that are mixed in have more."""
-        if work.has("prompts") and not self.mix.files:
-            count = work.data("prompts").most_pairs(self.samples_per_prompt)
-            yield from batch_problems(self.settings.group, self.settings.batching, count, "pairs to label")
+        """A batch that the devices cannot share or the pairs not fill; files that are mixed in have further pairs."""
+        is_known = work.has("prompts") and not self.mix.files
+        yield from batch_problems(
+            self.settings.group,
+            self.settings.batching,
+            work.data("prompts").most_pairs(self.samples_per_prompt) if is_known else None,
+            "pairs to label",
+            num_processes=work.num_processes,
+        )
 
     def labels(self, work: Work) -> list[Preference]:
         """What is learned: this run's labels and those of the files, without held-out prompts."""

@@ -71,14 +71,15 @@ class SFTStage(Stage):
             )
 
     def problems(self, work: Work) -> Iterator[str]:
-        """A batch that the demonstrations cannot fill, and weights of 16 bits."""
+        """A batch that the demonstrations cannot fill or the devices not share, and weights of 16 bits."""
         if not self.settings.skip:
             yield from dtype_problems(self.model.dtype)
             yield from lora_problems(self.lora, LORA)
-            if work.input("demonstrations").data is None:
-                return  # an earlier step has yet to write them
-            count = len(demonstrations_of(work))
-            yield from batch_problems("sft", self.settings.batching, count, "demonstrations")
+            # An earlier step may have yet to write them.
+            count = None if work.input("demonstrations").data is None else len(demonstrations_of(work))
+            yield from batch_problems(
+                "sft", self.settings.batching, count, "demonstrations", num_processes=work.num_processes
+            )
 
     def build(self, work: Work) -> None:
         """Train, and write a Hugging Face folder."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from rlaif.data.batches.loader import device_problems
 from rlaif.data.batches.modules import Batching, SplitDataModule
 from rlaif.models.adapters import LoraSettings, merged
 from rlaif.modules.supervised import SupervisedModule
@@ -62,15 +63,21 @@ def examples_told(directory: Path, group: str, max_length: int) -> str:
     return f", {' and '.join(told)} ({group}.max_length={max_length})" if told else ""
 
 
-def batch_problems(group: str, batching: Batching, count: int, what: str) -> Iterator[str]:
-    """A batch that the examples cannot fill, as far as their number is known before the training.
+def batch_problems(
+    group: str, batching: Batching, count: int | None, what: str, *, num_processes: int
+) -> Iterator[str]:
+    """A batch that the devices cannot share, or that the examples cannot fill.
 
     Args:
         group: Config group of the stage, e.g. ``sft``.
         batching: Batch size and share for validation.
-        count: Number of examples, before any is left out.
+        count: Number of examples, before any is left out; None where it is not known before the training.
         what: The examples in words.
+        num_processes: Devices that train together.
     """
+    yield from device_problems(group, batching.batch_size, num_processes)
+    if count is None:
+        return
     fraction = batching.validation_fraction
     left = int(count * (1 - fraction))
     if batching.batch_size <= left:

@@ -73,7 +73,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
 
 def test_an_edit_of_what_comes_later_keeps_sft_samples_and_labels(copy: Copy) -> None:
     """Policies change with their module, label mixtures with the readers of files; a report is no part of a result."""
-    assert copy.changed_by(*EDITED) == {"policy", "reward_model"}, "the reward model reads files of further labels"
+    learners = {"policy", "preference", "reward_model"}
+    assert copy.changed_by(*EDITED) == learners, "those of labels read files of further labels"
 
 
 @pytest.mark.slow
@@ -83,7 +84,7 @@ def test_an_edit_of_what_comes_later_keeps_sft_samples_and_labels(copy: Copy) ->
         ("modules/policy.py", {"policy"}),
         ("modules/sft.py", {"sft", "best_of_n"}),
         ("modules/supervised.py", {"sft", "reward_model", "preference", "best_of_n"}),
-        ("data/formats/pair_files.py", {"reward_model"}),
+        ("data/formats/pair_files.py", {"reward_model", "preference"}),
         ("evaluation/kl.py", {"evaluation"}),
         ("labelers/pairwise.py", {"pocket_gate"}),
         ("types.py", set(STAGES)),

@@ -145,7 +145,8 @@ def test_problems_of_the_list_and_of_the_options_are_told_together(find_problems
 
 
 def test_processes_that_cannot_share_a_policy_step_are_told(find_problems: FindProblems) -> None:
-    found = find_problems("trainer.devices=3", "policy.prompts_per_step=8")
+    dividing = ("sft.batch_size=3", "reward_model.batch_size=3")
+    found = find_problems("trainer.devices=3", *dividing, "policy.prompts_per_step=8")
     assert found == ["policy.prompts_per_step=8: must be a multiple of the number of devices, 3"]
 
 
@@ -174,6 +175,22 @@ def test_weights_are_not_chosen_by_a_reward_that_validations_do_not_have(
     (problem,) = find_problems(*ONLINE, "policy.validate_every=4", *keep)
     assert problem.startswith(f"{keep[0]}: the reward compares several responses to a prompt")
     assert problem.endswith("type policy.keep=last")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("sft.batch_size=4",),
+        ("reward_model.batch_size=4",),
+        ("policy=dpo", "policy.batch_size=4"),
+        ("policy=best_of_n", "policy.batch_size=4"),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_processes_that_cannot_share_a_batch_are_told(find_problems: FindProblems, overrides: tuple[str, ...]) -> None:
+    told = f"{overrides[-1]}: must be a multiple of the number of devices, 3"
+    assert told in find_problems("trainer.devices=3", *overrides)
+    assert told not in find_problems("trainer.devices=2", *overrides)
 
 
 PLUGIN = """

@@ -73,6 +73,18 @@ class BatchPlan:
         return [batches[i] for i in torch.randperm(len(batches), generator=draw).tolist()]
 
 
+def device_problems(name: str, batch_size: int, num_devices: int) -> Iterator[str]:
+    """A batch that the devices cannot share equally.
+
+    Args:
+        name: Config group of the batch, e.g. ``sft``.
+        batch_size: Examples per optimizer batch, over all devices.
+        num_devices: Devices that share it.
+    """
+    if batch_size % num_devices:
+        yield f"{name}.batch_size={batch_size}: must be a multiple of the number of devices, {num_devices}"
+
+
 @dataclass(kw_only=True)
 class ResumableLoader(Generic[ExampleT, BatchT]):
     """The stream of collated batches of a plan, epoch after epoch.
@@ -97,11 +109,8 @@ class ResumableLoader(Generic[ExampleT, BatchT]):
 
     def __post_init__(self) -> None:
         assert len(self.examples) == len(self.plan.lengths)
-        if self.plan.batch_size % self.world_size:
-            raise ConfigError(
-                f"{self.plan.name}.batch_size={self.plan.batch_size}: must be a multiple of the number of"
-                f" devices, {self.world_size}"
-            )
+        if problems := list(device_problems(self.plan.name, self.plan.batch_size, self.world_size)):
+            raise ConfigError(problems)
         self._epoch = lru_cache(maxsize=1)(self.plan.epoch)
 
     def __len__(self) -> int:

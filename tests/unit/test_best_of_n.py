@@ -1,0 +1,153 @@
+"""The stage that imitates the best of its responses: what it trains, how it samples, and what survives a kill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rlaif.data.base import TaskData
+from rlaif.engines.answer_cache import AnswerPlace
+from rlaif.inference.adapters import has_adapter
+from rlaif.inference.recomputing import recomputes
+from rlaif.labeling.asking import AskingSettings
+from rlaif.labeling.cost import Budget, Prices
+from rlaif.models.adapters import LoraSettings
+from rlaif.modules.best_of_n import BestOfNSettings
+from rlaif.pipeline.plan import Plan
+from rlaif.pipeline.stage import Input, Work
+from rlaif.rewards.base import Cause, RewardBatch, RewardResources
+from rlaif.roles import Reads
+from rlaif.rollouts.picks import Picks
+from rlaif.rollouts.responses import PROMPTS_AT_ONCE
+from rlaif.stages.best_of_n import BestOfNStage
+from rlaif.tasks.base import Dialogue
+from rlaif.testing.tiny import make_tiny_model
+from rlaif.types import Completion, Prompt
+
+PROMPTS = [Prompt(task="dialogue", text=f"\n\nHuman: {n}\n\nAssistant:") for n in range(2 * PROMPTS_AT_ONCE + 3)]
+ASKING = AskingSettings(answers=AnswerPlace("none", ""), prices=Prices(), budget=Budget())
+
+
+class CountedReward:
+    """The number of letters; dies in a call, and lacks the reward of the first response for a cause."""
+
+    def __init__(self, last: int = 99, cause: Cause | None = None) -> None:
+        self.last = last
+        self.cause = cause
+        self.calls: list[int] = []
+
+    def reads(self) -> Mapping[str, Reads]:
+        return {}
+
+    def prepare(self, resources: RewardResources) -> CountedReward:
+        return self
+
+    def to(self, device: torch.device | str) -> None:
+        pass
+
+    def __call__(
+        self, prompts: Sequence[Prompt], responses: Sequence[Completion], *, samples_per_prompt: int = 1
+    ) -> RewardBatch:
+        self.calls.append(len(prompts) // samples_per_prompt)
+        if len(self.calls) == self.last:
+            raise KeyboardInterrupt
+        values_B = torch.tensor([len(response.text) / 3 for response in responses])
+        if self.cause is None:
+            return RewardBatch(values_B, values_B.isfinite())
+        values_B[0] = float("nan")
+        causes = (self.cause, *(None for _ in responses[1:]))
+        return RewardBatch(values_B, values_B.isfinite(), causes=causes)
+
+
+class CaughtTraining:
+    """Keeps the module in place of training it."""
+
+    is_global_zero = True
+    world_size = 1
+
+    def fit(self, module: Any, *args: Any, **options: Any) -> CaughtTraining:
+        self.module = module
+        return self
+
+    def save(self, *args: Any, **options: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model", hidden_size=16, num_heads=2)
+
+
+def stage_of(reward: CountedReward, **options: Any) -> BestOfNStage:
+    settings = BestOfNSettings(
+        optimizer=torch.optim.AdamW,
+        lr=1e-3,
+        batch_size=2,
+        samples_per_prompt=2,
+        max_new_tokens=2,
+        max_prompt_tokens=8,
+    )
+    return BestOfNStage(Dialogue(), settings, reward, asking=ASKING, **options)
+
+
+def work_in(directory: Path, folder: Path, prompts: Sequence[Prompt] = PROMPTS) -> Work:
+    data = TaskData(demonstrations=[], label_prompts=[], policy_prompts=list(prompts), eval_prompts=[])
+    model = Input(step="sft", stage="sft", path=folder)
+    inputs = {"policy": (model,), "reference": (model,), "prompts": (Input(step="data", stage="data", data=data),)}
+    return Work(step="best_of_n", directory=directory, inputs=inputs, seed=3)
+
+
+def picked(directory: Path, folder: Path, reward: CountedReward) -> Picks:
+    return stage_of(reward)._picked(work_in(directory, folder), reward)
+
+
+def test_rewards_survive_a_kill(folder: Path, tmp_path: Path) -> None:
+    dying = CountedReward(last=3)
+    with pytest.raises(KeyboardInterrupt):
+        picked(tmp_path, folder, dying)
+    assert dying.calls == [PROMPTS_AT_ONCE, PROMPTS_AT_ONCE, 3]
+    again, whole = CountedReward(), CountedReward()
+    assert picked(tmp_path, folder, again) == picked(tmp_path / "other", folder, whole)
+    assert again.calls == [3], "only what was not finished is rewarded"
+
+
+@pytest.mark.parametrize(("cause", "calls"), [("failed", [PROMPTS_AT_ONCE, PROMPTS_AT_ONCE, 3]), ("unreadable", [3])])
+def test_a_part_that_a_judge_failed_in_is_asked_for_again(
+    folder: Path, tmp_path: Path, cause: Cause, calls: list[int]
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        picked(tmp_path, folder, CountedReward(last=3, cause=cause))
+    again = CountedReward(cause=cause)
+    assert picked(tmp_path, folder, again).counts.num_missing == 3
+    assert again.calls == calls
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
+def test_adapter_and_gradient_checkpointing_are_those_that_were_asked_for(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+
+    def trained(name: str, **options: Any) -> Any:
+        (tmp_path / name).mkdir()
+        training: Any = CaughtTraining()
+        work = replace(work_in(tmp_path / name, folder, PROMPTS[:4]), make_training=lambda: training)
+        stage_of(CountedReward(), **options).build(work)
+        return training.module.model
+
+    plain, adapted = trained("plain"), trained("adapted", lora=LoraSettings(rank=2), gradient_checkpointing=True)
+    assert not any(map(has_adapter, plain.modules())) and any(map(has_adapter, adapted.modules()))
+    assert recomputes(adapted) and not recomputes(plain)
+    assert (tmp_path / "adapted" / "adapter").is_dir() and not (tmp_path / "plain" / "adapter").exists()
+
+
+def test_its_options_are_those_of_the_run(make_plan: Callable[..., Plan]) -> None:
+    typed = ("lora=all", "model.gradient_checkpointing=true", "sampling.top_p=0.75", "policy.batch_size=2")
+    stage = make_plan("policy=best_of_n", *typed).step("best_of_n").stage
+    assert isinstance(stage, BestOfNStage)
+    assert stage.lora == LoraSettings() and stage.gradient_checkpointing
+    assert stage.settings.sampling.top_p == stage.settings.sampling.sampling().top_p == 0.75
+    assert [use.lora for use in stage.model_uses()][1] == LoraSettings()
