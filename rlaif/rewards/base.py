@@ -52,7 +52,8 @@ class RewardResources:
     directory: Path
     """The step's directory, for caches that a killed run resumes from; no other step reads them."""
     samples: Callable[[], tuple[list[Prompt], list[Completion]]]
-    """Responses of the SFT policy with the prompt of each, to standardize rewards on."""
+    """Responses of the SFT policy with the prompt of each, to standardize rewards on. They are those of an earlier step
+    for a reward that reads :data:`~rlaif.rewards.standardized.READS_SAMPLES`, and drawn in this step for any other."""
     references: Callable[[], Mapping[str, Completion]]
     """A response of the SFT policy to every prompt of the training, by prompt id: what a labeler of pairs compares
     with."""

@@ -14,7 +14,7 @@ from rlaif.ranges import AtLeastOne, FiniteNonNegative
 from rlaif.rewards.base import RewardBatch, RewardResources
 from rlaif.rewards.made_of import joint_mask
 from rlaif.rewards.reward_model import REWARD_MODEL, RewardModelReward
-from rlaif.rewards.standardized import Standardized
+from rlaif.rewards.standardized import READS_SAMPLES, Standardized
 from rlaif.roles import Reads
 from rlaif.types import Completion, Prompt
 
@@ -62,9 +62,9 @@ class EnsembleReward:
         self.models: list[Standardized] = []
 
     def reads(self) -> Mapping[str, Reads]:
-        """All reward models of earlier steps, at least two, or those that the step's ``from`` lists."""
+        """All reward models of earlier steps, at least two, or those that the step's ``from`` lists; and samples."""
         hint = "add pipeline=ensemble, or several steps {stage: reward_model, name: …}"
-        return {REWARD_MODEL: Reads(kind=REWARD_MODEL, many=True, at_least=2, hint=hint)}
+        return {REWARD_MODEL: Reads(kind=REWARD_MODEL, many=True, at_least=2, hint=hint), **READS_SAMPLES}
 
     def prepare(self, resources: RewardResources) -> EnsembleReward:
         """Load the members and standardize each on the same samples; returns itself.

@@ -12,7 +12,7 @@ from rlaif.labelers.convert import AgainstReference
 from rlaif.ranges import Share
 from rlaif.rewards.base import Reward, RewardBatch, RewardResources
 from rlaif.rewards.missing import check_missing, check_rate, judged_cause
-from rlaif.rewards.standardized import STANDARDIZED, UNSTANDARDIZED, Standardized
+from rlaif.rewards.standardized import READS_SAMPLES, STANDARDIZED, UNSTANDARDIZED, Standardized
 from rlaif.roles import Reads
 from rlaif.types import Completion, Prompt, Rating
 
@@ -50,8 +50,8 @@ class LabelerReward:
         return self.labeler.identity
 
     def reads(self) -> Mapping[str, Reads]:
-        """Nothing beyond what every reward is offered."""
-        return {}
+        """Samples to take zero and unit from, where asked for."""
+        return READS_SAMPLES if self.standardized else {}
 
     def prepare(self, resources: RewardResources) -> Reward:
         """Put cache, ledger and budget before the labeler and, where asked for, take zero and unit from SFT samples."""

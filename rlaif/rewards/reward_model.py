@@ -15,7 +15,7 @@ from rlaif.models.load import ModelSpec, load_tokenizer
 from rlaif.models.response_scorer import ResponseScorer
 from rlaif.ranges import AtLeastOne
 from rlaif.rewards.base import Reward, RewardBatch, RewardResources
-from rlaif.rewards.standardized import STANDARDIZED, UNSTANDARDIZED, Standardized
+from rlaif.rewards.standardized import READS_SAMPLES, STANDARDIZED, UNSTANDARDIZED, Standardized
 from rlaif.roles import Reads
 from rlaif.tasks.base import Task
 from rlaif.types import Completion, Prompt
@@ -48,8 +48,9 @@ class RewardModelReward:
         check_bounds(self, "reward")
 
     def reads(self) -> Mapping[str, Reads]:
-        """The reward model."""
-        return {REWARD_MODEL: Reads(kind=REWARD_MODEL, hint="add reward=labeler or pipeline=rlaif")}
+        """The reward model, and samples to take zero and unit from."""
+        roles = {REWARD_MODEL: Reads(kind=REWARD_MODEL, hint="add reward=labeler or pipeline=rlaif")}
+        return {**roles, **READS_SAMPLES} if self.standardized else roles
 
     def prepare(self, resources: RewardResources) -> Reward:
         """Load the reward model's folder and, where asked for, take zero and unit from SFT samples."""

@@ -16,6 +16,11 @@ STANDARDIZED = "reward.standardized=true"
 """The option of a reward that gives standard units only where it is asked to."""
 UNSTANDARDIZED = "set reward.standardized=false"
 
+STANDARD_SAMPLES = "standard_samples"
+"""Role, and kind, of the samples that give zero and unit."""
+READS_SAMPLES = {STANDARD_SAMPLES: Reads(kind=STANDARD_SAMPLES, of="reference", by=STANDARD_SAMPLES)}
+"""What a standardized reward reads: those that are drawn to be labeled, or those of a step that the pipeline adds."""
+
 
 class Standardized:
     """Another reward minus the mean, over the deviation, of its rewards of the SFT policy's samples.

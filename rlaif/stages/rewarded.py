@@ -19,6 +19,7 @@ from rlaif.models.load import ModelSpec
 from rlaif.modules.settings import dtype_problems
 from rlaif.pipeline.stage import Stage, Work
 from rlaif.rewards.base import Reward, RewardResources
+from rlaif.rewards.standardized import STANDARD_SAMPLES
 from rlaif.roles import Reads
 from rlaif.rollouts.pairs import SAMPLES
 from rlaif.rollouts.responses import DRAWN, draw_from_folder
@@ -69,7 +70,6 @@ class RewardedStage(Stage):
             "policy": Reads(kind="policy"),
             "reference": Reads(kind="policy", by="sft"),
             "prompts": Reads(kind="policy_prompts"),
-            "samples": Reads(kind="samples", optional=True),
             **self.reward.reads(),
         }
         if any(map(depends_on_people, self.asked)):
@@ -143,9 +143,9 @@ class RewardedStage(Stage):
         return {prompt.id: completion for prompt, (completion,) in zip(prompts, drawn, strict=True)}
 
     def _samples(self, work: Work) -> tuple[list[Prompt], list[Completion]]:
-        """Responses that fix a reward's zero and unit: the labeled samples, where the pipeline has them."""
-        if work.has("samples"):
-            samples = read_samples(work.path("samples") / SAMPLES)
+        """Responses that fix a reward's zero and unit; drawn here for a reward that does not say that it reads them."""
+        if work.has(STANDARD_SAMPLES):
+            samples = read_samples(work.path(STANDARD_SAMPLES) / SAMPLES)
         else:
             prompts = work.data("prompts").policy_prompts[:NUM_STANDARD_PROMPTS]
             samples = list(zip(prompts, self._draw(work, prompts, "standardize"), strict=True))

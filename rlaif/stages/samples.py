@@ -13,6 +13,7 @@ from rlaif.errors import ConfigError
 from rlaif.models.uses import ModelUse
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.ranges import AtLeastOne
+from rlaif.rewards.standardized import STANDARD_SAMPLES
 from rlaif.roles import Reads
 from rlaif.rollouts.pairs import OPPONENTS, SAMPLES, SFT, TEACHER, sampled_pairs
 from rlaif.rollouts.responses import DRAWN, draw_from_folder
@@ -77,7 +78,9 @@ class SampleStage(Stage):
     def leaves(self) -> frozenset[str]:
         """Pairs where it is these that are labeled, and samples where they are those of the policy that will learn."""
         made = set() if self.pairs == "dataset" else {"pairs"}
-        return frozenset(made if self.sampled_by is not None or self.pairs == SFT else {*made, "samples"})
+        if self.sampled_by is not None or self.pairs == SFT:
+            return frozenset(made)
+        return frozenset({*made, "samples", *({STANDARD_SAMPLES} if made else ())})
 
     def model_uses(self) -> Iterator[ModelUse]:
         """Sampling."""
