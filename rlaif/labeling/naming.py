@@ -1,16 +1,15 @@
-"""Options of a labeler as the user types them, wherever it is composed."""
+"""Options of a component as the user types them, wherever it is composed."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rlaif.errors import ConfigError, RlaifError
 
 LABELER = "labeler"
 """The option that composes the run's labeler."""
-_OPTION_OF_LABELER = re.compile(r"\blabeler\.(?=[a-z_])")
 
 
 @contextmanager
@@ -28,16 +27,43 @@ def named_as(option: str) -> Iterator[None]:
     Traceback (most recent call last):
     rlaif.errors.ConfigError: evaluation.judge.debias=x: must be one of probability, logit, none
     """
+    with rewritten(lambda message: message if option == LABELER else _named(message, option)):
+        yield
+
+
+@contextmanager
+def rewritten(rewrite: Callable[[str], str]) -> Iterator[None]:
+    """Rewrite the messages of errors, one problem at a time.
+
+    Raises:
+        RlaifError: The error of the block, of the same type; itself where no message changes.
+    """
     try:
         yield
     except RlaifError as error:
-        if option == LABELER:
+        before = error.problems if isinstance(error, ConfigError) else [str(error)]
+        after = [rewrite(problem) for problem in before]
+        if after == before:
             raise
-        if isinstance(error, ConfigError):
-            raise ConfigError([_named(problem, option) for problem in error.problems]) from error
-        raise type(error)(_named(str(error), option)) from error
+        raise (ConfigError(after) if isinstance(error, ConfigError) else type(error)(*after)) from error
+
+
+def renamed(message: str, group: str, option: str) -> str:
+    """A message with a config group's options as those of the place where its component is composed.
+
+    Args:
+        message: It names options as ``group.name``.
+        group: The config group, e.g. ``reward``.
+        option: Where the component is composed, e.g. ``reward.rewards.wins``.
+
+    >>> renamed("reward.max_missing_rate=2: must be between 0 and 1", "reward", "reward.rewards.wins")
+    'reward.rewards.wins.max_missing_rate=2: must be between 0 and 1'
+    >>> renamed("reward.function=reward.py:f: no such file", "reward", "reward.rewards.mine")
+    'reward.rewards.mine.function=reward.py:f: no such file'
+    """
+    return re.sub(rf"(?<![\w./=]){group}\.(?=[a-z_])", f"{option}.", message)
 
 
 def _named(message: str, option: str) -> str:
-    renamed = _OPTION_OF_LABELER.sub(f"{option}.", message)
-    return renamed if option in renamed else f"{option}: {renamed}"
+    told = renamed(message, LABELER, option)
+    return told if option in told else f"{option}: {told}"

@@ -19,6 +19,7 @@ from rlaif.config.entries import Entry
 from rlaif.config.stage_options import stage_option
 from rlaif.config.stage_values import GROUP, unknown_stage
 from rlaif.errors import ConfigError, DataError, RlaifError
+from rlaif.labeling.naming import renamed
 from rlaif.pipeline.graph import RUN, STEP, Step, find_elsewhere
 from rlaif.pipeline.stage import Stage
 
@@ -215,16 +216,17 @@ def construction_problems(value: Any, option: str) -> list[str]:
         return problems
     try:
         construct(value)
-    except ConfigError as error:
+    except (ConfigError, DataError) as error:
         owner = option.removesuffix(".engine").removesuffix(".prompt")
-        return [as_typed(problem, owner) for problem in error.problems]
-    except DataError as error:
-        return [str(error)]
+        told = error.problems if isinstance(error, ConfigError) else [str(error)]
+        return [as_typed(problem, owner) for problem in told]
     return []
 
 
 def as_typed(problem: str, owner: str) -> str:
-    """A problem under the option as typed: a labeler does not know its own place in the configuration."""
+    """A problem under the option as typed: a labeler or a reward does not know its own place in the configuration."""
+    if owner.startswith("reward."):  # a part of a mixture
+        problem = renamed(problem, "reward", owner)
     return f"{owner}.{problem.removeprefix('labeler.')}" if problem.startswith("labeler.") else problem
 
 

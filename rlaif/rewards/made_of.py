@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import reduce
 
 import torch
 
 from rlaif.errors import ConfigError
+from rlaif.labeling.naming import renamed, rewritten
 from rlaif.rewards.base import Cause, Reward, RewardBatch
 from rlaif.rewards.missing import causes_of, worst_cause
 from rlaif.roles import Reads
@@ -26,6 +29,20 @@ def joint_roles(rewards: Mapping[str, Reward]) -> dict[str, Reads]:
             if known != reads:
                 raise ConfigError(f"reward.rewards.{name}: reads {role} otherwise than reward.rewards.{other} does")
     return {role: reads for role, (_, reads) in roles.items()}
+
+
+@contextmanager
+def named_as_part(name: str) -> Iterator[None]:
+    """Let errors name the options of a part of ``reward.rewards`` as the user types them.
+
+    >>> with named_as_part("wins"):
+    ...     raise ConfigError("reward.max_missing_rate=2: must be between 0 and 1")
+    Traceback (most recent call last):
+    rlaif.errors.ConfigError: reward.rewards.wins.max_missing_rate=2: must be between 0 and 1
+    """
+    place = f"reward.rewards.{name}"
+    with rewritten(lambda message: re.sub(r"^reward=", f"reward@{place}=", renamed(message, "reward", place))):
+        yield
 
 
 def joint_mask(batches: Sequence[RewardBatch]) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 from rlaif.artifacts.identity import identities
 from rlaif.errors import ConfigError
 from rlaif.rewards.base import ComparesSamples, Reward, RewardBatch, RewardResources
-from rlaif.rewards.made_of import joint_causes, joint_mask, joint_roles, named_parts
+from rlaif.rewards.made_of import joint_causes, joint_mask, joint_roles, named_as_part, named_parts
 from rlaif.roles import Reads
 from rlaif.types import Completion, Prompt
 
@@ -55,7 +55,9 @@ class MixtureReward:
 
     def prepare(self, resources: RewardResources) -> MixtureReward:
         """Prepare every part; returns itself."""
-        self.rewards = {name: reward.prepare(resources) for name, reward in self.rewards.items()}
+        for name, reward in self.rewards.items():
+            with named_as_part(name):
+                self.rewards[name] = reward.prepare(resources)
         return self
 
     def to(self, device: torch.device | str) -> MixtureReward:
@@ -67,10 +69,10 @@ class MixtureReward:
     def __call__(
         self, prompts: Sequence[Prompt], responses: Sequence[Completion], *, samples_per_prompt: int = 1
     ) -> RewardBatch:
-        batches = {
-            name: reward(prompts, responses, samples_per_prompt=samples_per_prompt)
-            for name, reward in self.rewards.items()
-        }
+        batches = {}
+        for name, reward in self.rewards.items():
+            with named_as_part(name):
+                batches[name] = reward(prompts, responses, samples_per_prompt=samples_per_prompt)
         scored_B = joint_mask(list(batches.values()))
         terms = [self.weights[name] * batch.values_B for name, batch in batches.items()]
         values_B = torch.stack(terms).sum(0).masked_fill(~scored_B, float("nan"))

@@ -13,10 +13,11 @@ import pytest
 import torch
 from records import assert_fixed
 
-from rlaif.errors import ConfigError, GateStopped, TrainingError
+from rlaif.errors import ConfigError, EngineError, GateStopped, TrainingError
 from rlaif.evaluation.records import LinePlot, Table
 from rlaif.evaluation.reward_curves import reward_sections
 from rlaif.labelers.models import parts_of
+from rlaif.pipeline.compose import construction_problems
 from rlaif.rewards.base import Cause, Reward, RewardBatch, RewardResources
 from rlaif.rewards.ensemble import Combine, EnsembleReward, combined
 from rlaif.rewards.function import FunctionReward
@@ -97,6 +98,44 @@ def test_a_mixture_prepares_its_parts_by_the_hook_and_keeps_what_it_returns() ->
     assert set(mixture.reads()) == {"reward_model", "criteria"}
     prepared = mixture.prepare(given)
     assert all(isinstance(part, Fixed) and part.prepared is given for part in prepared.rewards.values())
+
+
+def test_parts_of_a_mixture_name_their_options_as_they_are_typed(code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is made, prepared and called, a mixture in a mixture too; advice can be followed."""
+    mixture = MixtureReward({"mine": FunctionReward(f"{code}:length"), "other": Fixed(1.0, 2.0)})
+    with pytest.raises(GateStopped) as stopped:
+        mixture(PROMPTS, texts("", "a"))
+    assert str(stopped.value).startswith("reward.rewards.mine.max_missing_rate=0.2: 1 of 2")
+    assert str(stopped.value).endswith("or raise reward.rewards.mine.max_missing_rate to accept it.")
+    nested = MixtureReward({"outer": MixtureReward({"mine": FunctionReward(f"{code}:breaks")})})
+    with pytest.raises(TrainingError, match=r"^reward\.rewards\.outer\.rewards\.mine\.function=/.*mine\.py:breaks: it"):
+        nested(PROMPTS, texts("a", "b"))
+    parts: dict[str, Reward] = {"many": EnsembleReward(), "code": FunctionReward("builtins:max")}
+    with pytest.raises(ConfigError, match=r"^reward@reward\.rewards\.many=ensemble: 1 reward model"):
+        MixtureReward(parts).prepare(resources(inputs={"reward_model": (Path("one"),)}))
+    with pytest.raises(ConfigError, match=r"^reward\.rewards\.code\.function=builtins:max: its arguments"):
+        MixtureReward({"code": parts["code"]}).prepare(resources())
+    own = EngineError("the server is gone")
+    monkeypatch.setattr(Fixed, "prepare", lambda self, given: (_ for _ in ()).throw(own))
+    with pytest.raises(EngineError) as same:
+        mixture.prepare(resources())
+    assert same.value is own
+
+
+def test_a_part_that_cannot_be_made_is_named_as_typed() -> None:
+    made = "rlaif.rewards."
+    rewards: dict[str, dict[str, object]] = {
+        "mine": {"_target_": f"{made}function.FunctionReward", "function": "reward.py:f"},
+        "asked": {
+            "_target_": f"{made}rubric.RubricReward",
+            "engine": {"_target_": "rlaif.engines.scripted.ScriptedEngine"},
+            "criteria": "nowhere.toml",
+        },
+    }
+    mixture = {"_target_": f"{made}mixture.MixtureReward", "rewards": rewards, "weights": None}
+    function, criteria = construction_problems(mixture, "reward")
+    assert function.startswith("reward.rewards.mine.function=reward.py:f: no such file")
+    assert criteria.startswith("reward.rewards.asked.criteria=nowhere.toml: ")
 
 
 def test_labelers_inside_a_mixture_are_found() -> None:
