@@ -12,7 +12,7 @@ class AgainstReference:
     """Rates a response by how probably it beats a reference response to the same prompt.
 
     The scale has two steps, *loses* (0) and *wins* (1), so the score is P(beats the reference) and the reward is
-    its distance from a tie, in [-1, 1].
+    its distance from a tie, in [-1, 1]. A response that equals its reference ties and is not judged.
 
     Args:
         labeler: Compares pairs.
@@ -35,21 +35,22 @@ class AgainstReference:
 
     def rate(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Rating]:
         """One rating per response, in order, from one call of the labeler."""
-        asked = [index for index, prompt in enumerate(prompts) if prompt.id in self.references]
-        pairs = [
-            Comparison(prompt=prompts[index], first=completions[index], second=self.references[prompts[index].id])
-            for index in asked
-        ]
-        labels = dict(zip(asked, self.labeler.label(pairs), strict=True))
+        pairs = {
+            index: Comparison(prompt=prompt, first=completion, second=self.references[prompt.id])
+            for index, (prompt, completion) in enumerate(zip(prompts, completions, strict=True))
+            if prompt.id in self.references
+        }
+        asked = {index: pair for index, pair in pairs.items() if not pair.is_identical}
+        labels = dict(zip(asked, self.labeler.label(list(asked.values())), strict=True))
         return [
-            _rating(prompt, completion, labels.get(index))
+            _rating(prompt, completion, labels.get(index), is_tie=index in pairs and index not in asked)
             for index, (prompt, completion) in enumerate(zip(prompts, completions, strict=True))
         ]
 
 
-def _rating(prompt: Prompt, completion: Completion, label: Preference | None) -> Rating:
-    p_wins = None if label is None else label.p_first
-    missing = "no reference response for this prompt" if label is None else label.missing
+def _rating(prompt: Prompt, completion: Completion, label: Preference | None, *, is_tie: bool) -> Rating:
+    p_wins = label.p_first if label is not None else 0.5 if is_tie else None
+    missing = label.missing if label is not None else None if is_tie else "no reference response for this prompt"
     return Rating(
         prompt=prompt,
         completion=completion,

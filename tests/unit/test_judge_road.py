@@ -163,7 +163,7 @@ def test_a_rater_is_counted_and_stops_where_the_budget_is_spent(tmp_path: Path) 
     prompts, responses = [pair.prompt for pair in PAIRS], [pair.first for pair in PAIRS]
     ratings = rater.rate(prompts, responses)
     assert ratings == AgainstReference(judge(ScriptedEngine(by_hash)), references).rate(prompts, responses)
-    assert asking.cost_figures(0)["num_questions"] == engine.num_prompts == 21
+    assert asking.cost_figures(0)["num_questions"] == engine.num_prompts == 20
     with pytest.raises(GateStopped, match=r"^budget\.max_usd=1e-09"):
         rater.rate(prompts, responses)
 

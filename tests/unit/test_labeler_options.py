@@ -309,6 +309,16 @@ def test_a_response_is_rated_by_how_probably_it_beats_its_reference() -> None:
     assert engine.num_prompts == 4
 
 
+def test_a_response_that_equals_its_reference_ties_and_is_not_judged() -> None:
+    """Where only one order is judged, the answer would be the labeler's bias for a slot."""
+    engine = ScriptedEngine({"Response 1: good": {"1": 0.9, "2": 0.1}, "Response 2: good": {"1": 0.1, "2": 0.9}})
+    rater = AgainstReference(PairwiseLabeler(JudgePrompts(), engine), {PROMPT.id: Completion(text="plain")})
+    same, other = rater.rate([PROMPT, PROMPT], [Completion(text="plain\n"), Completion(text="good")])
+    assert (same.distribution, same.reward, same.missing, same.judgments) == ((0.5, 0.5), 0.0, None, ())
+    assert other.reward == pytest.approx(0.8) and engine.num_prompts == 2
+    assert rater.rate([PROMPT], [Completion(text="plain")])[0].reward == 0.0 and engine.num_prompts == 2
+
+
 def test_the_identity_of_a_comparison_with_references_names_labeler_and_references() -> None:
     def identity(name: str, **references: str) -> str:
         labeler = PairwiseLabeler(JudgePrompts(), ScriptedEngine(name=name))
