@@ -28,6 +28,7 @@ from rlaif.config.stage_values import stage_value_problems
 from rlaif.config.trainer_options import trainer_problems
 from rlaif.config.training_length import GROUPS, length_problems
 from rlaif.config.values import value_problems
+from rlaif.config.without_effect import without_effect_problems
 from rlaif.errors import ConfigError
 
 MAX_SWEEP_VALUES = 16
@@ -43,6 +44,8 @@ class _Checker:
     problems: dict[str, None] = field(default_factory=dict)
     doubtful: set[str] = field(default_factory=set)
     """Config paths whose option was refused: nothing is known of the keys below them."""
+    swept: set[str] = field(default_factory=set)
+    """Options with several values."""
     composed: dict[tuple[str, ...], DictConfig] = field(default_factory=dict)
 
     def report(self, lines: Sequence[str]) -> None:
@@ -130,6 +133,8 @@ def _split(
             checker.report([f"{override.input_line}: several values make a sweep; add -m, or write a list as [a,b]"])
         is_group = repository.group_exists(override.key_or_group) and not isinstance(override.value(), dict)
         alternatives = _alternatives(override)
+        if len(alternatives) > 1:
+            checker.swept.add(override.key_or_group)
         if is_group:
             sound = []
             for alternative in alternatives:
@@ -198,7 +203,13 @@ def _check_variant(
     checker.report(limit_problems(cfg))
     checker.report(trainer_problems(cfg))
     declared = {group: options.declared(group, choices.get(group), "epochs") for group in GROUPS}
-    checker.report(list(length_problems(cfg, {override.key_or_group for override in values}, declared)))
+    typed = {override.key_or_group for override in values}
+    checker.report(list(length_problems(cfg, typed, declared)))
+
+    def in_file(group: str, key: str) -> object:
+        return options.declared(group, choices.get(group), key)
+
+    checker.report(list(without_effect_problems(cfg, typed, checker.swept, in_file)))
     checker.report(secret_problems(cfg))
     if checker.places:
         checker.report(place_problems(cfg))

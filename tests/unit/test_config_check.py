@@ -124,6 +124,32 @@ def test_passes_that_another_option_makes_useless_are_refused() -> None:
     assert problem.startswith("policy.epochs=9: has no effect beside policy.steps=5")
 
 
+def test_weights_that_another_option_makes_useless_are_refused() -> None:
+    """Typed, or set by a configuration; of jobs that a sweep compares they may have an effect in one."""
+    (problem,) = check(["pipeline=ensemble", "reward.combine=min", "reward.disagreement_weight=0.5"])
+    assert problem == (
+        "reward.disagreement_weight=0.5: has no effect with reward.combine=min; type reward.combine=lower_bound too,"
+        " or leave reward.disagreement_weight out"
+    )
+    assert check(["pipeline=ensemble", "reward.disagreement_weight=0.5"]) == []
+    assert check(["pipeline=ensemble", "reward.combine=mean"]) == []
+    weights = ["reward_model.length_weight=2", "reward_model.orthogonality_weight=1.0"]
+    length, orthogonality = check(weights)
+    assert length.startswith("reward_model.length_weight=2: has no effect with reward_model.debias=none; type")
+    assert orthogonality.startswith("reward_model.orthogonality_weight=1.0: has no effect")
+    assert check([*weights, "reward_model.debias=length"]) == []
+    assert check([*weights, "reward_model.debias=none,length"], multirun=True) == []
+
+
+def test_weights_of_an_experiment_that_another_option_makes_useless_are_refused(tmp_path: Path) -> None:
+    experiment = tmp_path / "own" / "experiment" / "mine.yaml"
+    experiment.parent.mkdir(parents=True)
+    for lines, told in (("{length_weight: 2.0}", 1), ("{length_weight: 2.0, debias: length}", 0)):
+        experiment.write_text(f"# @package _global_\nreward_model: {lines}\n")
+        problems = check(["experiment=mine"], config_dir=str(tmp_path / "own"))
+        assert [line.split(":")[0] for line in problems] == ["reward_model.length_weight=2.0"] * told
+
+
 def test_passes_of_an_experiment_that_another_option_makes_useless_are_refused(tmp_path: Path) -> None:
     experiment = tmp_path / "own" / "experiment" / "mine.yaml"
     experiment.parent.mkdir(parents=True)
