@@ -88,7 +88,11 @@ class LengthDebiasedModule(RewardModelModule):
         return [self.model, self.length_head]
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> None:
-        """One optimizer step on the loss of the pairs of all processes."""
+        """One optimizer step on the loss of the pairs of all processes.
+
+        Raises:
+            TrainingError: The loss is no number.
+        """
         count = mean_over_processes(self, self.loss_count(batch))
         sums: dict[str, LossSum] = {}
         measures: dict[str, Tensor] = {}
@@ -98,7 +102,9 @@ class LengthDebiasedModule(RewardModelModule):
             scores_2BH = torch.cat([self._scores_of(part, again=len(parts) > 1) for part in parts], dim=1)
             sums.update(_ranking(parts, scores_2BH))
             measures.update(self._measures(parts, scores_2BH))
-            return sums["loss"].total / count + self._penalty(measures)
+            penalty = self._penalty(measures)
+            self._check(sums["loss"].total + penalty)
+            return sums["loss"].total / count + penalty
 
         self.take_step([batch], loss)
         self._log("train", tuple(sums), [sums])

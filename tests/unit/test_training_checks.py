@@ -21,6 +21,7 @@ from rlaif.functional.losses import LossSum
 from rlaif.models.classifiers import load_reward_model
 from rlaif.models.load import load_causal_lm
 from rlaif.modules.finite import check_weights
+from rlaif.modules.length_debiased import DebiasWeights, LengthDebiasedModule
 from rlaif.modules.optim import OptimizerSettings
 from rlaif.modules.policy_settings import PolicySettings
 from rlaif.modules.reward_model import RewardModelModule
@@ -176,10 +177,15 @@ def supervised(group: str, folder: Path) -> SupervisedModule[Any]:
     optimization = OptimizerSettings(optimizer=partial(torch.optim.SGD), lr=1e38)
     if group == "sft":
         return SFTModule(load_causal_lm(str(folder)), optimization=optimization)
-    return RewardModelModule(load_reward_model(str(folder)), optimization=optimization)
+    model = load_reward_model(str(folder))
+    if group == "length":
+        return LengthDebiasedModule(
+            model, weights=DebiasWeights(length=1.0, orthogonality=1.0), optimization=optimization
+        )
+    return RewardModelModule(model, optimization=optimization)
 
 
-@pytest.mark.parametrize("group", ["sft", "reward_model"])
+@pytest.mark.parametrize("group", ["sft", "reward_model", "length"])
 def test_a_loss_that_is_no_number_ends_a_training_on_fixed_data(group: str, tmp_path: Path) -> None:
     folder = make_tiny_model(tmp_path / "model", hidden_size=16, num_heads=2)
     module = supervised(group, folder)
@@ -189,7 +195,8 @@ def test_a_loss_that_is_no_number_ends_a_training_on_fixed_data(group: str, tmp_
         batch = collate_pairs([PairExample((5, 6), (5, 7), 0.9, "a", 1)] * 2, pad_id=0)
     trainer = build_trainer(partial(Trainer, accelerator="cpu"), directory=tmp_path, max_steps=8)
     with pytest.raises(
-        TrainingError, match=rf"{group}: the loss is (nan|inf); nothing was learned from it.* lower learning rate"
+        TrainingError,
+        match=rf"{module.group}: the loss is (nan|inf); nothing was learned from it.* lower learning rate",
     ):
         trainer.fit(module, DataLoader([batch] * 8, batch_size=None))
     assert 0 < trainer.global_step < 8, "the first steps were fine"
