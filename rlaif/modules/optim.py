@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -74,6 +74,32 @@ def decay_groups(modules: Iterable[nn.Module], *, lr: float, weight_decay: float
         {"params": [p for p in parameters if p.ndim < 2], "lr": lr, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def optimizer_problems(settings: OptimizerSettings) -> Iterator[str]:
+    """What is wrong with an optimizer's own options, found by a step of a matrix and a vector: ``optimizer: …``.
+
+    Args:
+        settings: With a learning rate and a decay that are in their ranges.
+    """
+    name = getattr(getattr(settings.optimizer, "func", settings.optimizer), "__name__", "the optimizer")
+    matrix, vector = (nn.Parameter(torch.ones(shape)) for shape in ((2, 2), (2,)))
+    tried = nn.ParameterList([matrix, vector])
+    try:
+        optimizer = settings.optimizer(decay_groups([tried], lr=settings.lr, weight_decay=settings.weight_decay))
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0
+        for parameter in (matrix, vector):
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+    except (ValueError, TypeError, RuntimeError, LookupError) as error:
+        yield f"optimizer: {name} refuses its options: {error}; correct them, or leave out what was added"
+        return
+    if not (torch.equal(matrix, torch.ones(2, 2)) and torch.equal(vector, torch.ones(2))):
+        yield (
+            f"optimizer: with these options {name} sets its own learning rate, and lr={settings.lr} and the schedule"
+            " have no effect; switch that off, with Adafactor by optimizer.relative_step=false"
+        )
 
 
 def configure(settings: OptimizerSettings, groups: list[dict[str, Any]], trainer: Trainer) -> dict[str, Any]:

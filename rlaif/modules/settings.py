@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from rlaif.data.batches.modules import Batching
 from rlaif.errors import ConfigError
-from rlaif.modules.optim import OptimizerFactory, OptimizerSettings, Schedule
+from rlaif.modules.optim import OptimizerFactory, OptimizerSettings, Schedule, optimizer_problems
 from rlaif.ranges import AtLeastOne
 from rlaif.runtime import Runtime
 
@@ -47,9 +47,11 @@ class TrainingSettings:
 
     def _problems(self) -> Iterator[str]:
         """Every option that is out of its range: ``name=value: what is allowed``."""
-        yield from _not_above_zero(lr=self.lr, max_grad_norm=self.max_grad_norm)
+        yield from _not_above_zero(max_grad_norm=self.max_grad_norm)
+        of_optimizer = list(_not_above_zero(lr=self.lr))
         if not 0 <= self.weight_decay < math.inf:
-            yield f"weight_decay={self.weight_decay}: must be at least 0"
+            of_optimizer.append(f"weight_decay={self.weight_decay}: must be at least 0")
+        yield from of_optimizer or optimizer_problems(self.optimization)
         if not 0 <= self.warmup_fraction <= 1:
             yield f"warmup_fraction={self.warmup_fraction}: must be between 0 and 1"
         if self.max_tokens_per_forward is not None and self.max_tokens_per_forward < 1:

@@ -193,6 +193,11 @@ def test_processes_that_cannot_share_a_batch_are_told(find_problems: FindProblem
     assert told not in find_problems("trainer.devices=2", *overrides)
 
 
+def test_what_the_optimizers_refuse_is_told_together(find_problems: FindProblems) -> None:
+    found = find_problems("policy.optimizer.betas=[1.5,0.95]", "+sft.optimizer.eps=-1", "sft.batch_size=0")
+    assert [line.partition(": ")[0] for line in found] == ["sft.optimizer", "sft.batch_size=0", "policy.optimizer"]
+
+
 PLUGIN = """
 from rlaif.types import Preference
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from records import assert_fixed
 from test_policy_module import tiny_model
+from transformers import Adafactor
 
 from rlaif.data.batches.modules import Batching
 from rlaif.errors import ConfigError
@@ -158,6 +160,37 @@ def test_prompts_divide_among_devices_and_optimizer_steps() -> None:
 @pytest.mark.parametrize(("every", "steps", "num"), [(None, 5, 0), (1, 5, 6), (2, 5, 4), (5, 5, 2), (9, 5, 2)])
 def test_validations_are_those_of_the_start_of_the_end_and_in_between(every: int | None, steps: int, num: int) -> None:
     assert policy(validate_every=every, steps=steps).num_validations == num
+
+
+REFUSED_BY_OPTIMIZERS: list[tuple[Any, str]] = [
+    (partial(ADAM, betas=[1.5, 0.95]), "AdamW refuses its options: Invalid beta parameter at index 0: 1.5"),
+    (partial(ADAM, eps=-1), "AdamW refuses its options: Invalid epsilon value: -1"),
+    (partial(ADAM, fused=True, foreach=True), "AdamW refuses its options: `fused` and `foreach` cannot be `True`"),
+    (partial(ADAM, betas=[0.9]), "AdamW refuses its options: "),
+    (partial(ADAM, speed=2), "AdamW refuses its options: "),
+    (torch.optim.SparseAdam, "SparseAdam refuses its options: SparseAdam does not support dense gradients"),
+    (partial(Adafactor, relative_step=True), "with these options Adafactor sets its own learning rate, and lr=0.001"),
+]
+"""Optimizers that no training can take, and what is told."""
+
+
+@pytest.mark.parametrize(("optimizer", "told"), REFUSED_BY_OPTIMIZERS)
+@pytest.mark.parametrize("make", [sft, reward_model, best_of_n, policy])
+def test_what_an_optimizer_refuses_is_told_by_its_group(make: Any, optimizer: Any, told: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        make(optimizer=optimizer)
+    (problem,) = refused.value.problems
+    group = {sft: "sft", reward_model: "reward_model"}.get(make, "policy")
+    assert problem.startswith(f"{group}.optimizer: {told}")
+
+
+@pytest.mark.parametrize(
+    "optimizer", [partial(ADAM, fused=True), partial(Adafactor, relative_step=False), torch.optim.SGD, torch.optim.Adam]
+)
+def test_an_optimizer_is_tried_and_nothing_is_drawn_for_it(optimizer: Any) -> None:
+    before = torch.get_rng_state()
+    assert sft(optimizer=optimizer, weight_decay=0.1).optimizer is optimizer
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_what_a_script_leaves_out_is_what_the_documentation_says() -> None:
