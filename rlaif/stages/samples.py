@@ -51,11 +51,8 @@ class SampleStage(Stage):
         sampled_by: Runtime[str | None] = None,
         dtype: str = "float32",
     ) -> None:
-        if pairs == "policy" and samples_per_prompt < 2:
-            raise ConfigError(
-                f"label.samples_per_prompt={samples_per_prompt}: must be at least 2, as two samples make a pair; or"
-                f" type data.pairs={TEACHER}, which sets each against the teacher's response"
-            )
+        if pairs == "policy" and (problems := list(_pair_problems(sampling, samples_per_prompt))):
+            raise ConfigError(problems)
         self.task = task
         self.sampling = sampling
         self.samples_per_prompt = samples_per_prompt
@@ -146,4 +143,17 @@ class SampleStage(Stage):
         what = {TEACHER: "a sample and the teacher's response", SFT: "a sample and one of the SFT policy"}
         return Told(
             line=f"{num_pairs:,} pairs of {what.get(self.pairs, 'different samples')} from {num_prompts:,} prompts"
+        )
+
+
+def _pair_problems(sampling: SamplingSettings, samples_per_prompt: int) -> Iterator[str]:
+    """Samples of one policy that make no pairs of different responses."""
+    instead = f"type data.pairs={TEACHER}, which sets each against the teacher's response"
+    if samples_per_prompt < 2:
+        few = f"label.samples_per_prompt={samples_per_prompt}"
+        yield f"{few}: must be at least 2, as two samples make a pair; or {instead}"
+    if sampling.temperature == 0:
+        yield (
+            f"sampling.temperature={sampling.temperature}: two greedy samples are equal, and equal responses make no"
+            f" pair; type sampling.temperature=0.9, or {instead}"
         )

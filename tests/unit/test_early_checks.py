@@ -198,6 +198,17 @@ def test_what_the_optimizers_refuse_is_told_together(find_problems: FindProblems
     assert [line.partition(": ")[0] for line in found] == ["sft.optimizer", "sft.batch_size=0", "policy.optimizer"]
 
 
+def test_greedy_samples_of_one_policy_make_no_pairs(find_problems: FindProblems) -> None:
+    learning = ("policy.temperature=0.9",)
+    told = find_problems("sampling.temperature=0", "label.samples_per_prompt=1", *learning)
+    assert [line.partition("; ")[0] for line in told] == [
+        "label.samples_per_prompt=1: must be at least 2, as two samples make a pair",
+        "sampling.temperature=0: two greedy samples are equal, and equal responses make no pair",
+    ]
+    of_teacher = ("data.pairs=policy_vs_teacher", "data.sft_share=0.5", "label.samples_per_prompt=1")
+    assert find_problems("sampling.temperature=0", *of_teacher, *learning, "reward_model.batch_size=1") == []
+
+
 PLUGIN = """
 from rlaif.types import Preference
 
