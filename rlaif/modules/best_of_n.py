@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from transformers import PreTrainedModel
 
 from rlaif.bounds import bounds_problems
-from rlaif.modules.settings import SupervisedSettings
+from rlaif.modules.settings import SupervisedSettings, room_problems
 from rlaif.modules.sft import SFTModule
 from rlaif.ranges import AtLeastOne, AtLeastTwo, Positive, PositiveShare
 from rlaif.rollouts.settings import SamplingSettings
@@ -39,6 +39,7 @@ class BestOfNSettings(SupervisedSettings):
 
     def _problems(self) -> Iterator[str]:
         yield from dict.fromkeys([*super()._problems(), *bounds_problems(self)])
+        yield from room_problems(self.max_length, "policy.max_new_tokens", self.max_new_tokens)
 
     @property
     def sampling(self) -> SamplingSettings:

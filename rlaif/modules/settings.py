@@ -120,6 +120,22 @@ def dtype_problems(dtype: str) -> Iterator[str]:
         )
 
 
+def room_problems(max_length: int, limit: str, max_new_tokens: int) -> Iterator[str]:
+    """Sampled responses that leave no room for a prompt, and so are not learned from: ``max_length=value: …``.
+
+    Args:
+        max_length: Tokens of prompt and response.
+        limit: The option that limits the responses, as typed.
+        max_new_tokens: Its value: tokens of the longest response.
+    """
+    if 0 < max_length <= max_new_tokens:
+        yield (
+            f"max_length={max_length}: a response has up to {limit}={max_new_tokens} tokens, and one that leaves no"
+            f" room for its prompt is left out; type more than {max_new_tokens}, with room for prompts, or a lower"
+            f" {limit}"
+        )
+
+
 def _not_above_zero(**values: float | None) -> Iterator[str]:
     for name, value in values.items():
         if value is not None and not 0 < value < math.inf:

@@ -6,13 +6,15 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from rlaif.data.base import PairSource
 from rlaif.data.label_sets.mixing import MixSettings
 from rlaif.functional.labels import Targets
 from rlaif.labeling.results import read_labels
 from rlaif.labeling.targets import learned_labels
-from rlaif.modules.settings import SupervisedSettings
+from rlaif.modules.settings import SupervisedSettings, room_problems
 from rlaif.pipeline.stage import Stage, Work
 from rlaif.roles import Reads
+from rlaif.rollouts.settings import SamplingSettings
 from rlaif.stages.supervised import batch_problems
 from rlaif.tasks.base import Task
 from rlaif.types import Preference, Prompt
@@ -31,6 +33,8 @@ class LabeledStage(Stage):
     mix: MixSettings
     targets: Targets
     samples_per_prompt: int
+    pairs: PairSource
+    sampling: SamplingSettings | None
 
     def label_roles(self) -> dict[str, Reads]:
         """Labels, and held-out prompts where files are mixed in."""
@@ -41,7 +45,8 @@ class LabeledStage(Stage):
         return roles
 
     def problems(self, work: Work) -> Iterator[str]:
-        """A batch that the devices cannot share or the pairs not fill; files that are mixed in have further pairs."""
+        """A batch that the devices cannot share or the pairs not fill (files that are mixed in have further pairs), and
+        sampled responses that leave no room for a prompt."""
         is_known = work.has("prompts") and not self.mix.files
         yield from batch_problems(
             self.settings.group,
@@ -50,6 +55,10 @@ class LabeledStage(Stage):
             "pairs to label",
             num_processes=work.num_processes,
         )
+        if self.sampling is not None and self.pairs != "dataset":
+            limit = self.sampling.max_new_tokens
+            found = room_problems(self.settings.max_length, "sampling.max_new_tokens", limit)
+            yield from (f"{self.settings.group}.{problem}" for problem in found)
 
     def labels(self, work: Work) -> list[Preference]:
         """What is learned: this run's labels and those of the files, without held-out prompts."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from rlaif.artifacts.curve import CURVE, read_curve
+from rlaif.data.base import PairSource
 from rlaif.data.batches.modules import SplitDataModule
 from rlaif.data.batches.preferences import (
     PreferenceBatch,
@@ -25,6 +26,7 @@ from rlaif.modules.reference_logprobs import ReferenceLogprobs
 from rlaif.modules.settings import dtype_problems
 from rlaif.pipeline.stage import Told, Work
 from rlaif.roles import Reads
+from rlaif.rollouts.settings import SamplingSettings
 from rlaif.runtime import Runtime
 from rlaif.stages.labeled import LabeledStage, sources_told
 from rlaif.stages.supervised import examples_told, train_supervised
@@ -50,6 +52,8 @@ class PreferenceStage(LabeledStage):
         lora: Adapter that is trained; None trains all weights.
         gradient_checkpointing: Whether activations are computed again in the backward pass.
         samples_per_prompt: Responses to each prompt that is labeled: how many pairs there can be.
+        pairs: Source of the labeled pairs (``data.pairs``).
+        sampling: How pairs are sampled; only compared with the length limit.
     """
 
     settings: PreferenceSettings
@@ -65,6 +69,8 @@ class PreferenceStage(LabeledStage):
         lora: LoraSettings | None = None,
         gradient_checkpointing: Runtime[bool] = False,
         samples_per_prompt: Runtime[int] = 2,
+        pairs: Runtime[PairSource] = "policy",
+        sampling: Runtime[SamplingSettings | None] = None,
     ) -> None:
         if not isinstance(settings, PreferenceSettings):
             raise ConfigError(
@@ -79,6 +85,8 @@ class PreferenceStage(LabeledStage):
         self.lora = lora
         self.gradient_checkpointing = gradient_checkpointing
         self.samples_per_prompt = samples_per_prompt
+        self.pairs: PairSource = pairs
+        self.sampling = sampling
 
     def reads(self) -> Mapping[str, Reads]:
         """The policy to start from, the SFT policy as reference, and labels."""

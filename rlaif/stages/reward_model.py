@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 from rlaif.artifacts.curve import CURVE, read_curve
+from rlaif.data.base import PairSource
 from rlaif.data.batches.modules import PreferenceDataModule
 from rlaif.data.label_sets.mixing import MixSettings
 from rlaif.evaluation.length_correlation import length_tables
@@ -21,6 +22,7 @@ from rlaif.modules.reward_model_settings import RewardModelSettings
 from rlaif.modules.settings import dtype_problems
 from rlaif.pipeline.stage import Told, Work
 from rlaif.roles import Reads
+from rlaif.rollouts.settings import SamplingSettings
 from rlaif.runtime import Runtime
 from rlaif.stages.labeled import LabeledStage, sources_told
 from rlaif.stages.supervised import examples_told, train_supervised
@@ -42,6 +44,8 @@ class RewardModelStage(LabeledStage):
         precision: Number format of the computation (``trainer.precision``).
         lora: Adapter that is trained with the scalar head; None trains all weights.
         samples_per_prompt: Responses to each prompt that is labeled: how many pairs there can be.
+        pairs: Source of the labeled pairs (``data.pairs``).
+        sampling: How pairs are sampled; only compared with the length limit.
     """
 
     settings: RewardModelSettings
@@ -57,8 +61,12 @@ class RewardModelStage(LabeledStage):
         precision: str = "32-true",
         lora: LoraSettings | None = None,
         samples_per_prompt: Runtime[int] = 2,
+        pairs: Runtime[PairSource] = "policy",
+        sampling: Runtime[SamplingSettings | None] = None,
     ) -> None:
         self.samples_per_prompt = samples_per_prompt
+        self.pairs: PairSource = pairs
+        self.sampling = sampling
         self.model = model
         self.task = task
         self.settings = settings

@@ -209,6 +209,24 @@ def test_greedy_samples_of_one_policy_make_no_pairs(find_problems: FindProblems)
     assert find_problems("sampling.temperature=0", *of_teacher, *learning, "reward_model.batch_size=1") == []
 
 
+@pytest.mark.parametrize(
+    ("overrides", "limit"),
+    [
+        (("reward_model.max_length=40",), "sampling"),
+        (("policy=dpo", "policy.batch_size=2", "policy.max_length=40"), "sampling"),
+        (("policy=best_of_n", "policy.batch_size=2", "policy.max_length=40"), "policy"),
+    ],
+    ids=["reward model", "dpo", "best of n"],
+)
+def test_responses_without_room_for_their_prompt_are_told(
+    find_problems: FindProblems, overrides: tuple[str, ...], limit: str
+) -> None:
+    told = f"{overrides[-1]}: a response has up to {limit}.max_new_tokens=40 tokens"
+    (problem,) = find_problems(*overrides)
+    assert problem.startswith(told)
+    assert find_problems(*overrides[:-1], overrides[-1].replace("=40", "=41")) == []
+
+
 PLUGIN = """
 from rlaif.types import Preference
 

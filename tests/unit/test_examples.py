@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from rlaif.data.batches.examples import collate_pairs, collate_tokens, pair_examples, sft_examples
 from rlaif.data.batches.modules import Batching, PreferenceDataModule, SFTDataModule
+from rlaif.errors import ConfigError
 from rlaif.stages.supervised import EXAMPLES, examples_told
 from rlaif.tasks.base import Dialogue, Summarization
 from rlaif.tokenization import PromptTokenizer
@@ -119,6 +120,26 @@ def test_data_modules_hold_out_prompts_and_count_missing(tokenizer):
     module = PreferenceDataModule(preferences + missing, batching=batching, **options)
     assert module.tokenized.num_missing == 1 and module.val_dataloader() == []
     assert len(module.train_dataloader()) == 3
+
+
+def test_why_too_few_examples_are_left_is_told(tokenizer):
+    def module(batch_size, max_length, *labels):
+        batching = Batching(batch_size=batch_size, max_length=max_length, validation_fraction=0.0)
+        return PreferenceDataModule(list(labels), batching=batching, task=Dialogue(), tokenizer=tokenizer, seed=0)
+
+    short = pair(Completion(text="a"), Completion(text="b"))
+    long = pair(Completion(text="a" * 9), Completion(text="b"))
+    missing = pair(Completion(text="a"), Completion(text="b"), None)
+    told = r"reward_model\.batch_size=2: no training examples are left, without 2 with a response too long for"
+    with pytest.raises(ConfigError, match=rf"{told} reward_model\.max_length=5; type a larger reward_model"):
+        module(2, 5, long, long)
+    told = r"1 training examples are left, without 1 .*max_length=8 and 1 without a label; type a larger .*, or .*=1 "
+    with pytest.raises(ConfigError, match=told):
+        module(2, 8, short, long, missing)
+    with pytest.raises(ConfigError, match="examples are left, without 1 without a label; give more labeled"):
+        module(1, 8, missing)
+    with pytest.raises(ConfigError, match=r"reward_model\.batch_size=1: there are no training examples; give data"):
+        module(1, 8)
 
 
 def test_a_cut_prompt_keeps_its_begin_token(tokenizer, monkeypatch):

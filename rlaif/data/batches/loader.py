@@ -38,11 +38,13 @@ class BatchPlan:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ConfigError(f"{self.name}.batch_size={self.batch_size}: must be at least 1")
-        if len(self.lengths) < self.batch_size:
-            raise ConfigError(
-                f"{self.name}.batch_size={self.batch_size}: there are only {len(self.lengths)} training examples;"
-                f" set {self.name}.batch_size to at most that, or give more data"
-            )
+        if num_examples := len(self.lengths):
+            told, instead = f"only {num_examples}", f"set {self.name}.batch_size to at most that, or give more data"
+        else:
+            told, instead = "no", "give data"
+        if num_examples < self.batch_size:
+            option = f"{self.name}.batch_size={self.batch_size}"
+            raise ConfigError(f"{option}: there are {told} training examples; {instead}")
 
     @property
     def batches_per_epoch(self) -> int:

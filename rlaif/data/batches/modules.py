@@ -25,6 +25,7 @@ from rlaif.data.batches.examples import (
 )
 from rlaif.data.batches.loader import BatchPlan, EvaluationLoader, ResumableLoader
 from rlaif.data.held_out import is_held_out
+from rlaif.errors import ConfigError
 from rlaif.tasks.base import Task
 from rlaif.types import Demonstration, Preference
 
@@ -93,6 +94,8 @@ class SplitDataModule(LightningDataModule, Generic[ExampleT, BatchT]):
         held_out = [is_held_out(e.prompt_id, fraction, "validation") for e in tokenized.examples]
         self.train_examples = [e for e, out in zip(tokenized.examples, held_out, strict=True) if not out]
         self.validation_examples = [e for e, out in zip(tokenized.examples, held_out, strict=True) if out]
+        if len(self.train_examples) < self.batch_size:
+            _check_left_out(tokenized, len(self.train_examples), batching, name)
         lengths = tuple(example.length for example in self.train_examples)
         self.plan = BatchPlan(lengths=lengths, batch_size=self.batch_size, seed=seed, name=name)
         in_epochs = max(1, ceil(batching.epochs * self.plan.batches_per_epoch - 1e-9))
@@ -126,6 +129,35 @@ class SplitDataModule(LightningDataModule, Generic[ExampleT, BatchT]):
 
     def _place(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+
+def _check_left_out(tokenized: Tokenized[ExampleT], num_left: int, batching: Batching, name: str) -> None:
+    """Refuse a training for which too few examples are left.
+
+    Args:
+        tokenized: Counts what was left out.
+        num_left: Training examples, fewer than a batch has.
+        batching: Batch size and length limit.
+        name: Config group.
+
+    Raises:
+        ConfigError: Some were left out: it says why.
+    """
+    limit = f"{name}.max_length"
+    causes = {
+        f"with a response too long for {limit}={batching.max_length}": tokenized.num_too_long,
+        "without a label": tokenized.num_missing,
+        "with a label of weight 0": tokenized.num_without_weight,
+    }
+    left_out = [f"{count:,} {words}" for words, count in causes.items() if count]
+    if not left_out:
+        return
+    instead = [f"type a larger {limit}"] if tokenized.num_too_long else ["give more labeled data"]
+    instead += [f"{name}.batch_size={num_left} or less"] if num_left else []
+    raise ConfigError(
+        f"{name}.batch_size={batching.batch_size}: {num_left or 'no'} training examples are left, without"
+        f" {' and '.join(left_out)}; {', or '.join(instead)}"
+    )
 
 
 class SFTDataModule(SplitDataModule[TokenExample, TokenBatch]):
