@@ -85,6 +85,8 @@ class LoraSettings:
             "target_modules": None if names == AUTO else names if isinstance(names, str) else list(names),
             "modules_to_save": None if model.can_generate() else ["score"],
         }
+        if absent := _absent(names, model):
+            raise ConfigError(_no_such_layers(names, option, model, f"has no layers named {', '.join(absent)}"))
         config = LoraConfig(**options)
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             torch.manual_seed(seed)
@@ -92,7 +94,7 @@ class LoraSettings:
             try:
                 inject_adapter_in_model(config, model)
             except ValueError as error:
-                raise ConfigError(_no_such_layers(names, option, model, error)) from error
+                raise ConfigError(_no_such_layers(names, option, model, _refusal(names, error))) from error
         if model.config.get_text_config().tie_word_embeddings and _adapts_embeddings(model):
             raise ConfigError(
                 f"{option}.target_modules={_told(names)}: {model.config.model_type} has one matrix for its embedding"
@@ -106,17 +108,26 @@ class LoraSettings:
             save_adapter(model, directory / ADAPTER)
 
 
-def _no_such_layers(names: str | Sequence[str], option: str, model: PreTrainedModel, error: Exception) -> str:
+def _absent(names: str | Sequence[str], model: PreTrainedModel) -> list[str]:
+    """Names of a list that no layer has: peft takes the others and leaves these out."""
+    paths = [f".{path}" for path, _ in model.named_modules()]
+    listed = () if isinstance(names, str) else names
+    return [name for name in listed if not any(path.endswith(f".{name}") for path in paths)]
+
+
+def _refusal(names: str | Sequence[str], error: Exception) -> str:
+    if names == AUTO:
+        return "has no layers that peft names for it"
+    if isinstance(names, str):
+        return f"is refused by peft: {str(error).splitlines()[0]}"
+    return "has layers of these names that take no adapter"
+
+
+def _no_such_layers(names: str | Sequence[str], option: str, model: PreTrainedModel, why: str) -> str:
     kind = model.config.model_type
     linear = sorted({name.rpartition(".")[2] for name, part in model.named_modules() if isinstance(part, nn.Linear)})
-    if names == AUTO:
-        why = f"peft names no layers for {kind}"
-    elif isinstance(names, str):
-        why = str(error).partition("\n")[0]
-    else:
-        why = f"{kind} has no layers of these names"
     return (
-        f"{option}.target_modules={_told(names)}: {why}; its linear layers are {', '.join(linear)}; type"
+        f"{option}.target_modules={_told(names)}: {kind} {why}; its linear layers are {', '.join(linear)}; type"
         f" {option}.target_modules={ALL_LINEAR}, or some of them, as [{linear[0]}]"
     )
 

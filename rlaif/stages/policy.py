@@ -168,8 +168,8 @@ class PolicyStage(RewardedStage):
         return isinstance(self.reward, JudgesPairs)
 
     def notices(self, work: Work) -> Iterator[str]:
-        """Sampling options that differ from those of the labeled pairs, validation without prompts, and models that
-        share no weights."""
+        """Sampling options that differ from those of the labeled pairs, validation without prompts, options of a
+        baseline that is not there, and models that share no weights."""
         if self.lora is not None and any(isinstance(engine, RunsHere) for engine in engines_of(self.reward)):
             yield (
                 "lora.policy: policy and reference share one copy of the SFT policy's weights; the labeler that rewards"
@@ -186,7 +186,21 @@ class PolicyStage(RewardedStage):
                 "policy.watch: nobody compares the validations, so there is no alarm; type e.g."
                 " 'policy.watch.judge=${evaluation.judge}', or policy.watch=null"
             )
+        yield from self._no_baseline()
         yield from self._other_sampling(work)
+
+    def _no_baseline(self) -> Iterator[str]:
+        """Options of a learned baseline that are set for an objective without one."""
+        needs = self.settings.objective.needs
+        if needs.values and needs.values_from == "learned":
+            return
+        for name in ("value", "value_lr"):
+            if (given := getattr(self.settings, name)) != getattr(PolicySettings, name):
+                objective = type(self.settings.objective).__name__
+                yield (
+                    f"policy.{name}={given}: has no effect, as the objective {objective} learns no baseline; leave it"
+                    " out, or type policy/objective=ppo, or reinforce with policy.objective.baseline=learned"
+                )
 
     def _other_sampling(self, work: Work) -> Iterator[str]:
         """What differs between how the policy samples and how the labeled pairs were sampled."""

@@ -243,7 +243,12 @@ def test_the_adapter_begins_alike_and_leaves_the_global_random_state(folder: Pat
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"target_modules": ["c_attn"]}, "lora.sft.target_modules=[c_attn]: llama has no layers of these names"),
+        ({"target_modules": ["c_attn"]}, "lora.sft.target_modules=[c_attn]: llama has no layers named c_attn"),
+        (
+            {"target_modules": ["q_proj", "v_prj"]},
+            "lora.sft.target_modules=[q_proj,v_prj]: llama has no layers named v_prj;",
+        ),
+        ({"target_modules": ["mlp"]}, "lora.sft.target_modules=[mlp]: llama has layers of these names that take no"),
         ({"target_modules": ["lm_head"]}, "lora.sft.target_modules=[lm_head]: llama has one matrix"),
     ],
 )

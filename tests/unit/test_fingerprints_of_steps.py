@@ -257,6 +257,18 @@ def notices_of(cfg: DictConfig) -> list[str]:
     return [notice for step in plan.steps for notice in step.stage.notices(plan.work(step))]
 
 
+@pytest.mark.parametrize(
+    "objective", [("policy=rloo",), ("policy=grpo",), ("policy.objective.baseline=batch",)], ids=lambda value: value[0]
+)
+def test_options_of_a_baseline_that_no_objective_learns_are_told(
+    make_config: MakeConfig, objective: tuple[str, ...]
+) -> None:
+    typed = ("policy.value=model", "policy.value_lr=0.5")
+    told = [notice.partition(", as the")[0] for notice in notices_of(make_config(*objective, *typed))]
+    assert told == [f"{option}: has no effect" for option in typed]
+    assert notices_of(make_config(*objective)) == notices_of(make_config(*typed)) == []
+
+
 def test_a_labeler_beside_a_policy_with_an_adapter_is_told_to_keep_its_own_model(make_config: MakeConfig) -> None:
     (notice,) = notices_of(make_config("lora=all", "pipeline=direct"))
     assert notice.startswith(
