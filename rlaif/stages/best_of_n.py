@@ -92,6 +92,11 @@ class BestOfNStage(RewardedStage):
         """As the settings say."""
         return self.settings.sampling
 
+    @property
+    def strip_trailing(self) -> str:
+        """As the settings say."""
+        return self.settings.strip_trailing
+
     def reads(self) -> Mapping[str, Reads]:
         """The policy that responds and is trained, prompts, and what the reward reads."""
         return self.reward_roles()
@@ -170,7 +175,7 @@ class BestOfNStage(RewardedStage):
         progress = work.progress(len(prompts), unit="prompts rewarded")
         for start in range(0, len(prompts), PROMPTS_AT_ONCE):
             batch = [
-                (prompt, as_rewarded(completion, settings.strip_trailing))
+                (prompt, as_rewarded(completion, self.strip_trailing))
                 for prompt, completions in zip(prompts[start:], drawn[start : start + PROMPTS_AT_ONCE], strict=False)
                 for completion in completions
             ]

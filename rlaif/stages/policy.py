@@ -106,6 +106,11 @@ class PolicyStage(RewardedStage):
         return self.settings.sampling
 
     @property
+    def strip_trailing(self) -> str:
+        """As the settings say."""
+        return self.settings.strip_trailing
+
+    @property
     def asked(self) -> list[object]:
         """The reward, and the judges of the validation."""
         return [self.reward, *judges_of(self.settings)]

@@ -24,6 +24,7 @@ from rlaif.roles import Reads
 from rlaif.rollouts.pairs import SAMPLES
 from rlaif.rollouts.responses import DRAWN, draw_from_folder
 from rlaif.rollouts.settings import SamplingSettings
+from rlaif.rollouts.step import as_rewarded
 from rlaif.stages.people import bound_people
 from rlaif.tasks.base import Task
 from rlaif.types import Comparison, Completion, Preference, Prompt
@@ -57,6 +58,11 @@ class RewardedStage(Stage):
     @property
     def own_sampling(self) -> SamplingSettings:
         """How the policy samples."""
+        raise NotImplementedError
+
+    @property
+    def strip_trailing(self) -> str:
+        """Characters stripped from the end of a response before it is rewarded."""
         raise NotImplementedError
 
     @property
@@ -137,20 +143,28 @@ class RewardedStage(Stage):
         return work.data("prompts").policy_prompts
 
     def _references(self, work: Work) -> Mapping[str, Completion]:
-        """One response of the SFT policy to each prompt, by prompt id."""
+        """One response of the SFT policy to each prompt, by prompt id, as the policy's own are rewarded."""
         prompts = self.rewarded_prompts(work)
         drawn = self._draw(work, prompts, "reference")
-        return {prompt.id: completion for prompt, (completion,) in zip(prompts, drawn, strict=True)}
+        return {
+            prompt.id: as_rewarded(completion, self.strip_trailing)
+            for prompt, (completion,) in zip(prompts, drawn, strict=True)
+        }
 
     def _samples(self, work: Work) -> tuple[list[Prompt], list[Completion]]:
-        """Responses that fix a reward's zero and unit; drawn here for a reward that does not say that it reads them."""
+        """Responses that fix a reward's zero and unit, as the policy's own are rewarded.
+
+        They are drawn here for a reward that does not say that it reads them.
+        """
         if work.has(STANDARD_SAMPLES):
             samples = read_samples(work.path(STANDARD_SAMPLES) / SAMPLES)
         else:
             prompts = work.data("prompts").policy_prompts[:NUM_STANDARD_PROMPTS]
             samples = list(zip(prompts, self._draw(work, prompts, "standardize"), strict=True))
         pairs = [(prompt, completion) for prompt, completions in samples for completion in completions]
-        return [prompt for prompt, _ in pairs], [completion for _, completion in pairs]
+        return [prompt for prompt, _ in pairs], [
+            as_rewarded(completion, self.strip_trailing) for _, completion in pairs
+        ]
 
     def _draw(self, work: Work, prompts: Sequence[Prompt], purpose: str) -> list[tuple[Completion, ...]]:
         folder: Path = work.path("reference")

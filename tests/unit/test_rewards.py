@@ -13,11 +13,15 @@ import pytest
 import torch
 from records import assert_fixed
 
+from rlaif.data.base import TaskData
 from rlaif.errors import ConfigError, EngineError, GateStopped, TrainingError
 from rlaif.evaluation.records import LinePlot, Table
 from rlaif.evaluation.reward_curves import reward_sections
 from rlaif.labelers.models import parts_of
+from rlaif.modules.policy_settings import PolicySettings
+from rlaif.objectives.reinforce import Reinforce
 from rlaif.pipeline.compose import construction_problems
+from rlaif.pipeline.stage import Input, Work
 from rlaif.rewards.base import Cause, Reward, RewardBatch, RewardResources
 from rlaif.rewards.ensemble import Combine, EnsembleReward, combined
 from rlaif.rewards.function import FunctionReward
@@ -29,7 +33,8 @@ from rlaif.rewards.reward_model import RewardModelReward
 from rlaif.rewards.standardized import Standardized
 from rlaif.rewards.statistics import reward_statistics
 from rlaif.roles import Reads
-from rlaif.tasks.base import get_task
+from rlaif.stages.policy import PolicyStage
+from rlaif.tasks.base import Dialogue, get_task
 from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt, Rating
 
 NAN = float("nan")
@@ -606,6 +611,26 @@ def test_an_ensemble_of_one_is_refused() -> None:
     with pytest.raises(ConfigError) as error:
         EnsembleReward(combine="median", disagreement_weight=-1.0)  # type: ignore[arg-type]
     assert len(error.value.problems) == 2
+
+
+def test_zero_unit_and_references_are_of_responses_as_they_are_rewarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """policy.strip_trailing takes from the policy's responses what it takes from the SFT policy's."""
+    settings = PolicySettings(
+        optimizer=torch.optim.AdamW, objective=Reinforce(), lr=1e-2, steps=1, prompts_per_step=2, strip_trailing=". "
+    )
+    stage = PolicyStage(Dialogue(), settings, Fixed(1.0), asking=None)  # type: ignore[arg-type]
+    monkeypatch.setattr(stage, "_draw", lambda work, prompts, purpose: [(item,) for item in texts("yes .", "no")])
+    data = TaskData(demonstrations=[], label_prompts=[], policy_prompts=PROMPTS, eval_prompts=[])
+    work = Work(
+        step="policy", directory=Path(), seed=0, inputs={"prompts": (Input(step="data", stage="data", data=data),)}
+    )
+    given = stage.prepared(work, asking=None).prepared  # type: ignore[arg-type,attr-defined]
+    prompts, samples = given.samples()
+    assert [item.text for item in samples] == ["yes", "no"] and prompts == PROMPTS
+    assert {key: item.text for key, item in given.references().items()} == {
+        PROMPTS[0].id: "yes",
+        PROMPTS[1].id: "no",
+    }
 
 
 class Rates:
