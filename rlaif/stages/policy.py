@@ -122,9 +122,11 @@ class PolicyStage(RewardedStage):
 
     def reads(self) -> Mapping[str, Reads]:
         """The policy to start from, the SFT policy as reference, prompts, and what the reward reads."""
-        if self.settings.validate_every is None:
-            return self.reward_roles()
-        return {**self.reward_roles(), "validation": Reads(kind="tuning_prompts", optional=True)}
+        roles = self.reward_roles()
+        if self.settings.validate_every is not None:
+            roles["validation"] = Reads(kind="tuning_prompts", optional=True)
+        # Not read: where samples are labeled, the notices say how the policy samples otherwise.
+        return {**roles, "samples": Reads(kind="samples", optional=True, hashed=False)}
 
     def model_uses(self) -> Iterator[ModelUse]:
         """Sampling, and log-probabilities of the samples."""

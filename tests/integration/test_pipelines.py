@@ -83,6 +83,7 @@ def test_three_rounds_each_start_from_the_policy_of_the_last(rounds: Run, plan_o
             "policy": [before],
             "reference": ["sft"],
             "prompts": ["data"],
+            "samples": [f"samples_{number}"],
             "standard_samples": ["samples_1"],
             "reward_model": [f"reward_model_{number}"],
             "validation": ["data"],

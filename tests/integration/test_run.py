@@ -41,7 +41,7 @@ NAMES = {
     "policy/kl",
 }
 NOT_A_RATE = re.compile(
-    r".*_(kappa|ac1)(/|$)|.*/ece$|policy/kl|(policy|sft)/(mean_length|entropy)|policy/(greedy_)?harmless_rate_difference|time/"
+    r".*_(kappa|ac1)(/|$)|.*/ece$|policy/kl|(policy|sft)/(mean_length|entropy)|policy/(greedy_)?(harmless_rate|reward)_difference|time/"
 )
 TRAINED = {"sft", "samples", "labels", "reward model", "policy"}
 RESPONSES = {"respond policy", "respond policy at 0", "respond sft", "respond sft at 0", "respond grid sft"}

@@ -13,10 +13,11 @@ from test_policy_module import TEMPERATURE, TRAINER, GivenResponses, make_module
 
 from rlaif.errors import ConfigError
 from rlaif.functional.losses import LossSum
-from rlaif.modules.policy import PolicyModule, _mean_reward
+from rlaif.modules.policy import PolicyModule
 from rlaif.objectives.base import Losses, Needs, Updates
 from rlaif.objectives.grpo import Grpo
 from rlaif.rollouts.batch import Rollouts
+from rlaif.rollouts.shaping import mean_shaped_reward
 
 ALONE = SimpleNamespace(world_size=1)
 
@@ -44,7 +45,7 @@ def test_figures_of_an_update_are_over_its_parts_and_some_per_token(length: floa
 
 
 def test_the_mean_reward_is_over_the_responses_that_have_one() -> None:
-    assert _mean_reward(rollouts([1.0, float("nan"), 4.0], [1, 1, 1], 1)).item() == 2.5
+    assert mean_shaped_reward(rollouts([1.0, float("nan"), 4.0], [1, 1, 1], 1)).item() == 2.5
 
 
 class Observed:

@@ -89,6 +89,8 @@ PLACES = {
         "harmless_rate_difference_vs_best_sft": 42,
         "harmless_rate": 43,
         "harmless_rate_difference": 50,
+        "greedy_reward_difference": 54,
+        "reward_difference": 55,
         "distinct_rate": 60,
         "sample_diversity": 62,
         "entropy": 64,

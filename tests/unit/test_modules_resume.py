@@ -339,7 +339,8 @@ def test_a_saved_reward_model_scores_the_same_elsewhere(
         with torch.no_grad():
             theirs = elsewhere(input_ids=torch.tensor([ids])).logits[0, 0]
         assert theirs.item() == pytest.approx(score.item(), abs=1e-5)
-    assert [(role, reads.kind) for role, reads in RewardModelReward().reads().items()] == [("reward_model",) * 2]
+    raw = RewardModelReward(standardized=False)
+    assert [(role, reads.kind) for role, reads in raw.reads().items()] == [("reward_model",) * 2]
     offered = RewardResources(
         task=Dialogue(),
         inputs={"reward_model": (tmp_path,)},

@@ -99,7 +99,7 @@ def test_rlhf_and_rlaif_combined_is_that_of_the_paper(make_plan: MakePlan) -> No
     assert inputs(plan, "reward_model")["labels"] == ["joined_labels"]
     read = inputs(plan, "policy")
     assert (read["policy"], read["reference"], read["reward_model"]) == (["sft"], ["sft"], ["reward_model"])
-    assert read["samples"] == ["samples"], "the reward's zero and unit are those of SFT samples"
+    assert read["standard_samples"] == ["samples"], "the reward's zero and unit are those of SFT samples"
     assert inputs(plan, "evaluation")["evaluation.against.rlhf"] == ["rlhf"]
     human, model = (plan.composer.arguments[name].values["labeler"] for name in ("human_labels", "ai_labels"))
     assert human == {"_target_": "rlaif.labelers.people.HumanLabeler", "rater": 0}, "no option of the other is left"
@@ -113,7 +113,7 @@ def test_another_model_samples_and_the_run_s_own_policy_learns(make_plan: MakePl
     assert inputs(plan, "samples")["policy"] == ["sampler"]
     read = inputs(plan, "policy")
     assert (read["policy"], read["reference"]) == (["sft"], ["sft"])
-    assert "samples" not in read, "another model's samples give no zero of this policy's reward"
+    assert read["standard_samples"] == ["standard_samples_sft"], "another model's samples give no zero of this reward"
 
 
 def sampled(pairs: PairSource, *, num: int = 1, sampled_by: str | None = None) -> SampleStage:
@@ -148,7 +148,7 @@ def test_what_makes_no_pair_is_refused() -> None:
 
 
 def test_only_samples_of_the_policy_that_learns_fix_a_reward_s_zero() -> None:
-    assert sampled("policy_vs_teacher").leaves() == {"samples", "pairs"}
+    assert sampled("policy_vs_teacher").leaves() == {"samples", "standard_samples", "pairs"}
     assert sampled("policy_vs_sft").leaves() == {"pairs"} == sampled("policy_vs_teacher", sampled_by="other").leaves()
     assert sampled("dataset").leaves() == {"samples"}
     assert sampled("policy", num=2, sampled_by="run:a/sft").reads()["policy"].at == "run:a/sft"

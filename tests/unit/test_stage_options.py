@@ -97,7 +97,7 @@ RESPONSES = "respond_policy respond_policy_at_0 respond_sft respond_sft_at_0 res
         ),
         (
             ("pipeline=rlaif", *OWN_PAIRS),
-            f"data sft labels reward_model policy {RESPONSES} evaluation report",
+            f"data sft labels reward_model standard_samples_sft policy {RESPONSES} evaluation report",
         ),
         (("pipeline=direct",), f"data sft policy {RESPONSES} evaluation report"),
         (

@@ -46,7 +46,7 @@ RLAIF_RUN = Path(sys.executable).parent / "rlaif-run"
         (
             "[data,sft,samples,{stage: sft, name: again}]",
             [
-                "pipeline.stages: no later step needs the pairs or samples of step samples",
+                "pipeline.stages: no later step needs the pairs or samples or standard samples of step samples",
             ],
         ),
         ("[data,sft,sft]", ["pipeline.stages: two steps are named sft"]),
