@@ -50,7 +50,8 @@ def write_reward_lengths(module: RewardModelModule, data: PreferenceDataModule, 
     pairs = [*data.validation_examples, *data.train_examples][:MOST_PAIRS]
     parts = cut_by_tokens([len(pair.first_ids) + len(pair.second_ids) for pair in pairs], module.token_budget)
     module.to(trainer.strategy.root_device).eval()
-    rows = [row for part in parts for row in _scored(module, data, [pairs[number] for number in part])]
+    with trainer.precision_plugin.forward_context():  # as in the training: a mixed precision is faster
+        rows = [row for part in parts for row in _scored(module, data, [pairs[number] for number in part])]
     module.cpu()
     file.write_text("".join(json.dumps(row._asdict()) + "\n" for row in rows), encoding="utf-8")
 

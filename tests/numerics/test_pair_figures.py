@@ -122,12 +122,15 @@ def pairs(count: int, start: int = 0) -> list[PairExample]:
     return [PairExample((1, 2, 3), (1, 4, 5, 6), 0.5, str(number), 1) for number in range(start, start + count)]
 
 
-def trained(*, rank: int = 0, max_tokens: int = 10_000) -> RewardModelModule:
+def trained(*, rank: int = 0, max_tokens: int = 10_000, is_mixed: bool = False) -> RewardModelModule:
     """A reward model whose training has ended."""
     model = reward_model_from(tiny_model(7, 0), 0, head_std=1.0)
     module = RewardModelModule(model, optimization=SGD, max_tokens_per_forward=max_tokens)
     strategy = SingleDeviceStrategy("cpu")
-    module.__dict__["_trainer"] = SimpleNamespace(is_global_zero=rank == 0, strategy=strategy)
+    precision = SimpleNamespace(forward_context=lambda: torch.autocast("cpu", dtype=torch.bfloat16, enabled=is_mixed))
+    module.__dict__["_trainer"] = SimpleNamespace(
+        is_global_zero=rank == 0, strategy=strategy, precision_plugin=precision
+    )
     return module
 
 
@@ -144,6 +147,15 @@ def test_a_report_gets_held_out_pairs_first_and_at_most_512(tmp_path: Path) -> N
     found = read_reward_lengths(file)
     assert sorted(int(pair.prompt_id) for pair in found) == list(range(512)) and MOST_PAIRS == 512
     assert {tuple(pair.lengths) for pair in found} == {(2, 3)}
+
+
+@pytest.mark.parametrize("is_mixed", [False, True])
+def test_what_a_report_gets_is_read_in_the_precision_of_the_training(tmp_path: Path, is_mixed: bool) -> None:
+    module, seen = trained(is_mixed=is_mixed), list[bool]()
+    module.model.register_forward_pre_hook(lambda *arguments: seen.append(torch.is_autocast_enabled("cpu")))
+    module.model.base_model.register_forward_pre_hook(lambda *arguments: seen.append(torch.is_autocast_enabled("cpu")))
+    write_reward_lengths(module, data_of(pairs(2), []), tmp_path / "lengths.jsonl")
+    assert seen and set(seen) == {is_mixed}
 
 
 def test_only_the_first_process_writes_what_a_report_gets(tmp_path: Path) -> None:
