@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rlaif.evaluation.votes import Votes
 from rlaif.functional.statistics import Estimate
+from rlaif.metrics.clustered import Mean
 from rlaif.metrics.processes import ONE_PROCESS, Processes
 from rlaif.types import Figure, Prompt
 
@@ -51,6 +52,34 @@ def stratified(
         rows = [row for row, prompt in enumerate(prompts) if prompt.stratum == stratum]
         figures += figure(f"{name}/{stratum}", estimate(rows), note)
     return figures
+
+
+def mean_figures(
+    name: str,
+    prompts: Sequence[Prompt],
+    values: Sequence[float],
+    note: str = "",
+    *,
+    confidence: float = 0.95,
+    processes: Processes = ONE_PROCESS,
+) -> list[Figure]:
+    """The mean of a number per row, with an interval that is clustered by prompt, and of each stratum.
+
+    Args:
+        name: ``group/figure``.
+        prompts: The prompt of each row.
+        values: Of any size.
+        note: As in :func:`figure`.
+        confidence: Coverage of the interval.
+        processes: Processes that hold further rows.
+    """
+
+    def estimate(rows: list[int]) -> Estimate:
+        metric = Mean(confidence=confidence, sync_on_compute=processes.merge)
+        metric.update(column([values[row] for row in rows]), prompt_numbers([prompts[row] for row in rows]))
+        return metric.compute()
+
+    return stratified(name, prompts, estimate, note, processes)
 
 
 def flatten(rows: Sequence[int], votes: Votes, prompts: Sequence[Prompt]) -> tuple[list[int], Tensor, Tensor]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rlaif.evaluation import collapse
-from rlaif.evaluation.estimates import column, figure, prompt_numbers, stratified
+from rlaif.evaluation.estimates import column, figure, mean_figures, prompt_numbers
 from rlaif.evaluation.figures import FigureSpec
 from rlaif.evaluation.records import SideBySide, SideBySideRow
 from rlaif.evaluation.votes import Votes
-from rlaif.functional.statistics import Estimate
 from rlaif.metrics.clustered import DistinctRate, Mean
 from rlaif.metrics.processes import ONE_PROCESS, Processes
 from rlaif.types import Comparison, Figure, Preference, Prompt, content_id
@@ -80,13 +79,7 @@ def kl_figures(
         confidence: Coverage of the interval.
         processes: Processes that hold further responses.
     """
-
-    def estimate(rows: list[int]) -> Estimate:
-        metric = Mean(confidence=confidence, sync_on_compute=processes.merge)
-        metric.update(column([kl[row] for row in rows]), prompt_numbers([prompts[row] for row in rows]))
-        return metric.compute()
-
-    return stratified("policy/kl", prompts, estimate, processes=processes)
+    return mean_figures("policy/kl", prompts, kl, confidence=confidence, processes=processes)
 
 
 def time_figures(stage_seconds: Mapping[str, float]) -> list[Figure]:

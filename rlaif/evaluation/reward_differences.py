@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rlaif.evaluation.estimates import column, prompt_numbers, stratified
+from rlaif.evaluation.estimates import mean_figures
 from rlaif.evaluation.figures import FigureSpec
 from rlaif.evaluation.matches import Match
 from rlaif.evaluation.win_rate import BY_ANNOTATORS, GREEDY
-from rlaif.functional.statistics import Estimate
-from rlaif.metrics.clustered import Mean
 from rlaif.metrics.processes import ONE_PROCESS, Processes
 from rlaif.types import Figure
 
@@ -55,11 +53,5 @@ def reward_difference_figures(
         processes: Processes that hold further responses.
     """
     gains = [ours - theirs for ours, theirs in zip(first, second, strict=True)]
-
-    def estimate(rows: list[int]) -> Estimate:
-        metric = Mean(confidence=confidence, sync_on_compute=processes.merge)
-        metric.update(column([gains[row] for row in rows]), prompt_numbers([match.prompts[row] for row in rows]))
-        return metric.compute()
-
-    note = f"reward model; {match.sampling}"
-    return stratified(REWARD_DIFFERENCES[match.name], match.prompts, estimate, note, processes)
+    name, note = REWARD_DIFFERENCES[match.name], f"reward model; {match.sampling}"
+    return mean_figures(name, match.prompts, gains, note, confidence=confidence, processes=processes)

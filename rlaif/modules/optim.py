@@ -79,6 +79,8 @@ def decay_groups(modules: Iterable[nn.Module], *, lr: float, weight_decay: float
 def optimizer_problems(settings: OptimizerSettings) -> Iterator[str]:
     """What is wrong with an optimizer's own options, found by a step of a matrix and a vector: ``optimizer: …``.
 
+    Optimizers of other packages than torch and transformers are made and make no step: some have no kernel for a CPU.
+
     Args:
         settings: With a learning rate and a decay that are in their ranges.
     """
@@ -87,6 +89,8 @@ def optimizer_problems(settings: OptimizerSettings) -> Iterator[str]:
     tried = nn.ParameterList([matrix, vector])
     try:
         optimizer = settings.optimizer(decay_groups([tried], lr=settings.lr, weight_decay=settings.weight_decay))
+        if type(optimizer).__module__.partition(".")[0] not in ("torch", "transformers"):
+            return
         for group in optimizer.param_groups:
             group["lr"] = 0.0
         for parameter in (matrix, vector):

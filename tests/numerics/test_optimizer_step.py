@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
@@ -19,7 +20,7 @@ from transformers import get_cosine_schedule_with_warmup
 
 from rlaif.artifacts.curve import read_curve
 from rlaif.data.batches.examples import PairExample, TokenExample, collate_pairs, collate_tokens
-from rlaif.inference.micro_batches import activation_bytes, automatic_max_tokens, cut_by_tokens
+from rlaif.inference.micro_batches import activation_bytes, automatic_max_tokens, cut_by_tokens, max_tokens_to_read
 from rlaif.models.classifiers import reward_model_from
 from rlaif.modules.curves import CurveWriter
 from rlaif.modules.optim import OptimizerSettings
@@ -186,3 +187,17 @@ def test_the_automatic_budget_follows_from_model_and_precision() -> None:
     assert automatic_max_tokens(small, "32-true") == 65_536
     assert 1_000 < automatic_max_tokens(wide, "32-true") < 2_000  # a third of it are the logits of one token
     assert activation_bytes(wide, "bf16-mixed") < activation_bytes(wide, "32-true")
+    assert automatic_max_tokens(wide, "32-true") < max_tokens_to_read(wide) <= 65_536, "no layer's activations are kept"
+
+
+def test_a_configuration_may_name_its_width_otherwise() -> None:
+    model = tiny_model(17, 0)
+    expected, hidden = max_tokens_to_read(model), int(model.config.hidden_size)
+    known = {name: value for name, value in vars(model.config).items() if name != "hidden_size"}
+    other = SimpleNamespace(**known, d_model=hidden)
+    fake = SimpleNamespace(
+        config=SimpleNamespace(get_text_config=lambda decoder: other),
+        parameters=model.parameters,
+        get_input_embeddings=model.get_input_embeddings,
+    )
+    assert max_tokens_to_read(fake) == expected  # type: ignore[arg-type]

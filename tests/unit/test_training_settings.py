@@ -247,3 +247,16 @@ def test_only_weights_of_32_bits_are_trained(dtype: str, num: int) -> None:
     problems = list(dtype_problems("".join(list(dtype))))
     assert len(problems) == num
     assert all(problem.startswith(f"model.dtype={dtype}: ") for problem in problems)
+
+
+class WithoutCpuKernel(torch.optim.SGD):
+    """As optimizers of other packages that run on a GPU alone."""
+
+    def step(self, closure: Any = None) -> Any:
+        raise RuntimeError("no kernel for cpu")
+
+
+def test_an_optimizer_of_another_package_is_made_but_makes_no_step() -> None:
+    assert sft(optimizer=WithoutCpuKernel).optimizer is WithoutCpuKernel
+    with pytest.raises(ConfigError, match=r"sft\.optimizer: WithoutCpuKernel refuses its options: .*momentum"):
+        sft(optimizer=partial(WithoutCpuKernel, momentum=-1))
