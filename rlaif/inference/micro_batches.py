@@ -7,7 +7,7 @@ configuration is cut alike on every machine.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from transformers import PreTrainedModel
 
@@ -110,6 +110,7 @@ def activation_bytes(model: PreTrainedModel, precision: str) -> int:
 def _layer_bytes(model: PreTrainedModel, *, width: int) -> int:
     """Memory of one token in one layer, in numbers of ``width`` bytes."""
     config = model.config.get_text_config(decoder=True)
-    hidden = int(getattr(config, "hidden_size", None) or model.get_input_embeddings().weight.shape[-1])
+    embedding: Any = model.get_input_embeddings()
+    hidden = int(getattr(config, "hidden_size", None) or embedding.weight.shape[-1])
     inner = int(getattr(config, "intermediate_size", None) or 4 * hidden)
     return width * (16 * hidden + 4 * inner)
