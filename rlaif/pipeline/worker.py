@@ -88,7 +88,7 @@ def _build_step(cfg: DictConfig, name: str, directory: Path, display: StageDispl
     plan.stage_to_build(step).build(plan.work(step, directory, display))
 
 
-def _leave(code: int) -> NoReturn:
+def leave(code: int) -> NoReturn:
     """End this process once all that was registered for its end has run, without tearing the interpreter down.
 
     Torch's own threads may still wait for the interpreter, and then abort a worker that has done all its work
@@ -126,4 +126,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    _leave(main())
+    leave(main())

@@ -22,6 +22,7 @@ from rlaif.modules.reward_model import RewardModelModule
 from rlaif.modules.sft import SFTModule
 from rlaif.modules.trainer import build_trainer, fit
 from rlaif.objectives.reinforce import Reinforce
+from rlaif.pipeline.worker import leave
 from rlaif.rewards.reward_model import RewardModelReward
 from rlaif.rollouts.sampler import LocalSampler
 from rlaif.rollouts.settings import SamplingSettings
@@ -103,3 +104,4 @@ def main(kind: str, folder: str, output: str, devices: str, max_tokens: str) -> 
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    leave(0)
