@@ -16,6 +16,8 @@ SAME = ("data.split", "evaluation.confidence")
 """Options in which runs of one table may not differ: their figures are not of one kind."""
 PLACES = ("evaluation.against*", "*.against.*")
 """Options that name other runs' directories, which differ with the seed."""
+PROMPTS = ("task.*", "data.*", "evaluation.num_prompts")
+"""Options that say on which prompts a figure is measured."""
 NUM_SHOWN = 3
 _ABSENT = object()
 
@@ -37,6 +39,11 @@ class Group:
     def option(self, key: str) -> object:
         """Value of an option; None where it is not there."""
         return self.runs[0].options.get(key)
+
+    def options_like(self, patterns: Sequence[str]) -> tuple[str, ...]:
+        """The options whose names match, with their values, as typed."""
+        keys = sorted(key for key in self.runs[0].options if any(fnmatchcase(key, pattern) for pattern in patterns))
+        return tuple(f"{key}={_shown(self.runs[0], key)}" for key in keys)
 
 
 def group_runs(runs: Sequence[RunResult], ignored: Sequence[str] = ()) -> list[Group]:
@@ -74,10 +81,7 @@ def comparable(groups: Sequence[Group]) -> list[tuple[Group, Group]]:
     bases: dict[tuple[str, ...], Group] = {}
     pairs = []
     for group in groups:
-        options = group.runs[0].options
-        data = [key for key in options if key.startswith(("task.", "data."))] + ["evaluation.num_prompts"]
-        place = tuple(f"{key}={_shown(group.runs[0], key)}" for key in sorted(data))
-        base = bases.setdefault(place, group)
+        base = bases.setdefault(group.options_like(PROMPTS), group)
         pairs += [] if base is group else [(group, base)]
     return pairs
 

@@ -68,6 +68,17 @@ def curves(arguments: argparse.Namespace) -> None:
     draw(arguments)
 
 
+def correlate(arguments: argparse.Namespace) -> None:
+    """Which figures of labelers go with those of their policies; what computes them is loaded only here.
+
+    Raises:
+        ConfigError: A word names no finished run, runs differ in more than labeler and seed, or there are too few.
+    """
+    from rlaif.cli.correlation import correlate as correlate_runs
+
+    correlate_runs(arguments)
+
+
 def clean(arguments: argparse.Namespace) -> None:
     """List what unfinished builds left in a store, and remove it after a question.
 
@@ -126,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     _add_summary(commands)
     _add_curves(commands)
+    _add_correlate(commands)
     cleaned = commands.add_parser("clean", help="list and remove what unfinished stages left in the store")
     cleaned.set_defaults(run=clean)
     cleaned.add_argument("--store", default=_default_store(), help="store.dir (default: %(default)s)")
@@ -151,6 +163,25 @@ def _add_curves(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     _add_runs(parser)
     parser.add_argument("--file", required=True, help="the picture: .svg, .png or .pdf")
     parser.add_argument("--step", default="policy", help="step whose validations are read (default: %(default)s)")
+
+
+def _add_correlate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    told = "which figures of labelers go with those of their policies: rank correlations over labelers"
+    parser = commands.add_parser("correlate", help=told)
+    parser.set_defaults(run=correlate)
+    _add_runs(parser)
+    parser.add_argument(
+        "--outcome",
+        default="policy/greedy_win_rate_vs_sft",
+        metavar="NAME",
+        help="the policies' figure (default: %(default)s)",
+    )
+    named = "figures to correlate with it, * for any (default: labeler/* reward_model/*)"
+    parser.add_argument("--figures", nargs="+", default=[], metavar="NAME", help=named)
+    cards = "runs of pipeline=scorecard with the same labelers, whose figures are correlated too"
+    parser.add_argument("--scorecards", nargs="+", default=[], metavar="RUN", help=cards)
+    for kind in ("markdown", "json"):
+        parser.add_argument(f"--{kind}", metavar="FILE", help=f"write the table as {kind} (- prints it alone)")
 
 
 def _add_runs(parser: argparse.ArgumentParser) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 from rich.console import Console
 from scipy import stats
 
-from rlaif.artifacts import atomic_write
 from rlaif.cli.run_groups import Group, code_notices, comparable, confidence_of, group_runs
 from rlaif.cli.run_results import find_runs
+from rlaif.cli.table_files import print_alone, tell, write_texts
 from rlaif.errors import ConfigError
 from rlaif.evaluation.summary import PooledFigure, paired_differences, pool_figures
 from rlaif.reporting.summary_tables import SummaryRow, summary_csv, summary_json, summary_markdown, summary_table
@@ -37,9 +36,10 @@ def summarize(arguments: argparse.Namespace) -> None:
     if not rows:
         raise ConfigError(f"--figures {' '.join(arguments.figures)}: no run has such a figure")
     notices = [*left_out, *code_notices(runs), *_width_notices(groups, confidence)]
-    if not _print_alone(arguments, rows, notices, confidence):
+    texts = _texts(rows, notices, confidence)
+    if not print_alone(arguments, texts, notices):
         _show(tables, notices, confidence)
-    _write(arguments, rows, notices, confidence)
+    write_texts(arguments, texts)
 
 
 def _pooled(group: Group, patterns: Sequence[str], confidence: float) -> list[SummaryRow]:
@@ -80,40 +80,10 @@ def _texts(rows: Sequence[SummaryRow], notices: Sequence[str], confidence: float
     }
 
 
-def _print_alone(
-    arguments: argparse.Namespace, rows: Sequence[SummaryRow], notices: Sequence[str], confidence: float
-) -> bool:
-    """Print the text of the option whose file is ``-``; notices then go to stderr."""
-    alone = [kind for kind in ("markdown", "csv", "json") if getattr(arguments, kind) == "-"]
-    if len(alone) > 1:
-        raise ConfigError(f"--{alone[1]} -: --{alone[0]} - prints already; write one of them to a file")
-    for kind in alone:
-        print(_texts(rows, notices, confidence)[kind], end="")
-        _tell(Console(stderr=True, highlight=False), notices)
-    return bool(alone)
-
-
 def _show(tables: Sequence[tuple[str, Sequence[SummaryRow]]], notices: Sequence[str], confidence: float) -> None:
     console = Console(highlight=False)
     for name, rows in tables:
         if rows:
             console.print(summary_table(rows, name or "all runs", confidence))
             console.print()
-    _tell(console, notices)
-
-
-def _tell(console: Console, notices: Sequence[str]) -> None:
-    for notice in notices:
-        console.print(notice, style="dim", markup=False, soft_wrap=True)
-
-
-def _write(
-    arguments: argparse.Namespace, rows: Sequence[SummaryRow], notices: Sequence[str], confidence: float
-) -> None:
-    texts = _texts(rows, notices, confidence)
-    for kind, text in texts.items():
-        name = getattr(arguments, kind)
-        if name not in (None, "-"):
-            if not Path(name).parent.is_dir():
-                raise ConfigError(f"--{kind}={name}: there is no directory {Path(name).parent}")
-            atomic_write(name, text)
+    tell(console, notices)

@@ -18,7 +18,7 @@ from scipy.special import expit
 from rlaif.functional.across_runs import pool_runs
 from rlaif.functional.calibration import calibration_error
 from rlaif.functional.chance import chance_corrected
-from rlaif.functional.correlation import clustered_correlation
+from rlaif.functional.correlation import clustered_correlation, rank_correlation
 from rlaif.functional.distinct import distinct_rate, sample_diversity
 from rlaif.functional.length_bias import rate_at_equal_preference
 from rlaif.functional.length_control import length_controlled_win_rate
@@ -272,3 +272,12 @@ def _correlation(rng: Rng, num_prompts: int, num_pairs: int, truth: float, about
     rows = prompts + rng.multivariate_normal([0.0, 0.0], both, num_prompts * num_pairs)
     clusters = np.repeat(np.arange(num_prompts), num_pairs)
     return clustered_correlation(rows[:, 0], rows[:, 1], clusters, about_zero=about_zero)[1:3], truth
+
+
+@case("rank_correlation", "8 labelers, no relation", 8, 0.0)
+@case("rank_correlation", "10 labelers, a strong relation", 10, 0.8)
+@case("rank_correlation", "30 labelers, a relation", 30, -0.5)
+def _ranks(rng: Rng, num_labelers: int, truth: float) -> tuple[Ends, float]:
+    rows = rng.multivariate_normal([0.0, 0.0], [[1.0, truth], [truth, 1.0]], num_labelers)
+    # Spearman's correlation of a normal pair (Pearson 1907), up to the bias of small numbers of rows.
+    return rank_correlation(rows[:, 0], rows[:, 1])[1:3], 6 / np.pi * np.arcsin(truth / 2)

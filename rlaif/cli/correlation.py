@@ -1,0 +1,163 @@
+"""``rlaif-runs correlate``: does a better labeler give a better policy, and which of its figures tells?"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from rich.console import Console
+
+from rlaif.cli.run_groups import PLACES, PROMPTS, Group, code_notices, confidence_of, group_runs
+from rlaif.cli.run_results import RunResult, find_runs
+from rlaif.cli.table_files import print_alone, tell, write_texts
+from rlaif.errors import ConfigError
+from rlaif.evaluation.catalogue import describe, sort_figures
+from rlaif.evaluation.predictors import LabelerMeans, Predictor, Source, rank_predictors
+from rlaif.reporting.correlation_tables import correlation_json, correlation_markdown, correlation_table
+
+OF_LABELERS = ("labeler.*", "label.*")
+"""Options in which the runs of one table may differ."""
+FEWEST = 4
+DEFAULT = ("labeler/*", "reward_model/*")
+"""Figures that are correlated unless named."""
+Tables = dict[str, list[Predictor]]
+
+
+def correlate(arguments: argparse.Namespace) -> None:
+    """Read runs, correlate their labelers' figures with their policies', and show or write the tables.
+
+    Raises:
+        ConfigError: A word names no finished run, runs differ in more than labeler and seed, or there are too few.
+    """
+    runs, _, left_out = find_runs(arguments.runs, "report")
+    scorecards = find_runs(arguments.scorecards, "scorecard") if arguments.scorecards else ([], "", [])
+    by_prompts: defaultdict[tuple[str, ...], list[RunResult]] = defaultdict(list)
+    for run in runs:
+        by_prompts[Group(name="", runs=(run,)).options_like(PROMPTS)].append(run)
+    tables: Tables = {}
+    notices = [*left_out, *scorecards[2], *code_notices(runs)]
+    for same in by_prompts.values():
+        groups = group_runs(same, arguments.ignore)
+        _refuse_other_differences(groups, arguments.ignore)
+        cards, told = _scorecards(groups, scorecards[0])
+        labelers = [_means(group, card, arguments.outcome) for group, card in zip(groups, cards, strict=True)]
+        sources = _sources(groups, cards, arguments.figures or DEFAULT)
+        tables[_title(same)] = rank_predictors(labelers, sources, confidence=confidence_of(groups))
+        notices += told
+    _refuse_too_few(tables, arguments.figures or DEFAULT)
+    notices += _notices(tables, arguments.outcome)
+    confidence = confidence_of(group_runs(runs[:1]))
+    texts = {
+        "markdown": correlation_markdown(tables, arguments.outcome, confidence),
+        "json": correlation_json(tables, arguments.outcome, notices),
+    }
+    if not print_alone(arguments, texts, notices):
+        _show(tables, notices, arguments.outcome, confidence)
+    write_texts(arguments, texts)
+
+
+def _refuse_other_differences(groups: Sequence[Group], ignored: Sequence[str]) -> None:
+    """A policy must owe what sets it apart to its labeler."""
+    free = (*OF_LABELERS, *PLACES, *ignored)
+    problems = []
+    for key in sorted({key for group in groups for key in group.runs[0].options}):
+        values = {words[0] if (words := group.options_like((key,))) else f"no {key}" for group in groups}
+        if len(values) > 1 and not any(fnmatchcase(key, pattern) for pattern in free):
+            problems.append(
+                f"{key}: the runs differ in it ({', '.join(sorted(values))}), so their policies differ in more than the"
+                f" labeler; give runs of one training, or pass it over with --ignore {key}"
+            )
+    if problems:
+        raise ConfigError(problems)
+
+
+def _scorecards(
+    groups: Sequence[Group], scorecards: Sequence[RunResult]
+) -> tuple[list[tuple[RunResult, ...]], list[str]]:
+    """The scorecards of each group's labeler on its task, and lines about groups and scorecards without the other."""
+    if not scorecards:
+        return [()] * len(groups), []
+    of = [_labeler_and_task(Group(name="", runs=(card,))) for card in scorecards]
+    cards = [
+        tuple(card for card, words in zip(scorecards, of, strict=True) if words == _labeler_and_task(group))
+        for group in groups
+    ]
+    lacking = [group.name or "the runs" for group, found in zip(groups, cards, strict=True) if not found]
+    return cards, [f"{name}: none of the scorecards is of this labeler" for name in lacking]
+
+
+def _labeler_and_task(group: Group) -> tuple[str, ...]:
+    return group.options_like(("task.*", "labeler.*"))
+
+
+def _means(group: Group, scorecards: Sequence[RunResult], outcome: str) -> LabelerMeans:
+    figures = {
+        **{("report", name): value for name, value in _mean_figures(group.runs).items()},
+        **{("scorecard", name): value for name, value in _mean_figures(scorecards).items()},
+    }
+    if ("report", outcome) not in figures:
+        have = sorted(name for name in group.runs[0].figures if name.startswith("policy/"))
+        raise ConfigError(
+            f"--outcome={outcome}: {group.runs[0].directory} has no such figure; of its policy it has"
+            f" {', '.join(have) or 'none'}"
+        )
+    return LabelerMeans(name=group.name, outcome=figures["report", outcome], figures=figures)
+
+
+def _mean_figures(runs: Sequence[RunResult]) -> Mapping[str, float]:
+    values: defaultdict[str, list[float]] = defaultdict(list)
+    for run in runs:
+        for name, figure in run.figures.items():
+            values[name].append(figure.value)
+    return {name: sum(found) / len(found) for name, found in values.items()}
+
+
+def _sources(
+    groups: Sequence[Group], scorecards: Sequence[Sequence[RunResult]], patterns: Sequence[str]
+) -> list[Source]:
+    """The figures that any labeler has and that are asked for, in the order of the tables."""
+    kinds = {
+        "report": [run for group in groups for run in group.runs],
+        "scorecard": [card for found in scorecards for card in found],
+    }
+    found = []
+    for kind, runs in kinds.items():
+        figures = {figure.name: figure for run in runs for figure in run.figures.values()}
+        wanted = [f for f in figures.values() if any(fnmatchcase(f.name, pattern) for pattern in patterns)]
+        found += [(kind, figure.name) for figure in sort_figures(wanted)]
+    return found
+
+
+def _title(runs: Sequence[RunResult]) -> str:
+    words = [word for word in runs[0].overrides if word.startswith(("task", "data"))]
+    return " ".join(words) or "task and data as configured"
+
+
+def _refuse_too_few(tables: Tables, patterns: Sequence[str]) -> None:
+    if not any(tables.values()):
+        raise ConfigError(f"--figures {' '.join(patterns)}: no run has such a figure")
+    if all(row.correlation.n < FEWEST for rows in tables.values() for row in rows):
+        raise ConfigError(
+            f"RUN: a rank correlation takes at least {FEWEST} labelers on one task, here are"
+            f" {max(row.correlation.n for rows in tables.values() for row in rows)}; give runs of more labelers"
+        )
+
+
+def _notices(tables: Tables, outcome: str) -> list[str]:
+    count = max(len(rows) for rows in tables.values())
+    return [
+        f"Spearman's rank correlation with {outcome} over labelers, each the mean over its seeds; intervals are those"
+        " of Bonett and Wright, of labelers drawn like these",
+        f"of {count} figures that say nothing, about {max(1, round(0.05 * count))} would have an interval beside 0",
+    ]
+
+
+def _show(tables: Tables, notices: Sequence[str], outcome: str, confidence: float) -> None:
+    console = Console(highlight=False)
+    for title, rows in tables.items():
+        name = f"{title}: rank correlation with {describe(outcome).label}"
+        console.print(correlation_table(rows, name, confidence))
+        console.print()
+    tell(console, notices)

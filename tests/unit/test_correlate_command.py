@@ -1,0 +1,114 @@
+"""``rlaif-runs correlate`` on planted run directories: policies of several labelers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from planted_runs import plant
+
+from rlaif.cli import runs
+
+ALIGNMENT = {"length": 0.60, "pairwise": 0.70, "scorer": 0.66, "cot": 0.76, "panel": 0.72}
+BIAS = {"length": 0.0, "pairwise": 0.4, "scorer": 0.1, "cot": 0.2, "panel": 0.3}
+WINS = {"length": 0.50, "pairwise": 0.68, "scorer": 0.65, "cot": 0.75, "panel": 0.66}
+"""In their order the alignments are 1, 2, 4, 3, 5 and the biases 1, 2, 4, 5, 3: ρ = 1 − 6 Σd² / 120 is 0.9 and 0.7."""
+
+
+@pytest.fixture
+def policies(tmp_path: Path) -> Path:
+    """Two seeds a labeler; what the seeds add to the wins cancels in their mean and would change the order alone."""
+    for name, win in WINS.items():
+        for seed, noise in ((0, 0.05), (1, -0.05)):
+            figures = {
+                "labeler/alignment": ALIGNMENT[name] + noise,
+                "labeler/position_bias": BIAS[name],
+                "policy/greedy_win_rate_vs_sft": win + (noise if name == "panel" else 0.0),
+                "policy/kl": 3.0,
+            }
+            place = tmp_path / "policies" / f"{name}-{seed}"
+            plant(place, seed, figures, overrides=("task=dialogue", f"labeler={name}"), labeler={"name": name})
+    return tmp_path / "policies"
+
+
+def correlate(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as caught:
+        runs.main(["correlate", *map(str, words)])
+    printed = capsys.readouterr()
+    return int(str(caught.value.code)), printed.out, printed.err
+
+
+def rows(capsys: pytest.CaptureFixture[str], *words: str | Path) -> dict[tuple[str, str], dict[str, object]]:
+    code, out, err = correlate(capsys, *words, "--json", "-")
+    assert code == 0, err
+    return {(row["file"], row["figure"]): row for row in json.loads(out)["rows"]}
+
+
+def test_each_figure_is_correlated_over_the_means_of_labelers(
+    policies: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = rows(capsys, policies / "*")
+    assert list(found) == [("report", "labeler/alignment"), ("report", "labeler/position_bias")]
+    alignment = found["report", "labeler/alignment"]
+    assert alignment["correlation"] == pytest.approx(0.9)
+    assert alignment["labelers"] == 5
+    assert alignment["values"]["labeler=panel"] == pytest.approx([0.72, 0.66])  # type: ignore[index]
+    assert found["report", "labeler/position_bias"]["correlation"] == pytest.approx(0.7)
+
+
+def test_another_outcome_and_figures_can_be_named(policies: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = rows(capsys, policies / "*", "--outcome", "labeler/alignment", "--figures", "labeler/position_bias")
+    assert found["report", "labeler/position_bias"]["correlation"] == pytest.approx(0.6)
+
+
+def test_the_table_names_what_it_rests_on(policies: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = correlate(capsys, policies / "*")
+    assert code == 0
+    assert "task=dialogue: rank correlation with win rate, both greedy" in out
+    assert "Labeler: alignment" in out and "0.90" in out and "−0.17 … 1.00" in out
+    assert "Bonett and Wright" in out
+
+
+def test_scorecards_are_matched_by_their_labeler(
+    policies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for place, (name, value) in enumerate({"cot": 0.9, "length": 0.1, "pairwise": 0.8, "scorer": 0.2}.items()):
+        plant(
+            *(tmp_path / "cards" / str(place), 7, {"labeler/self_consistency": value}),
+            **{"kind": "scorecard", "overrides": ("task=dialogue", f"labeler={name}"), "labeler": {"name": name}},
+            label={"scorecard_pairs": 500},
+        )  # type: ignore[arg-type]
+    code, out, err = correlate(capsys, policies / "*", "--scorecards", tmp_path / "cards" / "*", "--json", "-")
+    assert code == 0, err
+    found = {(row["file"], row["figure"]): row for row in json.loads(out)["rows"]}
+    consistency = found["scorecard", "labeler/self_consistency"]
+    assert consistency["correlation"] == pytest.approx(1.0)
+    assert (consistency["labelers"], consistency["labelers_without"]) == (4, 1)
+    assert "labeler=panel: none of the scorecards is of this labeler" in err
+
+
+def test_policies_that_differ_in_more_than_the_labeler_are_refused(
+    policies: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = {"policy/greedy_win_rate_vs_sft": 0.7, "labeler/alignment": 0.7}
+    plant(policies / "more", 0, figures, overrides=("labeler=more",), labeler={"name": "m"}, policy__steps=90)
+    code, _, err = correlate(capsys, policies / "*")
+    assert code == 2
+    assert "policy.steps: the runs differ in it (policy.steps=60, policy.steps=90)" in err
+    assert "--ignore policy.steps" in err
+    assert correlate(capsys, policies / "*", "--ignore", "policy.steps")[0] == 0
+
+
+def test_three_labelers_are_too_few(policies: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = correlate(capsys, policies / "length-*", policies / "cot-*", policies / "panel-*")
+    assert code == 2
+    assert "takes at least 4 labelers on one task, here are 3" in err
+
+
+def test_an_outcome_that_no_run_has_is_refused_with_those_it_has(
+    policies: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = correlate(capsys, policies / "*", "--outcome", "policy/wins")
+    assert code == 2
+    assert "--outcome=policy/wins" in err and "policy/greedy_win_rate_vs_sft, policy/kl" in err
