@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rlaif.functional.policy_gradient import informative_groups
+from rlaif.modules.step_seconds import StepSeconds
 from rlaif.objectives.checks import check_rewards
 from rlaif.rewards.base import Cause, Reward, RewardBatch
 from rlaif.rewards.missing import one_step
@@ -38,6 +39,7 @@ def draw_rewarded(
     rank: int,
     world_size: int,
     redraws: int = 0,
+    seconds: StepSeconds | None = None,
 ) -> Rewarded:
     """Draw the responses of a policy step and reward them.
 
@@ -50,18 +52,21 @@ def draw_rewarded(
         world_size: Processes that share the step.
         redraws: How often prompts whose rewards are all equal, or missing, are replaced by further ones (dynamic
             sampling, DAPO, arXiv 2503.14476, section 3.2).
+        seconds: Counts what sampling and rewards take.
 
     Raises:
         TrainingError: The reward breaks its contract.
     """
     num_samples = responses.samples_per_prompt
+    seconds = seconds or StepSeconds()
 
     def rewarded(drawn: StepResponses) -> RewardBatch:
-        rewards = reward(drawn.prompts, drawn.completions, samples_per_prompt=num_samples)
+        with seconds.of("reward"):
+            rewards = reward(drawn.prompts, drawn.completions, samples_per_prompt=num_samples)
         check_rewards(rewards, len(drawn.completions), reward, samples_per_prompt=num_samples)
         return rewards
 
-    with one_step():
+    with one_step(), seconds.of("sample"):
         drawn = responses.draw(sampler, step, rank=rank, world_size=world_size)
         rewards, num_redrawn = rewarded(drawn), 0
         for attempt in range(1, redraws + 1):

@@ -26,6 +26,7 @@ from rlaif.modules.optim import OptimizerSettings, configure, decay_groups
 from rlaif.modules.optimizer_step import OptimizerStepModule
 from rlaif.modules.rollout_loader import Collected, PolicyBatch, RolloutLoader
 from rlaif.modules.step_division import StepDivision
+from rlaif.modules.step_seconds import StepSeconds
 from rlaif.modules.values import ValueModel, make_baseline
 from rlaif.objectives.base import Losses, PolicyOutputs, RolloutObjective
 from rlaif.objectives.checks import check_credit, check_losses
@@ -97,6 +98,7 @@ class PolicyModule(OptimizerStepModule):
         self.value_lr = value_lr
         self.shaping = shaping or RewardShaping()
         self._metrics: dict[str, Tensor] = {}
+        self.seconds = StepSeconds()
         self.is_drawing = False
         """True while responses are drawn and rewarded: no weight has changed since the last optimizer step."""
 
@@ -232,12 +234,20 @@ class PolicyModule(OptimizerStepModule):
         Args:
             step: Policy step, from 0.
         """
+        with self.seconds.of("learn"):
+            return self._collect(step)
+
+    def _collect(self, step: int) -> Collected:
         self.is_drawing = True
         self.sampler.load(self.policy.state_dict(), self.trainer.global_step)
         redraws = self.objective.needs.redraws
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
         drawn, rewards, num_redrawn = draw_rewarded(
-            self.responses, self.sampler, self.reward, step, rank=rank, world_size=world_size, redraws=redraws
+            *(self.responses, self.sampler, self.reward, step),
+            rank=rank,
+            world_size=world_size,
+            redraws=redraws,
+            seconds=self.seconds,
         )
         self.is_drawing = False
         logprobs_BT, entropy_BT, *values = self._described(drawn.rollouts)
@@ -311,7 +321,8 @@ class PolicyModule(OptimizerStepModule):
             found.append(Losses(terms=losses.logged(), per_token=losses.per_token))
             return torch.stack([term.total for term in losses.terms.values()]).sum() / part.denominator
 
-        self.take_step(self.micro_batches(batch), loss)
+        with self.seconds.of("learn"):
+            self.take_step(self.micro_batches(batch), loss)
         self._log_update(found)
 
     def _log_update(self, losses: list[Losses]) -> None:

@@ -28,6 +28,7 @@ from rlaif.modules.candidates import Candidate, Candidates, choose
 from rlaif.modules.exports import EXPORTS, PeriodicFolders
 from rlaif.modules.policy import PolicyModule
 from rlaif.modules.policy_settings import PolicySettings
+from rlaif.modules.step_seconds import SECONDS, SecondsWriter, read_seconds
 from rlaif.modules.validation import JUDGED, PolicyValidation
 from rlaif.modules.watch import Preference, Stop, Watch
 from rlaif.modules.watched import WATCHED
@@ -43,7 +44,7 @@ from rlaif.stages.people import bound_people
 from rlaif.stages.rewarded import NoProgress, RewardedStage
 from rlaif.stages.watched import BEST, judges_of, keep_best, watch_judge, watch_judge_words, watch_problems, watch_told
 from rlaif.tasks.base import Task
-from rlaif.types import Prompt
+from rlaif.types import Figure, Prompt
 
 CANDIDATES = "candidates"
 """Directory of the weights that ``policy.keep`` chooses from, while the policy trains."""
@@ -243,7 +244,8 @@ class PolicyStage(RewardedStage):
         )
         validation = self._validation(work, asking)
         training = work.training
-        callbacks = [*([] if validation is None else [validation]), *self._exports(work, tokenizer)]
+        seconds = SecondsWriter(work.directory / SECONDS, module.seconds)
+        callbacks = [*([] if validation is None else [validation]), *self._exports(work, tokenizer), seconds]
         trainer = training.fit(module, max_steps=module.num_optimizer_steps, callbacks=callbacks)
         if validation is not None and trainer.is_global_zero:
             self._keep_chosen(work, module, validation)
@@ -361,10 +363,12 @@ class PolicyStage(RewardedStage):
         validated = validations if kept_step is None else [row for row in validations if row["step"] == kept_step]
         line += _last_win_rates(validated) + ("" if kept is None else _kept_in_words(*kept, unit=self._unit))
         watch = self._watch_told(work, validations)
+        seconds = read_seconds(work.directory)
         return Told(
             line=line + watch.line,
             link=work.step,
             title=title,
+            figures=tuple(Figure(name=f"time/{work.step}/{part}", value=value) for part, value in seconds.items()),
             sections=(*sections, *watch.sections),
             checks=watch.checks,
         )

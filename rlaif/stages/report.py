@@ -15,6 +15,7 @@ from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.ranges import OpenShare
 from rlaif.roles import Reads
 from rlaif.tasks.base import Task
+from rlaif.types import Figure
 
 
 class ReportStage(Stage):
@@ -47,11 +48,18 @@ class ReportStage(Stage):
             page="report",
             title=next((told.title for told in work.told.values() if told.title), ""),
             verdict=" ".join([*_verdicts(work), policy_verdict([*figures.values()], self.task.name, self.confidence)]),
-            figures=(*figures.values(), *time_figures(work.seconds)),
+            figures=(*figures.values(), *time_figures(work.seconds), *_parts_of_times(work)),
             checks=(*checks.values(), *_named(own)),
             sections=tuple(_sections({name: told.sections for name, told in work.told.items() if not told.page})),
             objective=next((told.objective for told in reversed(measured) if told.objective is not None), None),
         )
+
+
+def _parts_of_times(work: Work) -> Iterator[Figure]:
+    """What the times of the steps of this run consist of, where steps tell it."""
+    for name, told in work.told.items():
+        if work.seconds.get(name):
+            yield from (figure for figure in told.figures if figure.name.startswith(f"time/{name}/"))
 
 
 def _verdicts(work: Work) -> Iterator[str]:

@@ -27,6 +27,9 @@ def test_the_labelers_score_is_the_reward(command: Command) -> None:
     assert all(-1.0 <= row["policy/reward"] <= 1.0 for row in curve)
     cost = json.loads((run.directory / "policy" / "cost.json").read_text())
     assert cost["num_questions"] + cost["num_cached"] == 16  # two steps of eight responses
+    times = run.figures(times=True)
+    parts = [times[f"time/policy/{part}"]["value"] for part in ("sample", "reward", "learn")]
+    assert min(parts) > 0.0 and sum(parts) < times["time/policy"]["value"]
 
 
 @pytest.mark.slow

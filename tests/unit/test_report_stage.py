@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from rlaif.evaluation.checks import Check
@@ -54,3 +55,16 @@ def test_figures_of_all_steps_are_there_and_of_one_name_the_last() -> None:
     assert values == {"policy/win_rate_vs_sft": 0.6, "policy/kl": 1.0, "policy/vocabulary": 70.0}
     assert page.objective == 0.6 and page.checks == (passed,) and page.page == "report"
     assert "60.0 %" in page.verdict and page.title == "nobody"
+
+
+def test_parts_of_the_time_of_a_step_that_was_made_before_are_left_out() -> None:
+    parts = Told(figures=(Figure(name="time/policy/sample", value=3.0),))
+    made = Work(
+        step="report", directory=Path(), inputs={"figures": ()}, seed=0, told={"policy": parts}, seconds={"policy": 5.0}
+    )
+    reused = replace(made, seconds={"policy": 0.0})
+    names = [
+        [figure.name for figure in ReportStage(Dialogue()).told(work).figures if "/policy" in figure.name]
+        for work in (made, reused)
+    ]
+    assert names == [["time/policy", "time/policy/sample"], ["time/policy"]]
