@@ -17,6 +17,7 @@ from rlaif.inference.adapters import is_readable, linear_weight
 from rlaif.inference.attention import additive, attend
 from rlaif.inference.cache import KeyValueCache
 from rlaif.inference.linear import linear
+from rlaif.inference.shared_cache import SharedPromptCache
 
 _OWN = ("transformers.models.llama.", "transformers.activations", "torch.nn.")
 """Where the classes of a Llama's modules come from, its linear layers apart."""
@@ -121,12 +122,33 @@ class FusedLlama:
         packing: _Packing,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries [B, T, heads, D], and keys and values of the whole cache, to which the new tokens' are added."""
+        query, key, value = map(packing.padded, self._heads(hidden_ND, layer, cos_ND, sin_ND))
+        return query, *cache.update(key.transpose(1, 2), value.transpose(1, 2), index)
+
+    def _heads(
+        self, hidden_ND: Tensor, layer: _FusedLayer, cos_ND: Tensor, sin_ND: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries, rotated keys and values [N, heads, D] of tokens."""
         normed = rms_norm(hidden_ND, layer.attention_norm, self.eps)
         heads = linear(normed, layer.qkv).view(len(hidden_ND), -1, self.head_width)
         qk, value = heads.split((self.num_heads + self.num_kv_heads, self.num_kv_heads), dim=1)
         query, key = rotated(qk, cos_ND, sin_ND).split((self.num_heads, self.num_kv_heads), dim=1)
-        query, key, value = (packing.padded(part) for part in (query, key, value))
-        return query, *cache.update(key.transpose(1, 2), value.transpose(1, 2), index)
+        return query, key, value
+
+    def next_logits(self, ids_B: Tensor, positions_B: Tensor, cache: SharedPromptCache) -> Tensor:
+        """Logits [B, V] after one more token of each row, whose prompts share their keys and values.
+
+        Args:
+            ids_B: The newest token of each row.
+            positions_B: Position of each in its own text.
+            cache: Grows in place by one slot.
+        """
+        hidden_BD = self.embedding(ids_B)
+        cos_BD, sin_BD = (table[0, :, None] for table in self.rotary(hidden_BD, positions_B[None]))
+        for index, layer in enumerate(self.layers):
+            attended = cache.attend(index, *self._heads(hidden_BD, layer, cos_BD, sin_BD))
+            hidden_BD = _after(attended, hidden_BD, layer, self.eps)
+        return linear(rms_norm(hidden_BD, self.final_norm, self.eps), self.head)
 
 
 class _Packing:

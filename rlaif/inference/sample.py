@@ -18,7 +18,8 @@ from transformers import PreTrainedModel
 from rlaif.functional.seeds import derive_seed
 from rlaif.inference.forward import Forward, evaluating, forward_for
 from rlaif.inference.parallel import for_each_chunk
-from rlaif.inference.prefill import Group, Ids, Prefilled, PrefixStore, plan_prefill, prefill
+from rlaif.inference.prefill import Group, Ids, PrefixStore, plan_prefill, prefill
+from rlaif.inference.running_rows import RunningRows, running_rows, shares_prompts
 from rlaif.types import Sampling
 
 COMPACT_BELOW = 0.8
@@ -118,13 +119,13 @@ def sample(
         store.prepare(forward, plan.preamble)
 
         def sample_chunk(chunk: Sequence[Group]) -> None:
-            read = prefill(forward, prompt_ids, plan.preamble, chunk, store, room=limit)
+            room = 0 if num_samples > 1 and shares_prompts(forward) else limit
+            read = prefill(forward, prompt_ids, plan.preamble, chunk, store, room)
             prompts = torch.tensor([member for group in chunk for member in group.members], device=device)
             rows_A = (prompts[:, None] * num_samples + torch.arange(num_samples, device=device)).flatten()
-            if num_samples > 1:
-                read.select_rows(torch.arange(len(prompts), device=device).repeat_interleave(num_samples))
+            rows = running_rows(forward, read, num_samples, limit)
             uniforms_AT = _uniforms([seeds[row] for row in rows_A.tolist()], limit, device)
-            _decode(forward, read, rows_A, uniforms_AT, sampling, eos, stop, out)
+            _decode(rows, rows_A, uniforms_AT, sampling, eos, stop, out)
 
         for_each_chunk(sample_chunk, plan.chunks, forward)
     return out.rollouts()
@@ -160,8 +161,7 @@ def _uniforms(seeds: Sequence[int], limit: int, device: torch.device) -> Tensor:
 
 
 def _decode(
-    forward: Forward,
-    read: Prefilled,
+    rows: RunningRows,
     rows_A: Tensor,
     uniforms_AT: Tensor,
     sampling: Sampling,
@@ -169,18 +169,16 @@ def _decode(
     stop: Stop | None,
     out: _Responses,
 ) -> None:
-    limit, device = sampling.max_new_tokens, rows_A.device
+    limit = sampling.max_new_tokens
     running_A = torch.ones_like(rows_A, dtype=torch.bool)
-    start = read.cache.get_seq_length()
-    first = torch.zeros(1, dtype=torch.long, device=device)
     for step in range(limit):
-        logprobs_AV = torch.log_softmax(read.logits_BV / (sampling.temperature or 1.0), dim=-1)
+        logprobs_AV = torch.log_softmax(rows.logits_AV / (sampling.temperature or 1.0), dim=-1)
         token_A = draw(logprobs_AV, uniforms_AT[:, step], sampling)
         live = rows_A[running_A]
         out.tokens_BT[live, step] = token_A[running_A]
         out.logprobs_BT[live, step] = logprobs_AV.gather(1, token_A[:, None])[running_A, 0]
         if out.entropy_BT is not None:
-            out.entropy_BT[live, step] = torch.special.entr(logprobs_AV.exp()).sum(-1)[running_A]
+            out.entropy_BT[live, step] = entropies(logprobs_AV)[running_A]
         out.lengths_B[live] = step + 1
         ended_A = torch.isin(token_A, eos)
         if stop is not None:
@@ -193,12 +191,9 @@ def _decode(
             return
         if num_running < COMPACT_BELOW * len(rows_A):
             kept = running_A.nonzero().squeeze(1)
-            read.select_rows(kept)
+            rows.select_rows(kept)
             rows_A, uniforms_AT, token_A, running_A = rows_A[kept], uniforms_AT[kept], token_A[kept], running_A[kept]
-        read.seen_BS[:, start + step] = True
-        mask_A1S = read.seen_BS[:, None, : start + step + 1]
-        positions_A1 = (read.lengths_B + step)[:, None]
-        read.logits_BV = forward(token_A[:, None], positions_A1, mask_A1S, read.cache, first)[:, 0].float()
+        rows.read(token_A)
 
 
 def _response(out: _Responses, rows_A: Tensor, length: int, row: int) -> list[int]:
@@ -228,6 +223,17 @@ def draw(logprobs_AV: Tensor, uniform_A: Tensor, sampling: Sampling) -> Tensor:
     target_A = torch.minimum(uniform_A * total_A, torch.nextafter(total_A, torch.zeros_like(total_A)))
     token_A = torch.searchsorted(cumulative_AV, target_A[:, None], right=True).squeeze(1)
     return token_A.clamp_max(logprobs_AV.shape[-1] - 1)
+
+
+def entropies(logprobs_AV: Tensor) -> Tensor:
+    """Entropy in nats [A] of each row; what has no probability adds nothing.
+
+    >>> entropies(torch.tensor([[0.5, 0.5, 0.0]]).log()).item() == torch.tensor(2.0).log().item()
+    True
+    """
+    # torch.special.entr takes the logarithm again, five times as long.
+    lowest = torch.finfo(logprobs_AV.dtype).min
+    return -(logprobs_AV.exp() * logprobs_AV.clamp_min(lowest)).sum(-1)
 
 
 def _truncated(probs_AV: Tensor, sampling: Sampling) -> Tensor:

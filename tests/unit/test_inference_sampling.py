@@ -54,6 +54,21 @@ def test_batches_do_not_change_what_is_drawn(model: LlamaForCausalLM, batch_size
     torch.testing.assert_close(whole.logprobs_BT, parts.logprobs_BT, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("num_samples", [1, 5])
+@pytest.mark.parametrize("shared", [0, 20], ids=["apart", "with a preamble"])
+def test_recorded_logprobs_are_the_models_own(model: LlamaForCausalLM, num_samples: int, shared: int) -> None:
+    """Rows leave at different lengths and whole prompts with them; prompts have gaps where others are longer."""
+    prompts = [list(range(60, 60 + shared)) + prompt for prompt in PROMPTS]
+    drawn = sample(model, prompts, num_samples=num_samples, sampling=SAMPLING, eos_id=range(4, 20), pad_id=0)
+    assert len(set(drawn.mask_BT.sum(1).tolist())) > 2
+    for row, (tokens, mask) in enumerate(zip(drawn.tokens_BT, drawn.mask_BT, strict=True)):
+        prompt, response = prompts[row // num_samples], tokens[mask].tolist()
+        with torch.no_grad():
+            logprobs = model(torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+        expected = logprobs.gather(1, torch.tensor(response)[:, None]).squeeze(1)
+        torch.testing.assert_close(drawn.logprobs_BT[row][mask], expected, atol=1e-5, rtol=0)
+
+
 def test_a_longer_limit_continues_the_same_text(model: LlamaForCausalLM) -> None:
     longer = Sampling(max_new_tokens=14, temperature=1.0, seed=1)
     short, long = (sample(model, PROMPTS, sampling=s, eos_id=NO_END, pad_id=0).tokens_BT for s in (SAMPLING, longer))
