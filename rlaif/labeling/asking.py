@@ -23,7 +23,7 @@ from rlaif.labeling.naming import LABELER, named_as
 from rlaif.labeling.shards import failed_without_answer
 from rlaif.labeling.wrapping import wrap_engines
 from rlaif.ranges import Share
-from rlaif.types import Comparison, Preference
+from rlaif.types import Comparison, Completion, Preference, Prompt, Rating
 
 L = TypeVar("L")
 
@@ -173,6 +173,29 @@ class Asking:
                 if not self.limit.allows(failed.total(), len(plan)):
                     raise self.limit.error(failed, start + len(batch), len(plan), _GO_ON)
             yield batch
+
+    def rate(self, rater: Rater, rows: Sequence[tuple[Prompt, Completion]], display: ShowsProgress) -> Iterator[Rating]:
+        """Rate responses in fixed batches.
+
+        Args:
+            rater: The rater that is asked.
+            rows: Prompts with a response each.
+            display: Shows how far it is.
+
+        Raises:
+            GateStopped: As :meth:`label`.
+        """
+        asked, failed = self.rater(rater), Counter[str]()
+        progress = display.progress(len(rows), unit="responses")
+        for start in range(0, len(rows), self.batch_size):
+            batch = rows[start : start + self.batch_size]
+            ratings = asked.rate([prompt for prompt, _ in batch], [response for _, response in batch])
+            self._num_labels += len(ratings)
+            failed += Counter(missing_by_reason(filter(failed_without_answer, ratings)))
+            if not self.limit.allows(failed.total(), len(rows)):
+                raise self.limit.error(failed, start + len(batch), len(rows), _GO_ON)
+            progress(start + len(batch), len(rows))
+            yield from ratings
 
     def judge(self, labeler: Labeler, display: ShowsProgress, plan: Sequence[Comparison] | None = None) -> AskedLabeler:
         """A labeler whose every call is labeled here in batches, for functions that take a labeler.

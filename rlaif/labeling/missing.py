@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rlaif.engines.openai.hints import hint
 from rlaif.errors import ConfigError, GateStopped
-from rlaif.types import Preference
+from rlaif.types import Preference, Rating
 
 _REASONS_SHOWN = 3
 
@@ -53,11 +53,9 @@ class MissingLimit:
         )
 
 
-def missing_by_reason(preferences: Iterable[Preference]) -> dict[str, int]:
+def missing_by_reason(labels: Iterable[Preference | Rating]) -> dict[str, int]:
     """Labels that were not obtained, by reason, the most frequent first."""
-    return most_frequent_first(
-        Counter(preference.missing for preference in preferences if preference.missing is not None)
-    )
+    return most_frequent_first(Counter(label.missing for label in labels if label.missing is not None))
 
 
 def most_frequent_first(reasons: Mapping[str, int]) -> dict[str, int]:

@@ -15,7 +15,7 @@ from rlaif.artifacts.store import store_error
 from rlaif.engines.answers import is_refusal
 from rlaif.errors import StoreError
 from rlaif.labeling.label_json import preference_from_json, preference_to_json
-from rlaif.types import Comparison, Preference
+from rlaif.types import Comparison, Preference, Rating
 
 _LEVEL = 4
 
@@ -39,13 +39,13 @@ class BatchOutcome:
         )
 
 
-def failed_without_answer(preference: Preference) -> bool:
+def failed_without_answer(label: Preference | Rating) -> bool:
     """True when a question got no answer, so that asking again may give another label.
 
     Such a label may exist all the same: a panel goes on without a member, self-consistency without a sample.
     """
-    failed = any(judgment.missing is not None and not judgment.unreadable for judgment in preference.judgments)
-    return failed or (preference.missing is not None and not preference.judgments)
+    failed = any(judgment.missing is not None and not judgment.unreadable for judgment in label.judgments)
+    return failed or (label.missing is not None and not label.judgments)
 
 
 def was_refused(preference: Preference) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 from rlaif.data.base import ExactAnnotators, TaskData
@@ -20,7 +21,7 @@ from rlaif.evaluation.evaluators import (
     RewardModelEvaluator,
 )
 from rlaif.evaluation.files import read_diagrams, read_figures, write_diagrams, write_figures
-from rlaif.evaluation.judges import AnnotatorJudge, Judge, LabelJudge, PeopleJudge
+from rlaif.evaluation.judges import AnnotatorJudge, Judge, LabelJudge, PeopleJudge, RatedHarm
 from rlaif.evaluation.kl import response_kl
 from rlaif.evaluation.matches import Match
 from rlaif.evaluation.records import Findings, ReliabilityDiagram, SideBySide
@@ -35,9 +36,9 @@ from rlaif.evaluation.temperatures import (
 )
 from rlaif.evaluation.truth import TrueQuality
 from rlaif.evaluation.votes import Votes
-from rlaif.labelers.base import Labeler
+from rlaif.labelers.base import Labeler, Rater
 from rlaif.labelers.people import PEOPLE
-from rlaif.labeling.asking import AskingSettings
+from rlaif.labeling.asking import Asking, AskingSettings
 from rlaif.labeling.first_request import WillAsk
 from rlaif.labeling.results import COST, read_labels
 from rlaif.labeling.trial import example_pairs, trial_problems
@@ -55,8 +56,10 @@ from rlaif.tokenization import PromptTokenizer
 from rlaif.types import Comparison, Completion, Figure, Prompt
 
 RESPONSES, JUDGED = "responses.parquet", "judged.parquet"
-ASKED = "asked"
-"""Directory of the judge's ledger while the stage is built."""
+ASKED, ASKED_OF_HARM = "asked", "asked-of-harm"
+"""Directories of the judges' ledgers while the stage is built."""
+COST_OF_HARM = "cost-of-harm.json"
+"""What the judge of harm took, as :data:`COST` says it of the judge."""
 NUM_SIDE_BY_SIDE = 12
 """Responses side by side on the page."""
 NO_KL = "KL from SFT is left out: the two policies have different vocabularies"
@@ -74,6 +77,8 @@ class EvaluationStage(Stage):
         num_raters: Simulated annotators per comparison.
         confidence: Coverage of every interval, in (0, 1).
         judge: The LLM judge, a labeler; None for none.
+        harm_judge: A labeler that rates single responses: where the task measures harm and there are no simulated
+            annotators, it says which responses are harmless; None leaves harmless rates out there.
         scorer: Scores both candidates of held-out pairs.
         further_temperatures: The policies are compared at these, too; 0 decodes greedily.
         sft_temperature: Temperature of the SFT policy that the sampled policy must beat: a number, or ``best`` of those
@@ -99,6 +104,7 @@ class EvaluationStage(Stage):
         scorer: RewardModelReward,
         *,
         asking: Runtime[AskingSettings],
+        harm_judge: Labeler | None = None,
         further_temperatures: Sequence[float] = (0.0,),
         sft_temperature: Literal["best"] | NonNegative | None = BEST,
         against: Runtime[Mapping[str, str] | None] = None,
@@ -110,6 +116,7 @@ class EvaluationStage(Stage):
         self.num_raters = num_raters
         self.confidence = confidence
         self.judge = judge
+        self.harm_judge = harm_judge
         self.scorer = scorer
         self.compared = Compared(
             temperature=sampling.temperature,
@@ -140,18 +147,41 @@ class EvaluationStage(Stage):
         return frozenset({"figures"})
 
     def problems(self, work: Work) -> Iterator[str]:
-        """Problems of the judge, and opponents that are no model."""
+        """Problems of the judges, and opponents that are no model."""
         yield from self.compared.opponent_problems(work)
-        if self.judge is None:
-            return
-        if self.judge.source in PEOPLE:
-            yield "evaluation.judge: must ask a language model; take pairwise or cot_pairwise, or null for none"
-            return
-        for problem in trial_problems(self.judge, example_pairs(work.data("held_out"))):
-            yield problem.replace("labeler.", "evaluation.judge.", 1) if problem.startswith("labeler.") else problem
+        if self.judge is not None:
+            if self.judge.source in PEOPLE:
+                yield "evaluation.judge: must ask a language model; take pairwise or cot_pairwise, or null for none"
+            else:
+                yield from self._trial_problems(work, self.judge, "evaluation.judge")
+        if self.harm_judge is not None:
+            yield from self._harm_problems(work, self.harm_judge)
+
+    def _trial_problems(self, work: Work, judge: Labeler, option: str) -> Iterator[str]:
+        for problem in trial_problems(judge, example_pairs(work.data("held_out"))):
+            yield problem.replace("labeler.", f"{option}.", 1) if problem.startswith("labeler.") else problem
+
+    def _harm_problems(self, work: Work, judge: Labeler) -> Iterator[str]:
+        if not isinstance(judge, Rater):
+            yield (
+                f"evaluation.harm_judge: the labeler {judge.name} compares responses and rates none on its own; take"
+                " binary, scorer or cot_scorer, or null for none"
+            )
+        elif not self.task.measures_harm:
+            yield f"evaluation.harm_judge: task={self.task.name} measures no harm; type evaluation.harm_judge=null"
+        else:
+            yield from self._trial_problems(work, judge, "evaluation.harm_judge")
 
     def notices(self, work: Work) -> Iterator[str]:
-        """A best temperature that cannot be chosen."""
+        """A best temperature that cannot be chosen, and a task of harm without anybody who judges it."""
+        has_annotators = work.data("held_out").annotators is not None
+        if self.harm_judge is not None and has_annotators:
+            yield "evaluation.harm_judge: has no effect, as the simulated annotators say which responses are harmless"
+        elif self.harm_judge is None and not has_annotators and self.task.measures_harm:
+            yield (
+                "evaluation.harm_judge=null: nobody says which responses are harmless, so there are no harmless rates;"
+                " type e.g. +labeler@evaluation.harm_judge=binary with a model of its own"
+            )
         if self.compared.sft_temperature == BEST and (reason := self._nothing_to_choose_by(work)):
             yield (
                 f"evaluation.sft_temperature=best: {reason}, so figures against SFT at its best temperature are left"
@@ -167,10 +197,14 @@ class EvaluationStage(Stage):
         return ""
 
     def asks(self, work: Work) -> Iterator[WillAsk]:
-        """The judge, on the responses where they are drawn already."""
+        """The judges, on the responses where they are drawn already."""
+        data = work.data("held_out")
+        if self.harm_judge is not None:
+            examples, answers = example_pairs(data), self.asking.answers
+            option = "evaluation.harm_judge"
+            yield WillAsk(labeler=self.harm_judge, examples=examples, answers=answers, option=option)
         if self.judge is None:
             return
-        data = work.data("held_out")
         needs_reward_model = self.compared.sft_temperature == BEST and data.annotators is None
         drawn = self.compared.is_ready(work) and not needs_reward_model
         yield WillAsk(
@@ -258,12 +292,34 @@ class EvaluationStage(Stage):
         annotators, judge = self._annotators(data), self._llm_judge(work, matches)
         truth = TrueQuality(data.annotators) if isinstance(data.annotators, ExactAnnotators) else None
         evaluator, harmless = PolicyEvaluator(confidence=self.confidence), HarmlessEvaluator(confidence=self.confidence)
+        harm_judge = (annotators or self._rated_harm(work, matches)) if self.task.measures_harm else None
         figures: list[Figure] = []
         for match in matches:
             figures += evaluator.match(match, annotators, judge, truth)
-            if annotators is not None and match.harmless is not None and self.task.measures_harm:
-                figures += harmless.match(match, annotators)
+            if harm_judge is not None and match.harmless is not None:
+                figures += harmless.match(match, harm_judge)
         return figures
+
+    def _rated_harm(self, work: Work, matches: Sequence[Match]) -> RatedHarm | None:
+        """The verdicts of the judge of harm on both sides of the matches, each response once."""
+        if self.harm_judge is None:
+            return None
+        assert isinstance(self.harm_judge, Rater)
+        responses = {
+            (prompt.id, response.trimmed): (prompt, response)
+            for match in matches
+            if match.harmless is not None
+            for side in (match.first, match.second)
+            for prompt, response in zip(match.prompts, side, strict=True)
+        }
+        option = "evaluation.harm_judge"
+        asking = self.asking.begin(
+            work.directory / ASKED_OF_HARM, batch_size=self.batch_size, option=option, before=work.tried
+        )
+        ratings = list(asking.rate(self.harm_judge, list(responses.values()), work))
+        _close(asking, work.directory / COST_OF_HARM)
+        model = (work.options["harm_judge"].get("engine") or {}).get("model")
+        return RatedHarm(ratings, name=f"LLM judge {model}" if model else self.harm_judge.name)
 
     def _rewards(self, work: Work, matches: Sequence[Match]) -> list[Figure]:
         """What the reward model gives the policy more than the SFT policy."""
@@ -299,9 +355,7 @@ class EvaluationStage(Stage):
         plan = self._to_judge(work, matches)
         labels = asking.judge(self.judge, work, plan).label(plan)
         write_preferences(work.directory / JUDGED, labels)
-        cost = asking.cost_figures()
-        (work.directory / COST).write_text(json.dumps(cost, indent=1, sort_keys=True) + "\n")
-        asking.close(remove=True)
+        _close(asking, work.directory / COST)
         engine = work.options["judge"].get("engine") or {}
         return LabelJudge(labels, model=str(engine.get("model", self.judge.name)))
 
@@ -364,3 +418,9 @@ class EvaluationStage(Stage):
         found = side_by_side(pairs, votes, read_preferences(work.directory / JUDGED))
         is_greedy = 0 in self.compared.temperatures
         return replace(found, title=f"{found.title}, both decoded greedily") if is_greedy else found
+
+
+def _close(asking: Asking, file: Path) -> None:
+    """Write what the models took, and let go of their ledger."""
+    file.write_text(json.dumps(asking.cost_figures(), indent=1, sort_keys=True) + "\n")
+    asking.close(remove=True)

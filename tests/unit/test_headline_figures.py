@@ -18,7 +18,7 @@ from bigram import make_bigram_policy
 from rlaif.data.base import TaskData
 from rlaif.data.preferences_io import read_preferences, read_samples
 from rlaif.engines.answer_cache import AnswerPlace
-from rlaif.errors import ConfigError
+from rlaif.errors import ConfigError, GateStopped
 from rlaif.labeling.asking import AskingSettings
 from rlaif.labeling.cost import Budget, Prices
 from rlaif.pipeline.stage import Input, Stage, Told, Work
@@ -29,7 +29,7 @@ from rlaif.stages.evaluation import EvaluationStage
 from rlaif.stages.respond import RespondStage
 from rlaif.stages.respond_grid import TUNING, RespondGridStage, read_grid
 from rlaif.tasks.base import Dialogue, HarmlessDialogue, Task
-from rlaif.types import Comparison, Completion, Figure, Preference, Prompt
+from rlaif.types import Comparison, Completion, Figure, Preference, Prompt, Rating
 
 AT = "evaluation.sampling.temperature"
 SAMPLING = SamplingSettings(temperature=0.9, max_new_tokens=4)
@@ -77,6 +77,30 @@ class ListeningJudge:
     def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
         self.asked += comparisons
         return [Preference(comparison=pair, p_first=1.0, labeler=self.name, source="ai") for pair in comparisons]
+
+
+@dataclass
+class RateGood:
+    """Finds ``good`` harmless, says nothing about some responses, and remembers what it was asked about."""
+
+    silent_on: str = "nothing"
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    name: str = "rate good"
+    source: str = "classifier"
+    identity: str = "rate good"
+
+    def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
+        raise AssertionError("it is asked for ratings")
+
+    def rate(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Rating]:
+        self.asked += [(prompt.id, response.text) for prompt, response in zip(prompts, completions, strict=True)]
+        return [self._rating(*row) for row in zip(prompts, completions, strict=True)]
+
+    def _rating(self, prompt: Prompt, response: Completion) -> Rating:
+        if self.silent_on in prompt.text:
+            return Rating(prompt=prompt, completion=response, distribution=None, missing="silent")
+        distribution = (0.2, 0.8) if _is_good(response) else (0.7, 0.3)
+        return Rating(prompt=prompt, completion=response, distribution=distribution, lowest=0.0, highest=1.0)
 
 
 @dataclass
@@ -140,7 +164,9 @@ def evaluate(tmp_path: Path) -> Evaluate:
             0.95,
             judge,
             scorer or RewardModelReward(standardized=False),
-            asking=AskingSettings(answers=AnswerPlace("none", tmp_path), prices=Prices(), budget=Budget()),
+            asking=options.pop(
+                "asking", AskingSettings(answers=AnswerPlace("none", tmp_path), prices=Prices(), budget=Budget())
+            ),
             **options,
         )
         inputs = {role: (Input(step="data", stage="data", data=data),) for role in ("held_out", "people")}
@@ -154,7 +180,9 @@ def evaluate(tmp_path: Path) -> Evaluate:
                 inputs[role] = (drawn(tmp_path, stage, task, inputs, role, dict(reads.changes)),)
         directory = tmp_path / "evaluation"
         directory.mkdir()
-        work = Work(step="evaluation", directory=directory, inputs=inputs, seed=0, options={"judge": {}})
+        work = Work(
+            step="evaluation", directory=directory, inputs=inputs, seed=0, options={"judge": {}, "harm_judge": {}}
+        )
         if build:
             stage.build(work)
         return Evaluated(stage, work)
@@ -456,3 +484,65 @@ def test_responses_at_another_temperature_than_the_evaluation_names_are_refused(
     swapped = {**found.work.inputs, "policy_responses": found.work.inputs["policy_responses_at_0"]}
     with pytest.raises(ConfigError, match=r"evaluation.sampling.temperature=0.9: the responses in .* temperature 0;"):
         found.stage.build(replace(found.work, inputs=swapped))
+
+
+def without_annotators() -> TaskData:
+    return TaskData(
+        demonstrations=[],
+        label_prompts=[],
+        policy_prompts=[],
+        eval_prompts=prompts("test", NUM_PROMPTS),
+        tuning_prompts=[],
+        annotators=None,
+    )
+
+
+def test_a_rater_says_what_is_harmless_where_there_are_no_annotators(evaluate: Evaluate) -> None:
+    rater = RateGood()
+    found = evaluate(LEARNED, BAD, task=HarmlessDialogue(), data=without_annotators(), harm_judge=rater)
+    assert found.value("policy/greedy_harmless_rate") == 1.0 and found.value("sft/greedy_harmless_rate") == 0.0
+    sampled = found.figures["policy/harmless_rate"]
+    assert sampled.low is not None and sampled.high is not None
+    p_good = 0.8 ** (1 / 0.9) / (0.8 ** (1 / 0.9) + 0.2 ** (1 / 0.9))
+    assert sampled.low < p_good < sampled.high
+    assert sampled.note.startswith("rate good") and sampled.n == NUM_PROMPTS
+    assert len(set(rater.asked)) == len(rater.asked), "a response is asked about once"
+    assert (found.work.directory / "cost-of-harm.json").is_file()
+
+
+def test_a_response_without_a_rating_has_no_verdict(evaluate: Evaluate) -> None:
+    rater = RateGood(silent_on="test 1")  # 1, 10 to 19, and 100 to 119
+    asking = AskingSettings(answers=AnswerPlace("none", Path()), prices=Prices(), budget=Budget(), max_missing_rate=0.5)
+    found = evaluate(LEARNED, BAD, task=HarmlessDialogue(), data=without_annotators(), harm_judge=rater, asking=asking)
+    assert found.figures["policy/harmless_rate"].n == NUM_PROMPTS - 31
+
+
+def test_too_many_responses_without_a_rating_stop_the_evaluation(evaluate: Evaluate) -> None:
+    with pytest.raises(GateStopped, match=r"label.max_missing_rate=0.2.*silent"):
+        evaluate(
+            *(LEARNED, BAD),
+            task=HarmlessDialogue(),
+            data=without_annotators(),
+            harm_judge=RateGood(silent_on="test"),
+        )
+
+
+@pytest.mark.parametrize(
+    ("task", "judge", "problem"),
+    [
+        (HarmlessDialogue(), ListeningJudge(), "the labeler listening compares responses and rates none on its own"),
+        (Dialogue(), RateGood(), "task=dialogue measures no harm; type evaluation.harm_judge=null"),
+    ],
+)
+def test_a_judge_of_harm_that_cannot_judge_is_refused(evaluate: Evaluate, task: Task, judge: Any, problem: str) -> None:
+    found = evaluate(LEARNED, BAD, task=task, data=without_annotators(), harm_judge=judge, build=False)
+    assert [problem in told for told in found.stage.problems(found.work)] == [True]
+
+
+def test_it_is_told_who_judges_harm_and_that_nobody_does(evaluate: Evaluate) -> None:
+    found = evaluate(LEARNED, BAD, task=HarmlessDialogue(), harm_judge=RateGood(), build=False)
+    assert "evaluation.harm_judge: has no effect" in " ".join(found.stage.notices(found.work))
+    found.stage.harm_judge = None
+    assert "harm_judge" not in " ".join(found.stage.notices(found.work))
+    nobody = replace(found.work, inputs={"held_out": (Input(step="data", stage="data", data=without_annotators()),)})
+    assert "nobody says which responses are harmless" in " ".join(found.stage.notices(nobody))

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from rlaif.engines.scripted import ScriptedEngine
+from rlaif.errors import PluginError
 from rlaif.rewards.base import RewardBatch
 from rlaif.testing.conformance import check_labeler
 from rlaif.testing.reward_contract import check_reward
 from rlaif.testing.samples import sample_comparisons
-from rlaif.types import Completion
+from rlaif.types import Comparison, Completion
 
 PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
 
@@ -32,6 +33,29 @@ def test_the_criterion_labeler_averages_both_orders() -> None:
     assert [result for result in check_labeler(always_1) if not result.passed] == []
     silent = CriterionLabeler(ScriptedEngine({"no prompt holds this": "1"}))
     assert [missing.p_first for missing in silent.label(sample_comparisons())] == [None] * 6
+
+
+def test_the_profanity_rater_prefers_the_cleaner_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    import rlaif_profanity
+    from rlaif_profanity import ProfanityLabeler
+
+    monkeypatch.setattr(rlaif_profanity, "PACKAGE", "no-such-package")
+    with pytest.raises(PluginError, match="labeler=profanity: pip install no-such-package"):
+        ProfanityLabeler()
+    monkeypatch.setattr(rlaif_profanity, "PACKAGE", "rlaif")
+    classifier = "import json, sys; print(json.dumps([0.75 if 'damn' in x else 0.25 for x in json.load(sys.stdin)]))"
+    monkeypatch.setattr(rlaif_profanity, "CHILD", classifier)
+    rater = ProfanityLabeler()
+    assert [result for result in check_labeler(rater) if not result.passed] == []
+    prompt = sample_comparisons()[0].prompt
+    clean, offensive = Completion(text="Good day – ä."), Completion(text="damn")
+    assert [rating.score for rating in rater.rate([prompt, prompt], [clean, offensive])] == [0.75, 0.25]
+    (label,) = rater.label([Comparison(prompt=prompt, first=clean, second=offensive)])
+    assert label.p_first == pytest.approx(0.75 * 0.75 + (0.75 * 0.25 + 0.25 * 0.75) / 2)
+    assert rater.rate([], []) == []
+    monkeypatch.setattr(rlaif_profanity, "CHILD", "raise SystemExit('no classifier')")
+    with pytest.raises(PluginError, match="no classifier"):
+        rater.rate([prompt], [clean])
 
 
 def test_the_length_penalty_takes_a_price_for_each_word() -> None:
