@@ -1,4 +1,4 @@
-"""Where the time of policy steps goes: into sampling, rewarding and learning."""
+"""Where the time of reinforcement learning goes: into sampling, rewarding, learning and validating."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from lightning import Callback, LightningModule, Trainer
 
 SECONDS = "seconds.json"
 """The file in the step's directory."""
-PARTS = ("sample", "reward", "learn")
-"""In the order of a policy step: drawing responses, their rewards (with direct RLAIF the judge), and the rest:
-log-probs, credit, gradients and the optimizer."""
+PARTS = ("sample", "reward", "learn", "validate")
+"""Drawing the responses of a policy step, their rewards (with direct RLAIF the judge), the rest of the step (log-probs,
+credit, gradients and the optimizer), and the validations between steps."""
 
 
 class StepSeconds:

@@ -131,7 +131,8 @@ class PolicyValidation(Callback):
         step, interval = trainer.global_step, self.every_n_steps * module.objective.updates.total
         if step == self._last_step or (step % interval and step != trainer.max_steps):
             return
-        figures = self.measure(module)
+        with module.seconds.of("validate"):
+            figures = self.measure(module)
         self._offer(step, figures.get("reward"), module)
         append_row(self.path, step, figures)
         self._last_step = step

@@ -29,6 +29,7 @@ def test_the_labelers_score_is_the_reward(command: Command) -> None:
     assert cost["num_questions"] + cost["num_cached"] == 16  # two steps of eight responses
     times = run.figures(times=True)
     parts = [times[f"time/policy/{part}"]["value"] for part in ("sample", "reward", "learn")]
+    assert times["time/policy/validate"]["value"] == 0.0  # policy.validate_every=null
     assert min(parts) > 0.0 and sum(parts) < times["time/policy"]["value"]
 
 

@@ -33,7 +33,7 @@ def test_a_part_inside_another_counts_for_itself_alone(clock: SimpleNamespace) -
     clock.now += 1000  # outside of all parts: a validation
     with seconds.of("learn"):
         clock.now += 4
-    assert seconds.by_part == {"sample": 30.0, "reward": 100.0, "learn": 7.0}
+    assert seconds.by_part == {"sample": 30.0, "reward": 100.0, "learn": 7.0, "validate": 0.0}
 
 
 def test_an_error_ends_its_part(clock: SimpleNamespace) -> None:
@@ -46,7 +46,7 @@ def test_an_error_ends_its_part(clock: SimpleNamespace) -> None:
     with pytest.raises(RuntimeError), seconds.of("learn"), seconds.of("reward"):
         fail()
     clock.now += 50
-    assert seconds.by_part == {"sample": 0.0, "reward": 3.0, "learn": 0.0}
+    assert seconds.by_part == {"sample": 0.0, "reward": 3.0, "learn": 0.0, "validate": 0.0}
 
 
 def test_a_resumed_training_goes_on_from_its_checkpoint(clock: SimpleNamespace, tmp_path: Path) -> None:
@@ -61,6 +61,6 @@ def test_a_resumed_training_goes_on_from_its_checkpoint(clock: SimpleNamespace, 
         clock.now += 2
     assert state["sample"] == 5.0
     writer.on_train_end(SimpleNamespace(is_global_zero=True), SimpleNamespace())  # type: ignore[arg-type]
-    assert json.loads((tmp_path / "seconds.json").read_text()) == {"sample": 7.0, "reward": 0.0, "learn": 0.0}
-    assert read_seconds(tmp_path) == {"sample": 7.0, "reward": 0.0, "learn": 0.0}
+    expected = {"sample": 7.0, "reward": 0.0, "learn": 0.0, "validate": 0.0}
+    assert json.loads((tmp_path / "seconds.json").read_text()) == read_seconds(tmp_path) == expected
     assert read_seconds(tmp_path / "nowhere") == {}
