@@ -20,17 +20,6 @@ MOST_AT_ONCE = 4
 """Chunks in memory at the same time."""
 
 
-FEWEST_ROWS = 16
-"""Rows of a decoding step from which on a thread of their own is faster than a share of every operation."""
-
-
-def num_shares(num_rows: int, forward: Forward) -> int:
-    """Into how many batches rows that decode are divided: on a CPU one for each thread, elsewhere one."""
-    if not forward.runs_concurrently:
-        return 1
-    return max(1, min(MOST_AT_ONCE, torch.get_num_threads(), num_rows // FEWEST_ROWS))
-
-
 def for_each_chunk(work: Callable[[Chunk], None], chunks: Sequence[Chunk], forward: Forward) -> None:
     """Call ``work`` once for every chunk; on a CPU several calls run at once and share its cores.
 

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from rlaif.functional.seeds import derive_seed
 from rlaif.inference.forward import Forward, evaluating, forward_for
-from rlaif.inference.parallel import for_each_chunk, num_shares
+from rlaif.inference.parallel import for_each_chunk
 from rlaif.inference.prefill import Group, Ids, PrefixStore, plan_prefill, prefill
 from rlaif.inference.running_rows import RunningRows, running_rows, shares_prompts
 from rlaif.types import Sampling
@@ -88,7 +88,7 @@ def sample(
         eos_id: Token or tokens that end a response.
         pad_id: Token that fills up shorter responses.
         seeds: One per row (P times ``num_samples``); None derives them from (``sampling.seed``, prompt, sample).
-        batch_size: Rows that run at once; None runs all, on a CPU divided among threads.
+        batch_size: Rows that run at once; None runs all.
         stop: Ends rows by text.
         forward: A prepared forward pass of ``model`` (engines keep one); None makes one from the current weights.
         store: Preambles kept between calls with the same weights.
@@ -112,10 +112,7 @@ def sample(
         store = PrefixStore(1) if store is None else store
         out = _Responses(num_rows, limit, pad_id, device, with_entropy=with_entropy)
         eos = torch.tensor([eos_id] if isinstance(eos_id, int) else list(eos_id), device=device)
-        if batch_size is None:
-            prompts_at_once = -(-len(prompt_ids) // num_shares(num_rows, forward))
-        else:
-            prompts_at_once = max(1, batch_size // num_samples)
+        prompts_at_once = num_rows if batch_size is None else max(1, batch_size // num_samples)
         if not prompt_ids or not limit:
             return out.rollouts()
         plan = plan_prefill(prompt_ids, prompts_at_once)

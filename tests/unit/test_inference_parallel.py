@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_pos_emb
 
 from rlaif.inference.llama import rms_norm, rotated
-from rlaif.inference.parallel import FEWEST_ROWS, MOST_AT_ONCE, for_each_chunk, num_shares
+from rlaif.inference.parallel import MOST_AT_ONCE, for_each_chunk
 from rlaif.inference.sample import sample
 from rlaif.inference.score import score_options
 from rlaif.types import Sampling
@@ -158,22 +158,3 @@ def test_norm_and_rotation_are_those_of_the_library(dtype: torch.dtype) -> None:
     theirs, _ = apply_rotary_pos_emb(states.transpose(1, 2), states.transpose(1, 2), cos, sin)
     ours = rotated(states, cos[:, :, None], sin[:, :, None])
     torch.testing.assert_close(ours, theirs.transpose(1, 2), rtol=tolerance, atol=tolerance)
-
-
-@pytest.mark.parametrize(
-    ("num_rows", "shares"), [(1, 1), (FEWEST_ROWS, 1), (2 * FEWEST_ROWS - 1, 1), (2 * FEWEST_ROWS, 2), (10_000, 2)]
-)
-def test_a_thread_decodes_rows_of_its_own_where_these_are_enough(num_rows: int, shares: int) -> None:
-    assert num_shares(num_rows, CONCURRENT) == shares
-    assert num_shares(num_rows, ALONE) == 1
-
-
-def test_what_is_drawn_does_not_depend_on_the_number_of_threads(model: LlamaForCausalLM) -> None:
-    prompts = [[1, 2, 3 + number] for number in range(8)]
-    drawn = []
-    for threads in (2, 1):
-        torch.set_num_threads(threads)
-        sampling = Sampling(max_new_tokens=6, temperature=1.0, seed=3)
-        drawn.append(sample(model, prompts, num_samples=8, sampling=sampling, eos_id=60, pad_id=0))
-    assert torch.equal(drawn[0].tokens_BT, drawn[1].tokens_BT)
-    torch.testing.assert_close(drawn[0].logprobs_BT, drawn[1].logprobs_BT, atol=1e-5, rtol=0)
