@@ -44,8 +44,9 @@ def correlate(arguments: argparse.Namespace) -> None:
         cards, told = _scorecards(groups, scorecards[0])
         labelers = [_means(group, card, arguments.outcome) for group, card in zip(groups, cards, strict=True)]
         sources = _sources(groups, cards, arguments.figures or DEFAULT)
-        tables[_title(same)] = rank_predictors(labelers, sources, confidence=confidence_of(groups))
-        notices += told
+        title = _title(same, tables)
+        tables[title] = rank_predictors(labelers, sources, confidence=confidence_of(groups))
+        notices += [*told, *_uneven_seeds(groups, title)]
     _refuse_too_few(tables, arguments.figures or DEFAULT)
     notices += _notices(tables, arguments.outcome)
     confidence = confidence_of(group_runs(runs[:1]))
@@ -130,9 +131,20 @@ def _sources(
     return found
 
 
-def _title(runs: Sequence[RunResult]) -> str:
+def _title(runs: Sequence[RunResult], taken: Tables) -> str:
+    """Task and data as typed; runs whose data differ in what was not typed get a number."""
     words = [word for word in runs[0].overrides if word.startswith(("task", "data"))]
-    return " ".join(words) or "task and data as configured"
+    title = " ".join(words) or "task and data as configured"
+    return title if title not in taken else f"{title} ({len(taken) + 1})"
+
+
+def _uneven_seeds(groups: Sequence[Group], title: str) -> list[str]:
+    """What means over different seeds mix up."""
+    seeds = {frozenset(run.seed for run in group.runs) for group in groups}
+    if len(seeds) == 1:
+        return []
+    counts = ", ".join(str(count) for count in sorted({len(names) for names in seeds}))
+    return [f"{title}: the labelers have not the same seeds ({counts} of them), which may differ more than labelers do"]
 
 
 def _refuse_too_few(tables: Tables, patterns: Sequence[str]) -> None:
@@ -150,7 +162,7 @@ def _notices(tables: Tables, outcome: str) -> list[str]:
     return [
         f"Spearman's rank correlation with {outcome} over labelers, each the mean over its seeds; intervals are those"
         " of Bonett and Wright, of labelers drawn like these",
-        f"of {count} figures that say nothing, about {max(1, round(0.05 * count))} would have an interval beside 0",
+        f"of {count} figures that say nothing, about {max(1, round(0.05 * count))} would have an interval without 0",
     ]
 
 

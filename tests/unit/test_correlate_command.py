@@ -112,3 +112,22 @@ def test_an_outcome_that_no_run_has_is_refused_with_those_it_has(
     code, _, err = correlate(capsys, policies / "*", "--outcome", "policy/wins")
     assert code == 2
     assert "--outcome=policy/wins" in err and "policy/greedy_win_rate_vs_sft, policy/kl" in err
+
+
+def test_labelers_with_different_seeds_are_told(policies: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "have not the same seeds" not in correlate(capsys, policies / "*")[1]
+    code, out, _ = correlate(capsys, policies / "*-0", policies / "cot-1")
+    assert code == 0
+    assert "task=dialogue: the labelers have not the same seeds (1, 2 of them)" in out.replace("\n", " ")
+
+
+def test_each_task_and_data_has_a_table_of_its_own(policies: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, win in WINS.items():
+        figures = {"labeler/alignment": 1 - win, "policy/greedy_win_rate_vs_sft": win}
+        overrides = ("task=dialogue", f"labeler={name}")
+        data = {"labeler": {"name": name}, "data__num_policy_prompts": 9}
+        plant(policies / f"{name}-other", 0, figures, overrides=overrides, **data)  # type: ignore[arg-type]
+    code, out, _ = correlate(capsys, policies / "*", "--figures", "labeler/alignment", "--json", "-")
+    assert code == 0
+    found = {row["runs"]: row["correlation"] for row in json.loads(out)["rows"]}
+    assert found == {"task=dialogue": pytest.approx(0.9), "task=dialogue (2)": -1.0}
