@@ -16,16 +16,16 @@ def format_value(value: float, unit: Unit) -> str:
 
     >>> format_value(0.7125, "rate"), format_value(0.031, "difference"), format_value(75.0, "seconds")
     ('71.2 %', '+3.1 pp', '1:15')
-    >>> format_value(-0.0537, "coefficient"), format_value(1.25, "score")
-    ('−0.05', '+1.25')
+    >>> format_value(-0.0537, "coefficient"), format_value(1.25, "score"), format_value(-0.16, "rate")
+    ('−0.05', '+1.25', '−16.0 %')
     """
     match unit:
         case "rate":
-            return f"{100 * value:.1f} %"
+            return f"{100 * value:.1f} %".replace("-", "−")
         case "difference":
             return f"{100 * value:+.1f} pp".replace("-", "−")
         case "nats":
-            return f"{value:.2f} nats"
+            return f"{value:.2f} nats".replace("-", "−")
         case "characters":
             return f"{value:.0f} chars"
         case "seconds":
