@@ -141,7 +141,7 @@ def test_intervals() -> None:
     assert format_interval(figure(0.5, 0.4, None), "rate") == format_interval(figure(0.5, None, 0.6), "rate") == ""
     assert format_interval(figure(70.0, 59.5, 75.0), "seconds") == "1:00 – 1:15"
     assert format_interval(figure(0.0, -0.5, 0.25), "coefficient") == "−0.50 … 0.25"
-    assert format_interval(figure(0.0, -0.5, 0.25), "nats") == "-0.50 … 0.25 nats"
+    assert format_interval(figure(0.0, -0.5, 0.25), "nats") == "−0.50 … 0.25 nats"
     assert format_interval(figure(2.0, 1.0, 3.0), "number") == "1–3"
 
 
