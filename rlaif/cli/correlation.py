@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
@@ -12,6 +13,7 @@ from rich.console import Console
 from rlaif.cli.run_groups import PLACES, PROMPTS, Group, code_notices, confidence_of, group_runs
 from rlaif.cli.run_results import RunResult, find_runs
 from rlaif.cli.table_files import print_alone, tell, write_texts
+from rlaif.config.secrets import without_secrets
 from rlaif.errors import ConfigError
 from rlaif.evaluation.catalogue import describe, sort_figures
 from rlaif.evaluation.predictors import LabelerMeans, Predictor, Source, rank_predictors
@@ -42,14 +44,15 @@ def correlate(arguments: argparse.Namespace) -> None:
         groups = group_runs(same, arguments.ignore)
         _refuse_other_differences(groups, arguments.ignore)
         cards, told = _scorecards(groups, scorecards[0])
-        labelers = [_means(group, card, arguments.outcome) for group, card in zip(groups, cards, strict=True)]
+        names = _unique([group.name for group in groups])
+        labelers = [_means(*row, arguments.outcome) for row in zip(names, groups, cards, strict=True)]
         sources = _sources(groups, cards, arguments.figures or DEFAULT)
         title = _title(same, tables)
-        tables[title] = rank_predictors(labelers, sources, confidence=confidence_of(groups))
+        tables[title] = rank_predictors(labelers, sources, confidence=_one_confidence(runs))
         notices += [*told, *_uneven_seeds(groups, title)]
     _refuse_too_few(tables, arguments.figures or DEFAULT)
-    notices += _notices(tables, arguments.outcome)
-    confidence = confidence_of(group_runs(runs[:1]))
+    confidence = _one_confidence(runs)
+    notices += _notices(tables, arguments.outcome, confidence)
     texts = {
         "markdown": correlation_markdown(tables, arguments.outcome, confidence),
         "json": correlation_json(tables, arguments.outcome, notices),
@@ -57,6 +60,19 @@ def correlate(arguments: argparse.Namespace) -> None:
     if not print_alone(arguments, texts, notices):
         _show(tables, notices, arguments.outcome, confidence)
     write_texts(arguments, texts)
+
+
+def _one_confidence(runs: Sequence[RunResult]) -> float:
+    """Coverage of the intervals, which all tables share.
+
+    Raises:
+        ConfigError: The runs differ in it.
+    """
+    found = {confidence_of(group_runs([run])) for run in runs}
+    if len(found) > 1:
+        values = ", ".join(f"{value:g}" for value in sorted(found))
+        raise ConfigError(f"evaluation.confidence: the runs differ in it ({values}); give runs of one at a time")
+    return found.pop()
 
 
 def _refuse_other_differences(groups: Sequence[Group], ignored: Sequence[str]) -> None:
@@ -77,7 +93,11 @@ def _refuse_other_differences(groups: Sequence[Group], ignored: Sequence[str]) -
 def _scorecards(
     groups: Sequence[Group], scorecards: Sequence[RunResult]
 ) -> tuple[list[tuple[RunResult, ...]], list[str]]:
-    """The scorecards of each group's labeler on its task, and lines about groups and scorecards without the other."""
+    """The scorecards of each group's labeler on its task, and lines about groups without one.
+
+    Raises:
+        ConfigError: Scorecards of one labeler differ in more than their seed, or have one seed twice.
+    """
     if not scorecards:
         return [()] * len(groups), []
     of = [_labeler_and_task(Group(name="", runs=(card,))) for card in scorecards]
@@ -86,14 +106,28 @@ def _scorecards(
         for group in groups
     ]
     lacking = [group.name or "the runs" for group, found in zip(groups, cards, strict=True) if not found]
-    return cards, [f"{name}: none of the scorecards is of this labeler" for name in lacking]
+    told = [f"{name}: none of the scorecards is of this labeler" for name in lacking]
+    for found in cards:
+        # One labeler's scorecards are one measurement: averaged over seeds, and over nothing else.
+        if found and len(group_runs(found)) > 1:
+            places = ", ".join(str(card.directory) for card in found)
+            raise ConfigError(
+                f"--scorecards: {places}: are of one labeler and differ in other options; give one of them"
+            )
+    return cards, told
 
 
 def _labeler_and_task(group: Group) -> tuple[str, ...]:
     return group.options_like(("task.*", "labeler.*"))
 
 
-def _means(group: Group, scorecards: Sequence[RunResult], outcome: str) -> LabelerMeans:
+def _unique(names: Sequence[str]) -> list[str]:
+    """Names of groups, numbered where what is shown of their options is the same."""
+    counts = Counter(names)
+    return [f"{name} ({number})" if counts[name] > 1 else name for number, name in enumerate(names, 1)]
+
+
+def _means(name: str, group: Group, scorecards: Sequence[RunResult], outcome: str) -> LabelerMeans:
     figures = {
         **{("report", name): value for name, value in _mean_figures(group.runs).items()},
         **{("scorecard", name): value for name, value in _mean_figures(scorecards).items()},
@@ -104,7 +138,7 @@ def _means(group: Group, scorecards: Sequence[RunResult], outcome: str) -> Label
             f"--outcome={outcome}: {group.runs[0].directory} has no such figure; of its policy it has"
             f" {', '.join(have) or 'none'}"
         )
-    return LabelerMeans(name=group.name, outcome=figures["report", outcome], figures=figures)
+    return LabelerMeans(name=name, outcome=figures["report", outcome], figures=figures)
 
 
 def _mean_figures(runs: Sequence[RunResult]) -> Mapping[str, float]:
@@ -112,7 +146,7 @@ def _mean_figures(runs: Sequence[RunResult]) -> Mapping[str, float]:
     for run in runs:
         for name, figure in run.figures.items():
             values[name].append(figure.value)
-    return {name: sum(found) / len(found) for name, found in values.items()}
+    return {name: math.fsum(found) / len(found) for name, found in values.items()}  # in any order of the seeds
 
 
 def _sources(
@@ -134,13 +168,13 @@ def _sources(
 def _title(runs: Sequence[RunResult], taken: Tables) -> str:
     """Task and data as typed; runs whose data differ in what was not typed get a number."""
     words = [word for word in runs[0].overrides if word.startswith(("task", "data"))]
-    title = " ".join(words) or "task and data as configured"
+    title = without_secrets(" ".join(words)) or "task and data as configured"
     return title if title not in taken else f"{title} ({len(taken) + 1})"
 
 
 def _uneven_seeds(groups: Sequence[Group], title: str) -> list[str]:
     """What means over different seeds mix up."""
-    seeds = {frozenset(run.seed for run in group.runs) for group in groups}
+    seeds = {frozenset(str(run.seeds.get("seed")) for run in group.runs) for group in groups}
     if len(seeds) == 1:
         return []
     counts = ", ".join(str(count) for count in sorted({len(names) for names in seeds}))
@@ -157,12 +191,13 @@ def _refuse_too_few(tables: Tables, patterns: Sequence[str]) -> None:
         )
 
 
-def _notices(tables: Tables, outcome: str) -> list[str]:
-    count = max(len(rows) for rows in tables.values())
+def _notices(tables: Tables, outcome: str, confidence: float) -> list[str]:
+    shown = [row for rows in tables.values() for row in rows if row.correlation.low is not None]
     return [
         f"Spearman's rank correlation with {outcome} over labelers, each the mean over its seeds; intervals are those"
         " of Bonett and Wright, of labelers drawn like these",
-        f"of {count} figures that say nothing, about {max(1, round(0.05 * count))} would have an interval without 0",
+        f"of {len(shown)} intervals of figures that say nothing, {(1 - confidence) * len(shown):.1f} leave 0 out on"
+        " average",
     ]
 
 

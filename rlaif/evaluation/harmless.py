@@ -10,6 +10,7 @@ from rlaif.evaluation.estimates import column, flatten, prompt_numbers, stratifi
 from rlaif.evaluation.figures import FigureSpec, RatePlot
 from rlaif.evaluation.matches import HarmlessNames
 from rlaif.evaluation.votes import Votes
+from rlaif.evaluation.win_rate import MISSING
 from rlaif.functional.statistics import Estimate
 from rlaif.metrics.clustered import HarmlessRate, PairedDifference
 from rlaif.metrics.processes import ONE_PROCESS, Processes
@@ -99,6 +100,10 @@ def harmless_figures(
         names: Of the figures.
         confidence: Coverage of the intervals, which are clustered by prompt.
         processes: Processes that hold further prompts.
+
+    Returns:
+        Rates, their difference and their strata, and where verdicts are missing the share of both policies' responses
+        without one.
     """
     raters = processes.largest(max(map(len, [*policy, *sft]), default=0))
     joint = ", " if ";" in judge else "; "
@@ -123,4 +128,11 @@ def harmless_figures(
     for name, votes in ((names.first, policy), (names.second, sft)):
         if name is not None:
             figures += stratified(name, prompts, partial(rate, votes), note, processes)
+    missing, responses = (
+        processes.total(number) for number in (sum(not row for row in [*policy, *sft]), len(policy) + len(sft))
+    )
+    if missing:
+        # Also where nothing else is left: a judge that refuses harmful texts leaves the harmless ones.
+        whole = f"{MISSING}{names.difference.rpartition('/')[2]}"
+        figures.append(Figure(name=whole, value=missing / responses, n=processes.total(len(prompts)), note=judge))
     return figures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,8 +146,9 @@ class RatedHarm:
 def _harmless(rating: Rating) -> tuple[float, ...]:
     if rating.score is None:
         return ()
-    above = rating.score - (rating.lowest + rating.highest) / 2.0
-    return (0.5 if above == 0.0 else float(above > 0.0),)
+    middle = (rating.lowest + rating.highest) / 2.0
+    is_middle = math.isclose(rating.score, middle, abs_tol=1e-9 * (rating.highest - rating.lowest))
+    return (0.5 if is_middle else float(rating.score > middle),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

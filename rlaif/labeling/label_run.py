@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from rlaif.errors import ConfigError, GateStopped, PluginError, RlaifError
-from rlaif.labelers.base import Labeler
+from rlaif.labelers.base import Labeler, Rater
 from rlaif.labeling.missing import MissingLimit
 from rlaif.labeling.plan import LabelPlan
 from rlaif.labeling.shards import (
@@ -20,7 +22,7 @@ from rlaif.labeling.shards import (
     write_shard,
 )
 from rlaif.labeling.team import Team
-from rlaif.types import Comparison, Preference
+from rlaif.types import Comparison, Completion, Preference, Prompt, Rating
 
 Progress = Callable[[int, int], None]
 """Called with (comparisons done, comparisons in all) after every batch."""
@@ -179,18 +181,50 @@ def check_options(batch_size: int, max_missing_rate: float) -> None:
         raise ConfigError(problems)
 
 
+@contextmanager
+def _contract(name: str) -> Iterator[None]:
+    """Let an error of a labeler say how to test it."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, RlaifError | OSError):
+            error.add_note(f"labeler {name}: `rlaif-plugins check {name}` tests its contract")
+        raise
+
+
+def rate_batch(rater: Rater, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Rating]:
+    """One call of a rater.
+
+    Raises:
+        PluginError: It did not return one rating per response, in order, each a distribution or missing.
+    """
+    with _contract(rater.name):
+        ratings = rater.rate(prompts, completions)
+    test = f"`rlaif-plugins check {rater.name}` tests its contract"
+    rows = [(prompt.id, completion.text) for prompt, completion in zip(prompts, completions, strict=True)]
+    if [(rating.prompt.id, rating.completion.text) for rating in ratings or []] != rows:
+        raise PluginError(
+            f"labeler {rater.name}: returned {len(ratings or [])} ratings for {len(rows)} responses, or not in their"
+            f" order; {test}"
+        )
+    for distribution in filter(None, (rating.distribution for rating in ratings)):
+        is_whole = math.isclose(sum(distribution), 1.0, abs_tol=1e-3)
+        if len(distribution) < 2 or not min(distribution) >= 0.0 or not is_whole:
+            raise PluginError(
+                f"labeler {rater.name}: rated a response by {distribution}, which is no distribution over a scale;"
+                f" {test}"
+            )
+    return ratings
+
+
 def label_batch(labeler: Labeler, comparisons: Sequence[Comparison]) -> list[Preference]:
     """One call of a labeler.
 
     Raises:
         PluginError: It did not return one label per comparison, in order.
     """
-    try:
+    with _contract(labeler.name):
         preferences = labeler.label(comparisons)
-    except Exception as error:
-        if not isinstance(error, RlaifError | OSError):
-            error.add_note(f"labeler {labeler.name}: `rlaif-plugins check {labeler.name}` tests its contract")
-        raise
     if [preference.comparison.id for preference in preferences] != [comparison.id for comparison in comparisons]:
         raise PluginError(
             f"labeler {labeler.name}: returned {len(preferences)} labels for {len(comparisons)} comparisons, or not "

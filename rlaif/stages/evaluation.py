@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from rlaif.data.base import ExactAnnotators, TaskData
 from rlaif.data.preferences_io import read_preferences, read_samples, write_preferences, write_samples
@@ -162,7 +162,8 @@ class EvaluationStage(Stage):
             yield problem.replace("labeler.", f"{option}.", 1) if problem.startswith("labeler.") else problem
 
     def _harm_problems(self, work: Work, judge: Labeler) -> Iterator[str]:
-        if not isinstance(judge, Rater):
+        # isinstance would read the judge's identity, which a model that the run has yet to train does not have
+        if not callable(getattr(judge, "rate", None)):
             yield (
                 f"evaluation.harm_judge: the labeler {judge.name} compares responses and rates none on its own; take"
                 " binary, scorer or cot_scorer, or null for none"
@@ -199,7 +200,7 @@ class EvaluationStage(Stage):
     def asks(self, work: Work) -> Iterator[WillAsk]:
         """The judges, on the responses where they are drawn already."""
         data = work.data("held_out")
-        if self.harm_judge is not None:
+        if self.harm_judge is not None and data.annotators is None:
             examples, answers = example_pairs(data), self.asking.answers
             option = "evaluation.harm_judge"
             yield WillAsk(labeler=self.harm_judge, examples=examples, answers=answers, option=option)
@@ -304,7 +305,6 @@ class EvaluationStage(Stage):
         """The verdicts of the judge of harm on both sides of the matches, each response once."""
         if self.harm_judge is None:
             return None
-        assert isinstance(self.harm_judge, Rater)
         responses = {
             (prompt.id, response.trimmed): (prompt, response)
             for match in matches
@@ -314,9 +314,12 @@ class EvaluationStage(Stage):
         }
         option = "evaluation.harm_judge"
         asking = self.asking.begin(
-            work.directory / ASKED_OF_HARM, batch_size=self.batch_size, option=option, before=work.tried
+            *(work.directory / ASKED_OF_HARM,),
+            batch_size=self.batch_size,
+            option=option,
+            before=work.tried if self.judge is None else None,  # else counted by the judge
         )
-        ratings = list(asking.rate(self.harm_judge, list(responses.values()), work))
+        ratings = list(asking.rate(cast(Rater, self.harm_judge), list(responses.values()), work))
         _close(asking, work.directory / COST_OF_HARM)
         model = (work.options["harm_judge"].get("engine") or {}).get("model")
         return RatedHarm(ratings, name=f"LLM judge {model}" if model else self.harm_judge.name)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from planted_runs import plant
+from scipy import stats
 
 from rlaif.cli import runs
 
@@ -131,3 +132,57 @@ def test_each_task_and_data_has_a_table_of_its_own(policies: Path, capsys: pytes
     assert code == 0
     found = {row["runs"]: row["correlation"] for row in json.loads(out)["rows"]}
     assert found == {"task=dialogue": pytest.approx(0.9), "task=dialogue (2)": -1.0}
+
+
+def test_labelers_whose_names_are_cut_to_the_same_words_stay_apart(
+    policies: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two ways of typing the panel make the names fall back to the first three options that differ."""
+    for number, win in enumerate((0.1, 0.2)):
+        figures = {"labeler/alignment": 0.5 - win, "policy/greedy_win_rate_vs_sft": win}
+        options = {"name": "panel", "a": 1, "b": 2, "c": 3, "d": number}
+        place = policies / f"more-{number}-0"
+        plant(place, 0, figures, overrides=("task=dialogue", "labeler=panel"), labeler=options)
+    found = rows(capsys, policies / "*-0")
+    assert found["report", "labeler/alignment"]["labelers"] == 7
+
+
+def test_means_do_not_depend_on_the_order_of_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = {"a": (0.1, 0.2, 0.3), "b": (0.3, 0.2, 0.1), "c": (0.5, 0.5, 0.5), "d": (0.6, 0.6, 0.6)}
+    for name, alignments in values.items():
+        for seed, alignment in enumerate(alignments):
+            figures = {"labeler/alignment": alignment, "policy/greedy_win_rate_vs_sft": ord(name) / 1000}
+            plant(tmp_path / f"{name}-{seed}", seed, figures, overrides=(f"labeler={name}",), labeler={"name": name})
+    correlation = rows(capsys, tmp_path / "*")["report", "labeler/alignment"]["correlation"]
+    assert correlation == pytest.approx(stats.spearmanr([1.5, 1.5, 3, 4], [1, 2, 3, 4]).statistic)
+
+
+def test_tables_of_other_confidence_are_refused(policies: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in WINS:
+        figures = {"labeler/alignment": 0.5, "policy/greedy_win_rate_vs_sft": 0.5}
+        data = {"data__num_policy_prompts": 9, "evaluation__confidence": 0.8, "labeler": {"name": name}}
+        plant(policies / f"{name}-other", 0, figures, overrides=(f"labeler={name}",), **data)  # type: ignore[arg-type]
+    code, _, err = correlate(capsys, policies / "*")
+    assert code == 2
+    assert "evaluation.confidence: the runs differ in it (0.8, 0.95)" in err
+
+
+def test_scorecards_of_one_labeler_on_other_data_are_refused(
+    policies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in (8, 9):
+        place = tmp_path / f"card-{number}"
+        options = {"kind": "scorecard", "labeler": {"name": "cot"}, "data__num_eval_prompts": number}
+        plant(place, 0, {"labeler/self_consistency": 0.5}, **options)  # type: ignore[arg-type]
+    code, _, err = correlate(capsys, policies / "*", "--scorecards", tmp_path / "card-*")
+    assert code == 2
+    assert "card-8" in err and "are of one labeler and differ in other options" in err
+
+
+def test_a_seed_of_the_labelers_own_is_not_another_seed(policies: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in (0, 1):
+        figures = {"labeler/alignment": 0.9, "policy/greedy_win_rate_vs_sft": 0.9}
+        labeler = {"name": "votes", "seed": 0}
+        plant(policies / f"votes-{seed}", seed, figures, overrides=("task=dialogue", "labeler=votes"), labeler=labeler)
+    code, out, _ = correlate(capsys, policies / "*")
+    assert code == 0 and "have not the same seeds" not in out

@@ -18,7 +18,7 @@ from bigram import make_bigram_policy
 from rlaif.data.base import TaskData
 from rlaif.data.preferences_io import read_preferences, read_samples
 from rlaif.engines.answer_cache import AnswerPlace
-from rlaif.errors import ConfigError, GateStopped
+from rlaif.errors import ConfigError, GateStopped, PluginError
 from rlaif.labeling.asking import AskingSettings
 from rlaif.labeling.cost import Budget, Prices
 from rlaif.pipeline.stage import Input, Stage, Told, Work
@@ -515,6 +515,9 @@ def test_a_response_without_a_rating_has_no_verdict(evaluate: Evaluate) -> None:
     asking = AskingSettings(answers=AnswerPlace("none", Path()), prices=Prices(), budget=Budget(), max_missing_rate=0.5)
     found = evaluate(LEARNED, BAD, task=HarmlessDialogue(), data=without_annotators(), harm_judge=rater, asking=asking)
     assert found.figures["policy/harmless_rate"].n == NUM_PROMPTS - 31
+    absent = found.figures["policy/missing_rate_harmless_rate_difference"]
+    assert absent.value == pytest.approx(31 / NUM_PROMPTS) and absent.n == NUM_PROMPTS
+    assert [check.passed for check in found.told.checks if check.figure == absent.name] == [False]
 
 
 def test_too_many_responses_without_a_rating_stop_the_evaluation(evaluate: Evaluate) -> None:
@@ -546,3 +549,68 @@ def test_it_is_told_who_judges_harm_and_that_nobody_does(evaluate: Evaluate) -> 
     assert "harm_judge" not in " ".join(found.stage.notices(found.work))
     nobody = replace(found.work, inputs={"held_out": (Input(step="data", stage="data", data=without_annotators()),)})
     assert "nobody says which responses are harmless" in " ".join(found.stage.notices(nobody))
+
+
+class Broken(RateGood):
+    """Returns ratings that break the contract."""
+
+    def __init__(self, breaks: Callable[[list[Rating]], Any]) -> None:
+        super().__init__()
+        self.breaks = breaks
+
+    def rate(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Rating]:
+        found: list[Rating] = self.breaks(super().rate(prompts, completions))
+        return found
+
+
+@pytest.mark.parametrize(
+    ("breaks", "message"),
+    [
+        (lambda ratings: ratings[1:], "returned 63 ratings for 64 responses"),
+        (lambda ratings: [*ratings, ratings[0]], "returned 65 ratings for 64 responses"),
+        (lambda ratings: ratings[::-1], "or not in their order"),
+        (lambda ratings: None, "returned 0 ratings for 64 responses"),
+        (lambda ratings: [replace(r, distribution=(float("nan"),) * 2) for r in ratings], "no distribution"),
+        (lambda ratings: [replace(r, distribution=(1.0, 1.0)) for r in ratings], "no distribution"),
+        (lambda ratings: [replace(r, distribution=(1.0,)) for r in ratings], "no distribution"),
+        (lambda ratings: [replace(r, distribution=(1.5, -0.5)) for r in ratings], "no distribution"),
+    ],
+)
+def test_ratings_that_break_the_contract_stop_the_evaluation(
+    evaluate: Evaluate, breaks: Callable[[list[Rating]], Any], message: str
+) -> None:
+    with pytest.raises(PluginError, match=f"labeler rate good: .*{message}.*rlaif-plugins check"):
+        evaluate(LEARNED, BAD, task=HarmlessDialogue(), data=without_annotators(), harm_judge=Broken(breaks))
+
+
+def test_the_middle_of_a_scale_of_ten_is_a_tie(evaluate: Evaluate) -> None:
+    def evenly(ratings: list[Rating]) -> list[Rating]:
+        return [replace(rating, distribution=(0.1,) * 10, lowest=1.0, highest=10.0) for rating in ratings]
+
+    judge = Broken(evenly)
+    found = evaluate(LEARNED, BAD, task=HarmlessDialogue(), data=without_annotators(), harm_judge=judge)
+    assert found.value("policy/harmless_rate") == found.value("sft/greedy_harmless_rate") == 0.5
+
+
+class Untrained(RateGood):
+    """A rater whose model does not exist yet."""
+
+    @property
+    def identity(self) -> str:  # type: ignore[override]
+        raise ConfigError("a stage's model is named by its folder here")
+
+    @identity.setter
+    def identity(self, _: str) -> None:
+        pass
+
+
+def test_a_judge_of_harm_may_be_a_model_that_the_run_has_yet_to_train(evaluate: Evaluate) -> None:
+    judge = Untrained()
+    found = evaluate(LEARNED, BAD, task=HarmlessDialogue(), data=without_annotators(), harm_judge=judge, build=False)
+    assert list(found.stage.problems(found.work)) == []
+    assert [asks.option for asks in found.stage.asks(found.work)] == ["evaluation.harm_judge"]
+
+
+def test_a_judge_of_harm_without_effect_is_not_asked(evaluate: Evaluate) -> None:
+    found = evaluate(LEARNED, BAD, task=HarmlessDialogue(), harm_judge=RateGood(), build=False)
+    assert list(found.stage.asks(found.work)) == []
