@@ -184,10 +184,16 @@ def _uneven_seeds(groups: Sequence[Group], title: str) -> list[str]:
 def _refuse_too_few(tables: Tables, patterns: Sequence[str]) -> None:
     if not any(tables.values()):
         raise ConfigError(f"--figures {' '.join(patterns)}: no run has such a figure")
-    if all(row.correlation.n < FEWEST for rows in tables.values() for row in rows):
+    every = [row for rows in tables.values() for row in rows]
+    if all(row.correlation.n < FEWEST for row in every):
+        most = max(row.correlation.n + row.missing for row in every)
+        if most < FEWEST:
+            raise ConfigError(
+                f"RUN: a rank correlation takes at least {FEWEST} labelers on one task, here are {most}; give runs of"
+                " more labelers"
+            )
         raise ConfigError(
-            f"RUN: a rank correlation takes at least {FEWEST} labelers on one task, here are"
-            f" {max(row.correlation.n for rows in tables.values() for row in rows)}; give runs of more labelers"
+            f"--figures {' '.join(patterns)}: of {most} labelers fewer than {FEWEST} have such a figure; name others"
         )
 
 
@@ -203,7 +209,7 @@ def _notices(tables: Tables, outcome: str, confidence: float) -> list[str]:
 
 def _show(tables: Tables, notices: Sequence[str], outcome: str, confidence: float) -> None:
     console = Console(highlight=False)
-    for title, rows in tables.items():
+    for title, rows in ((title, rows) for title, rows in tables.items() if rows):
         name = f"{title}: rank correlation with {describe(outcome).label}"
         console.print(correlation_table(rows, name, confidence))
         console.print()

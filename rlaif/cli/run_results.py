@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -161,9 +162,12 @@ def _mapping(file: Path) -> dict[str, object]:
 
 def _figures(file: Path) -> list[Figure]:
     try:
-        return [Figure(**record) for record in json.loads(file.read_text("utf-8"))]
+        figures = [Figure(**record) for record in json.loads(file.read_text("utf-8"))]
+        if unreadable := [figure.name for figure in figures if not math.isfinite(figure.value)]:
+            raise ValueError(f"{', '.join(unreadable)}: no finite number")
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{file}: is not a list of figures ({error}); start its run again") from error
+    return figures
 
 
 def _code(place: Path) -> Iterator[str]:

@@ -37,11 +37,16 @@ def write_texts(arguments: argparse.Namespace, texts: Mapping[str, str]) -> None
     """Write the texts of the options that name files.
 
     Raises:
-        ConfigError: There is no such directory.
+        ConfigError: There is no such directory, or a file cannot be written.
     """
     for kind, text in texts.items():
         name = getattr(arguments, kind)
         if name not in (None, "-"):
             if not Path(name).parent.is_dir():
                 raise ConfigError(f"--{kind}={name}: there is no directory {Path(name).parent}")
-            atomic_write(name, text)
+            if Path(name).is_dir():
+                raise ConfigError(f"--{kind}={name}: is a directory; name a file in it")
+            try:
+                atomic_write(name, text)
+            except OSError as error:
+                raise ConfigError(f"--{kind}={name}: cannot be written ({error.strerror or error})") from error

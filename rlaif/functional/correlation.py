@@ -91,7 +91,7 @@ def rank_correlation(x: Values, y: Values, *, confidence: float = 0.95) -> Estim
     if one.size != two.size:
         raise ValueError(f"rank_correlation: {one.size} values of x for {two.size} of y")
     if one.size < 4:
-        return undefined(one.size, "fewer than four rows")
+        return undefined(one.size, "fewer than four")
     if not (varies(one) and varies(two)):
         return undefined(one.size, "one of both does not vary")
     r = round(float(stats.spearmanr(one, two).statistic), 12)

@@ -30,6 +30,8 @@ class StepSeconds:
     @contextmanager
     def of(self, part: str) -> Iterator[None]:
         """Count the block for one of :data:`PARTS`."""
+        if part not in self.by_part:
+            raise KeyError(f"{part}: there are {', '.join(PARTS)}")
         self._count()
         self._running.append(part)
         try:

@@ -34,7 +34,7 @@ def test_the_interval_is_wider_than_pearsons_by_half_the_square() -> None:
 @pytest.mark.parametrize(
     ("x", "y", "note"),
     [
-        ([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], "fewer than four rows"),
+        ([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], "fewer than four"),
         ([1.0, 1.0, 1.0, 1.0], [1.0, 2.0, 3.0, 4.0], "one of both does not vary"),
     ],
 )

@@ -186,3 +186,18 @@ def test_a_seed_of_the_labelers_own_is_not_another_seed(policies: Path, capsys: 
         plant(policies / f"votes-{seed}", seed, figures, overrides=("task=dialogue", "labeler=votes"), labeler=labeler)
     code, out, _ = correlate(capsys, policies / "*")
     assert code == 0 and "have not the same seeds" not in out
+
+
+def test_a_figure_of_too_few_labelers_and_unreadable_figures_are_refused(
+    policies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("cot", "panel", "length"):
+        file = policies / f"{name}-0" / "report.json"
+        file.write_text(json.dumps([*json.loads(file.read_text()), {"name": "labeler/extra", "value": 0.5}]))
+    code, _, err = correlate(capsys, policies / "*", "--figures", "labeler/extra")
+    assert code == 2 and "of 5 labelers fewer than 4 have such a figure" in err
+    code, _, err = correlate(capsys, policies / "*", "--json", tmp_path)
+    assert code == 2 and f"--json={tmp_path}: is a directory; name a file in it" in err
+    (policies / "cot-0" / "report.json").write_text('[{"name": "labeler/alignment", "value": NaN}]')
+    code, _, err = correlate(capsys, policies / "*")
+    assert code == 2 and "labeler/alignment: no finite number" in err

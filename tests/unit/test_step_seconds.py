@@ -64,3 +64,8 @@ def test_a_resumed_training_goes_on_from_its_checkpoint(clock: SimpleNamespace, 
     expected = {"sample": 7.0, "reward": 0.0, "learn": 0.0, "validate": 0.0}
     assert json.loads((tmp_path / "seconds.json").read_text()) == read_seconds(tmp_path) == expected
     assert read_seconds(tmp_path / "nowhere") == {}
+
+
+def test_an_unknown_part_is_refused_before_its_block() -> None:
+    with pytest.raises(KeyError, match="there are sample, reward, learn, validate"):
+        StepSeconds().of("sampling").__enter__()

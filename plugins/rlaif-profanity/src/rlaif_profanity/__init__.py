@@ -13,6 +13,8 @@ from rlaif.labelers.pointwise import preference_from_ratings
 from rlaif.types import Comparison, Completion, Preference, Prompt, Rating, content_id
 
 PACKAGE = "alt-profanity-check"
+TIMEOUT_S = 600
+"""Of a call of the child process: a batch takes seconds."""
 CHILD = (
     "import json, sys; from profanity_check import predict_prob; "
     "print(json.dumps(predict_prob(json.load(sys.stdin)).tolist()))"
@@ -45,6 +47,14 @@ class ProfanityLabeler:
     def identity(self) -> str:
         """Content hash of the classifier's version."""
         return content_id(self.name, self._version)
+
+    def check(self) -> None:
+        """Ask the classifier once, before anything is trained.
+
+        Raises:
+            PluginError: It cannot be asked.
+        """
+        _p_offensive(["Good day."])
 
     def rate(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Rating]:
         """One rating per response, from 0 to 1: the probability that it is clean."""
@@ -83,6 +93,7 @@ def _p_offensive(texts: Sequence[str]) -> list[float]:
         text=True,
         env={},
         check=False,
+        timeout=TIMEOUT_S,
     )
     if child.returncode:
         raise PluginError(f"labeler=profanity: the classifier could not be asked:\n{child.stderr.strip()[-2000:]}")
