@@ -32,7 +32,7 @@ SET_UP = (
     "pip install -e '.[test]' && pytest                  # set-up and the tests",
 )
 PLUGIN_OPTIONS = {
-    "labeler": {"length", "my_labeler", "criterion"},
+    "labeler": {"length", "my_labeler", "criterion", "profanity"},
     "labeler/prompt": {"terse", "my_prompt"},
     "reward": {"length_penalty"},
     "task": {"my_task"},
@@ -80,7 +80,7 @@ def commands() -> list[Command]:
 def is_of_a_plugin(problem: str) -> bool:
     """True for an option that is only there when a package of ``plugins/`` is installed."""
     group, _, option = problem.partition(":")[0].partition("=")
-    return option in PLUGIN_OPTIONS.get(group, set())
+    return option in PLUGIN_OPTIONS.get(group.lstrip("+").partition("@")[0], set())
 
 
 @pytest.mark.slow
