@@ -88,7 +88,7 @@ def same_results(run: Run, other: Run) -> None:
         theirs = other.store / ours.name
         files = {path.relative_to(ours) for path in ours.rglob("*") if path.is_file()}
         assert files == {path.relative_to(theirs) for path in theirs.rglob("*") if path.is_file()}
-        for file in files - {Path("meta.json"), Path("cost.json")}:
+        for file in files - {Path("meta.json"), Path("cost.json"), Path("seconds.json")}:
             assert (ours / file).read_bytes() == (theirs / file).read_bytes(), f"{ours.name}: {file}"
     assert run.figures() == other.figures()
 
