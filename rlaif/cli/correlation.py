@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from rich.console import Console
 
@@ -21,6 +22,8 @@ from rlaif.reporting.correlation_tables import correlation_json, correlation_mar
 
 OF_LABELERS = ("labeler.*", "label.*")
 """Options in which the runs of one table may differ."""
+MEASURED = ("task.*", "data.*", "labeler.*")
+"""Options that a scorecard must share with a run."""
 FEWEST = 4
 DEFAULT = ("labeler/*", "reward_model/*")
 """Figures that are correlated unless named."""
@@ -34,11 +37,13 @@ def correlate(arguments: argparse.Namespace) -> None:
         ConfigError: A word names no finished run, runs differ in more than labeler and seed, or there are too few.
     """
     runs, _, left_out = find_runs(arguments.runs, "report")
+    confidence = _one_confidence(runs)
     scorecards = find_runs(arguments.scorecards, "scorecard") if arguments.scorecards else ([], "", [])
     by_prompts: defaultdict[tuple[str, ...], list[RunResult]] = defaultdict(list)
     for run in runs:
         by_prompts[Group(name="", runs=(run,)).options_like(PROMPTS)].append(run)
     tables: Tables = {}
+    matched: set[Path] = set()
     notices = [*left_out, *scorecards[2], *code_notices(runs)]
     for same in by_prompts.values():
         groups = group_runs(same, arguments.ignore)
@@ -48,10 +53,11 @@ def correlate(arguments: argparse.Namespace) -> None:
         labelers = [_means(*row, arguments.outcome) for row in zip(names, groups, cards, strict=True)]
         sources = _sources(groups, cards, arguments.figures or DEFAULT)
         title = _title(same, tables)
-        tables[title] = rank_predictors(labelers, sources, confidence=_one_confidence(runs))
+        tables[title] = rank_predictors(labelers, sources, confidence=confidence)
         notices += [*told, *_uneven_seeds(groups, title)]
+        matched.update(card.directory for found in cards for card in found)
+    notices += _unmatched(scorecards[0], matched)
     _refuse_too_few(tables, arguments.figures or DEFAULT)
-    confidence = _one_confidence(runs)
     notices += _notices(tables, arguments.outcome, confidence)
     texts = {
         "markdown": correlation_markdown(tables, arguments.outcome, confidence),
@@ -93,20 +99,20 @@ def _refuse_other_differences(groups: Sequence[Group], ignored: Sequence[str]) -
 def _scorecards(
     groups: Sequence[Group], scorecards: Sequence[RunResult]
 ) -> tuple[list[tuple[RunResult, ...]], list[str]]:
-    """The scorecards of each group's labeler on its task, and lines about groups without one.
+    """The scorecards of each group's labeler on its task and data, and lines about groups without one.
 
     Raises:
         ConfigError: Scorecards of one labeler differ in more than their seed, or have one seed twice.
     """
     if not scorecards:
         return [()] * len(groups), []
-    of = [_labeler_and_task(Group(name="", runs=(card,))) for card in scorecards]
+    of = [Group(name="", runs=(card,)).options_like(MEASURED) for card in scorecards]
     cards = [
-        tuple(card for card, words in zip(scorecards, of, strict=True) if words == _labeler_and_task(group))
+        tuple(card for card, words in zip(scorecards, of, strict=True) if words == group.options_like(MEASURED))
         for group in groups
     ]
     lacking = [group.name or "the runs" for group, found in zip(groups, cards, strict=True) if not found]
-    told = [f"{name}: none of the scorecards is of this labeler" for name in lacking]
+    told = [f"{name}: none of the scorecards is of this labeler with this task and data" for name in lacking]
     for found in cards:
         # One labeler's scorecards are one measurement: averaged over seeds, and over nothing else.
         if found and len(group_runs(found)) > 1:
@@ -117,8 +123,10 @@ def _scorecards(
     return cards, told
 
 
-def _labeler_and_task(group: Group) -> tuple[str, ...]:
-    return group.options_like(("task.*", "labeler.*"))
+def _unmatched(scorecards: Sequence[RunResult], matched: Set[Path]) -> list[str]:
+    """Lines about scorecards that no run has the labeler, task and data of."""
+    left = [card.directory for card in scorecards if card.directory not in matched]
+    return [f"{directory}: left out, no run has its labeler, task and data" for directory in left]
 
 
 def _unique(names: Sequence[str]) -> list[str]:

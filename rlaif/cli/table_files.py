@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from rlaif.artifacts import atomic_write
-from rlaif.errors import ConfigError
+from rlaif.errors import ConfigError, StoreError
 
 
 def print_alone(arguments: argparse.Namespace, texts: Mapping[str, str], notices: Sequence[str]) -> bool:
@@ -48,5 +48,5 @@ def write_texts(arguments: argparse.Namespace, texts: Mapping[str, str]) -> None
                 raise ConfigError(f"--{kind}={name}: is a directory; name a file in it")
             try:
                 atomic_write(name, text)
-            except OSError as error:
-                raise ConfigError(f"--{kind}={name}: cannot be written ({error.strerror or error})") from error
+            except StoreError as error:  # whose advice is for the store
+                raise ConfigError(f"--{kind}={name}: cannot be written ({error.__cause__ or error})") from error

@@ -37,7 +37,8 @@ def format_value(value: float, unit: Unit) -> str:
         case "score":
             return f"{value:+.2f}".replace("-", "−")
         case "number":
-            return f"{value:.4g}"
+            shown = f"{value:.4g}"
+            return f"−{shown[1:]}" if shown.startswith("-") else shown  # the sign of an exponent stays
 
 
 def format_interval(figure: Figure, unit: Unit, *, with_unit: bool = True) -> str:

@@ -5,7 +5,7 @@ Shapes: A rows still running, P prompts, S slots of the cache, V vocabulary.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 import torch
 from torch import Tensor
@@ -40,17 +40,16 @@ def running_rows(forward: Forward, prompts: Prefilled, num_samples: int, room: i
         num_samples: Rows of each prompt.
         room: Tokens that a row may take.
     """
-    if num_samples > 1 and shares_prompts(forward):
-        assert isinstance(forward, FusedLlama)
+    if shares_prompts(forward, num_samples):
         return _SharedRows(forward, prompts, num_samples, room)
     if num_samples > 1:
         prompts.select_rows(torch.arange(len(prompts.lengths_B), device=forward.device).repeat_interleave(num_samples))
     return _OwnRows(forward, prompts)
 
 
-def shares_prompts(forward: Forward) -> bool:
-    """True where the samples of a prompt read one copy of its keys and values, and cache rows need no room."""
-    return isinstance(forward, FusedLlama) and forward.device.type == "cpu"
+def shares_prompts(forward: Forward, num_samples: int) -> TypeGuard[FusedLlama]:
+    """True where the samples of a prompt read one copy of its keys and values; the copy then needs no room for them."""
+    return num_samples > 1 and isinstance(forward, FusedLlama) and forward.device.type == "cpu"
 
 
 class _OwnRows:

@@ -119,7 +119,7 @@ def sample(
         store.prepare(forward, plan.preamble)
 
         def sample_chunk(chunk: Sequence[Group]) -> None:
-            room = 0 if num_samples > 1 and shares_prompts(forward) else limit
+            room = 0 if shares_prompts(forward, num_samples) else limit
             read = prefill(forward, prompt_ids, plan.preamble, chunk, store, room)
             prompts = torch.tensor([member for group in chunk for member in group.members], device=device)
             rows_A = (prompts[:, None] * num_samples + torch.arange(num_samples, device=device)).flatten()

@@ -312,11 +312,11 @@ class EvaluationStage(Stage):
             for side in (match.first, match.second)
             for prompt, response in zip(match.prompts, side, strict=True)
         }
-        option = "evaluation.harm_judge"
+        directory = work.directory / ASKED_OF_HARM
         asking = self.asking.begin(
-            *(work.directory / ASKED_OF_HARM,),
+            directory,
             batch_size=self.batch_size,
-            option=option,
+            option="evaluation.harm_judge",
             before=work.tried if self.judge is None else None,  # else counted by the judge
         )
         ratings = list(asking.rate(cast(Rater, self.harm_judge), list(responses.values()), work))

@@ -86,7 +86,7 @@ def test_scorecards_are_matched_by_their_labeler(
     consistency = found["scorecard", "labeler/self_consistency"]
     assert consistency["correlation"] == pytest.approx(1.0)
     assert (consistency["labelers"], consistency["labelers_without"]) == (4, 1)
-    assert "labeler=panel: none of the scorecards is of this labeler" in err
+    assert "labeler=panel: none of the scorecards is of this labeler with this task and data" in err
 
 
 def test_policies_that_differ_in_more_than_the_labeler_are_refused(
@@ -167,12 +167,29 @@ def test_tables_of_other_confidence_are_refused(policies: Path, capsys: pytest.C
     assert "evaluation.confidence: the runs differ in it (0.8, 0.95)" in err
 
 
-def test_scorecards_of_one_labeler_on_other_data_are_refused(
+def test_scorecards_on_other_data_are_left_out_and_told(
+    policies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, name in enumerate(WINS):
+        options = {"kind": "scorecard", "labeler": {"name": name}}
+        plant(tmp_path / "same" / name, 0, {"labeler/self_consistency": number / 10}, **options)  # type: ignore[arg-type]
+        other = {**options, "data__num_eval_prompts": 9}
+        plant(tmp_path / "other" / name, 0, {"labeler/self_consistency": -number / 10}, **other)  # type: ignore[arg-type]
+    code, out, err = correlate(
+        capsys, policies / "*", "--scorecards", tmp_path / "same" / "*", tmp_path / "other" / "*", "--json", "-"
+    )
+    assert code == 0, err
+    found = {row["figure"]: row for row in json.loads(out)["rows"] if row["file"] == "scorecard"}
+    assert found["labeler/self_consistency"]["values"]["labeler=panel"][0] == 0.4
+    assert err.count("left out, no run has its labeler, task and data") == 5
+
+
+def test_scorecards_of_one_labeler_with_other_options_are_refused(
     policies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for number in (8, 9):
         place = tmp_path / f"card-{number}"
-        options = {"kind": "scorecard", "labeler": {"name": "cot"}, "data__num_eval_prompts": number}
+        options = {"kind": "scorecard", "labeler": {"name": "cot"}, "label": {"scorecard_pairs": number}}
         plant(place, 0, {"labeler/self_consistency": 0.5}, **options)  # type: ignore[arg-type]
     code, _, err = correlate(capsys, policies / "*", "--scorecards", tmp_path / "card-*")
     assert code == 2
@@ -198,6 +215,8 @@ def test_a_figure_of_too_few_labelers_and_unreadable_figures_are_refused(
     assert code == 2 and "of 5 labelers fewer than 4 have such a figure" in err
     code, _, err = correlate(capsys, policies / "*", "--json", tmp_path)
     assert code == 2 and f"--json={tmp_path}: is a directory; name a file in it" in err
+    code, _, err = correlate(capsys, policies / "*", "--json", "/proc/x.json")
+    assert code == 2 and "--json=/proc/x.json: cannot be written" in err and "store.dir" not in err
     (policies / "cot-0" / "report.json").write_text('[{"name": "labeler/alignment", "value": NaN}]')
     code, _, err = correlate(capsys, policies / "*")
     assert code == 2 and "labeler/alignment: no finite number" in err

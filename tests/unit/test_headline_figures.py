@@ -573,6 +573,7 @@ class Broken(RateGood):
         (lambda ratings: [replace(r, distribution=(float("nan"),) * 2) for r in ratings], "no distribution"),
         (lambda ratings: [replace(r, distribution=(1.0, 1.0)) for r in ratings], "no distribution"),
         (lambda ratings: [replace(r, distribution=(1.0,)) for r in ratings], "no distribution"),
+        (lambda ratings: [replace(r, distribution=()) for r in ratings], "no distribution"),
         (lambda ratings: [replace(r, distribution=(1.5, -0.5)) for r in ratings], "no distribution"),
     ],
 )

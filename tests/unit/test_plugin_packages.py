@@ -53,9 +53,19 @@ def test_the_profanity_rater_prefers_the_cleaner_response(monkeypatch: pytest.Mo
     (label,) = rater.label([Comparison(prompt=prompt, first=clean, second=offensive)])
     assert label.p_first == pytest.approx(0.75 * 0.75 + (0.75 * 0.25 + 0.25 * 0.75) / 2)
     assert rater.rate([], []) == []
-    monkeypatch.setattr(rlaif_profanity, "CHILD", "raise SystemExit('no classifier')")
-    with pytest.raises(PluginError, match="no classifier"):
-        rater.rate([prompt], [clean])
+    for child, message in (
+        ("raise SystemExit('no classifier')", "no classifier"),
+        ("print('hello')", "answered 'hello.*', no numbers"),
+        ("print('[0.1, 0.2]')", r"gave \[0.1, 0.2\] … for 1 texts"),
+        ("print('[NaN]')", r"gave \[nan\] … for 1 texts"),
+    ):
+        monkeypatch.setattr(rlaif_profanity, "CHILD", child)
+        with pytest.raises(PluginError, match=message):
+            rater.check()
+    monkeypatch.setattr(rlaif_profanity, "CHILD", "import time; time.sleep(60)")
+    monkeypatch.setattr(rlaif_profanity, "TIMEOUT_S", 0.2)
+    with pytest.raises(PluginError, match=r"gave no answer in 0\.2 s"):
+        rater.check()
 
 
 def test_the_length_penalty_takes_a_price_for_each_word() -> None:

@@ -86,15 +86,20 @@ def _p_offensive(texts: Sequence[str]) -> list[float]:
     """The classifier's probability for each text, from a child process that has no environment of the run."""
     if not texts:
         return []
-    child = subprocess.run(
-        [sys.executable, "-I", "-W", "ignore", "-c", CHILD],
-        input=json.dumps(list(texts)),
-        capture_output=True,
-        text=True,
-        env={},
-        check=False,
-        timeout=TIMEOUT_S,
-    )
+    command = [sys.executable, "-I", "-W", "ignore", "-c", CHILD]
+    given = json.dumps(list(texts))
+    try:
+        child = subprocess.run(
+            command, input=given, capture_output=True, text=True, env={}, check=False, timeout=TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired as error:
+        raise PluginError(f"labeler=profanity: the classifier gave no answer in {TIMEOUT_S} s") from error
     if child.returncode:
         raise PluginError(f"labeler=profanity: the classifier could not be asked:\n{child.stderr.strip()[-2000:]}")
-    return [float(p) for p in json.loads(child.stdout)]
+    try:
+        found = [float(p) for p in json.loads(child.stdout)]
+    except (ValueError, TypeError) as error:
+        raise PluginError(f"labeler=profanity: the classifier answered {child.stdout[:200]!r}, no numbers") from error
+    if len(found) != len(texts) or not all(0.0 <= p <= 1.0 for p in found):
+        raise PluginError(f"labeler=profanity: the classifier gave {found[:5]} … for {len(texts)} texts")
+    return found
