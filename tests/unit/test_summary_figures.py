@@ -192,7 +192,7 @@ def test_the_table_of_temperatures_marks_the_best_alone() -> None:
     assert "Chosen by people on 1,200 tuning prompts" in choice.table().hint
     bare = Tried(temperature=1.0, value=-1.5, low=None, high=None)
     table = Choice(temperature=0.5, by="people", score="mean reward", tried=(bare,), num_prompts=1).table()
-    assert table.rows == (("1", "-1.5", "–"),)
+    assert table.rows == (("1", "−1.5", "–"),)
 
 
 def test_a_temperature_that_an_option_names_has_no_grid() -> None:
