@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from hydra.utils import instantiate
@@ -36,6 +37,7 @@ def show_page(plan: Plan, step: Step, told: Told, display: RunDisplay) -> None:
         figures=told.figures,
         checks=told.checks,
         sections=told.sections,
+        notes=(*told.notes, *_notes_of_steps(plan)),
         run=run_info(plan, step),
         confidence=confidence,
     )
@@ -50,6 +52,13 @@ def show_page(plan: Plan, step: Step, told: Told, display: RunDisplay) -> None:
             console.print(note, style="dim", highlight=False, markup=False)
         shown = told.figures if told.shown is None else told.shown
         display.summary(shown, told.checks, path, confidence=confidence)
+
+
+def _notes_of_steps(plan: Plan) -> Iterator[str]:
+    """What the steps without a page of their own told beside their figures."""
+    for name, told in plan.progress.told.items():
+        if not told.page:
+            yield from (f"{name.replace('_', ' ')}: {note}" for note in told.notes)
 
 
 def run_info(plan: Plan, step: Step) -> RunInfo:

@@ -84,8 +84,7 @@ def load_early(plan: Plan, display: RunDisplay) -> None:
             told = step.stage.told(plan.work(step))
             plan.progress.told[step.name] = told
             line.note(told.line)
-        for note in told.notes:
-            display.console.print(f"    {note}", style="dim", highlight=False, markup=False, soft_wrap=True)
+        display.notes(told.notes)
 
 
 def check(plan: Plan, problems: Sequence[str] = ()) -> None:
@@ -191,6 +190,8 @@ class Run:
             plan.progress.told[step.name] = told
         if told.page:
             show_page(plan, step, told, self.display)
+        else:
+            self.display.notes(told.notes)
         for table in told.tables:
             self.display.table(table)
         stage.accept(work)
@@ -209,6 +210,7 @@ class Run:
         elif type(step.stage).load is Stage.load and told.line:
             with self.display.stage(step.name) as line:
                 line.note(told.line)
+            self.display.notes(told.notes)
         return told
 
     def _builder(self, step: Step, stage: Stage, line: StageDisplay) -> Callable[[Path], Mapping[str, object]]:

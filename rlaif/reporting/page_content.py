@@ -52,6 +52,8 @@ class Page:
     checks: tuple[Check, ...] = ()
     sections: tuple[Section, ...] = ()
     """In any order; the page places them by their type."""
+    notes: tuple[str, ...] = ()
+    """What was cut or left out, a sentence each."""
     run: RunInfo = RunInfo()
     confidence: float = 0.95
     """Coverage of every interval."""

@@ -80,6 +80,11 @@ class RunDisplay:
             shown.add_row(*row)
         self.console.print(shown)
 
+    def notes(self, notes: Sequence[str]) -> None:
+        """Sentences below the line of a stage."""
+        for note in notes:
+            self.console.print(Text(f"    {note}", style="dim"), soft_wrap=True)
+
     def _print_rows(self, table: Table) -> None:
         """Print a table without the spaces that fill its last column."""
         with self.console.capture() as capture:

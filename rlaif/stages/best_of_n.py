@@ -29,6 +29,7 @@ from rlaif.ranges import PositiveShare
 from rlaif.registry import described
 from rlaif.rewards.base import Reward, RewardBatch
 from rlaif.roles import Reads
+from rlaif.rollouts.cut_prompts import count_cut_prompts, cut_prompts_told
 from rlaif.rollouts.picks import Picks
 from rlaif.rollouts.responses import DRAWN, PROMPTS_AT_ONCE, draw_from_folder
 from rlaif.rollouts.settings import SamplingSettings
@@ -132,6 +133,8 @@ class BestOfNStage(RewardedStage):
         picks = Picks.read(work.directory) or self._picked(work, self.prepared(work, asking))
         if work.rank == 0:
             picks.write(work.directory)
+            prompts = work.data("prompts").policy_prompts
+            count_cut_prompts(work.directory, work.path("policy"), self.task, prompts, self.own_sampling, "policy")
         data: SplitDataModule[TokenExample, TokenBatch] = SplitDataModule(
             picks.examples(
                 self.task, tokenizer, max_prompt_tokens=settings.max_prompt_tokens, max_length=settings.max_length
@@ -215,7 +218,12 @@ class BestOfNStage(RewardedStage):
             f" {counts.mean_reward:+.2f} to {counts.mean_best_reward:+.2f}, loss {rows[-1]['train/loss']:.3f}"
         )
         cut = examples_told(work.directory, "policy", self.settings.max_length)
-        return Told(line=line + cut, notes=_notes(picks), link=work.step, sections=(Curves.from_rows(rows),))
+        return Told(
+            line=line + cut,
+            notes=(*_notes(picks), *cut_prompts_told(work.directory)),
+            link=work.step,
+            sections=(Curves.from_rows(rows),),
+        )
 
 
 def _kept_rewards(path: Path | None, rewarded: Callable[[], RewardBatch]) -> tuple[Tensor, Tensor]:

@@ -64,6 +64,7 @@ NUM_SIDE_BY_SIDE = 12
 """Responses side by side on the page."""
 NO_KL = "KL from SFT is left out: the two policies have different vocabularies"
 NO_KL_OF_TOP_P = "KL from SFT is left out: evaluation.sampling.top_p samples from a part of the distribution only"
+NO_KL_OF_GREEDY = "KL from SFT is left out: with evaluation.sampling.temperature=0 no response is sampled"
 OBJECTIVES = ("policy/greedy_win_rate_vs_sft", "policy/win_rate_vs_best_sft", "policy/win_rate_vs_sft")
 """The first of these that a run has is the value that an optimizing sweeper maximizes."""
 
@@ -367,7 +368,8 @@ class EvaluationStage(Stage):
         evaluator, at = PolicyEvaluator(confidence=self.confidence), self.compared.temperature
         (prompts, policy), (_, sft) = (self.compared.drawn(work, role) for role in ("policy", "baseline"))
         tokenizers = [load_tokenizer(str(work.path(role))) for role in ("policy", "baseline")]
-        has_kl = self.sampling.top_p == 1 and tokenizers[0].get_vocab() == tokenizers[1].get_vocab()
+        is_sampled = self.sampling.top_p == 1 and self.sampling.temperature > 0
+        has_kl = is_sampled and tokenizers[0].get_vocab() == tokenizers[1].get_vocab()
         return [
             *(evaluator.kl(prompts, self._kl(work, prompts, policy[at])) if has_kl else []),
             *evaluator.responses("policy", prompts, policy[at]),
@@ -401,9 +403,7 @@ class EvaluationStage(Stage):
         by_name = {figure.name: figure.value for figure in figures}
         return Told(
             line=f"{len(rows):,} held-out prompts",
-            notes=()
-            if "policy/kl" in by_name or not rows
-            else (NO_KL if self.sampling.top_p == 1 else NO_KL_OF_TOP_P,),
+            notes=() if "policy/kl" in by_name or not rows else (self._why_no_kl(),),
             figures=figures,
             checks=tuple(run_checks(figures, self.limits)),
             sections=(
@@ -413,6 +413,11 @@ class EvaluationStage(Stage):
             ),
             objective=next((by_name[name] for name in OBJECTIVES if name in by_name), None),
         )
+
+    def _why_no_kl(self) -> str:
+        if self.sampling.temperature == 0:
+            return NO_KL_OF_GREEDY
+        return NO_KL if self.sampling.top_p == 1 else NO_KL_OF_TOP_P
 
     def _side_by_side(self, work: Work, rows: Sequence[tuple[Prompt, tuple[Completion, ...]]]) -> SideBySide:
         pairs = [Comparison(prompt=prompt, first=policy, second=sft) for prompt, (sft, policy) in rows]

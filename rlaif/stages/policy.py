@@ -38,6 +38,7 @@ from rlaif.pipeline.watch_check import WatchJudge
 from rlaif.ranges import PositiveShare
 from rlaif.rewards.base import ComparesSamples, JudgesPairs, Reward
 from rlaif.roles import Reads
+from rlaif.rollouts.cut_prompts import count_cut_prompts, cut_prompts_told
 from rlaif.rollouts.settings import SamplingSettings
 from rlaif.runtime import Runtime
 from rlaif.stages.people import bound_people
@@ -229,7 +230,9 @@ class PolicyStage(RewardedStage):
     def build(self, work: Work) -> None:
         """Train, and write a Hugging Face folder."""
         tokenizer = load_tokenizer(str(work.path("policy")))
-        asking = self.begin_asking(work)
+        asking, prompts = self.begin_asking(work), work.data("prompts").policy_prompts
+        if work.rank == 0:
+            count_cut_prompts(work.directory, work.path("policy"), self.task, prompts, self.own_sampling, "policy")
         policy, reference = self._models(work)
         if self.gradient_checkpointing:
             recompute_layers(policy)
@@ -238,7 +241,7 @@ class PolicyStage(RewardedStage):
             reference=reference,
             tokenizer=tokenizer,
             task=self.task,
-            prompts=work.data("prompts").policy_prompts,
+            prompts=prompts,
             reward=self.prepared(work, asking),
             seed=work.seed,
         )
@@ -367,6 +370,7 @@ class PolicyStage(RewardedStage):
         return Told(
             line=line + watch.line,
             link=work.step,
+            notes=cut_prompts_told(work.directory),
             title=title,
             figures=tuple(Figure(name=f"time/{work.step}/{part}", value=value) for part, value in seconds.items()),
             sections=(*sections, *watch.sections),

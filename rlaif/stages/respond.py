@@ -14,6 +14,7 @@ from rlaif.models.uses import ModelUse
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.ranges import AtLeastOne
 from rlaif.roles import Reads
+from rlaif.rollouts.cut_prompts import count_cut_prompts, cut_prompts_told
 from rlaif.rollouts.pairs import SAMPLES
 from rlaif.rollouts.responses import DRAWN, draw_from_folder
 from rlaif.rollouts.settings import SamplingSettings
@@ -77,12 +78,17 @@ class RespondStage(Stage):
         write_samples(work.directory / SAMPLES, list(zip(prompts, drawn, strict=True)))
         shutil.rmtree(work.directory / DRAWN, ignore_errors=True)
         write_sampling(work.directory, self.sampling)
+        count_cut_prompts(work.directory, folder, self.task, prompts, self.sampling, "evaluation.sampling")
 
     def told(self, work: Work) -> Told:
         """Number of prompts, and whose responses."""
         num_prompts = min(self.num_prompts, len(work.data("prompts").eval_prompts))
         how = "greedy" if self.sampling.temperature == 0 else f"at temperature {self.sampling.temperature:g}"
-        return Told(link=work.step, line=f"{num_prompts:,} responses of {work.input('policy').step}, {how}")
+        return Told(
+            link=work.step,
+            line=f"{num_prompts:,} responses of {work.input('policy').step}, {how}",
+            notes=cut_prompts_told(work.directory),
+        )
 
 
 def write_sampling(directory: Path, sampling: SamplingSettings) -> None:

@@ -15,6 +15,7 @@ from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.ranges import AtLeastOne
 from rlaif.rewards.standardized import STANDARD_SAMPLES
 from rlaif.roles import Reads
+from rlaif.rollouts.cut_prompts import count_cut_prompts, cut_prompts_told
 from rlaif.rollouts.pairs import OPPONENTS, SAMPLES, SFT, TEACHER, sampled_pairs
 from rlaif.rollouts.responses import DRAWN, draw_from_folder
 from rlaif.rollouts.settings import SamplingSettings
@@ -103,6 +104,7 @@ class SampleStage(Stage):
         if others := self._others(work, prompts):
             write_samples(work.directory / OPPONENTS, list(zip(prompts, others, strict=True)))
         shutil.rmtree(work.directory / DRAWN, ignore_errors=True)
+        count_cut_prompts(work.directory, work.path("policy"), self.task, prompts, self.sampling, "sampling")
 
     def _prompts(self, work: Work) -> list[Prompt]:
         """The prompts to label, without those that a teacher has not answered."""
@@ -142,7 +144,8 @@ class SampleStage(Stage):
         num_pairs, num_prompts = len(sampled_pairs(work.directory)), len(work.data("prompts").label_prompts)
         what = {TEACHER: "a sample and the teacher's response", SFT: "a sample and one of the SFT policy"}
         return Told(
-            line=f"{num_pairs:,} pairs of {what.get(self.pairs, 'different samples')} from {num_prompts:,} prompts"
+            line=f"{num_pairs:,} pairs of {what.get(self.pairs, 'different samples')} from {num_prompts:,} prompts",
+            notes=cut_prompts_told(work.directory),
         )
 
 

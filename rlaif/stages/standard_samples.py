@@ -11,6 +11,7 @@ from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.ranges import AtLeastOne
 from rlaif.rewards.standardized import STANDARD_SAMPLES
 from rlaif.roles import Reads
+from rlaif.rollouts.cut_prompts import count_cut_prompts, cut_prompts_told
 from rlaif.rollouts.pairs import SAMPLES
 from rlaif.rollouts.responses import DRAWN, draw_from_folder
 from rlaif.rollouts.settings import SamplingSettings
@@ -51,9 +52,9 @@ class StandardSampleStage(Stage):
 
     def build(self, work: Work) -> None:
         """Draw and write the samples."""
-        prompts = work.data("prompts").policy_prompts[: self.num_prompts]
+        folder, prompts = work.path("policy"), work.data("prompts").policy_prompts[: self.num_prompts]
         drawn = draw_from_folder(
-            work.path("policy"),
+            folder,
             self.task,
             prompts,
             num_samples=1,
@@ -67,8 +68,12 @@ class StandardSampleStage(Stage):
         )
         write_samples(work.directory / SAMPLES, list(zip(prompts, drawn, strict=True)))
         shutil.rmtree(work.directory / DRAWN, ignore_errors=True)
+        count_cut_prompts(work.directory, folder, self.task, prompts, self.sampling, "sampling")
 
     def told(self, work: Work) -> Told:
         """Number of samples."""
         count = min(self.num_prompts, len(work.data("prompts").policy_prompts))
-        return Told(line=f"{count:,} samples of {work.input('policy').step} for the reward's zero and unit")
+        return Told(
+            line=f"{count:,} samples of {work.input('policy').step} for the reward's zero and unit",
+            notes=cut_prompts_told(work.directory),
+        )

@@ -38,7 +38,8 @@ def build(kind: str, folder: Path, max_tokens: int | None) -> tuple[LightningMod
     tokenizer, task = AutoTokenizer.from_pretrained(folder), Dialogue()
     model = load_causal_lm(str(folder))
     adam = partial(torch.optim.SGD, momentum=0.9)  # Adam divides by tiny gradients and magnifies rounding
-    batching = Batching(max_length=64, batch_size=4, num_batches=STEPS)
+    # The validation part is one batch, for two processes.
+    batching = Batching(max_length=64, batch_size=4, num_batches=STEPS, validation_fraction=0.2)
     shared = {"task": task, "tokenizer": tokenizer, "batching": batching, "seed": 3}
     if kind == "sft":
         demonstrations = [Demonstration(prompt=prompt, response="yes " * (n + 1)) for n, prompt in enumerate(PROMPTS)]

@@ -421,6 +421,15 @@ def test_no_kl_between_policies_that_count_tokens_otherwise(evaluate: Evaluate, 
     assert found.told.notes == ("KL from SFT is left out: the two policies have different vocabularies",)
 
 
+def test_no_kl_of_responses_that_were_not_sampled(evaluate: Evaluate) -> None:
+    found = evaluate(LEARNED, BAD, sampling=replace(SAMPLING, temperature=0.0))
+    assert found.value("policy/greedy_win_rate_vs_sft") == 1.0
+    assert "policy/kl" not in found.figures
+    assert found.told.notes == (
+        "KL from SFT is left out: with evaluation.sampling.temperature=0 no response is sampled",
+    )
+
+
 @pytest.mark.parametrize(
     ("broken", "told"),
     [

@@ -93,6 +93,19 @@ def test_evaluation_loader_gives_every_example_once_each_time():
     assert sorted(shares) == list(range(50))
 
 
+def test_every_process_has_a_batch_of_a_small_validation_part() -> None:
+    """Lightning refuses a loader that is empty in one process, and the others would wait for it."""
+    shares = [
+        list(
+            EvaluationLoader(
+                examples=range(20), lengths=LENGTHS[:20], collate=list, batch_size=8, rank=rank, world_size=8
+            )
+        )
+        for rank in range(8)
+    ]
+    assert len(shares[0]) == 3 and all(share == shares[0] for share in shares)
+
+
 class Recorder(LightningModule):
     """Adam on one weight whose gradient depends on the batch; remembers the batches it saw."""
 

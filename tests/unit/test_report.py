@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -142,6 +143,12 @@ def test_text_of_models_is_escaped(report: Page) -> None:
     text = render_html(report)
     assert "<script" not in text and "alert(&#39;x&#39;)" in text
     assert "{{ 7 * 7 }}" in text, "text is data, never a template"
+
+
+def test_what_was_cut_stands_below_the_verdict(report: Page) -> None:
+    assert '<ul class="notes">' not in render_html(report)
+    page = render_html(replace(report, notes=("samples: 3 of 4 prompts are <longer>",)))
+    assert page.index("</h1>") < page.index("samples: 3 of 4 prompts are &lt;longer&gt;") < page.index("</header>")
 
 
 def test_failed_checks_stand_first_and_both_orders_are_shown(report: Page) -> None:

@@ -139,7 +139,9 @@ class ResumableLoader(Generic[ExampleT, BatchT]):
 class EvaluationLoader(Generic[ExampleT, BatchT]):
     """Every example once, longest first, from the start at each iteration; nothing to resume.
 
-    Each of several processes takes every ``world_size``-th batch: sum over processes before dividing.
+    Each of several processes takes every ``world_size``-th batch: sum over processes before dividing. Where there are
+    fewer batches than processes, each takes all of them, which leaves a total over a count as it is: a process without
+    a batch would skip the validation, and the others would wait for it.
     """
 
     examples: Sequence[ExampleT]
@@ -152,7 +154,7 @@ class EvaluationLoader(Generic[ExampleT, BatchT]):
     def _batches(self) -> list[list[int]]:
         order = sorted(range(len(self.examples)), key=lambda i: -self.lengths[i])
         batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
-        return batches[self.rank :: self.world_size]
+        return batches if len(batches) < self.world_size else batches[self.rank :: self.world_size]
 
     def __len__(self) -> int:
         return len(self._batches())
