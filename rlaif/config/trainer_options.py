@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -31,6 +32,10 @@ INSTEAD = {
     "enable_checkpointing": "checkpoints are always made; type store.checkpoint_every_s for another interval",
 }
 """What to type instead of options that the stages set themselves."""
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
+PROFILERS = ("simple", "advanced", "pytorch", "xla")
+DURATION = r"\d+:\d\d:\d\d:\d\d"
+"""What Lightning reads as days, hours, minutes and seconds."""
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
 
@@ -45,7 +50,13 @@ def trainer_problems(cfg: DictConfig) -> list[str]:
     if not isinstance(node, DictConfig) or node.get("_target_") != TRAINER:
         return []
     options = {str(name): value for name, value in OmegaConf.to_container(node).items()}  # type: ignore[union-attr]
-    return [*_ignored(options), *_precision_problems(options), *_device_problems(options)]
+    return [
+        *_ignored(options),
+        *_precision_problems(options),
+        *_device_problems(options),
+        *_number_problems(options),
+        *_word_problems(options),
+    ]
 
 
 def _ignored(options: Mapping[str, Any]) -> Iterator[str]:
@@ -92,6 +103,28 @@ def _device_problems(options: Mapping[str, Any]) -> Iterator[str]:
         return
     elif type(devices) is not int or devices < 1:
         yield f"{typed}: must be a number of at least 1, a list of GPUs as [0,1], or auto"
+
+
+def _number_problems(options: Mapping[str, Any]) -> Iterator[str]:
+    for name in ("num_nodes", "log_every_n_steps"):
+        value = options.get(name, 1)
+        if type(value) is not int or value < 1:
+            yield f"trainer.{name}={value}: must be a number of at least 1"
+
+
+def _word_problems(options: Mapping[str, Any]) -> Iterator[str]:
+    accelerator = options.get("accelerator", "auto")
+    if accelerator not in ACCELERATORS:
+        yield f"trainer.accelerator={accelerator}: allowed are {', '.join(ACCELERATORS)}"
+    limit = options.get("max_time")
+    if limit is not None and not isinstance(limit, Mapping) and not re.fullmatch(DURATION, str(limit).strip()):
+        yield (
+            f"trainer.max_time={limit}: must be days, hours, minutes and seconds, as +trainer.max_time=00:02:00:00 for"
+            " two hours"
+        )
+    profiler = options.get("profiler")
+    if isinstance(profiler, str) and profiler.lower() not in PROFILERS:
+        yield f"trainer.profiler={profiler}: allowed are {', '.join(PROFILERS)}"
 
 
 def _is_cpu(options: Mapping[str, Any]) -> bool:

@@ -1,6 +1,8 @@
-"""The number of processes of the config group ``trainer``."""
+"""The devices and processes of the config group ``trainer``."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from omegaconf import DictConfig, ListConfig
 
@@ -25,3 +27,23 @@ def num_devices(cfg: DictConfig) -> int:
 def num_machines(cfg: DictConfig) -> int:
     """Machines that the group ``trainer`` asks for."""
     return int(cfg.trainer.get("num_nodes", 1))
+
+
+def machine_problems(cfg: DictConfig) -> Iterator[str]:
+    """Devices that the group ``trainer`` asks for and this machine does not have."""
+    import torch  # asked only where a step trains
+    from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
+
+    name = cfg.trainer.get("accelerator", "auto")
+    kinds = {"cuda": (CUDAAccelerator,), "mps": (MPSAccelerator,), "tpu": (XLAAccelerator,)}
+    kinds["gpu"] = (CUDAAccelerator, MPSAccelerator)
+    if name in kinds and not any(kind.is_available() for kind in kinds[name]):
+        yield f"trainer.accelerator={name}: this machine has none that torch can use; type trainer=cpu"
+        return
+    devices, found = cfg.trainer.get("devices", 1), torch.cuda.device_count()
+    if name == "cpu" or not found or devices in ("auto", -1, "-1"):
+        return
+    needed = max(devices) + 1 if isinstance(devices, ListConfig) else int(devices)
+    if needed > found:
+        typed, gpus = str(devices).replace(" ", ""), "1 GPU" if found == 1 else f"{found} GPUs"
+        yield f"trainer.devices={typed}: this machine has {gpus}; type trainer.devices={found}"

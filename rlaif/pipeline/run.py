@@ -21,6 +21,7 @@ from rlaif.errors import ConfigError
 from rlaif.labeling.asking import one_budget
 from rlaif.labeling.first_request import FirstRequests
 from rlaif.modules.notices import quiet_lightning, quiet_transformers
+from rlaif.pipeline.devices import machine_problems
 from rlaif.pipeline.graph import Step
 from rlaif.pipeline.model_check import model_check
 from rlaif.pipeline.pages import show_page
@@ -108,6 +109,9 @@ def check(plan: Plan, problems: Sequence[str] = ()) -> None:
     for step in plan.steps:
         if step.stage.stored:
             plan.fingerprint(step)  # a component whose identity fails must not stop the run after SFT
+    will_train = any(step.stage.trains and plan.path(step) is None for step in plan.steps)
+    if will_train and (lacking := list(machine_problems(plan.cfg))):
+        raise ConfigError(lacking)
 
 
 def send_first_requests(plan: Plan) -> None:

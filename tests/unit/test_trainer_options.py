@@ -26,7 +26,7 @@ from rlaif.modules.reward_model import RewardModelModule
 from rlaif.modules.sft import SFTModule
 from rlaif.modules.trainer import build_trainer
 from rlaif.objectives.reinforce import Reinforce
-from rlaif.pipeline.devices import num_processes
+from rlaif.pipeline.devices import machine_problems, num_processes
 from rlaif.rollouts.sampler import LocalSampler
 
 FUSED = OptimizerSettings(optimizer=partial(torch.optim.AdamW, fused=True), lr=1e-2, max_grad_norm=0.01)
@@ -44,6 +44,12 @@ REFUSED = {
     "trainer.precision=64-true": "allowed are 32-true, bf16-mixed, 16-mixed",
     "trainer.devices=[0]": "the CPU takes a number of processes; type trainer.devices=1",
     "trainer.devices=0": "at least 1",
+    "trainer.num_nodes=0": "at least 1",
+    "trainer.log_every_n_steps=-1": "at least 1",
+    "trainer.accelerator=tup": "allowed are auto, cpu, gpu, cuda, mps, tpu",
+    "trainer.max_time=01:00:00": "as +trainer.max_time=00:02:00:00 for two hours",
+    "trainer.max_time=abc": "days, hours, minutes and seconds",
+    "trainer.profiler=foo": "allowed are simple, advanced, pytorch, xla",
     "+trainer.accumulate_grad_batches=2": "sft.max_tokens_per_forward",
     "+trainer.gradient_clip_val=1.0": "sft.max_grad_norm",
     "+trainer.max_steps=3": "sft.steps",
@@ -54,16 +60,14 @@ REFUSED = {
 
 
 def test_options_that_would_not_work_or_not_be_used_are_refused_together() -> None:
-    lines = [line for line in REFUSED if not line.startswith(("trainer.precision", "trainer.devices"))]
+    lines = [line for line in REFUSED if line.startswith("+")]
     problems = check(lines, places=False)
     assert len(problems) == len(lines)
     for typed in lines:
         assert any(p.startswith(typed.lstrip("+")) and REFUSED[typed] in p for p in problems), problems
 
 
-@pytest.mark.parametrize(
-    "typed", [line for line in REFUSED if line.startswith(("trainer.precision", "trainer.devices"))]
-)
+@pytest.mark.parametrize("typed", [line for line in REFUSED if not line.startswith("+")])
 def test_what_a_training_cannot_work_with_is_refused(typed: str) -> None:
     name, _, value = typed.removeprefix("trainer.").partition("=")
     (problem,) = trainer_problems(group(**{name: yaml_value(value)}))
@@ -84,7 +88,8 @@ def group(**options: object) -> DictConfig:
         {"accelerator": "gpu", "precision": "16-mixed", "devices": [0]},
         {"accelerator": "gpu", "devices": "auto"},
         {"precision": "bf16-mixed", "devices": 2, "strategy": "ddp"},
-        {"max_time": "00:01:00:00"},
+        {"max_time": "00:01:00:00", "profiler": "simple"},
+        {"max_time": {"hours": 2}, "num_nodes": 2},
     ],
     ids=str,
 )
@@ -94,6 +99,25 @@ def test_an_option_that_is_used_passes(options: dict[str, object]) -> None:
 
 def test_gpus_in_a_list_are_counted() -> None:
     assert num_processes(group(accelerator="gpu", devices=[1, 3])) == 2
+
+
+def test_devices_that_the_machine_lacks_are_told_before_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(machine_problems(group())) == []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr("lightning.pytorch.accelerators.MPSAccelerator.is_available", lambda: False)
+    (problem,) = machine_problems(group(accelerator="gpu"))
+    assert problem.startswith("trainer.accelerator=gpu: this machine has none") and "type trainer=cpu" in problem
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert list(machine_problems(group(accelerator="gpu", devices=2))) == []
+    for devices in (3, [0, 2]):
+        (problem,) = machine_problems(group(accelerator="gpu", devices=devices))
+        assert problem.startswith("trainer.devices=") and "this machine has 2 GPUs; type trainer.devices=2" in problem
+
+
+def test_a_run_on_a_gpu_that_is_not_there_stops_in_the_first_seconds(find_problems: Callable[..., list[str]]) -> None:
+    if not torch.cuda.is_available():
+        (problem,) = find_problems("trainer=gpu")
+        assert problem.startswith("trainer.accelerator=gpu")
 
 
 def test_weights_of_16_bits_are_refused_before_anything_is_trained(find_problems: Callable[..., list[str]]) -> None:
