@@ -27,7 +27,7 @@ class PromptTokenizer:
 
     Args:
         tokenizer: A fast Hugging Face tokenizer.
-        chat_template: ``none`` joins the segments after the begin token, if the tokenizer uses one;
+        chat_template: ``none`` joins the segments after the begin tokens, if the tokenizer writes any;
             ``model`` puts them into one user turn of the tokenizer's own chat template.
         template_arguments: Arguments of that template, e.g. ``{"enable_thinking": False}``.
 
@@ -270,5 +270,12 @@ def _frame(
         option = "labeler.engine.chat_template=model"
         before, after = chat_pieces(tokenizer, ["user"], option=option, add_generation_prompt=True, **arguments)
         return list(tokenizer(before, add_special_tokens=False)["input_ids"]), after
-    begins = tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
-    return ([tokenizer.bos_token_id] if begins else []), ""
+    return _begin_ids(tokenizer), ""
+
+
+def _begin_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ids that the tokenizer writes before a text: ``<s>``, nothing, or others than its begin token (GLM-4 has
+    ``[gMASK]<sop>``, XGLM its end token)."""
+    whole, bare = (list(tokenizer("a", add_special_tokens=special)["input_ids"]) for special in (True, False))
+    starts = (start for start in range(len(whole)) if whole[start : start + len(bare)] == bare)
+    return whole[: next(starts, 0)]

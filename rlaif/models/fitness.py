@@ -12,7 +12,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from rlaif.errors import EngineError, RlaifError
 from rlaif.inference.recomputing import recompute_layers
 from rlaif.models.contexts import context_limit
-from rlaif.models.load import ModelSpec, from_pretrained, load_tokenizer
+from rlaif.models.load import ADAPTER, ADAPTER_HINT, ModelSpec, from_pretrained, load_tokenizer
 from rlaif.models.names import POCKET
 from rlaif.models.trial import adapted_problems, small_copy, trial_problems
 from rlaif.models.uses import ModelUse
@@ -37,12 +37,14 @@ def model_problems(spec: ModelSpec, uses: Sequence[ModelUse]) -> Iterator[str]:
     if not uses:
         return
     config = from_pretrained(AutoConfig, spec)
-    if (problem := _kind_problem(spec, config)) is not None:
-        yield problem
-        return
-    if (problem := _quantization_problem(spec, config, uses)) is not None:
-        yield problem
-        return
+    for problem in (
+        _kind_problem(spec, config),
+        _weights_problem(spec),
+        _quantization_problem(spec, config, uses),
+    ):
+        if problem is not None:
+            yield problem
+            return
     yield from _length_problems(spec, config, uses)
     yield from _adapter_problems(spec, config, uses)
     if spec.gradient_checkpointing:
@@ -57,6 +59,18 @@ def model_problems(spec: ModelSpec, uses: Sequence[ModelUse]) -> Iterator[str]:
         purposes = frozenset(use.purpose for use in uses)
         if problems := architecture_problems(config, spec.attention, purposes):
             yield f"model.name={spec.name} ({config.model_type}): {'; '.join(problems)}; or {OTHERS}"
+
+
+def _weights_problem(spec: ModelSpec) -> str | None:
+    """A local folder without weights; what is in them is read later."""
+    folder = spec.folder
+    if folder is None:
+        return None
+    files = [path.name for pattern in ("*.safetensors", "*.bin") for path in folder.glob(pattern)]
+    if any(not name.startswith("adapter_model") for name in files):
+        return None
+    hint = ADAPTER_HINT if (folder / ADAPTER).is_file() else "this folder holds no weights (*.safetensors)"
+    return f"model.name={spec.name}: {hint}"
 
 
 def _kind_problem(spec: ModelSpec, config: PreTrainedConfig) -> str | None:

@@ -24,6 +24,11 @@ ChatTemplate = Literal["auto", "model", "none"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ATTENTION = ("sdpa", "eager", "flash_attention_2", "flex_attention")
 
+ADAPTER = "adapter_config.json"
+ADAPTER_HINT = (
+    "this folder holds an adapter of peft without the model's weights; merge them (merge_and_unload of peft), save the"
+    " result with its tokenizer, and give that folder"
+)
 _POCKET_WEIGHTS = Path(__file__).resolve().parent.parent / "pocket" / "weights"
 _IDENTITY_PATTERNS = ("*.safetensors", "*.bin", "*.json", "*.model", "*.jinja", "merges.txt", "vocab.txt")
 
@@ -123,6 +128,8 @@ def local_folder(name: str) -> Path | None:
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
+            if (path / ADAPTER).is_file():
+                raise ConfigError(f"model.name={name}: {ADAPTER_HINT}")
             raise ConfigError(f"model.name={name}: this folder holds no config.json, so it is no Hugging Face model")
         return path
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
@@ -185,7 +192,9 @@ def _hub_commit(spec: ModelSpec) -> str:
 
 def _cannot_load(spec: ModelSpec, error: Exception) -> EngineError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if spec.folder is None:
+    if "trust_remote_code" in reason or "custom code" in reason:
+        hint = "models that bring code of their own are not run; take one whose architecture transformers has"
+    elif spec.folder is None:
         hint = "check the name, or without a network give model.name the path of a folder that was saved before"
     else:
         hint = "the folder must hold config.json, weights (*.safetensors) and tokenizer.json of one model"
@@ -210,7 +219,8 @@ def from_pretrained(auto: Any, spec: ModelSpec, **kwargs: Any) -> Any:
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        return auto.from_pretrained(spec.name if source is None else str(source), revision=spec.revision, **kwargs)
+        place = spec.name if source is None else str(source)
+        return auto.from_pretrained(place, revision=spec.revision, trust_remote_code=False, **kwargs)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise _cannot_load(spec, error) from error
     finally:
@@ -234,7 +244,24 @@ def load_weights(auto: Any, spec: ModelSpec, device_map: str | None = None) -> P
             f"model.name={spec.name}: its files hold no weights for {names}, which would be random; "
             f"is it another kind of model than {type(model).__name__}?"
         )
+    _check_finite(spec, model)
     return fast_linear(model.eval())
+
+
+def _check_finite(spec: ModelSpec, model: PreTrainedModel) -> None:
+    """Refuse weights that are no numbers: all that is sampled from them would be one token.
+
+    Raises:
+        EngineError: Some are NaN or infinite.
+    """
+    for name, weight in model.named_parameters():
+        if weight.device.type == "meta" or not weight.is_floating_point():
+            continue
+        if not torch.isfinite(weight.detach().sum(dtype=torch.float32)):  # one pass, without a copy of the weights
+            raise EngineError(
+                f"model.name={spec.name}: its weight {name} holds NaN or infinite values, as after a training that"
+                " diverged or a conversion to float16; save the model again"
+            )
 
 
 def load_tokenizer(spec: ModelSpec | str, *, needs_end: bool = True) -> PreTrainedTokenizerBase:
@@ -252,6 +279,11 @@ def load_tokenizer(spec: ModelSpec | str, *, needs_end: bool = True) -> PreTrain
 
     spec = ModelSpec(spec) if isinstance(spec, str) else spec
     tokenizer: PreTrainedTokenizerBase = from_pretrained(AutoTokenizer, spec)
+    if not tokenizer.is_fast:
+        raise EngineError(
+            f"model.name={spec.name}: its tokenizer is not one of the tokenizers library ({type(tokenizer).__name__}),"
+            " which can keep text of data apart from special tokens; take a model with a tokenizer.json"
+        )
     tokenizer.padding_side = "right"
     if tokenizer.eos_token_id is None and needs_end:
         raise EngineError(f"model.name={spec.name}: its tokenizer has no end token (eos_token); set one and save it")

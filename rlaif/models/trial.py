@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from rlaif.errors import RlaifError
+from rlaif.errors import EngineError, RlaifError
 from rlaif.functional.seeds import generator
 from rlaif.inference.logprobs import response_logprobs
 from rlaif.inference.sample import sample
@@ -100,6 +100,7 @@ def trial_problems(model: PreTrainedModel, purposes: Mapping[str, bool]) -> Iter
     for purpose, what, trial in (
         ("sample", "sample and score with shared prefixes", _score_and_sample),
         ("sample", "give the log-probabilities of samples", _read_samples),
+        ("imitate", "learn from texts", _reads_ahead),
         ("reward_model", "carry the scalar head of a reward model", _score_rows),
     ):
         if not purposes.get(purpose):
@@ -151,6 +152,25 @@ def own_logprobs(model: PreTrainedModel, prompt: Sequence[int], response: Sequen
     ids = torch.tensor([[*prompt, *response]])
     logits_TV = model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1].float()
     return logits_TV.log_softmax(-1).gather(1, torch.tensor(response)[:, None])[:, 0]
+
+
+@torch.no_grad()
+def _reads_ahead(model: PreTrainedModel) -> float:
+    """How much a later token changes what is predicted before it.
+
+    Raises:
+        EngineError: It does.
+    """
+    text = _texts()[0]
+    ids = torch.tensor([text, [*text[:-1], text[-1] + 1]])
+    logits_BTV = model(input_ids=ids, use_cache=False).logits[:, :-1].float().log_softmax(-1)
+    difference = float((logits_BTV[0] - logits_BTV[1]).abs().max())
+    if difference > TOLERANCE:
+        raise EngineError(
+            "it reads the tokens that come later, and would copy what it has to predict; where its config.json has"
+            " is_decoder, set it to true"
+        )
+    return difference
 
 
 def _score_and_sample(model: PreTrainedModel) -> float:

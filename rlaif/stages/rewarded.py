@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rlaif.data.preferences_io import read_samples
 from rlaif.labelers.base import Labeler, Rater
-from rlaif.labelers.models import engines_of
+from rlaif.labelers.models import engines_of, parts_of
 from rlaif.labeling.asking import Asking, AskingSettings
 from rlaif.labeling.first_request import WillAsk
 from rlaif.labeling.learning import depends_on_people
@@ -91,8 +91,19 @@ class RewardedStage(Stage):
     def problems(self, work: Work) -> Iterator[str]:
         """Problems of the labelers, and weights of 16 bits."""
         yield from dtype_problems(self.dtype)
+        yield from self._room_problems()
         for labeler in self.asked:
             yield from trial_problems(labeler, example_pairs(work.data("prompts")))
+
+    def _room_problems(self) -> Iterator[str]:
+        """Rewards that would read the beginning of a response alone."""
+        limit = self.own_sampling.max_new_tokens
+        lengths = (getattr(part, "max_length", None) for part in parts_of(self.reward))
+        for max_length in sorted({length for length in lengths if isinstance(length, int) and length <= limit}):
+            yield (
+                f"reward.max_length={max_length}: a response has up to policy.max_new_tokens={limit} tokens, and it is"
+                f" read with its prompt; type more than {limit}, with room for prompts"
+            )
 
     def asks(self, work: Work) -> Iterator[WillAsk]:
         """The labelers, on responses that are still to be drawn."""

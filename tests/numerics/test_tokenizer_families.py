@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -154,6 +155,22 @@ def test_only_the_very_beginning_gets_the_space_that_opens_a_text(name: str) -> 
     tokens = family(name).convert_ids_to_tokens
     ours = pieces(name, "none").prompt_ids(parts)
     assert "".join(tokens(ours)) == "".join(tokens(whole)) == "▁Which<0x0A>Score=10"
+
+
+@pytest.mark.parametrize("begin", [["<s>"], ["<|im_start|>", "<|im_end|>"], ["</s>"], []])
+def test_a_prompt_begins_with_what_the_tokenizer_writes_before_a_text(begin: list[str]) -> None:
+    """GLM-4 begins with two tokens of which none is its begin token, XGLM with its end token."""
+    fast = deepcopy(family("byte-level BPE"))
+    frame = [(token, fast.convert_tokens_to_ids(token)) for token in [*begin, "</s>"]]
+    single = " ".join([*begin, "$A", "</s>"])
+    fast.backend_tokenizer.post_processor = processors.TemplateProcessing(single=single, special_tokens=frame)
+    fast.chat_template = None
+    tokenizer = PromptTokenizer(fast)
+    ids = tokenizer.policy_ids("the quick dog")
+    assert ids == fast("the quick dog")["input_ids"][:-1]
+    assert ids[: len(begin)] == fast.convert_tokens_to_ids(begin)
+    kept = tokenizer.cut(ids, len(begin) + 2)
+    assert kept == [*ids[: len(begin)], *ids[-2:]]
 
 
 def test_a_chat_frame_is_the_template_around_the_prompt() -> None:

@@ -357,3 +357,11 @@ def test_what_a_step_does_not_read_of_with_is_refused(find_problems: FindProblem
     assert find_problems(listed("{sft.epochs: 2.0, sft.steps: null, seed: 4}")) == []
     (problem,) = find_problems(listed("{policy.steps: 7, sft.steps: 3}"))
     assert problem.startswith("pipeline.stages: step sft: with.policy.steps=7: stage sft does not read policy.steps")
+
+
+@pytest.mark.parametrize("options", [[], ["reward=mixture", "reward.rewards.reward_model.max_length=40"]])
+def test_a_reward_that_reads_the_beginning_of_a_response_alone(find_problems: FindProblems, options: list[str]) -> None:
+    typed = options or ["reward.max_length=40"]
+    (problem,) = find_problems(*typed)
+    assert problem.startswith("reward.max_length=40: a response has up to policy.max_new_tokens=40 tokens")
+    assert find_problems("reward.max_length=41") == []

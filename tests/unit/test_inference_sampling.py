@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.generation.logits_process import TopKLogitsWarper, TopPLogitsWarper
 
+from rlaif.errors import EngineError
 from rlaif.inference.sample import _truncated, draw, sample
 from rlaif.inference.stops import StopStrings
 from rlaif.types import Sampling
@@ -52,6 +56,15 @@ def test_batches_do_not_change_what_is_drawn(model: LlamaForCausalLM, batch_size
     parts = sample(model, PROMPTS, num_samples=2, sampling=SAMPLING, eos_id=4, pad_id=0, batch_size=batch_size)
     assert torch.equal(whole.tokens_BT, parts.tokens_BT)
     torch.testing.assert_close(whole.logprobs_BT, parts.logprobs_BT, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_that_are_no_numbers_are_not_drawn_from(model: LlamaForCausalLM, temperature: float) -> None:
+    broken = deepcopy(model)
+    with torch.no_grad():
+        broken.model.norm.weight[3] = float("nan")
+    with pytest.raises(EngineError, match="the logits of the LlamaForCausalLM that is sampled from are NaN"):
+        sample(broken, PROMPTS, sampling=replace(SAMPLING, temperature=temperature), eos_id=4, pad_id=0)
 
 
 @pytest.mark.parametrize("num_samples", [1, 5])

@@ -19,7 +19,9 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
+    BertConfig,
     BloomConfig,
+    ByT5Tokenizer,
     GPTNeoConfig,
     LlamaConfig,
     Phi3Config,
@@ -130,6 +132,53 @@ def test_a_model_that_is_no_causal_lm(tmp_path: Path) -> None:
     AutoConfig.for_model("t5").save_pretrained(tmp_path)
     (problem,) = model_problems(ModelSpec(str(tmp_path)), ALL)
     assert "t5 has an encoder and a decoder" in problem
+
+
+def test_a_model_that_reads_ahead_learns_nothing() -> None:
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4}
+    assert list(trial_problems(small_copy(BertConfig(is_decoder=True, **shape), "sdpa"), {"imitate": True})) == []
+    (problem,) = trial_problems(small_copy(BertConfig(**shape), "sdpa"), {"imitate": True})
+    assert "cannot learn from texts: it reads the tokens that come later" in problem
+    assert problem.endswith("where its config.json has is_decoder, set it to true")
+
+
+def test_a_folder_without_weights_or_with_an_adapter_alone(tiny: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "adapter")
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    (problem,) = model_problems(ModelSpec(str(folder)), ALL)
+    assert problem == f"model.name={folder}: this folder holds no weights (*.safetensors)"
+    (folder / "adapter_config.json").write_text("{}")
+    (problem,) = model_problems(ModelSpec(str(folder)), ALL)
+    assert "holds an adapter of peft" in problem and "merge_and_unload" in problem
+    (folder / "config.json").unlink()
+    with pytest.raises(ConfigError, match="holds an adapter of peft"):
+        list(model_problems(ModelSpec(str(folder)), ALL))
+
+
+def test_a_model_with_code_of_its_own_is_refused_without_a_question(tiny: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "remote")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "of_my_own", "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(EngineError, match="models that bring code of their own are not run"):
+        list(model_problems(ModelSpec(str(folder)), ALL))
+
+
+def test_weights_that_are_no_numbers_are_not_loaded(tiny: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "nan")
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if "down_proj" in name)
+    weights[name][1, 2] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(EngineError, match=f"its weight {name} holds NaN or infinite values"):
+        load_causal_lm(str(folder))
+
+
+def test_a_tokenizer_that_cannot_be_taken_apart_is_refused(tiny: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "byt5", ignore=shutil.ignore_patterns("tokenizer*", "special*"))
+    ByT5Tokenizer().save_pretrained(folder)
+    with pytest.raises(EngineError, match=r"ByT5Tokenizer.*take a model with a tokenizer\.json"):
+        load_tokenizer(str(folder))
 
 
 def test_a_wrong_mask_shows_in_the_small_copy(monkeypatch: pytest.MonkeyPatch) -> None:
