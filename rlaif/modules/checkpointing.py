@@ -80,9 +80,10 @@ def resume_checkpoint(directory: Path) -> Path | None:
 class PeriodicCheckpoint(Checkpoint):
     """Saves everything a resumed run needs, after optimizer steps, and keeps the last two.
 
-    Besides what Lightning saves (weights, optimizer, scheduler, loop and loader positions) it
-    carries torch's global random states, for models with dropout. Nothing is saved after the last step: a
-    run killed between that and the stage's end repeats some steps, and with them the validation at the end.
+    Besides what Lightning saves (weights, optimizer, scheduler, loop and loader positions) it carries
+    torch's global random states of every process, for models with dropout. Nothing is saved after the last
+    step: a run killed between that and the stage's end repeats some steps, and with them the validation at
+    the end.
 
     Args:
         directory: Where ``step=….ckpt`` files go.
@@ -138,14 +139,31 @@ class PeriodicCheckpoint(Checkpoint):
         return due
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps of this callback."""
-        state: dict[str, Any] = {"cpu": torch.get_rng_state()}
+        """What a checkpoint keeps of this callback: random states of every process, which all call this together."""
+        own = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
-            state["cuda"] = torch.cuda.get_rng_state_all()
-        return state
+            own["cuda"] = torch.cuda.get_rng_state()
+        states: list[Any] = [own]
+        if _is_distributed():
+            states = [None] * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(states, own)
+        return {"random_states": states}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` gave."""
-        torch.set_rng_state(state_dict["cpu"].cpu())
-        if "cuda" in state_dict and torch.cuda.device_count() == len(state_dict["cuda"]):
-            torch.cuda.set_rng_state_all([state.cpu() for state in state_dict["cuda"]])
+        """Restore the random states of this process.
+
+        With another number of processes or GPUs than at the checkpoint, rows are drawn and shared otherwise, so states
+        that belong to no process here are left alone, with a warning.
+        """
+        states, rank = state_dict["random_states"], torch.distributed.get_rank() if _is_distributed() else 0
+        num_processes = torch.distributed.get_world_size() if _is_distributed() else 1
+        if len(states) != num_processes:
+            logger.warning("the checkpoint is of %d processes: dropout is drawn otherwise than before", len(states))
+            return
+        torch.set_rng_state(states[rank]["cpu"].cpu())
+        if "cuda" in states[rank] and torch.cuda.is_available():
+            torch.cuda.set_rng_state(states[rank]["cuda"].cpu())
+
+
+def _is_distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()

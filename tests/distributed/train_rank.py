@@ -8,12 +8,13 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from lightning import LightningDataModule, LightningModule, Trainer
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from transformers import AutoTokenizer
 
 from rlaif.data.batches.modules import Batching, PreferenceDataModule, SFTDataModule
 from rlaif.models.classifiers import reward_model_from
 from rlaif.models.load import load_causal_lm
+from rlaif.modules.checkpointing import PeriodicCheckpoint
 from rlaif.modules.curves import CurveWriter
 from rlaif.modules.length_debiased import DebiasWeights, LengthDebiasedModule
 from rlaif.modules.optim import OptimizerSettings
@@ -41,7 +42,10 @@ def build(kind: str, folder: Path, max_tokens: int | None) -> tuple[LightningMod
     # The validation part is one batch, for two processes.
     batching = Batching(max_length=64, batch_size=4, num_batches=STEPS, validation_fraction=0.2)
     shared = {"task": task, "tokenizer": tokenizer, "batching": batching, "seed": 3}
-    if kind == "sft":
+    if kind == "dropout":
+        for layer in model.model.layers:
+            layer.self_attn.attention_dropout = 0.5
+    if kind in ("sft", "dropout"):
         demonstrations = [Demonstration(prompt=prompt, response="yes " * (n + 1)) for n, prompt in enumerate(PROMPTS)]
         return SFTModule(
             model,
@@ -92,11 +96,14 @@ def build(kind: str, folder: Path, max_tokens: int | None) -> tuple[LightningMod
 def main(kind: str, folder: str, output: str, devices: str, max_tokens: str) -> None:
     torch.set_num_threads(1)
     module, data = build(kind, Path(folder), int(max_tokens) or None)
+    callbacks: list[Callback] = [CurveWriter(Path(output) / "curve.jsonl")]
+    if kind == "dropout":
+        callbacks.append(PeriodicCheckpoint(Path(output), every_n_steps=1, every_s=None, keep=STEPS))
     trainer = build_trainer(
         partial(Trainer, accelerator="cpu", devices=int(devices), strategy="ddp" if int(devices) > 1 else "auto"),
         directory=Path(output),
         max_steps=STEPS,
-        callbacks=[CurveWriter(Path(output) / "curve.jsonl")],
+        callbacks=callbacks,
     )
     fit(trainer, module, data, seed=0)
     if trainer.is_global_zero:

@@ -156,27 +156,32 @@ def test_the_random_state_goes_on_where_it_was(tmp_path: Path) -> None:
         torch.rand(5)
         saver.load_state_dict(state)
         assert torch.equal(torch.rand(3), expected)
-    assert "cuda" in state if torch.cuda.is_available() else list(state) == ["cpu"]
+    (own,) = state["random_states"]
+    assert ("cuda" in own) == torch.cuda.is_available()
 
 
-@pytest.mark.parametrize(("num_devices", "is_restored"), [(1, False), (2, True), (3, False)])
-def test_random_states_of_devices_are_restored_where_there_are_as_many(
-    num_devices: int, is_restored: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    restored: list[list[torch.Tensor]] = []
+def test_the_random_state_of_the_own_gpu_is_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    restored: list[torch.Tensor] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: [torch.tensor([1]), torch.tensor([2])])
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: num_devices)
-    monkeypatch.setattr(torch.cuda, "set_rng_state_all", restored.append)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda: torch.tensor([7]))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", restored.append)
     saver = PeriodicCheckpoint(tmp_path)
     saver.load_state_dict(saver.state_dict())
-    assert [[state.tolist() for state in states] for states in restored] == ([[[1], [2]]] if is_restored else [])
+    assert [state.tolist() for state in restored] == [[7]]
+
+
+def test_a_checkpoint_of_more_processes_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    before = torch.get_rng_state()
+    state = {"cpu": torch.zeros_like(before)}
+    PeriodicCheckpoint(tmp_path).load_state_dict({"random_states": [state, state]})
+    assert "the checkpoint is of 2 processes" in caplog.text
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_checkpoint_of_a_cpu_is_loaded_on_a_machine_with_devices(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saver, restored = PeriodicCheckpoint(tmp_path), list[object]()
-    monkeypatch.setattr(torch.cuda, "set_rng_state_all", restored.append)
-    saver.load_state_dict({"cpu": torch.get_rng_state()})
+    monkeypatch.setattr(torch.cuda, "set_rng_state", restored.append)
+    saver.load_state_dict({"random_states": [{"cpu": torch.get_rng_state()}]})
     assert restored == []
