@@ -74,7 +74,8 @@ def evidence_over_looks(
     comparisons up to now are divided by the number of those that are planned: their mean, where those to come count 0.
     The mean of e-values is an e-value under any dependence (Vovk & Wang 2021, arXiv 1912.06116, section 3), and this
     one never falls, so it reaches 1/α at any look with probability at most α where no mean score is ever more than
-    ``margin`` below an earlier one. A comparison whose reward did not rise counts 0, which only lowers it.
+    ``margin`` below an earlier one. A comparison whose reward did not rise, or without a row that is known in both
+    stretches, counts 0, which only lowers it.
 
     Args:
         scores: Of each look so far, the N rows' numbers in [0, 1], NaN where unknown; the rows are the same prompts.
@@ -109,8 +110,10 @@ def _ending_at(scores_LN: Sequence[NDArray[np.float64]], rewards: Sequence[float
         stretch = slice(first, first + span)
         if np.mean(rewards[start:]) <= np.mean(rewards[stretch]):
             continue
-        log = log_fall_evidence(_row_means(scores_LN[stretch]), _row_means(scores_LN[start:]), margin)
-        total += math.exp(min(log, LARGEST_LOG))
+        before_N, after_N = _row_means(scores_LN[stretch]), _row_means(scores_LN[start:])
+        if np.isnan(before_N - after_N).all():
+            continue
+        total += math.exp(min(log_fall_evidence(before_N, after_N, margin), LARGEST_LOG))
     return total
 
 

@@ -13,7 +13,7 @@ from rlaif.evaluation.votes import SIMULATED
 from rlaif.labelers.base import Labeler
 from rlaif.modules.policy import PolicyModule
 from rlaif.modules.policy_settings import PolicySettings
-from rlaif.modules.watch import EVIDENCE, WIN_RATE, Stop, Watch, alarm_step, preferred_share
+from rlaif.modules.watch import ANSWERED, EVIDENCE, WIN_RATE, Stop, Watch, alarm_step, preferred_share
 from rlaif.modules.watch_settings import WatchSettings
 from rlaif.modules.watched import WATCHED, WatchedResponse, read_watched
 from rlaif.pipeline.stage import Told
@@ -24,6 +24,8 @@ BEST = "best"
 NUM_PROMPTS_SHOWN = 3
 MOST_CHARACTERS = 400
 """Of a prompt or response in the table; the files hold all of it."""
+LEAST_ANSWERED = 0.5
+"""Share of a validation's pairs that must have a verdict for a watch without an alarm to mean something."""
 Rows = Sequence[Mapping[str, float]]
 
 
@@ -98,12 +100,14 @@ def watch_told(directory: Path, rows: Rows, settings: WatchSettings, *, judge: s
     marks = {} if alarm is None else {"alarm": float(alarm), "highest win rate": float(best)}
     hint = f"{words} {'' if stop is None else f'{stop}. '}The rule: {rule}"
     plot = LinePlot(title="The watch", panels=tuple(_panels(rows, judge)), hint=hint, is_stacked=True, marks=marks)
+    silence = _silence(rows)
     check = Check(
         name=f"the watch's judge does not like the policy less{while_rising}",
-        passed=alarm is None,
-        detail=f"{judge}: {words}",
+        passed=alarm is None and not silence,
+        detail=f"{judge}: {silence or words}",
     )
     line = "" if alarm is None else f", alarm at step {alarm}" + ("" if stop is None else f", {stop}")
+    line += ", the watch's judge is mostly silent" if silence else ""
     return Told(line=line, checks=(check,), sections=(plot, *_samples(directory, best, alarm)))
 
 
@@ -127,6 +131,19 @@ def _verdict(rows: Rows, settings: WatchSettings, alarm: int | None) -> str:
     )
 
 
+def _silence(rows: Rows) -> str:
+    """That too few pairs had a verdict for an alarm to be possible, in words; empty where enough had one."""
+    judged = [row for row in rows if ANSWERED in row]
+    least = min(judged, key=lambda row: row[ANSWERED], default=None)
+    if least is None or least[ANSWERED] >= LEAST_ANSWERED:
+        return ""
+    return (
+        f"at step {int(least['step'])} {100 * (1 - least[ANSWERED]):.1f} % of the pairs have no verdict, and with more"
+        f" than {100 * (1 - LEAST_ANSWERED):.0f} % the watch sees nothing; look at the judge's replies, or take another"
+        " (policy.watch.judge)."
+    )
+
+
 def _panels(rows: Rows, judge: str) -> Iterator[LinePanel]:
     """One panel per figure that there is, over the optimizer steps."""
     for title, lines in (
@@ -136,6 +153,7 @@ def _panels(rows: Rows, judge: str) -> Iterator[LinePanel]:
             "accuracy of the reward on the policy's samples",
             _by_judge(judge, "reward_accuracy", "reward_accuracy/annotators"),
         ),
+        ("pairs with a verdict", {judge: ANSWERED} if _silence(rows) else {}),
         ("KL from SFT, nats per response", {"KL": "kl"}),
         ("length, tokens per response", {"length": "length"}),
         ("entropy, nats per token", {"entropy": "entropy"}),

@@ -70,7 +70,10 @@ def test_stretches_of_several_looks_are_compared_by_the_mean_of_each_row() -> No
     looks = [1 + mean_bet * fall for fall in (0.5, 1.0, 0.5, 1.0, 0.5, 0.0)]
     assert evidence[-1] == pytest.approx((sum(looks) + 1 + mean_bet * 0.75) / 7)
     gaps = evidence_over_looks([[1.0], [NAN], [NAN], [0.0]], [0, 1, 2, 3], num_looks=4)
-    assert gaps[-1] == pytest.approx((5 * 1 + (1 + mean_bet) + (1 + mean_bet)) / 7), "an unknown number is left out"
+    assert gaps[-1] == pytest.approx(((1 + mean_bet) + (1 + mean_bet)) / 7), "an unknown number is left out"
+    assert evidence_over_looks([[1.0], *[[NAN]] * 3], [0, 1, 2, 3], num_looks=4)[-1] == 0, (
+        "nothing known is no evidence"
+    )
 
 
 def test_all_comparisons_are_counted() -> None:

@@ -389,6 +389,20 @@ def test_without_an_alarm_the_report_says_how_near_it_was(tmp_path: Path) -> Non
     assert watch_told(tmp_path, [{"step": 0}], WatchSettings(), judge="a judge", rule="RULE") == Told()
 
 
+def test_a_judge_that_is_mostly_silent_shows_nothing(tmp_path: Path) -> None:
+    rows = [
+        {"step": 0, "watch/evidence": 0.0, "watch/win_rate": 0.5, "watch/answered": 1.0},
+        {"step": 2, "watch/evidence": 0.0, "watch/answered": 0.125},
+    ]
+    told = watch_told(tmp_path, rows, WatchSettings(), judge="a judge", rule="RULE")
+    assert told.line == ", the watch's judge is mostly silent" and not told.checks[0].passed
+    assert told.checks[0].detail.startswith("a judge: at step 2 87.5 % of the pairs have no verdict")
+    (plot,) = (section for section in told.sections if isinstance(section, LinePlot))
+    assert {panel.title for panel in plot.panels} == {"win rate against SFT", "pairs with a verdict"}
+    rows[1]["watch/answered"] = 0.5
+    assert watch_told(tmp_path, rows, WatchSettings(), judge="a judge", rule="RULE").checks[0].passed
+
+
 @pytest.mark.parametrize(
     ("judge", "lines"), [("a judge", ["a judge", "simulated annotators, exact"]), (SIMULATED, [SIMULATED])]
 )
