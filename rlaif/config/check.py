@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rlaif.config.hydra_internals import ConfigLoaderImpl, IConfigRepository
 from rlaif.config.limits import limit_problems
 from rlaif.config.loader import open_loader
+from rlaif.config.overridden import overridden_problems
 from rlaif.config.overrides import OptionCheck, key_problem
 from rlaif.config.places import directory_problems, place_problems
 from rlaif.config.secrets import secret_problems, without_secrets
@@ -210,6 +211,7 @@ def _check_variant(
         return options.declared(group, choices.get(group), key)
 
     checker.report(list(without_effect_problems(cfg, typed, checker.swept, in_file)))
+    checker.report(list(overridden_problems(cfg, typed)))
     checker.report(secret_problems(cfg))
     if checker.places:
         checker.report(place_problems(cfg))

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from rlaif import registry
 from rlaif.config.entries import Entry
+from rlaif.config.overridden import change_sources
 from rlaif.config.stage_options import stage_option
 from rlaif.config.stage_values import GROUP, unknown_stage
 from rlaif.errors import ConfigError, DataError, RlaifError
@@ -105,7 +106,18 @@ class Composer:
         """
         arguments = self.arguments_of(entry)
         self.arguments[entry.name] = arguments
-        return Step(entry=entry, stage=arguments.make(), references=arguments.references())
+        try:
+            stage = arguments.make()
+        except ConfigError as error:
+            raise ConfigError([self._as_typed(line, entry) for line in error.problems]) from error
+        return Step(entry=entry, stage=stage, references=arguments.references())
+
+    def _as_typed(self, problem: str, entry: Entry) -> str:
+        """A problem under the option that the entry's ``with`` takes the value from."""
+        for key, source in change_sources(self.cfg).items():
+            if key in entry.changes and problem.startswith(f"{key}="):
+                return f"{source}{problem.removeprefix(key)}"
+        return problem
 
     def arguments_of(self, entry: Entry) -> Arguments:
         """The constructor arguments of an entry's stage."""

@@ -159,6 +159,27 @@ def test_passes_of_an_experiment_that_another_option_makes_useless_are_refused(t
         assert [problem.partition(":")[0] for problem in problems] == told
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["experiment=control", "data.sft_share=0.3"], "type control.sft_share=0.3"),
+        (["experiment=control_by_models", "data.sft_share=0.3"], "type control.sft_share=0.3"),
+        (["experiment=control", "evaluation.against={other: outputs/other}"], "(evaluation); leave it out"),
+        (["pipeline=another_sampler", "label.sampled_by=outputs/other"], "(samples); leave it out"),
+    ],
+)
+def test_an_option_that_every_step_takes_from_elsewhere_is_refused(options: list[str], told: str) -> None:
+    (problem,) = check(options, places=False)
+    assert problem.startswith(options[1].partition("=")[0]) and "has no effect" in problem and told in problem
+
+
+def test_an_option_that_some_step_reads_passes() -> None:
+    """The critic's model is another than the teachers', and data.teacher holds for the weak teacher's data alone."""
+    assert check(["experiment=control_by_models", "labeler.engine.model=pocket:XS"], places=False) == []
+    assert check(["experiment=control", "data.teacher=strong", "control.sft_share=0.3"], places=False) == []
+    assert check(["experiment=rlhf_rlaif", "sampling.temperature=0.7", "labeler=pairwise"], places=False) == []
+
+
 def test_a_new_key_beside_one_with_nearly_its_name_is_refused() -> None:
     problems = check(["+label.batchsize=4", "+evaluation.num_prompt=9", "+label.mine=3", "+mine=3"])
     assert problems == [
