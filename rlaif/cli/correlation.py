@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def correlate(arguments: argparse.Namespace) -> None:
         sources = _sources(groups, cards, arguments.figures or DEFAULT)
         title = _title(same, tables)
         tables[title] = rank_predictors(labelers, sources, confidence=confidence)
-        notices += [*told, *_uneven_seeds(groups, title)]
+        notices += [*told, *_uneven_seeds(groups, title), *_in_some_seeds(names, groups, sources)]
         matched.update(card.directory for found in cards for card in found)
     notices += _unmatched(scorecards[0], matched)
     _refuse_too_few(tables, arguments.figures or DEFAULT)
@@ -140,6 +140,13 @@ def _means(name: str, group: Group, scorecards: Sequence[RunResult], outcome: st
         **{("report", name): value for name, value in _mean_figures(group.runs).items()},
         **{("scorecard", name): value for name, value in _mean_figures(scorecards).items()},
     }
+    without = [run for run in group.runs if outcome not in run.figures]
+    if without and len(without) < len(group.runs):
+        places = ", ".join(str(run.directory) for run in without)
+        raise ConfigError(
+            f"--outcome={outcome}: {places}: have no such figure, which other seeds of their labeler have; start these"
+            " runs again, or leave them out"
+        )
     if ("report", outcome) not in figures:
         have = sorted(name for name in group.runs[0].figures if name.startswith("policy/"))
         raise ConfigError(
@@ -150,11 +157,22 @@ def _means(name: str, group: Group, scorecards: Sequence[RunResult], outcome: st
 
 
 def _mean_figures(runs: Sequence[RunResult]) -> Mapping[str, float]:
+    """Of the figures that all runs have: a mean over some of the seeds would be another one."""
     values: defaultdict[str, list[float]] = defaultdict(list)
     for run in runs:
         for name, figure in run.figures.items():
             values[name].append(figure.value)
-    return {name: math.fsum(found) / len(found) for name, found in values.items()}  # in any order of the seeds
+    # fsum: the same in any order of the seeds
+    return {name: math.fsum(found) / len(found) for name, found in values.items() if len(found) == len(runs)}
+
+
+def _in_some_seeds(names: Sequence[str], groups: Sequence[Group], sources: Sequence[Source]) -> Iterator[str]:
+    """Lines about figures that a labeler has with some of its seeds only."""
+    for name, group in zip(names, groups, strict=True):
+        counts = Counter(figure for run in group.runs for figure in run.figures)
+        partly = [figure for kind, figure in sources if kind == "report" and 0 < counts[figure] < len(group.runs)]
+        if partly:
+            yield f"{name or 'the runs'}: left out of {', '.join(partly)}, which not all of its seeds have"
 
 
 def _sources(

@@ -173,7 +173,13 @@ def _figures(file: Path) -> list[Figure]:
 def _code(place: Path) -> Iterator[str]:
     """Of every step that the run directory links to."""
     for file in place.glob("*/meta.json"):
-        meta = json.loads(file.read_text("utf-8"))
-        version = meta.get("libraries", {}).get("rlaif")
-        if meta.get("commit") or version:
-            yield meta.get("commit") or f"version {version}"
+        try:
+            meta = json.loads(file.read_text("utf-8"))
+            version = meta.get("libraries", {}).get("rlaif")
+            commit = meta.get("commit")
+        except (ValueError, AttributeError) as error:
+            raise ConfigError(
+                f"{file}: is not what a step writes about itself ({error}); start its run again"
+            ) from error
+        if commit or version:
+            yield str(commit) if commit else f"version {version}"

@@ -20,7 +20,7 @@ from fnmatch import fnmatchcase
 from itertools import count
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from yaml import YAMLError
 
 from rlaif.config.leaves import leaves
@@ -135,7 +135,14 @@ def job_directories(sweep: Path) -> Iterator[Path]:
 
 def job_overrides(place: Path) -> tuple[str, ...]:
     """The overrides that a job in a sweep's directory was started with."""
-    return tuple(str(item) for item in OmegaConf.load(place / ".hydra" / "overrides.yaml"))
+    file = place / ".hydra" / "overrides.yaml"
+    try:
+        found = OmegaConf.load(file)
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: is not a list of overrides ({str(error).splitlines()[0]})") from error
+    if not isinstance(found, ListConfig):
+        raise ConfigError(f"{file}: is not a list of overrides")
+    return tuple(map(str, found))
 
 
 def changed_options(earlier: Mapping[str, object], now: Mapping[str, object]) -> list[str]:

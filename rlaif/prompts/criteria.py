@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,9 +18,11 @@ from rlaif.tasks.base import Task
 from rlaif.types import Segment, StructuredPrompt, Turn, turns_in
 
 _OPTION = "labeler.criteria"
+MOST_WEIGHT = 1_000_000
+"""Weights are relative, and their sum must stay a number."""
 _KEYS = {
     "asks": "a question that yes answers for a good response",
-    "weight": "a number above 0",
+    "weight": f"a number above 0 and at most {MOST_WEIGHT:,}",
     "prompt": "the text of the one prompt that it is for",
 }
 
@@ -125,9 +127,9 @@ def read_criteria(path: str) -> tuple[Criterion, ...]:
     """
     is_lines = path.endswith(".jsonl")
     try:
-        text = Path(path).expanduser().read_text("utf-8")
+        text = Path(path).expanduser().read_text("utf-8-sig")
         given = _lines(text) if is_lines else tomllib.loads(text)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         wanted = "JSON lines with asks" if is_lines else "a TOML file with tables [[criterion]]"
         raise ConfigError(f"{_OPTION}={path}: must be {wanted} ({error})") from error
     return _criteria(path, given)
@@ -152,7 +154,7 @@ def _toml(text: str) -> str:
 def _lines(text: str) -> dict[str, Any]:
     """JSON lines as the tables of a TOML file."""
     rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):  # not at U+2028, which JSON may hold
         try:
             rows += [json.loads(line)] if line.strip() else []
         except json.JSONDecodeError as error:
@@ -172,11 +174,18 @@ def _criteria(place: str, given: Mapping[str, Any]) -> tuple[Criterion, ...]:
     for number, entry in enumerate(entries, start=1):
         problems += [f"{_OPTION}: {place}, criterion {number}: {wrong}" for wrong in _mistakes(entry)]
     found = [_criterion(entry) for entry in entries if not _mistakes(entry)]
-    asked = [(item.asks, item.prompt) for item in found]
-    problems += [f"{_OPTION}: {place} asks twice: {key[0]}" for key in dict.fromkeys(asked) if asked.count(key) > 1]
+    asked = Counter(map(_question, found))
+    first = {_question(item): item.asks for item in reversed(found)}
+    problems += [f"{_OPTION}: {place} asks twice: {first[question]}" for question, n in asked.items() if n > 1]
     if problems:
         raise ConfigError(problems)
     return tuple(found)
+
+
+def _question(criterion: Criterion) -> tuple[str, tuple[Turn, ...] | None]:
+    """What a criterion asks about which prompt; spaces and capitals make no other question."""
+    prompt = None if criterion.prompt is None else _key(criterion.prompt)
+    return " ".join(criterion.asks.split()).casefold(), prompt
 
 
 def _criterion(entry: Mapping[str, Any]) -> Criterion:
@@ -190,8 +199,8 @@ def _mistakes(entry: object) -> list[str]:
     if not isinstance(asks := entry.get("asks"), str) or not asks.strip():
         wrong.append(f"asks must be {_KEYS['asks']}")
     weight = entry.get("weight", 1.0)
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
-        wrong.append(f"weight={weight}: must be {_KEYS['weight']}")
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= MOST_WEIGHT:
+        wrong.append(f"weight={str(weight)[:40]}: must be {_KEYS['weight']}")
     prompt = entry.get("prompt")
     if prompt is not None and (not isinstance(prompt, str) or not prompt.strip()):
         wrong.append(f"prompt must be {_KEYS['prompt']}")

@@ -50,10 +50,10 @@ def read_principles(path: str | None, option: str) -> tuple[str, ...]:
         ConfigError: The file cannot be read, holds none, or holds one twice.
     """
     try:
-        text = form("principles") if path is None else Path(path).expanduser().read_text("utf-8")
+        text = form("principles") if path is None else Path(path).expanduser().read_text("utf-8-sig")
     except (OSError, ValueError) as error:
         raise ConfigError(f"{option}={path}: must be a text file with one principle a line ({error})") from error
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [line.strip() for line in text.split("\n")]  # read_text has made every end of a line one
     principles = tuple(line for line in lines if line and not line.startswith("#"))
     twice = [line for line in dict.fromkeys(principles) if principles.count(line) > 1]
     problems = [] if principles else [f"{option}={path}: holds no principle; write one a line"]

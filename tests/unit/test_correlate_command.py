@@ -220,3 +220,39 @@ def test_a_figure_of_too_few_labelers_and_unreadable_figures_are_refused(
     (policies / "cot-0" / "report.json").write_text('[{"name": "labeler/alignment", "value": NaN}]')
     code, _, err = correlate(capsys, policies / "*")
     assert code == 2 and "labeler/alignment: no finite number" in err
+
+
+def test_a_figure_that_a_seed_lacks_leaves_its_labeler_out(policies: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mean over the seeds that happen to have it would be held against means over others."""
+    lacks(policies / "cot-1" / "report.json", "labeler/alignment")
+    code, out, _ = correlate(capsys, policies / "*", "--json", "-")
+    found = json.loads(out)
+    assert code == 0 and "labeler=cot" not in found["rows"][0]["values"]
+    assert (found["rows"][0]["labelers"], found["rows"][0]["labelers_without"]) == (4, 1)
+    assert any("labeler=cot: left out of labeler/alignment" in notice for notice in found["notices"])
+    lacks(policies / "cot-1" / "report.json", "policy/greedy_win_rate_vs_sft")
+    code, _, err = correlate(capsys, policies / "*")
+    assert code == 2 and "cot-1: have no such figure, which other seeds of their labeler have" in err
+
+
+def lacks(file: Path, name: str) -> None:
+    file.write_text(json.dumps([record for record in json.loads(file.read_text()) if record["name"] != name]))
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("sft/meta.json", "{broken", "is not what a step writes about itself"),
+        ("sft/meta.json", "[1]", "is not what a step writes about itself"),
+        (".hydra/overrides.yaml", "a: [", "is not a list of overrides"),
+        (".hydra/overrides.yaml", "a: 1", "is not a list of overrides"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named(
+    file: str, text: str, told: str, policies: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = policies / "cot-1" / file
+    place.parent.mkdir(exist_ok=True)
+    place.write_text(text)
+    code, _, err = correlate(capsys, policies / "*")
+    assert code == 2 and str(place.name) in err and told in " ".join(err.split())

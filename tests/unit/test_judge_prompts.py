@@ -259,7 +259,7 @@ def test_a_file_of_criteria_tells_all_its_mistakes(tmp_path: Path) -> None:
         "has an unknown key x; write [[criterion]]",
         "criterion 1: unknown key ask; there are asks, weight, prompt",
         "criterion 1: asks must be a question that yes answers for a good response",
-        "criterion 2: weight=0: must be a number above 0",
+        "criterion 2: weight=0: must be a number above 0 and at most 1,000,000",
         "asks twice: b?",
     ]
     for text in ("", "criterion = 3\n"):
@@ -286,6 +286,38 @@ def test_criteria_may_be_for_one_prompt_and_stand_in_json_lines(tmp_path: Path) 
     path.write_text('{"asks": "a?", "prompt": 3}\n')
     with pytest.raises(ConfigError, match="criterion 1: prompt must be the text of the one prompt"):
         read_criteria(str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("bom.toml", '\ufeff[[criterion]]\r\nasks = "Is it short?"\r\n'),
+        ("bom.jsonl", '\ufeff{"asks": "Is it short?"}\r\n'),
+        ("line.jsonl", '{"asks": "Is it\u2028short?"}\n'),
+    ],
+)
+def test_criteria_files_of_other_editors_are_read(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(text.encode())
+    (found,) = read_criteria(str(tmp_path / name))
+    assert "".join(found.asks.split()) == "Isitshort?"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("big.toml", '[[criterion]]\nasks = "a?"\nweight = 1' + "0" * 400, "a number above 0 and at most 1,000,000"),
+        ("big.jsonl", '{"asks": "a?", "weight": 1e308}', "a number above 0 and at most 1,000,000"),
+        ("deep.jsonl", '{"asks": ' + "[" * 100_000, "must be JSON lines with asks"),
+        ("deep.toml", "a = " + "[" * 100_000, "must be a TOML file"),
+        ("twice.jsonl", '{"asks": "Is it short?"}\n{"asks": "is it  SHORT?"}', "asks twice: Is it short?"),
+        ("spaces.jsonl", '{"asks": "a?", "prompt": "b"}\n{"asks": "a?", "prompt": " b "}', "asks twice: a?"),
+    ],
+)
+def test_criteria_that_cannot_count_are_refused(name: str, text: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError) as error:
+        read_criteria(str(tmp_path / name))
+    assert told in str(error.value) and name in str(error.value)
 
 
 def test_written_criteria_are_read_as_they_were(tmp_path: Path) -> None:

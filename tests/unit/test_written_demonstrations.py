@@ -16,6 +16,7 @@ from rlaif.labeling.asking import AskingSettings
 from rlaif.labeling.cost import Budget, Prices
 from rlaif.outcome import Generation
 from rlaif.pipeline.stage import Input, Work
+from rlaif.prompts.revision import read_principles
 from rlaif.rollouts.pairs import SAMPLES
 from rlaif.stages.demonstrations import demonstrations_of
 from rlaif.stages.revision import RevisionStage
@@ -138,6 +139,14 @@ def test_each_response_is_criticised_by_a_principle_and_rewritten(tmp_path: Path
     assert len(critiques) == 3 and len(seen) == 5
     for asked in seen:
         assert ("Principle: Be long." in asked) != ("Principle: Be kind." in asked)
+
+
+def test_principles_of_other_editors_are_one_a_line(tmp_path: Path) -> None:
+    (tmp_path / "principles.txt").write_bytes(
+        "\ufeff# a comment\r\nBe kind.\x0bBe short.\r\nBe\u2028true.\r\n".encode()
+    )
+    found = read_principles(str(tmp_path / "principles.txt"), "revision.principles")
+    assert found == ("Be kind.\x0bBe short.", "Be\u2028true.")
 
 
 def test_the_principles_are_part_of_the_identity_and_their_file_is_checked(tmp_path: Path) -> None:
