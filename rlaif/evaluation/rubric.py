@@ -91,11 +91,11 @@ def criteria_in(reply: Generation) -> list[str]:
 
 
 def distinct_criteria(replies: Sequence[Generation]) -> list[str]:
-    """The questions of all replies, those that differ in capitals alone once."""
+    """The questions of all replies, those that differ in capitals and spaces alone once."""
     found: dict[str, str] = {}
     for reply in replies:
         for asks in criteria_in(reply):
-            found.setdefault(asks.casefold(), asks)
+            found.setdefault(" ".join(asks.split()).casefold(), asks)
     return list(found.values())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -111,6 +111,15 @@ class ComparesSamples(Protocol):
 
     min_samples_per_prompt: int
     """Fewer responses to a prompt (``policy.samples_per_prompt``) leave nothing to compare."""
+
+
+@runtime_checkable
+class ChecksPrompts(Protocol):
+    """A reward that can tell before the training which prompts it cannot reward."""
+
+    def prompt_problems(self, prompts: Sequence[Prompt]) -> Iterator[str]:
+        """What is wrong with the prompts whose responses it will reward, one line each."""
+        ...
 
 
 @runtime_checkable

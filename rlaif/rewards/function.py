@@ -18,6 +18,7 @@ from rlaif.rewards.user_code import Arguments, UserCode, arguments_of
 from rlaif.roles import Reads
 from rlaif.types import Completion, Prompt
 
+FLOAT32_MAX = torch.finfo(torch.float32).max
 GIVEN = ("prompts", "completions", "completion_ids", "tasks", "finished")
 """Keyword arguments that a function may name."""
 
@@ -58,6 +59,15 @@ class FunctionReward:
     def reads(self) -> Mapping[str, Reads]:
         """Nothing beyond what every reward is offered."""
         return {}
+
+    def prompt_problems(self, prompts: Sequence[Prompt]) -> Iterator[str]:
+        """A function whose source does not show its arguments, and that cannot be called so: it is imported."""
+        if self._code.arguments is not None:
+            return
+        try:
+            self._load()
+        except ConfigError as error:
+            yield from error.problems
 
     def prepare(self, resources: RewardResources) -> FunctionReward:
         """Import the function; returns itself.
@@ -140,7 +150,12 @@ def _number(item: Any, wanted: str) -> float:
     try:
         value = item.item() if hasattr(item, "item") else item
         if value is None or isinstance(value, numbers.Real):
-            return float("nan") if value is None else float(value)
+            number = float("nan") if value is None else float(value)
+            if abs(number) > FLOAT32_MAX:
+                raise TrainingError(f"{wanted}; it returned {number:g}: write None where there is no reward")
+            return number
+    except TrainingError:
+        raise
     except (Exception, SystemExit) as error:
         raise TrainingError(f"{wanted}; one that it returned, of type {type(item).__name__}: {error}") from error
     raise TrainingError(f"{wanted}; it returned {value!r:.60} of type {type(value).__name__}")

@@ -31,8 +31,10 @@ class MixtureReward:
 
     members = ("rewards",)
 
-    def __init__(self, rewards: Mapping[str, Reward], *, weights: Mapping[str, float] | None = None) -> None:
-        self.rewards: dict[str, Reward] = dict(rewards)
+    def __init__(
+        self, rewards: Mapping[str, Reward] | None = None, *, weights: Mapping[str, float] | None = None
+    ) -> None:
+        self.rewards: dict[str, Reward] = dict(rewards or {})
         weights = weights or {}
         if problems := _problems(self.rewards, weights):
             raise ConfigError(problems)
@@ -79,8 +81,17 @@ class MixtureReward:
         return RewardBatch(values_B, scored_B, causes=joint_causes(batches.values()), parts=named_parts(batches))
 
 
+_ADD = "type +reward@reward.rewards.NAME=labeler, or another option of the group reward"
+
+
 def _problems(rewards: Mapping[str, Reward], weights: Mapping[str, float]) -> list[str]:
-    problems = [] if rewards else ["reward.rewards: a mixture needs at least one reward, e.g. +reward.rewards.NAME=…"]
+    problems = [] if rewards else [f"reward.rewards: a mixture needs at least one reward; {_ADD}"]
+    problems += [
+        f"reward.rewards.{name}={reward}: is no reward; {_ADD.replace('NAME', name)}, or leave it out with"
+        f" ~reward.rewards.{name}"
+        for name, reward in rewards.items()
+        if not callable(reward) or not hasattr(reward, "reads")
+    ]
     known = ", ".join(rewards) or "none"
     problems += [f"reward.weights.{name}: no such reward; there are {known}" for name in weights if name not in rewards]
     for name, weight in weights.items():

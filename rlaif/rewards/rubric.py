@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from rlaif.rewards.base import Reward, RewardResources
 from rlaif.rewards.labeler import LabelerReward
 from rlaif.roles import Reads
 from rlaif.runtime import Runtime
-from rlaif.types import Rating
+from rlaif.types import Prompt, Rating
 
 CRITERIA = "criteria"
 """Role, and kind, of criteria that an earlier step has written."""
@@ -71,6 +71,17 @@ class RubricReward(LabelerReward):
     def reads(self) -> Mapping[str, Reads]:
         """Criteria of an earlier step, where no file is named."""
         return {CRITERIA: Reads(kind=CRITERIA, optional=True)} if self.criteria is None else {}
+
+    def prompt_problems(self, prompts: Sequence[Prompt]) -> Iterator[str]:
+        """A file that has no criterion for more prompts than may lack a reward."""
+        if self.criteria is None:
+            return
+        without = [prompt for prompt in prompts if not self.labeler.rubric(prompt)]
+        if len(without) > self.max_missing_rate * len(prompts):
+            yield (
+                f"reward.criteria={self.criteria}: holds no criterion for {len(without):,} of {len(prompts):,} prompts,"
+                f" the first {without[0].text.strip()[:60]!r}; write one without prompt, which is for all of them"
+            )
 
     def prepare(self, resources: RewardResources) -> Reward:
         """Read the criteria of an earlier step, and prepare the labeler."""

@@ -18,7 +18,7 @@ from rlaif.labeling.trial import example_pairs, trial_problems
 from rlaif.models.load import ModelSpec
 from rlaif.modules.settings import dtype_problems
 from rlaif.pipeline.stage import Stage, Work
-from rlaif.rewards.base import Reward, RewardResources
+from rlaif.rewards.base import ChecksPrompts, Reward, RewardResources
 from rlaif.rewards.standardized import STANDARD_SAMPLES
 from rlaif.roles import Reads
 from rlaif.rollouts.pairs import SAMPLES
@@ -92,6 +92,9 @@ class RewardedStage(Stage):
         """Problems of the labelers, and weights of 16 bits."""
         yield from dtype_problems(self.dtype)
         yield from self._room_problems()
+        for part in parts_of(self.reward):
+            if isinstance(part, ChecksPrompts):
+                yield from part.prompt_problems(work.data("prompts").policy_prompts)
         for labeler in self.asked:
             yield from trial_problems(labeler, example_pairs(work.data("prompts")))
 

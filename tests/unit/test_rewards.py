@@ -105,6 +105,19 @@ def test_a_mixture_prepares_its_parts_by_the_hook_and_keeps_what_it_returns() ->
     assert all(isinstance(part, Fixed) and part.prepared is given for part in prepared.rewards.values())
 
 
+@pytest.mark.parametrize("value", ["float('inf')", "-float('inf')", "1e39"])
+def test_a_function_that_returns_an_infinite_reward_is_told_what_to_write(value: str, tmp_path: Path) -> None:
+    (tmp_path / "far.py").write_text(f"def far(completions, **kwargs):\n    return [{value} for _ in completions]\n")
+    reward = FunctionReward(f"{tmp_path / 'far.py'}:far")
+    with pytest.raises(TrainingError, match=r"^reward\.function=.*far\.py:far: must .* write None where there is no"):
+        reward(PROMPTS, texts("a", "b"))
+
+
+def test_a_function_without_source_is_checked_before_the_training() -> None:
+    (problem,) = FunctionReward("os.path:join").prompt_problems(PROMPTS)
+    assert problem.startswith("reward.function=os.path:join: needs a, and gets by keyword prompts")
+
+
 def test_parts_of_a_mixture_name_their_options_as_they_are_typed(code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it is made, prepared and called, a mixture in a mixture too; advice can be followed."""
     mixture = MixtureReward({"mine": FunctionReward(f"{code}:length"), "other": Fixed(1.0, 2.0)})
@@ -159,6 +172,11 @@ def test_all_wrong_weights_are_told_at_once() -> None:
     ]
     with pytest.raises(ConfigError, match="at least one reward"):
         MixtureReward({})
+    for part in (None, 3, {"max_missing_rate": 0.3}):
+        with pytest.raises(
+            ConfigError, match=r"reward\.rewards\.x=.*: is no reward; type \+reward@reward\.rewards\.x=labeler"
+        ):
+            MixtureReward({"one": Fixed(1.0), "x": part})  # type: ignore[dict-item]
     for wrong in (math.inf, NAN, True, "much"):
         with pytest.raises(ConfigError, match=f"reward.weights.one={wrong}: must be a finite number other than 0"):
             MixtureReward({"one": Fixed(1.0)}, weights={"one": wrong})  # type: ignore[dict-item]

@@ -66,6 +66,15 @@ def rubric_file(folder: Path, *criteria: str) -> str:
     return str(path)
 
 
+def test_a_file_with_criteria_of_other_prompts_is_refused_before_the_training(tmp_path: Path) -> None:
+    path = rubric_file(tmp_path, '{"asks": "short?", "prompt": "Hi"}')
+    reward, other = RubricReward(ScriptedEngine(), criteria=path), Prompt(task="dialogue", text="Bye")
+    assert list(reward.prompt_problems([PROMPT] * 4 + [other])) == []
+    (problem,) = reward.prompt_problems([PROMPT, other])
+    assert problem.startswith(f"reward.criteria={path}: holds no criterion for 1 of 2 prompts, the first 'Bye'")
+    assert list(RubricReward(ScriptedEngine()).prompt_problems([other])) == []
+
+
 def knows_length(text: str) -> dict[str, float] | str:
     """Short responses are short; nothing is known of truth."""
     if "Point: Is it true?" in text:
