@@ -35,9 +35,9 @@ def machine_problems(cfg: DictConfig) -> Iterator[str]:
     from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
 
     name = cfg.trainer.get("accelerator", "auto")
-    kinds = {"cuda": (CUDAAccelerator,), "mps": (MPSAccelerator,), "tpu": (XLAAccelerator,)}
-    kinds["gpu"] = (CUDAAccelerator, MPSAccelerator)
-    if name in kinds and not any(kind.is_available() for kind in kinds[name]):
+    has_cuda, has_mps = CUDAAccelerator.is_available(), MPSAccelerator.is_available()
+    has = {"cuda": has_cuda, "mps": has_mps, "gpu": has_cuda or has_mps, "tpu": XLAAccelerator.is_available()}
+    if not has.get(name, True):
         yield f"trainer.accelerator={name}: this machine has none that torch can use; type trainer=cpu"
         return
     devices, found = cfg.trainer.get("devices", 1), torch.cuda.device_count()

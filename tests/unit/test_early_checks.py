@@ -222,8 +222,9 @@ def test_responses_without_room_for_their_prompt_are_told(
     find_problems: FindProblems, overrides: tuple[str, ...], limit: str
 ) -> None:
     told = f"{overrides[-1]}: a response has up to {limit}.max_new_tokens=40 tokens"
-    (problem,) = find_problems(*overrides)
+    problem, *others = find_problems(*overrides)
     assert problem.startswith(told)
+    assert all(other.startswith("reward.max_length=40: ") for other in others), "it takes the reward model's"
     assert find_problems(*overrides[:-1], overrides[-1].replace("=40", "=41")) == []
 
 
