@@ -170,7 +170,9 @@ class Plan:
             return Input(step=source.name, stage="", path=source.path)
         if not source.stage.stored:
             return Input(step=source.name, stage=source.entry.stage, data=self.memory.get(source.name))
-        return Input(step=source.name, stage=source.entry.stage, path=self.path(source))
+        path = self.path(source)
+        most = source.stage.most_demonstrations(self.work(source)) if path is None else None
+        return Input(step=source.name, stage=source.entry.stage, path=path, most_demonstrations=most)
 
     def _training(self, step: Step, directory: Path, display: StageDisplay) -> LightningTraining:
         from rlaif.pipeline.training import (

@@ -61,6 +61,8 @@ class Input:
     """Its directory; None for a result in memory and for one that is not built yet."""
     data: TaskData | None = None
     """The data of a run, for results in memory."""
+    most_demonstrations: int | None = None
+    """How many demonstrations a step that is not built yet will leave at most; None where it is not known."""
 
 
 class Training(Protocol):
@@ -278,6 +280,10 @@ class Stage:
     def identity(self, work: Work) -> Mapping[str, object]:
         """Further inputs of the fingerprint besides constructor arguments and inputs, as plain values."""
         return {}
+
+    def most_demonstrations(self, work: Work) -> int | None:
+        """How many demonstrations the stage will write at most, before it is built; None where it is not known."""
+        return None
 
     def problems(self, work: Work) -> Iterator[str]:
         """Problems found before anything is spent: one line each, ``option=value: what is wrong``."""

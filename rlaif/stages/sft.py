@@ -75,11 +75,12 @@ class SFTStage(Stage):
         if not self.settings.skip:
             yield from dtype_problems(self.model.dtype)
             yield from lora_problems(self.lora, LORA)
-            # An earlier step may have yet to write them.
-            count = None if work.input("demonstrations").data is None else len(demonstrations_of(work))
-            yield from batch_problems(
-                "sft", self.settings.batching, count, "demonstrations", num_processes=work.num_processes
-            )
+            given, count, what = work.input("demonstrations"), None, "demonstrations"
+            if given.data is not None:
+                count = len(demonstrations_of(work))
+            elif given.most_demonstrations is not None:  # an earlier step has yet to write them
+                count, what = given.most_demonstrations, f"demonstrations that {given.step} will write"
+            yield from batch_problems("sft", self.settings.batching, count, what, num_processes=work.num_processes)
 
     def build(self, work: Work) -> None:
         """Train, and write a Hugging Face folder."""

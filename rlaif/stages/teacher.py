@@ -67,6 +67,10 @@ class TeacherStage(Stage):
         """Demonstrations; where they answer the prompts to label, also what samples can be set against."""
         return frozenset({"demonstrations", "references"} if self.prompts == "label_prompts" else {"demonstrations"})
 
+    def most_demonstrations(self, work: Work) -> int | None:
+        """One for each prompt."""
+        return None if work.input("prompts").data is None else len(self._prompts(work))
+
     def build(self, work: Work) -> None:
         """Write, and store what was written.
 

@@ -366,3 +366,12 @@ def test_a_reward_that_reads_the_beginning_of_a_response_alone(find_problems: Fi
     (problem,) = find_problems(*typed)
     assert problem.startswith("reward.max_length=40: a response has up to policy.max_new_tokens=40 tokens")
     assert find_problems("reward.max_length=41") == []
+
+
+def test_a_batch_that_written_demonstrations_cannot_fill_is_told_before_they_are_paid(
+    find_problems: FindProblems,
+) -> None:
+    options = ("pipeline=teacher", "teacher.prompts=label_prompts", "data.num_label_prompts=16")
+    (problem,) = find_problems(*options, "sft.batch_size=16", "sft.validation_fraction=0.05")
+    assert problem.startswith("sft.batch_size=16: there are only 16 demonstrations that teacher will write, 5% of them")
+    assert find_problems(*options, "sft.batch_size=15") == []
