@@ -55,10 +55,12 @@ def show_page(plan: Plan, step: Step, told: Told, display: RunDisplay) -> None:
 
 
 def _notes_of_steps(plan: Plan) -> Iterator[str]:
-    """What the steps without a page of their own told beside their figures."""
+    """What the steps without a page of their own told beside their figures, each sentence with its first step."""
+    first: dict[str, str] = {}
     for name, told in plan.progress.told.items():
-        if not told.page:
-            yield from (f"{name.replace('_', ' ')}: {note}" for note in told.notes)
+        for note in () if told.page else told.notes:
+            first.setdefault(note, name)
+    yield from (f"{name.replace('_', ' ')}: {note}" for note, name in first.items())
 
 
 def run_info(plan: Plan, step: Step) -> RunInfo:

@@ -59,6 +59,7 @@ class RunDisplay:
     def __init__(self, console: Console | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
         if isinstance(sys.stdout, io.TextIOWrapper) and console is None:
             sys.stdout.reconfigure(errors="replace")  # check marks must not end a run on a Latin-1 terminal
+        self._shown: set[str] = set()
         self.console = console or Console(highlight=False)
         self.clock = clock
 
@@ -81,8 +82,11 @@ class RunDisplay:
         self.console.print(shown)
 
     def notes(self, notes: Sequence[str]) -> None:
-        """Sentences below the line of a stage."""
+        """Sentences below the line of a stage; one that several stages tell is shown once."""
         for note in notes:
+            if note in self._shown:
+                continue
+            self._shown.add(note)
             self.console.print(Text(f"    {note}", style="dim"), soft_wrap=True)
 
     def _print_rows(self, table: Table) -> None:

@@ -355,7 +355,8 @@ class PolicyStage(RewardedStage):
         line = ""
         if rows:
             first, last = rows[0], rows[-1]
-            line = f"{self._steps(int(last['step']))}{self._learned(first, last)}, KL {last['policy/kl']:.1f} nats"
+            kl = round(last["policy/kl"], 1) + 0.0  # no -0.0
+            line = f"{self._steps(int(last['step']))}{self._learned(first, last)}, KL {kl:.1f} nats"
         labeler = getattr(self.reward, "labeler", None)
         title = "" if labeler is None else f"direct RLAIF by {labeler.name}"
         curve = Curves.from_rows(rows, is_relative=self._judges_pairs)

@@ -14,7 +14,6 @@ from rlaif.models.uses import ModelUse
 from rlaif.pipeline.stage import Stage, Told, Work
 from rlaif.ranges import AtLeastOne
 from rlaif.roles import Reads
-from rlaif.rollouts.cut_prompts import count_cut_prompts, cut_prompts_told
 from rlaif.rollouts.responses import draw_completions
 from rlaif.rollouts.sampler import LocalSampler
 from rlaif.rollouts.settings import SamplingSettings, temperature_problems
@@ -81,7 +80,6 @@ class RespondGridStage(Stage):
         if not tuning:
             return
         name, folder = work.input("policy").stage or "policy", work.path("policy")
-        count_cut_prompts(work.directory, folder, self.task, [*tuning, *held_out], self.sampling, "evaluation.sampling")
         tokenizer = load_tokenizer(str(folder))
         sampler = LocalSampler.of_folder(folder, tokenizer, dtype=self.dtype)
         done, total = 0, (len(tuning) + len(held_out)) * len(self.temperatures)
@@ -108,7 +106,7 @@ class RespondGridStage(Stage):
         temperatures = sorted(_files(work.directory, TUNING))
         words = ", ".join(f"{temperature:g}" for temperature in temperatures)
         line = f"{work.input('policy').step} at temperatures {words}" if temperatures else "no tuning prompts"
-        return Told(line=line, notes=cut_prompts_told(work.directory))
+        return Told(line=line)
 
 
 def read_grid(directory: Path, part: str) -> dict[float, list[tuple[Prompt, Completion]]]:

@@ -59,6 +59,13 @@ def test_plain_lines_have_no_control_characters() -> None:
     assert not any(ord(character) < 32 and character != "\n" for character in file.getvalue())
 
 
+def test_a_note_of_several_stages_is_shown_once() -> None:
+    display, file, _ = plain()
+    display.notes(("3 prompts are cut", "no KL [bold]"))
+    display.notes(("3 prompts are cut",))
+    assert file.getvalue().splitlines() == ["    3 prompts are cut", "    no KL [bold]"]
+
+
 def test_summary_is_one_table_within_80_columns_and_the_path_last() -> None:
     display, file, _ = plain()
     display.summary(FIGURES, run_checks(FIGURES), Path("outputs/run/report.html"))
