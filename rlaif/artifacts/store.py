@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 RECORDED_LIBRARIES = ("rlaif", "torch", "transformers", "lightning", "tokenizers", "datasets", "pyarrow")
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_ACCESS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-_FULL_BELOW_BYTES = 1 << 20
+FULL_BELOW_BYTES = 1 << 20
 
 
 class Store:
@@ -149,7 +149,7 @@ class Store:
         except RlaifError:
             raise
         except Exception as error:
-            is_full = shutil.disk_usage(partial).free < _FULL_BELOW_BYTES
+            is_full = shutil.disk_usage(partial).free < FULL_BELOW_BYTES
             if isinstance(error, OSError):
                 is_ours = str(error.filename).startswith(str(self.root))
                 if error.errno in _DISK_FULL or (error.errno in _NO_ACCESS and is_ours):

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from rlaif.errors import EngineError
 from rlaif.functional.seeds import derive_seed
 from rlaif.inference.forward import Forward, evaluating, forward_for
 from rlaif.inference.parallel import for_each_chunk
@@ -100,7 +99,6 @@ def sample(
 
     Raises:
         ValueError: ``seeds`` has another length than there are rows.
-        EngineError: The model gives no distribution to draw from: its logits are NaN.
     """
     num_rows = len(prompt_ids) * num_samples
     if seeds is None:
@@ -130,11 +128,6 @@ def sample(
             _decode(rows, rows_A, uniforms_AT, sampling, eos, stop, out)
 
         for_each_chunk(sample_chunk, plan.chunks, forward)
-    if out.logprobs_BT.isnan().any():
-        raise EngineError(
-            f"the logits of the {type(model).__name__} that is sampled from are NaN: its weights are, or they overflow"
-            f" in {model.dtype}; in a training, take a lower learning rate"
-        )
     return out.rollouts()
 
 

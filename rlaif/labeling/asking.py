@@ -189,11 +189,12 @@ class Asking:
         progress = display.progress(len(rows), unit="responses")
         for start in range(0, len(rows), self.batch_size):
             batch = rows[start : start + self.batch_size]
-            ratings = rate_batch(asked, [prompt for prompt, _ in batch], [response for _, response in batch])
-            self._num_labels += len(ratings)
-            failed += Counter(missing_by_reason(filter(failed_without_answer, ratings)))
-            if not self.limit.allows(failed.total(), len(rows)):
-                raise self.limit.error(failed, start + len(batch), len(rows), _GO_ON)
+            with named_as(self.option):
+                ratings = rate_batch(asked, [prompt for prompt, _ in batch], [response for _, response in batch])
+                self._num_labels += len(ratings)
+                failed += Counter(missing_by_reason(filter(failed_without_answer, ratings)))
+                if not self.limit.allows(failed.total(), len(rows)):
+                    raise self.limit.error(failed, start + len(batch), len(rows), _GO_ON, what="rated responses")
             progress(start + len(batch), len(rows))
             yield from ratings
 

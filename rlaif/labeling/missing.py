@@ -36,7 +36,15 @@ class MissingLimit:
         """True where so many of the planned labels may be missing."""
         return num_missing <= self.max_rate * num_planned
 
-    def error(self, missing: Mapping[str, int], num_judged: int, num_planned: int, to_do: str) -> GateStopped:
+    def error(
+        self,
+        missing: Mapping[str, int],
+        num_judged: int,
+        num_planned: int,
+        to_do: str,
+        *,
+        what: str = "judged comparisons",
+    ) -> GateStopped:
         """The error of a plan with too many missing labels.
 
         Args:
@@ -44,10 +52,11 @@ class MissingLimit:
             num_judged: Labels that these are counted among.
             num_planned: Labels of the plan.
             to_do: What to do, one sentence.
+            what: What they are of, in words.
         """
         count = sum(missing.values())
         return GateStopped(
-            f"{self.option}={self.max_rate:g}: {count} of {num_judged} judged comparisons are missing, {num_planned} "
+            f"{self.option}={self.max_rate:g}: {count} of {num_judged} {what} are missing, {num_planned} "
             f"are planned ({reasons_in_words(missing)}). {to_do} Mend the cause{_hints(missing)}, or raise "
             f"{self.option} to accept it."
         )

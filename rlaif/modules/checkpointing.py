@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
+import shutil
 import time
 import zipfile
 from pathlib import Path
@@ -14,6 +16,8 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
+
+from rlaif.artifacts.store import FULL_BELOW_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +38,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(unfinished, path)
+        except RuntimeError as error:  # torch's own for a full disk, which is not full once the file is removed
+            if shutil.disk_usage(path.parent).free < FULL_BELOW_BYTES:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(unfinished)) from error
+            raise
         finally:
             unfinished.unlink(missing_ok=True)
         _sync_directory(path.parent)

@@ -55,9 +55,9 @@ class PolicyValidation(Callback):
     ``entropy`` (nats per token), ``length`` and ``length/greedy`` (tokens per response), ``finished`` and, where
     raters' probabilities are known, ``win_rate`` and ``win_rate/greedy`` against the SFT policy decoded in the same
     way, with ``/STRATUM`` for each stratum of the prompts. A judge gives ``judge_win_rate`` in the same way, of the
-    sampled responses, over the pairs that it has a verdict on, with their share ``judge_answered``. A watch adds its
-    own, and ``reward_accuracy``: how often the reward ranks two of the policy's responses to a prompt as the watch's
-    judge does. The policy is measured before the first step, after the last, and in between.
+    sampled responses, over the pairs that it has a verdict on, and ``judge_answered``, their share of those that it was
+    asked about. A watch adds its own, and ``reward_accuracy``: how often the reward ranks two of the policy's responses
+    to a prompt as the watch's judge does. The policy is measured before the first step, after the last, and in between.
 
     Args:
         path: The file.
@@ -172,7 +172,7 @@ class PolicyValidation(Callback):
             figures["reward"] = sum(known) / len(known)
         pairs = self._pairs(module, sampled, greedy=False)
         wins = self._verdicts(pairs)
-        figures |= self._win_rates("win_rate", wins) | self._judged(wins)
+        figures |= self._win_rates("win_rate", wins) | self._judged(pairs, wins)
         figures |= self._win_rates(
             "win_rate/greedy", self._verdicts(self._pairs(module, greedy, greedy=True), exact=True)
         )
@@ -205,13 +205,18 @@ class PolicyValidation(Callback):
                 strata.setdefault(stratum, []).extend([] if win is None else [win])
         return {name + stratum: sum(values) / len(values) for stratum, values in strata.items() if values}
 
-    def _judged(self, wins: Mapping[Preference, Wins]) -> dict[str, float]:
-        """The win rate that the judge gives, and the share of the pairs that it has a verdict on."""
+    def _judged(self, pairs: Sequence[Comparison], wins: Mapping[Preference, Wins]) -> dict[str, float]:
+        """The win rate that the judge gives, and the share of the pairs it was asked about that it has a verdict on.
+
+        Where it was asked and has none, there is no win rate: pairs of one text are ties that nobody was asked about.
+        """
         if self.judge is None:
             return {}
-        known = [win for win in wins[self.judge] if win is not None]
-        figures = {"judge_answered": len(known) / len(wins[self.judge])}
-        return figures | ({JUDGED: sum(known) / len(known)} if known else {})
+        judged = wins[self.judge]
+        asked = [win for pair, win in zip(pairs, judged, strict=True) if not pair.is_identical]
+        num_answered, known = sum(win is not None for win in asked), [win for win in judged if win is not None]
+        figures = {"judge_answered": num_answered / len(asked) if asked else 1.0}
+        return figures | ({JUDGED: sum(known) / len(known)} if num_answered or not asked else {})
 
     def _watched(
         self, pairs: Sequence[Comparison], wins: Mapping[Preference, Wins], rewards: Sequence[float | None]

@@ -18,6 +18,8 @@ from rlaif.tasks.base import Task
 from rlaif.types import Segment, StructuredPrompt, Turn, turns_in
 
 _OPTION = "labeler.criteria"
+CRITERIA_FILE = "criteria.toml"
+"""What a step ``rubric`` writes."""
 MOST_WEIGHT = 1_000_000
 """Weights are relative, and their sum must stay a number."""
 _KEYS = {
@@ -120,14 +122,16 @@ def built_in_criteria(task_name: str) -> tuple[Criterion, ...]:
 def read_criteria(path: str) -> tuple[Criterion, ...]:
     """Criteria of a file: TOML with tables ``[[criterion]]``, or JSON lines with one criterion each (``.jsonl``).
 
-    A criterion has ``asks`` and, where it is not 1, ``weight``; with ``prompt`` it is for this prompt alone.
+    A directory stands for the file that a step ``rubric`` has written there. A criterion has ``asks`` and, where it is
+    not 1, ``weight``; with ``prompt`` it is for this prompt alone.
 
     Raises:
         ConfigError: The file cannot be read, or with every mistake in it.
     """
     is_lines = path.endswith(".jsonl")
     try:
-        text = Path(path).expanduser().read_text("utf-8-sig")
+        file = Path(path).expanduser()
+        text = (file / CRITERIA_FILE if file.is_dir() else file).read_text("utf-8-sig")
         given = _lines(text) if is_lines else tomllib.loads(text)
     except (OSError, ValueError, RecursionError) as error:
         wanted = "JSON lines with asks" if is_lines else "a TOML file with tables [[criterion]]"

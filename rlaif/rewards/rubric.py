@@ -11,7 +11,7 @@ from rlaif.engines.base import Engine
 from rlaif.errors import ConfigError
 from rlaif.labelers.criteria import CriteriaLabeler, p_yes
 from rlaif.labeling.naming import named_as
-from rlaif.prompts.criteria import CriteriaPrompts, read_criteria
+from rlaif.prompts.criteria import CRITERIA_FILE, CriteriaPrompts, read_criteria
 from rlaif.ranges import PositiveShare, Share
 from rlaif.rewards.base import Reward, RewardResources
 from rlaif.rewards.labeler import LabelerReward
@@ -21,7 +21,6 @@ from rlaif.types import Prompt, Rating
 
 CRITERIA = "criteria"
 """Role, and kind, of criteria that an earlier step has written."""
-CRITERIA_FILE = "criteria.toml"
 
 
 class RubricReward(LabelerReward):

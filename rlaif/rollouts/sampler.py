@@ -12,6 +12,7 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlaif.data.batches.examples import pad_id
+from rlaif.errors import EngineError
 from rlaif.inference.micro_batches import automatic_max_tokens, cut_by_tokens
 from rlaif.inference.sample import sample
 from rlaif.models.ends import end_token_ids
@@ -89,7 +90,11 @@ class LocalSampler:
     def sample(
         self, prompt_ids: Sequence[Sequence[int]], *, num_samples: int, sampling: Sampling, seeds: Sequence[int]
     ) -> Rollouts:
-        """As :meth:`Sampler.sample`, with the log-probs of sampling; many long prompts are sampled in portions."""
+        """As :meth:`Sampler.sample`, with the log-probs of sampling; many long prompts are sampled in portions.
+
+        Raises:
+            EngineError: The model gives no distribution to draw from: its logits are NaN.
+        """
         lengths = [num_samples * (len(ids) + sampling.max_new_tokens) for ids in prompt_ids]
         portions = cut_by_tokens(lengths, SAMPLED_SHARE * automatic_max_tokens(self.model, "32-true"))
         drawn = [
@@ -105,6 +110,11 @@ class LocalSampler:
             )
             for prompts in portions
         ]
+        if any(part.logprobs_BT.isnan().any() for part in drawn):
+            raise EngineError(
+                f"the logits of the {type(self.model).__name__} that is sampled from are NaN: its weights are, or they"
+                f" overflow in {self.model.dtype}; in a training, take a lower learning rate"
+            )
         order = [row for prompts in portions for row in rows_of(prompts, num_samples)]
         return Rollouts(
             prompt_ids=[list(ids) for ids in prompt_ids],

@@ -18,9 +18,9 @@ from rlaif.evaluation.records import Curves, Section, ValidationCurves
 from rlaif.evaluation.reward_curves import reward_sections
 from rlaif.functional.seeds import derive_seed
 from rlaif.inference.recomputing import recompute_layers
-from rlaif.labelers.base import Labeler
 from rlaif.labelers.models import engines_of
 from rlaif.labeling.asking import Asking, AskingSettings
+from rlaif.labeling.naming import named_as
 from rlaif.models.adapters import LoraSettings, lora_problems, merged, sharing_copy
 from rlaif.models.load import load_causal_lm, load_tokenizer
 from rlaif.models.uses import ModelUse
@@ -43,9 +43,19 @@ from rlaif.rollouts.settings import SamplingSettings
 from rlaif.runtime import Runtime
 from rlaif.stages.people import bound_people
 from rlaif.stages.rewarded import NoProgress, RewardedStage
-from rlaif.stages.watched import BEST, judges_of, keep_best, watch_judge, watch_judge_words, watch_problems, watch_told
+from rlaif.stages.watched import (
+    BEST,
+    JUDGE,
+    WATCH_JUDGE,
+    judges_of,
+    keep_best,
+    watch_judge,
+    watch_judge_words,
+    watch_problems,
+    watch_told,
+)
 from rlaif.tasks.base import Task
-from rlaif.types import Figure, Prompt
+from rlaif.types import Comparison, Figure, Prompt
 
 CANDIDATES = "candidates"
 """Directory of the weights that ``policy.keep`` chooses from, while the policy trains."""
@@ -113,9 +123,9 @@ class PolicyStage(RewardedStage):
         return self.settings.strip_trailing
 
     @property
-    def asked(self) -> list[object]:
+    def asked(self) -> dict[str, object]:
         """The reward, and the judges of the validation."""
-        return [self.reward, *judges_of(self.settings)]
+        return {**super().asked, **judges_of(self.settings)}
 
     @property
     def watch_judge(self) -> WatchJudge | None:
@@ -312,7 +322,7 @@ class PolicyStage(RewardedStage):
             return None
         annotators = work.data("validation").annotators
         exact = annotators.p_first if isinstance(annotators, ExactAnnotators) else None
-        judge = self._judge(work, asking, settings.judge)
+        judge = self._judge(work, asking, JUDGE)
         num = 1 if settings.keep == "best_reward" else settings.num_candidates
         return PolicyValidation(
             work.directory / VALIDATION,
@@ -329,18 +339,24 @@ class PolicyStage(RewardedStage):
         settings = self.settings.watch
         if settings is None:
             return None
-        judge = self._judge(work, asking, settings.judge) or other
+        judge = self._judge(work, asking, WATCH_JUDGE) or other
         best = Candidates(work.directory / BEST, 1, takes_start=True) if settings.stop else None
         num_looks = self.settings.num_validations
         directory = work.directory / WATCHED
         return judge and Watch(directory, settings, judge=judge, num_looks=num_looks, best=best)
 
-    def _judge(self, work: Work, asking: Asking, judge: Labeler | None) -> Preference | None:
+    def _judge(self, work: Work, asking: Asking, option: str) -> Preference | None:
         """A judge, asked through cache, ledger and budget."""
+        judge = judges_of(self.settings).get(option)
         if judge is None:
             return None
         bound_people(judge, work)
-        return lambda pairs: [label.p_first for label in asking.label(judge, [pairs], NoProgress())[0]]
+
+        def preference(pairs: Sequence[Comparison]) -> list[float | None]:
+            with named_as(option):
+                return [label.p_first for label in asking.label(judge, [pairs], NoProgress())[0]]
+
+        return preference
 
     def _watch_judge_words(self, work: Work) -> str | None:
         """Who compares for the watch, in words; None where nobody does."""
@@ -371,12 +387,18 @@ class PolicyStage(RewardedStage):
         return Told(
             line=line + watch.line,
             link=work.step,
-            notes=cut_prompts_told(work.directory),
+            notes=(*cut_prompts_told(work.directory), *self._unjudged(kept)),
             title=title,
             figures=tuple(Figure(name=f"time/{work.step}/{part}", value=value) for part, value in seconds.items()),
             sections=(*sections, *watch.sections),
             checks=watch.checks,
         )
+
+    def _unjudged(self, kept: tuple[Candidate, float | None] | None) -> tuple[str, ...]:
+        """That weights were to be chosen by a judge that had no verdict."""
+        if self.settings.keep != "judged" or kept is None or kept[1] is not None:
+            return ()
+        return ("policy.judge had no verdict: the weights with the highest validation reward were kept",)
 
     def _steps(self, num_optimizer_steps: int) -> str:
         """Policy steps, as ``policy.steps`` counts them, and the optimizer steps where these are more."""

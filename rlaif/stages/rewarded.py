@@ -13,6 +13,7 @@ from rlaif.labelers.models import engines_of, parts_of
 from rlaif.labeling.asking import Asking, AskingSettings
 from rlaif.labeling.first_request import WillAsk
 from rlaif.labeling.learning import depends_on_people
+from rlaif.labeling.naming import LABELER, renamed
 from rlaif.labeling.results import COST
 from rlaif.labeling.trial import example_pairs, trial_problems
 from rlaif.models.load import ModelSpec
@@ -66,9 +67,9 @@ class RewardedStage(Stage):
         raise NotImplementedError
 
     @property
-    def asked(self) -> list[object]:
-        """What asks models, or people."""
-        return [self.reward]
+    def asked(self) -> dict[str, object]:
+        """What asks models, or people, by the option that composes it."""
+        return {LABELER: self.reward}
 
     def reward_roles(self) -> dict[str, Reads]:
         """Policies and prompts, and what the reward reads."""
@@ -78,7 +79,7 @@ class RewardedStage(Stage):
             "prompts": Reads(kind="policy_prompts"),
             **self.reward.reads(),
         }
-        if any(map(depends_on_people, self.asked)):
+        if any(map(depends_on_people, self.asked.values())):
             roles["people"] = Reads(kind="people")
         if self.min_alignment is not None and engines_of(self.reward):
             roles["gate"] = Reads(kind="gate", hashed=False)
@@ -95,8 +96,9 @@ class RewardedStage(Stage):
         for part in parts_of(self.reward):
             if isinstance(part, ChecksPrompts):
                 yield from part.prompt_problems(work.data("prompts").policy_prompts)
-        for labeler in self.asked:
-            yield from trial_problems(labeler, example_pairs(work.data("prompts")))
+        for option, labeler in self.asked.items():
+            for problem in trial_problems(labeler, example_pairs(work.data("prompts"))):
+                yield renamed(problem, LABELER, option)
 
     def _room_problems(self) -> Iterator[str]:
         """Rewards that would read the beginning of a response alone."""
@@ -111,8 +113,8 @@ class RewardedStage(Stage):
     def asks(self, work: Work) -> Iterator[WillAsk]:
         """The labelers, on responses that are still to be drawn."""
         examples = example_pairs(work.data("prompts"))
-        for labeler in self.asked:
-            yield WillAsk(labeler=labeler, examples=examples, answers=self.asking.answers)
+        for option, labeler in self.asked.items():
+            yield WillAsk(labeler=labeler, examples=examples, answers=self.asking.answers, option=option)
 
     def begin_asking(self, work: Work) -> Asking:
         """Answers of other runs, made in batches of other responses, could differ in the last digit: none is read."""
@@ -121,7 +123,7 @@ class RewardedStage(Stage):
     def end_asking(self, work: Work, asking: Asking) -> None:
         """Write what the reward's models took, and let go of their answers; on the first process."""
         shutil.rmtree(work.directory / DRAWN, ignore_errors=True)
-        if any(map(engines_of, self.asked)):
+        if any(map(engines_of, self.asked.values())):
             cost = asking.cost_figures(0)
             written = {name: cost[name] for name in COST_OF_SCORES}
             (work.directory / COST).write_text(json.dumps(written, indent=1, sort_keys=True) + "\n")

@@ -26,9 +26,9 @@ from rlaif.labeling.results import LABELS, read_labels
 from rlaif.labeling.trial import example_pairs
 from rlaif.outcome import Generation
 from rlaif.pipeline.stage import Stage, Told, Work
-from rlaif.prompts.criteria import CriteriaPrompts, Criterion, written_criteria
+from rlaif.prompts.criteria import CRITERIA_FILE, CriteriaPrompts, Criterion, written_criteria
 from rlaif.ranges import AtLeastOne, NonNegative, OpenShare
-from rlaif.rewards.rubric import CRITERIA, CRITERIA_FILE
+from rlaif.rewards.rubric import CRITERIA
 from rlaif.roles import Reads
 from rlaif.runtime import Runtime
 from rlaif.tasks.base import Task

@@ -19,6 +19,8 @@ from rlaif.modules.watched import WATCHED, WatchedResponse, read_watched
 from rlaif.pipeline.stage import Told
 from rlaif.pipeline.watch_check import WatchJudge
 
+JUDGE, WATCH_JUDGE = "policy.judge", "policy.watch.judge"
+"""Options of the labelers that validations ask."""
 BEST = "best"
 """Directory of the weights with the highest win rate, while the policy trains."""
 NUM_PROMPTS_SHOWN = 3
@@ -29,10 +31,11 @@ LEAST_ANSWERED = 0.5
 Rows = Sequence[Mapping[str, float]]
 
 
-def judges_of(settings: PolicySettings) -> list[Labeler]:
-    """The labelers that validations ask."""
+def judges_of(settings: PolicySettings) -> dict[str, Labeler]:
+    """The labelers that validations ask, by the option that composes them."""
     own = None if settings.watch is None else settings.watch.judge
-    return [judge for judge in (settings.judge, own) if judge is not None]
+    judges = {JUDGE: settings.judge, WATCH_JUDGE: own}
+    return {option: judge for option, judge in judges.items() if judge is not None}
 
 
 def watch_judge(settings: PolicySettings) -> WatchJudge | None:
@@ -41,8 +44,8 @@ def watch_judge(settings: PolicySettings) -> WatchJudge | None:
     if watch is None:
         return None
     if watch.judge is not None:
-        return WatchJudge("policy.watch.judge", watch.judge, is_wanted=True)
-    return None if settings.judge is None else WatchJudge("policy.judge", settings.judge, is_wanted=watch.stop)
+        return WatchJudge(WATCH_JUDGE, watch.judge, is_wanted=True)
+    return None if settings.judge is None else WatchJudge(JUDGE, settings.judge, is_wanted=watch.stop)
 
 
 def watch_judge_words(settings: PolicySettings, annotators: object, options: Mapping[str, Any]) -> str | None:

@@ -148,6 +148,26 @@ class Coin:
         ]
 
 
+class Down(Coin):
+    """Fails without an answer."""
+
+    def rate(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Rating]:
+        scales = {"distribution": None, "lowest": 0.0, "highest": 1.0, "missing": "down"}
+        return [
+            Rating(prompt=prompt, completion=completion, **scales)  # type: ignore[arg-type]
+            for prompt, completion in zip(prompts, completions, strict=True)
+        ]
+
+
+def test_ratings_that_are_missing_name_their_rater_and_what_they_are_of(tmp_path: Path) -> None:
+    asking = settings(tmp_path).begin(None, option="evaluation.harm_judge")
+    rows = [(pair.prompt, pair.first) for pair in PAIRS]
+    with pytest.raises(GateStopped) as stopped:
+        list(asking.rate(Down(), rows, Shown()))
+    told = f"evaluation.harm_judge: label.max_missing_rate=0.2: {len(rows)} of {len(rows)} rated responses are missing"
+    assert str(stopped.value).startswith(told)
+
+
 class Refusing(ScriptedEngine):
     """A server that refuses every prompt."""
 

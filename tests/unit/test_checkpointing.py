@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -146,6 +147,23 @@ def test_a_checkpoint_is_on_disk_before_it_gets_its_name(tmp_path: Path, monkeyp
     monkeypatch.setattr(os, "replace", lambda old, new: (calls.append("rename"), rename(old, new))[1])
     AtomicCheckpointIO().save_checkpoint({}, tmp_path / "step=000000001.ckpt")
     assert calls == ["flush", "rename", "flush"], "the file, its name, and the folder that holds the name"
+
+
+@pytest.mark.parametrize(("free", "raised"), [(100, OSError), (2**30, RuntimeError)])
+def test_a_full_disk_is_told_as_one_although_the_unfinished_file_is_gone(
+    free: int, raised: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch reports it as an error of its own."""
+
+    def fails(*given: object) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 2076352 vs 2076240")
+
+    monkeypatch.setattr(torch, "save", fails)
+    monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=free))
+    with pytest.raises(raised) as error:
+        AtomicCheckpointIO().save_checkpoint({}, tmp_path / "step=000000001.ckpt")
+    assert getattr(error.value, "errno", None) == (errno.ENOSPC if raised is OSError else None)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_random_state_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from transformers.generation.logits_process import TopKLogitsWarper, TopPLogitsW
 from rlaif.errors import EngineError
 from rlaif.inference.sample import _truncated, draw, sample
 from rlaif.inference.stops import StopStrings
+from rlaif.rollouts.sampler import LocalSampler
 from rlaif.types import Sampling
 
 PROMPTS = [[5, 6, 7], [9], list(range(10, 40)), [5, 6, 8, 9]]
@@ -64,7 +65,9 @@ def test_logits_that_are_no_numbers_are_not_drawn_from(model: LlamaForCausalLM, 
     with torch.no_grad():
         broken.model.norm.weight[3] = float("nan")
     with pytest.raises(EngineError, match="the logits of the LlamaForCausalLM that is sampled from are NaN"):
-        sample(broken, PROMPTS, sampling=replace(SAMPLING, temperature=temperature), eos_id=4, pad_id=0)
+        LocalSampler(broken, eos_id=4, pad_id=0).sample(
+            PROMPTS, num_samples=1, sampling=replace(SAMPLING, temperature=temperature), seeds=range(len(PROMPTS))
+        )
 
 
 @pytest.mark.parametrize("num_samples", [1, 5])

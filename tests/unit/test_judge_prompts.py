@@ -320,6 +320,11 @@ def test_criteria_that_cannot_count_are_refused(name: str, text: str, told: str,
     assert told in str(error.value) and name in str(error.value)
 
 
+def test_the_directory_of_a_step_stands_for_the_criteria_it_wrote(tmp_path: Path) -> None:
+    (tmp_path / "criteria.toml").write_text('[[criterion]]\nasks = "Is it short?"\n')
+    assert [item.asks for item in read_criteria(str(tmp_path))] == ["Is it short?"]
+
+
 def test_written_criteria_are_read_as_they_were(tmp_path: Path) -> None:
     criteria = (Criterion('Does it say "no"\\ to\x7f all?', 0.25), Criterion("Ist es häßlich?"))
     path = tmp_path / "criteria.toml"

@@ -78,9 +78,22 @@ def test_win_rates_are_means_over_known_verdicts_by_stratum() -> None:
 def test_a_judges_win_rate_is_over_the_pairs_that_it_answered(
     wins: list[float | None], figures: dict[str, float]
 ) -> None:
-    judge = Says()
-    assert validation(judge=judge)._judged({judge: wins}) == figures
-    assert validation()._judged({}) == {}
+    judge, pairs = Says(), pairs_of(["x"] * 4, ["o"] * 4)
+    assert validation(judge=judge)._judged(pairs, {judge: wins}) == figures
+    assert validation()._judged(pairs, {}) == {}
+
+
+def test_pairs_of_one_text_are_no_answers_of_a_judge() -> None:
+    """It was not asked about them, so a judge that answers nothing has no win rate of one half."""
+    judge, pairs = Says(), pairs_of(["x", "x", "o", "o"], ["x", "o", "o", "x"])
+    judged = validation(judge=judge)._judged
+    assert judged(pairs, {judge: [0.5, None, 0.5, None]}) == {"judge_answered": 0.0}
+    assert judged(pairs, {judge: [0.5, 0.75, 0.5, None]}) == {
+        "judge_answered": 0.5,
+        "judge_win_rate": pytest.approx(1.75 / 3),
+    }
+    same = pairs_of(["x"] * 4, ["x"] * 4)
+    assert judged(same, {judge: [0.5] * 4}) == {"judge_answered": 1.0, "judge_win_rate": 0.5}
 
 
 def test_everybody_who_compares_is_asked_once() -> None:
