@@ -15,11 +15,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import count
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from yaml import YAMLError
 
@@ -40,6 +42,8 @@ RUNTIME = (
 )
 """Options that a result does not depend on: limits, prices, places, devices, and how a server is reached."""
 NUM_SHOWN = 4
+IN_USE = ".in_use.lock"
+"""Held by a run as long as it goes on."""
 _PREVIOUS = re.compile(r"previous(-\d+)?")
 _NO_RESULTS = ("error.txt", "*.log", "multirun.yaml", CONFIG)
 """Files that runs leave which stopped before their first result; so are all whose name begins with a dot."""
@@ -79,6 +83,34 @@ def claim(job: Job, *, overwrite: bool, keep: Collection[str] = ()) -> None:
     if changes := _changes(job):
         what = "results of another configuration"
         _refuse_or_move(job.directory, "hydra.run.dir", what, changes, overwrite, job.store, keep)
+
+
+@contextmanager
+def in_use(job: Job) -> Iterator[None]:
+    """Keep a run directory for this configuration while its run is going on.
+
+    Processes of one configuration may share it: the ranks of a cluster's job, or the same command started twice.
+
+    Raises:
+        ConfigError: A run of another configuration is going on there.
+    """
+    job.directory.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(job.directory / IN_USE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if changes := _differences(job):
+            told = ", ".join(changes[:NUM_SHOWN])
+            raise ConfigError(
+                f"hydra.run.dir={job.directory}: a run of another configuration is going on there ({told}); wait for"
+                " it, or type another hydra.run.dir"
+            ) from None
+    except (OSError, NotImplementedError):  # a file system without locks, or one that cannot be written: told below
+        pass
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def claim_sweep(directory: Path, jobs: Sequence[Job], *, overwrite: bool, store: Path) -> None:
@@ -161,8 +193,14 @@ def changed_options(earlier: Mapping[str, object], now: Mapping[str, object]) ->
 
 def _changes(job: Job) -> list[str]:
     """Options that differ from the configuration of the results in the job's directory; empty without any."""
+    holds_results = (job.directory / CONFIG).is_file() and _holds_results(job.directory, job.store)
+    return _differences(job) if holds_results else []
+
+
+def _differences(job: Job) -> list[str]:
+    """Options that differ from the configuration in the job's directory; empty where there is none."""
     file = job.directory / CONFIG
-    if not file.is_file() or not _holds_results(job.directory, job.store):
+    if not file.is_file():
         return []
     try:
         earlier = OmegaConf.to_container(OmegaConf.load(file))
@@ -182,10 +220,11 @@ def _holds_results(directory: Path, store: Path) -> bool:
 
 def _movable(directory: Path, store: Path) -> list[Path]:
     """Files that runs wrote into a directory: all but earlier ``previous/`` and the store."""
+    above_store = {store.resolve(), *store.resolve().parents}
     return [
         path
         for path in directory.iterdir()
-        if not _PREVIOUS.fullmatch(path.name) and not store.resolve().is_relative_to(path.resolve())
+        if path.name != IN_USE and not _PREVIOUS.fullmatch(path.name) and path.resolve() not in above_store
     ]
 
 

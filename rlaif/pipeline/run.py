@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rlaif.artifacts import atomic_write, link
 from rlaif.artifacts.commit import package_commit
-from rlaif.config.run_directory import CONFIG, Job, claim, store_directory
+from rlaif.config.run_directory import CONFIG, Job, claim, in_use, store_directory
 from rlaif.engines.spending import Spending
 from rlaif.errors import ConfigError
 from rlaif.labeling.asking import one_budget
@@ -51,8 +51,14 @@ def run(cfg: DictConfig) -> float | None:
     directory = Path(HydraConfig.get().runtime.output_dir)
     config_yaml = OmegaConf.to_yaml(cfg, resolve=True)
     job = Job(directory=directory, config_yaml=config_yaml, store=store_directory(cfg))
+    with in_use(job):
+        return _run(cfg, job)
+
+
+def _run(cfg: DictConfig, job: Job) -> float | None:
+    directory = job.directory
     claim(job, overwrite=cfg.overwrite, keep=(".hydra", f"{HydraConfig.get().job.name}.log"))
-    atomic_write(directory / CONFIG, config_yaml)
+    atomic_write(directory / CONFIG, job.config_yaml)
     display = RunDisplay()
     display.header(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]), _short(directory))
     problems: list[str] = []

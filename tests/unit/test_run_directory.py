@@ -10,7 +10,15 @@ import yaml
 from omegaconf import OmegaConf
 
 from rlaif.config.jobs import claim_directories
-from rlaif.config.run_directory import Job, changed_options, claim, claim_sweep, job_directories, store_directory
+from rlaif.config.run_directory import (
+    Job,
+    changed_options,
+    claim,
+    claim_sweep,
+    in_use,
+    job_directories,
+    store_directory,
+)
 from rlaif.errors import ConfigError
 
 
@@ -46,6 +54,19 @@ def test_results_of_another_configuration_are_refused_by_name(tmp_path: Path) ->
     assert "(policy.steps=61 (was 60); seed=1 (was 0))" in str(caught.value)
     assert "overwrite=true" in str(caught.value) and str(tmp_path / "run" / "previous") in str(caught.value)
     assert names(tmp_path / "run") == {"config.yaml", "report.json"}
+
+
+def test_two_runs_of_different_configurations_do_not_share_a_directory(tmp_path: Path) -> None:
+    """Also before the first has a result; processes of one configuration share it, and it is free afterwards."""
+    one, two = job(tmp_path / "run", seed=5), job(tmp_path / "run", seed=6)
+    with in_use(one):
+        leave(one)
+        with in_use(one):
+            pass
+        with pytest.raises(ConfigError, match=r"is going on there \(seed=6 \(was 5\)\); wait for it"), in_use(two):
+            pass
+    with in_use(two):
+        claim(two, overwrite=False)
 
 
 def test_the_same_configuration_goes_on_also_under_other_limits_and_places(tmp_path: Path) -> None:
