@@ -150,7 +150,7 @@ class TestFullRun:
         second = command.run("twice", HARMLESS, "pipeline=sft", "overwrite=true")
         assert (first.code, second.code) == (0, 0), second.stdout + second.stderr
         names = {path.name for path in second.directory.iterdir()}
-        assert names == {".hydra", "config.yaml", "rlaif.log", "previous", "sft"}
+        assert names == {".hydra", ".in_use.lock", "config.yaml", "rlaif.log", "previous", "sft"}
         earlier = second.directory / "previous"
         assert (earlier / "labels" / "labels.parquet").is_file() and (earlier / ".hydra").is_dir()
 
