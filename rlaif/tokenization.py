@@ -278,4 +278,5 @@ def _begin_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     ``[gMASK]<sop>``, XGLM its end token)."""
     whole, bare = (list(tokenizer("a", add_special_tokens=special)["input_ids"]) for special in (True, False))
     starts = (start for start in range(len(whole)) if whole[start : start + len(bare)] == bare)
-    return whole[: next(starts, 0)]
+    # A text that is other tokens without its frame says nothing of the frame but its begin token.
+    return whole[: next(starts, int(whole[:1] == [tokenizer.bos_token_id]))]

@@ -160,13 +160,14 @@ class PeriodicCheckpoint(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the random states of this process.
 
-        With another number of processes or GPUs than at the checkpoint, rows are drawn and shared otherwise, so states
-        that belong to no process here are left alone, with a warning.
+        With another number of processes than at the checkpoint, or a checkpoint of a version that kept those of one
+        process alone, they are left as they are, with a warning.
         """
-        states, rank = state_dict["random_states"], torch.distributed.get_rank() if _is_distributed() else 0
+        states, rank = state_dict.get("random_states", []), torch.distributed.get_rank() if _is_distributed() else 0
         num_processes = torch.distributed.get_world_size() if _is_distributed() else 1
         if len(states) != num_processes:
-            logger.warning("the checkpoint is of %d processes: dropout is drawn otherwise than before", len(states))
+            whose = f"of {len(states)} processes" if states else "of an earlier version of rlaif"
+            logger.warning("the checkpoint is %s: dropout, if any, is drawn otherwise than without the stop", whose)
             return
         torch.set_rng_state(states[rank]["cpu"].cpu())
         if "cuda" in states[rank] and torch.cuda.is_available():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rlaif.data.preferences_io import read_samples
 from rlaif.labelers.base import Labeler, Rater
-from rlaif.labelers.models import engines_of, parts_of
+from rlaif.labelers.models import engines_of
 from rlaif.labeling.asking import Asking, AskingSettings
 from rlaif.labeling.first_request import WillAsk
 from rlaif.labeling.learning import depends_on_people
@@ -43,6 +43,14 @@ class NoProgress:
     def progress(self, total: int | None, *, unit: str = "") -> Callable[[int, int], None]:
         """Begin to count nothing."""
         return lambda completed, total: None
+
+
+def _rewards(option: str, reward: Reward) -> Iterator[tuple[str, Reward]]:
+    """A reward and those that it is made of, each with the option that composes it."""
+    yield option, reward
+    parts = getattr(reward, "rewards", None)
+    for name, part in parts.items() if isinstance(parts, Mapping) else ():
+        yield from _rewards(f"{option}.rewards.{name}", part)
 
 
 class RewardedStage(Stage):
@@ -93,9 +101,10 @@ class RewardedStage(Stage):
         """Problems of the labelers, and weights of 16 bits."""
         yield from dtype_problems(self.dtype)
         yield from self._room_problems()
-        for part in parts_of(self.reward):
+        for option, part in _rewards("reward", self.reward):
             if isinstance(part, ChecksPrompts):
-                yield from part.prompt_problems(work.data("prompts").policy_prompts)
+                for problem in part.prompt_problems(work.data("prompts").policy_prompts):
+                    yield renamed(problem, "reward", option)
         for option, labeler in self.asked.items():
             for problem in trial_problems(labeler, example_pairs(work.data("prompts"))):
                 yield renamed(problem, LABELER, option)
@@ -103,12 +112,13 @@ class RewardedStage(Stage):
     def _room_problems(self) -> Iterator[str]:
         """Rewards that would read the beginning of a response alone."""
         limit = self.own_sampling.max_new_tokens
-        lengths = (getattr(part, "max_length", None) for part in parts_of(self.reward))
-        for max_length in sorted({length for length in lengths if isinstance(length, int) and length <= limit}):
-            yield (
-                f"reward.max_length={max_length}: a response has up to policy.max_new_tokens={limit} tokens, and it is"
-                f" read with its prompt; type more than {limit}, with room for prompts"
-            )
+        for option, part in _rewards("reward", self.reward):
+            max_length = getattr(part, "max_length", None)
+            if isinstance(max_length, int) and max_length <= limit:
+                yield (
+                    f"{option}.max_length={max_length}: a response has up to policy.max_new_tokens={limit} tokens, and"
+                    f" it is read with its prompt; type more than {limit}, with room for prompts"
+                )
 
     def asks(self, work: Work) -> Iterator[WillAsk]:
         """The labelers, on responses that are still to be drawn."""

@@ -193,6 +193,8 @@ def test_a_checkpoint_of_more_processes_warns(tmp_path: Path, caplog: pytest.Log
     state = {"cpu": torch.zeros_like(before)}
     PeriodicCheckpoint(tmp_path).load_state_dict({"random_states": [state, state]})
     assert "the checkpoint is of 2 processes" in caplog.text
+    PeriodicCheckpoint(tmp_path).load_state_dict(state)
+    assert "the checkpoint is of an earlier version" in caplog.text
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -364,7 +364,7 @@ def test_what_a_step_does_not_read_of_with_is_refused(find_problems: FindProblem
 def test_a_reward_that_reads_the_beginning_of_a_response_alone(find_problems: FindProblems, options: list[str]) -> None:
     typed = options or ["reward.max_length=40"]
     (problem,) = find_problems(*typed)
-    assert problem.startswith("reward.max_length=40: a response has up to policy.max_new_tokens=40 tokens")
+    assert problem.startswith(f"{typed[-1]}: a response has up to policy.max_new_tokens=40 tokens")
     assert find_problems("reward.max_length=41") == []
 
 

@@ -34,7 +34,7 @@ from rlaif.inference.score import score_options
 from rlaif.models.classifiers import classifier_pad_id, load_reward_model
 from rlaif.models.contexts import context_limit
 from rlaif.models.fitness import model_problems
-from rlaif.models.load import ModelSpec, load_causal_lm, load_tokenizer, use_attention
+from rlaif.models.load import ModelSpec, _check_finite, load_causal_lm, load_tokenizer, use_attention
 from rlaif.models.saving import save_folder
 from rlaif.models.trial import TOLERANCE, small_copy, trial_problems
 from rlaif.models.uses import ModelUse
@@ -410,3 +410,12 @@ def test_a_package_that_a_model_needs_is_named(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", absent)
     with pytest.raises(EngineError, match="requires gptqmodel"):
         load_causal_lm(str(folder))
+
+
+def test_weights_of_8_bits_are_not_summed(tiny: Path) -> None:
+    """torch has no sum of them; a judge with such weights must still load."""
+    model = load_causal_lm(str(tiny))
+    weight = next(model.parameters())
+    weight.requires_grad_(False)
+    weight.data = weight.data.to(torch.float8_e4m3fn)
+    _check_finite(ModelSpec(str(tiny)), model)
