@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rlaif import registry
 from rlaif.config.entries import parse_entries
-from rlaif.config.stage_options import stage_option
+from rlaif.config.stage_options import depends_on, stage_option
 from rlaif.errors import ConfigError, PluginError
 
 _WHOLE = re.compile(r"\$\{([\w.]+)\}")
-_MARK = "⟦typed⟧"
 
 
 def overridden_problems(cfg: DictConfig, typed: Collection[str]) -> Iterator[str]:
@@ -77,13 +75,6 @@ def _reads(cfg: DictConfig, stage: str, key: str) -> bool:
     """Whether an argument of a stage depends on an option."""
     try:
         node = OmegaConf.create(stage_option(registry.find("rlaif.stages", stage), [str(name) for name in cfg]))
-        marked = copy.deepcopy(cfg)
-        with open_dict(marked):
-            OmegaConf.update(marked, key, _MARK, merge=False)
-        found = []
-        for each in (cfg, marked):
-            node._set_parent(each)
-            found.append(OmegaConf.to_container(node, resolve=True))
-    except (OmegaConfBaseException, PluginError, ConfigError):
+    except (PluginError, ConfigError):
         return True  # told elsewhere
-    return found[0] != found[1]
+    return depends_on(node, cfg, key)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from rlaif import registry
 from rlaif.conf_files import conf_dir, plugin_conf_dir
 from rlaif.errors import PluginError
 from rlaif.signatures import NOT_LITERAL, SignatureError, read_signature
+
+_MARK = "⟦rlaif⟧"
 
 
 def stage_option(component: registry.Component, nodes: Sequence[str]) -> dict[str, Any]:
@@ -31,7 +34,7 @@ def stage_option(component: registry.Component, nodes: Sequence[str]) -> dict[st
         PluginError: The stage's source cannot be read.
     """
     if (file := _yaml_of(component)) is not None:
-        return deepcopy(_arguments(file, file.stat().st_mtime_ns))
+        return copy.deepcopy(_arguments(file, file.stat().st_mtime_ns))
     try:
         signature = read_signature(component.dotted_target)
     except (SignatureError, SyntaxError) as error:
@@ -48,6 +51,27 @@ def stage_option(component: registry.Component, nodes: Sequence[str]) -> dict[st
         elif parameter.default is not NOT_LITERAL:
             node[parameter.name] = parameter.default
     return node
+
+
+def depends_on(node: DictConfig, cfg: DictConfig, key: str) -> bool:
+    """Whether any constructor argument of a stage depends on an option, whatever its value is.
+
+    Args:
+        node: Of :func:`stage_option`.
+        cfg: The composed configuration.
+        key: The option, e.g. ``data.sft_share``.
+    """
+    marked = copy.deepcopy(cfg)
+    with open_dict(marked):
+        OmegaConf.update(marked, key, _MARK, merge=False)
+    found = []
+    try:
+        for each in (cfg, marked):
+            node._set_parent(each)
+            found.append(OmegaConf.to_container(node, resolve=True, throw_on_missing=True))
+    except OmegaConfBaseException:
+        return True  # a number was expected there
+    return found[0] != found[1]
 
 
 @lru_cache(maxsize=256)

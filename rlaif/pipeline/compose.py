@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rlaif import registry
 from rlaif.config.entries import Entry
 from rlaif.config.overridden import change_sources
-from rlaif.config.stage_options import stage_option
+from rlaif.config.stage_options import depends_on, stage_option
 from rlaif.config.stage_values import GROUP, unknown_stage
 from rlaif.errors import ConfigError, DataError, RlaifError
 from rlaif.labeling.naming import renamed
@@ -127,7 +127,7 @@ class Composer:
         names = {str(key): str(node._get_node(key)._value()) for key in node}  # type: ignore[union-attr]
         options = {key: found.group(1) for key, text in names.items() if (found := _WHOLE.fullmatch(text))}
         values = self._resolved(node, entry, self._changed(entry))
-        unread = [key for key in entry.changes if self._resolves_alike(node, entry, key)]
+        unread = [key for key in entry.changes if key not in SEEN_BY_ALL and not depends_on(node, self.cfg, key)]
         if unread:
             raise ConfigError(
                 [
@@ -149,18 +149,6 @@ class Composer:
         assert isinstance(values, dict)
         return values
 
-    def _resolves_alike(self, node: DictConfig, entry: Entry, key: str) -> bool:
-        """True where an option of ``with`` changes no argument of the stage, whatever its value is."""
-        if key in SEEN_BY_ALL:
-            return False
-        marked = copy.deepcopy(self.cfg)
-        with open_dict(marked):
-            OmegaConf.update(marked, key, _MARK, merge=False)
-        try:
-            return self._resolved(node, entry, marked) == self._resolved(node, entry, self.cfg)
-        except ConfigError:
-            return False  # a number was expected there
-
     def _changed(self, entry: Entry) -> DictConfig:
         """The configuration with the entry's ``with`` put in."""
         if not entry.changes:
@@ -180,7 +168,6 @@ class Composer:
 
 
 _ABSENT = object()
-_MARK = "⟦rlaif⟧"
 SEEN_BY_ALL = ("seed",)
 """Options that every step reads beside its arguments."""
 
