@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from rlaif.errors import ConfigError, GateStopped
 from rlaif.evaluation.records import LinePlot, Table
 from rlaif.evaluation.votes import SIMULATED
 from rlaif.models.load import load_causal_lm
-from rlaif.modules.candidates import Candidates
+from rlaif.modules.candidates import Candidate, Candidates
 from rlaif.modules.checkpointing import PeriodicCheckpoint
 from rlaif.modules.policy import PolicyModule
 from rlaif.modules.policy_settings import PolicySettings
@@ -411,3 +412,12 @@ def test_annotators_that_are_the_judge_have_one_line(judge: str, lines: list[str
     told = watch_told(tmp_path, rows, WatchSettings(), judge=judge, rule="RULE")
     (plot,) = (section for section in told.sections if isinstance(section, LinePlot))
     assert [list(panel.lines) for panel in plot.panels] == [lines]
+
+
+def test_a_choice_by_a_judge_without_a_verdict_is_told_as_one_by_reward() -> None:
+    kept = Candidate(12, 3.16)
+    stages = {keep: SimpleNamespace(settings=SimpleNamespace(keep=keep)) for keep in ("judged", "best_reward")}
+    (note,) = PolicyStage._unjudged(stages["judged"], (kept, None))  # type: ignore[arg-type]
+    assert note == "policy.judge had no verdict: the weights with the highest validation reward were kept"
+    assert PolicyStage._unjudged(stages["judged"], (kept, 0.5)) == ()  # type: ignore[arg-type]
+    assert PolicyStage._unjudged(stages["best_reward"], (kept, None)) == ()  # type: ignore[arg-type]
