@@ -32,7 +32,7 @@ class PreferenceModule(SupervisedModule[PreferenceBatch]):
 
     Args:
         model: What learns, a copy of the reference at the start.
-        reference: The reference's log-probs of all pairs; computed before the first step, where no file has them.
+        reference: The reference's log-probs of the pairs; computed before the first step, where no file has them.
         objective: Turns log-probs of both responses and labels into losses.
         optimization: Optimizer, learning rate, schedule and clipping.
         max_tokens_per_forward: As in :class:`~rlaif.modules.optimizer_step.OptimizerStepModule`.
@@ -54,9 +54,8 @@ class PreferenceModule(SupervisedModule[PreferenceBatch]):
         self.objective = objective
         self._ref_logprobs: Tensor | None = None
 
-    def on_train_start(self) -> None:
-        """Switch dropout off, which the reference does not have either, and get the reference's log-probs."""
-        self.model.eval()
+    def on_fit_start(self) -> None:
+        """Get the reference's log-probs, before steps are shown: reading all pairs can take as long as they do."""
         if self.reference.is_kept:
             self._ref_logprobs = self.reference.read().to(self.device)
             return
@@ -68,6 +67,10 @@ class PreferenceModule(SupervisedModule[PreferenceBatch]):
         if self.trainer.is_global_zero:
             self.reference.keep(whole)
         self._ref_logprobs = whole
+
+    def on_train_start(self) -> None:
+        """Switch dropout off, which the reference does not have either."""
+        self.model.eval()
 
     def losses(self, batch: PreferenceBatch) -> Losses:
         """Losses and measures of a batch.

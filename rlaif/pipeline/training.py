@@ -51,14 +51,15 @@ class LightningTraining:
     ) -> Trainer:
         """Train to ``max_steps`` optimizer steps, from the newest checkpoint in the step's directory."""
         num_updates = module.objective.updates.total if isinstance(module, PolicyModule) else 1
-        report = self.display.progress(max_steps // num_updates, unit="steps")
         trainer = build_trainer(
             self.trainer,
             directory=self.directory,
             max_steps=max_steps,
             logger=self.logger,
             callbacks=[
-                TrainingProgress(report, num_updates=num_updates),
+                TrainingProgress(
+                    lambda: self.display.progress(max_steps // num_updates, unit="steps"), num_updates=num_updates
+                ),
                 CurveWriter(self.directory / CURVE),
                 *callbacks,
                 PeriodicCheckpoint(self.directory / "checkpoints", every_s=self.checkpoint_every_s),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 from rlaif.artifacts.curve import CURVE, read_curve
 from rlaif.data.base import PairSource
@@ -123,9 +124,10 @@ class PreferenceStage(LabeledStage):
         data = self._data(work)
         reference = ReferenceLogprobs(
             work.directory / REFERENCE_LOGPROBS,
-            data.tokenized.examples,
+            data.read_examples,
             lambda: load_causal_lm(self._spec(work, "reference")),
             batch_size=settings.batch_size,
+            begin=partial(work.progress, unit="pairs read by the reference"),
         )
         model = load_causal_lm(start)
         if self.gradient_checkpointing:

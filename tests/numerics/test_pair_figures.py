@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -109,6 +110,47 @@ def test_processes_share_the_batches_of_the_reference(world_size: int, tmp_path:
     torch.testing.assert_close(sum(parts), expected_logprobs(model), rtol=1e-4, atol=1e-5)
     assert all(((part != 0).all(-1).sum() <= 4).item() for part in parts), "at most two batches of two each"
     assert ((torch.stack(parts) != 0).any(-1).sum(0) == 1).all(), "each pair is read by one process"
+
+
+def test_a_killed_process_reads_only_the_batches_that_it_had_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, told = tiny_model(7, 0), []
+
+    def begin(total: int) -> Callable[[int, int], None]:
+        assert total == 7
+        return lambda done, total: told.append(done)
+
+    kept = ReferenceLogprobs(tmp_path / "kept.json", examples(), lambda: model, batch_size=2, begin=begin)
+    read: list[list[int]] = []
+
+    def until(limit: int, given: Any, batch: Any) -> torch.Tensor:
+        if len(read) == limit:
+            raise KeyboardInterrupt
+        read.append(batch.place_B.tolist())
+        return pair_logprobs(given, batch)
+
+    monkeypatch.setattr(reference_logprobs, "pair_logprobs", partial(until, 2))
+    with pytest.raises(KeyboardInterrupt):
+        kept.compute(torch.device("cpu"))
+    with next(tmp_path.glob("*.jsonl")).open("a") as part:
+        part.write('{"3": [-1.')  # a line that the kill cut off
+    monkeypatch.setattr(reference_logprobs, "pair_logprobs", partial(until, 9))
+    found = kept.compute(torch.device("cpu"))
+    assert sorted(place for batch in read for place in batch) == list(range(7)) and told == [2, 4, 2, 4, 6, 7]
+    torch.testing.assert_close(found, expected_logprobs(model), rtol=1e-4, atol=1e-5)
+    kept.keep(found)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.json"]
+
+
+def test_a_pair_that_is_not_read_has_no_log_prob(tmp_path: Path) -> None:
+    model = tiny_model(7, 0)
+    kept = ReferenceLogprobs(tmp_path / "kept.json", examples()[1::2], lambda: model, batch_size=2)
+    parts = [kept.compute(torch.device("cpu"), rank=rank, world_size=2) for rank in (0, 1)]
+    kept.keep(sum(parts))
+    found = kept.read()
+    torch.testing.assert_close(found[1::2], expected_logprobs(model)[1::2], rtol=1e-4, atol=1e-5)
+    assert found[::2].isnan().all()
 
 
 def test_log_probs_of_a_pair_are_those_of_its_responses_alone() -> None:

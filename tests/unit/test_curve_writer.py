@@ -87,6 +87,6 @@ def test_the_first_process_tells_how_far_the_training_is(
     rank: int, num_updates: int, told: list[tuple[int, int]]
 ) -> None:
     found: list[tuple[int, int]] = []
-    progress = TrainingProgress(lambda done, total: found.append((done, total)), num_updates=num_updates)
+    progress = TrainingProgress(lambda: lambda done, total: found.append((done, total)), num_updates=num_updates)
     CountedTraining(max_steps=8, rank=rank).run(progress, [3, 4])
     assert found == told

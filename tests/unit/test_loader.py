@@ -66,6 +66,14 @@ def test_the_stream_goes_on_after_any_batch_and_over_epochs():
         assert torch.equal(torch.stack(head + tail), torch.stack(whole))
 
 
+@pytest.mark.parametrize("num_batches", [1, 2, 3, 4, 7])
+def test_the_positions_of_a_training_are_those_of_its_batches(num_batches: int) -> None:
+    plan = BatchPlan(lengths=tuple(range(10)), batch_size=3, seed=0)
+    loader = ResumableLoader(examples=list(range(10)), plan=plan, collate=list, num_batches=num_batches)
+    read = [position for batch in islice(loader, num_batches) for position in batch]
+    assert plan.positions(num_batches) == sorted(set(read))
+
+
 def test_ranks_share_each_batch():
     whole = list(islice(make_loader(), 7))
     ranks = [list(islice(make_loader(rank=rank, world_size=2), 7)) for rank in range(2)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from math import ceil
 from typing import Generic, TypeVar
 
 import torch
@@ -73,6 +74,19 @@ class BatchPlan:
             bucket = sorted(order[start : start + bucket_size], key=self.lengths.__getitem__)
             batches += [bucket[i : i + self.batch_size] for i in range(0, len(bucket), self.batch_size)]
         return [batches[i] for i in torch.randperm(len(batches), generator=draw).tolist()]
+
+    def positions(self, num_batches: int) -> list[int]:
+        """Positions, ascending, of the examples that the first batches have.
+
+        >>> BatchPlan(lengths=(3, 9, 4, 8, 5), batch_size=2, seed=0).positions(100)
+        [0, 1, 2, 3, 4]
+        """
+        found: set[int] = set()
+        for epoch in range(ceil(num_batches / self.batches_per_epoch)):
+            if len(found) == len(self.lengths):
+                break
+            found.update(*self.epoch(epoch)[: num_batches - epoch * self.batches_per_epoch])
+        return sorted(found)
 
 
 def device_problems(name: str, batch_size: int, num_devices: int) -> Iterator[str]:

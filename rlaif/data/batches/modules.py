@@ -101,6 +101,12 @@ class SplitDataModule(LightningDataModule, Generic[ExampleT, BatchT]):
         in_epochs = max(1, ceil(batching.epochs * self.plan.batches_per_epoch - 1e-9))
         self.num_batches = batching.num_batches or in_epochs
 
+    @property
+    def read_examples(self) -> list[ExampleT]:
+        """The examples of the validation, and those that the batches of the training have."""
+        positions = self.plan.positions(self.num_batches)
+        return [*(self.train_examples[position] for position in positions), *self.validation_examples]
+
     def train_dataloader(self) -> ResumableLoader[ExampleT, BatchT]:
         """The batches of this process, from the step at which a checkpoint stopped."""
         rank, world_size = self._place()
