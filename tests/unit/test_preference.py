@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +24,9 @@ from rlaif.data.batches.preferences import (
 )
 from rlaif.data.label_sets.mixing import MixSettings
 from rlaif.errors import ConfigError, TrainingError
+from rlaif.interruption import Terminated, raise_on_sigterm
 from rlaif.models.load import load_causal_lm
+from rlaif.modules import reference_logprobs
 from rlaif.modules.curves import CurveWriter
 from rlaif.modules.optim import OptimizerSettings
 from rlaif.modules.policy_settings import PolicySettings
@@ -134,6 +137,27 @@ def train(
     )
     fit(trainer, module, data, seed=0)
     return module, read_curve(directory / "curve.jsonl")
+
+
+def test_a_signal_while_the_reference_reads_ends_the_run_at_once(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[PreferenceBatch] = []
+
+    def told_to_end(model: PreTrainedModel, batch: PreferenceBatch) -> torch.Tensor:
+        read.append(batch)
+        signal.raise_signal(signal.SIGTERM)
+        return torch.zeros(len(batch.place_B), 2)
+
+    monkeypatch.setattr(reference_logprobs, "pair_logprobs", told_to_end)
+    before = signal.getsignal(signal.SIGTERM)
+    raise_on_sigterm()
+    try:
+        with pytest.raises(Terminated):
+            train(folder, tokenizer, tmp_path, Dpo(), [])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(read) == 1
 
 
 def test_each_pair_reaches_the_margin_of_its_label(
