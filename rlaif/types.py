@@ -133,7 +133,8 @@ class Completion:
     text: str
     """The response as written, without only the one space that separates it from its prompt."""
     token_ids: tuple[int, ...] = ()
-    """Tokens as sampled, end token included; empty when the text came from a file."""
+    """Tokens as sampled, end token included, also where the text was shortened to be rewarded; empty when the text came
+    from a file."""
     finished: bool = True
     """False when sampling hit its token limit before the end token."""
     source: str = ""

@@ -208,7 +208,7 @@ class StepSampler:
 
 
 def as_rewarded(completion: Completion, strip_trailing: str) -> Completion:
-    """The completion as it is rewarded; one that was shortened has no tokens, for these were never sampled.
+    """The completion as it is rewarded: its text is shortened, its tokens stay those that were sampled.
 
     Args:
         completion: As sampled.
@@ -216,4 +216,4 @@ def as_rewarded(completion: Completion, strip_trailing: str) -> Completion:
     """
     trimmed = completion.trimmed
     kept = trimmed.rstrip(strip_trailing) if strip_trailing else trimmed
-    return completion if kept == trimmed else replace(completion, text=kept, token_ids=())
+    return completion if kept == trimmed else replace(completion, text=kept)

@@ -14,6 +14,7 @@ from lightning import Trainer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from rlaif.artifacts.curve import read_curve
+from rlaif.data.batches.examples import completion_ids, response_ids
 from rlaif.errors import ConfigError
 from rlaif.models.classifier_text import ClassifierText
 from rlaif.models.load import load_causal_lm
@@ -168,7 +169,10 @@ class Scripted:
 def test_trailing_symbols_are_not_rewarded(tokenizer: PreTrainedTokenizerBase) -> None:
     tokens = tokenizer(" Good. ..")["input_ids"]
     stripped = make_responses(tokenizer, strip_trailing=". ").draw(Scripted(tokens), 0).completions[0]
-    assert (stripped.text, stripped.token_ids, stripped.source) == ("Good", (), "policy")
+    assert (stripped.text, stripped.source) == ("Good", "policy")
+    assert stripped.token_ids == tuple(tokens), "a function that is the reward gets the tokens as they were sampled"
+    pieces = PromptTokenizer(tokenizer)
+    assert completion_ids(pieces, stripped) == response_ids(pieces, "Good"), "and a reward model reads the text alone"
     kept = make_responses(tokenizer).draw(Scripted(tokens), 0).completions[0]
     assert (kept.text, kept.token_ids) == ("Good. ..", tuple(tokens))
 
