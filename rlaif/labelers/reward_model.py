@@ -112,7 +112,11 @@ class RewardModelLabeler:
         if not comparisons:
             return []
         # The texts, not the tokens they were sampled as: the classifier has a tokenizer of its own.
-        sides = [Completion(text=side.trimmed) for pair in comparisons for side in (pair.first, pair.second)]
+        sides = [
+            Completion(text=side.trimmed, finished=side.finished)  # one that was cut is read without an end token
+            for pair in comparisons
+            for side in (pair.first, pair.second)
+        ]
         scores = self._scorer([pair.prompt for pair in comparisons for _ in range(2)], sides).double().view(-1, 2)
         p_first = torch.sigmoid((scores[:, 0] - scores[:, 1]) / self.temperature).tolist()
         finite = torch.isfinite(scores).all(1).tolist()

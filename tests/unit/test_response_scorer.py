@@ -203,6 +203,17 @@ def test_another_text_format_is_refused() -> None:
         RewardModelLabeler("somewhere", text_format="xml")  # type: ignore[arg-type]
 
 
+def test_a_cut_response_is_read_without_an_end_token(tmp_path: Path) -> None:
+    folder = publish(llama(PAD), tmp_path, tokenizer_pads=True)
+    labeler, prompt = RewardModelLabeler(folder), sample_comparisons()[0].prompt
+    cut, ended = Completion(text="Yes, I", finished=False), Completion(text="Yes, I")
+    (label,) = labeler.label([Comparison(prompt=prompt, first=cut, second=ended)])
+    whole = labeler._scorer.text(prompt, ended).ids
+    scores = torch.tensor(own_scores(folder, [whole[:-1], whole]))
+    assert label.p_first == pytest.approx(torch.sigmoid(scores[0] - scores[1]).item(), abs=1e-5)
+    assert label.p_first != pytest.approx(0.5, abs=1e-4)
+
+
 def test_the_model_is_hashed_once_not_with_every_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     labeler, hashed = RewardModelLabeler(publish(llama(PAD), tmp_path, tokenizer_pads=True)), []
     monkeypatch.setattr("rlaif.labelers.reward_model.model_identity", lambda spec: hashed.append(spec) or "weights")
