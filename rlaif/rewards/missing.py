@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -41,14 +41,18 @@ def judged_cause(missing: str | None, judgments: Iterable[Judgment]) -> Cause | 
     return "unreadable" if all(judgment.unreadable for judgment in absent) else "failed"
 
 
-_step: ContextVar[dict[int, list[str | None]] | None] = ContextVar("step", default=None)
+_step: ContextVar[defaultdict[int, list[str | None]] | None] = ContextVar("step", default=None)
 """Reasons of the step so far by the reward that they were told to."""
 
 
 @contextmanager
-def one_step() -> Iterator[None]:
-    """Calls of a reward inside are one policy step to :func:`check_missing`: those of redrawn prompts are few."""
-    token = _step.set({})
+def one_step(earlier: Sequence[str | None] = ()) -> Iterator[None]:
+    """Calls of a reward inside are one policy step to :func:`check_missing`: some of them are about few responses.
+
+    Args:
+        earlier: Reasons of what was rewarded in the step before a kill; None where there is a reward.
+    """
+    token = _step.set(defaultdict(lambda: list(earlier)))
     try:
         yield
     finally:
@@ -71,7 +75,7 @@ def check_missing(
         GateStopped: More is missing.
     """
     step = _step.get()
-    judged = [] if step is None else step.setdefault(id(reward), [])
+    judged = [] if step is None else step[id(reward)]
     judged += reasons
     missing = Counter(reason for reason in judged if reason is not None)
     if missing.total() > max_missing_rate * len(judged):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from rlaif.pipeline.stage import Told, Work
 from rlaif.ranges import PositiveShare
 from rlaif.registry import described
 from rlaif.rewards.base import Reward, RewardBatch
+from rlaif.rewards.missing import NONE_GIVEN, one_step
 from rlaif.roles import Reads
 from rlaif.rollouts.cut_prompts import count_cut_prompts, cut_prompts_told
 from rlaif.rollouts.picks import Picks
@@ -174,26 +175,57 @@ class BestOfNStage(RewardedStage):
             progress=work.progress(len(prompts), unit="prompts"),
             parts=parts,
         )
-        values, scored = [], []
-        progress = work.progress(len(prompts), unit="prompts rewarded")
-        for start in range(0, len(prompts), PROMPTS_AT_ONCE):
-            batch = [
-                (prompt, as_rewarded(completion, self.strip_trailing))
-                for prompt, completions in zip(prompts[start:], drawn[start : start + PROMPTS_AT_ONCE], strict=False)
-                for completion in completions
-            ]
-            path = None if parts is None else parts / REWARDED / f"part-{start:06d}.json"
-            values_B, scored_B = _kept_rewards(path, partial(self._rewards, reward, batch))
-            values.append(values_B)
-            scored.append(scored_B)
-            progress(min(start + PROMPTS_AT_ONCE, len(prompts)), len(prompts))
-        picks = Picks.of(prompts, drawn, torch.cat(values), torch.cat(scored))
+        values_B, scored_B = self._rewarded(work, reward, prompts, drawn, None if parts is None else parts / REWARDED)
+        picks = Picks.of(prompts, drawn, values_B, scored_B)
         if not picks.samples:
             raise TrainingError(
                 f"reward {described(reward)} gave none of the {len(prompts)} prompts' responses a reward, so there is"
                 " nothing to imitate; start again once its labeler or server answers"
             )
         return picks
+
+    def _rewarded(
+        self,
+        work: Work,
+        reward: Reward,
+        prompts: Sequence[Prompt],
+        drawn: Sequence[Sequence[Completion]],
+        directory: Path | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Rewards of all responses in portions, which are one step to ``reward.max_missing_rate``.
+
+        Args:
+            work: Of the step.
+            reward: Scores the responses.
+            prompts: What was answered.
+            drawn: The responses to each.
+            directory: Of the rewards so far; None keeps none.
+
+        Returns:
+            Values, and where there are any.
+        """
+        progress = work.progress(len(prompts), unit="prompts rewarded")
+        paths = {
+            start: None if directory is None else directory / f"part-{start:06d}.json"
+            for start in range(0, len(prompts), PROMPTS_AT_ONCE)
+        }
+        found = {start: kept for start, path in paths.items() if (kept := _kept_rewards(path)) is not None}
+        earlier = [
+            None if is_scored else NONE_GIVEN for _, scored_B in found.values() for is_scored in scored_B.tolist()
+        ]
+        with one_step(earlier):
+            for start, path in paths.items():
+                end = min(start + PROMPTS_AT_ONCE, len(prompts))
+                if start not in found:
+                    batch = [
+                        (prompt, as_rewarded(completion, self.strip_trailing))
+                        for prompt, completions in zip(prompts[start:end], drawn[start:end], strict=True)
+                        for completion in completions
+                    ]
+                    found[start] = _keep_rewards(path, self._rewards(reward, batch))
+                progress(end, len(prompts))
+        values, scored = zip(*(found[start] for start in paths), strict=True)
+        return torch.cat(values), torch.cat(scored)
 
     def _rewards(self, reward: Reward, batch: Sequence[tuple[Prompt, Completion]]) -> RewardBatch:
         """The rewards of some prompts' responses.
@@ -226,15 +258,19 @@ class BestOfNStage(RewardedStage):
         )
 
 
-def _kept_rewards(path: Path | None, rewarded: Callable[[], RewardBatch]) -> tuple[Tensor, Tensor]:
-    """Values and mask from a file, or of the reward and written there.
+def _kept_rewards(path: Path | None) -> tuple[Tensor, Tensor] | None:
+    """Values and mask from a file; None where there is none."""
+    if path is None or not path.is_file():
+        return None
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    return torch.tensor(kept["values"], dtype=torch.float32), torch.tensor(kept["scored"], dtype=torch.bool)
+
+
+def _keep_rewards(path: Path | None, found: RewardBatch) -> tuple[Tensor, Tensor]:
+    """Values and mask, which are also written to a file.
 
     A part without any reward, or with a judge that failed, is not written: asking again after a kill may help.
     """
-    if path is not None and path.is_file():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        return torch.tensor(kept["values"], dtype=torch.float32), torch.tensor(kept["scored"], dtype=torch.bool)
-    found = rewarded()
     values_B, scored_B = found.values_B.cpu().float(), found.scored_mask_B.cpu()
     if path is not None and scored_B.any() and "failed" not in found.causes:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ from rlaif.modules.best_of_n import BestOfNSettings
 from rlaif.pipeline.plan import Plan
 from rlaif.pipeline.stage import Input, Work
 from rlaif.rewards.base import Cause, RewardBatch, RewardResources
+from rlaif.rewards.missing import check_missing
 from rlaif.roles import Reads
 from rlaif.rollouts.picks import Picks
 from rlaif.rollouts.responses import PROMPTS_AT_ONCE
@@ -125,6 +126,28 @@ def test_a_part_that_a_judge_failed_in_is_asked_for_again(
     again = CountedReward(cause=cause)
     assert picked(tmp_path, folder, again).counts.num_missing == 3
     assert again.calls == calls
+
+
+class LastMissing(CountedReward):
+    """A response in two of the last prompts has no reward: few of all, and many of the last portion."""
+
+    def __call__(
+        self, prompts: Sequence[Prompt], responses: Sequence[Completion], *, samples_per_prompt: int = 1
+    ) -> RewardBatch:
+        batch = super().__call__(prompts, responses, samples_per_prompt=samples_per_prompt)
+        if prompts[-1] == PROMPTS[-1]:
+            batch.values_B[:4:2] = float("nan")
+        reasons = ["silent" if is_missing else None for is_missing in batch.values_B.isnan().tolist()]
+        check_missing(reasons, 0.2, reward=self)
+        return RewardBatch(batch.values_B, ~batch.values_B.isnan())
+
+
+def test_missing_rewards_count_over_all_prompts_also_after_a_kill(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        picked(tmp_path, folder, LastMissing(last=3))
+    again = LastMissing()
+    assert picked(tmp_path, folder, again).counts.num_missing == 2 and again.calls == [3]
+    assert picked(tmp_path / "other", folder, LastMissing()).counts.num_missing == 2
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
