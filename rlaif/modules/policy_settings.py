@@ -99,7 +99,8 @@ class PolicySettings(TrainingSettings):
             yield (
                 f"prompts_per_step={self.prompts_per_step}: with policy.samples_per_prompt={self.samples_per_prompt} a "
                 f"policy step has {given} response, and the objective {type(self.objective).__name__} compares each "
-                f"with the others of the step; give at least {needed}, or policy.objective.baseline=learned"
+                f"with the others of the step; give at least {needed}, or type"
+                " policy.objective.advantages=root_mean_square and, of reinforce, policy.objective.baseline=learned"
             )
 
     def _choice_problems(self) -> Iterator[str]:

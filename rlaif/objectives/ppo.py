@@ -87,7 +87,11 @@ class Ppo:
             low=clip_low, high=clip_high, ratio="token", importance_cap=importance_cap, entropy=entropy
         )
         self.updates = Updates(epochs=epochs, minibatches=minibatches)
-        self.needs = Needs(values=True, vocabulary_logits=self.penalty.needs_vocabulary or entropy > 0)
+        self.needs = Needs(
+            values=True,
+            vocabulary_logits=self.penalty.needs_vocabulary or entropy > 0,
+            responses_per_step=2 if advantages == "standardized" else 1,
+        )
 
     def _problems(self) -> Iterator[str]:
         yield from bounds_problems(self)

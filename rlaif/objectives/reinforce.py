@@ -37,8 +37,9 @@ class Reinforce:
             the running average of the earlier steps' mean returns; ``batch`` the mean return of the step's other
             responses.
         advantages: Not in the paper, which leaves them ``unscaled``: ``standardized`` centres the step's advantages
-            and divides them by their deviation, ``root_mean_square`` divides them without centring. Both keep the
-            step size when the reward's spread changes.
+            and divides them by their deviation, which takes the reward out of a step of one response;
+            ``root_mean_square`` divides them without centring. Both keep the step size when the reward's spread
+            changes.
         reward_weight: ``one_minus_beta`` gives the paper's (1 - β) reward - β KL, ``one`` reward - β KL.
         importance_cap: C of the importance weights of a sampler that is not the learner; None uses none.
 
@@ -69,7 +70,7 @@ class Reinforce:
             values=baseline != "batch",
             values_from="running_average" if baseline == "running_average" else "learned",
             vocabulary_logits=self.penalty.needs_vocabulary,
-            responses_per_step=2 if baseline == "batch" else 1,
+            responses_per_step=2 if baseline == "batch" or advantages == "standardized" else 1,
         )
         self.updates = Updates()
 

@@ -30,6 +30,7 @@ from rlaif.modules.sft import SFTSettings
 from rlaif.modules.step_division import StepDivision
 from rlaif.objectives.dpo import Dpo
 from rlaif.objectives.grpo import Grpo
+from rlaif.objectives.ppo import Ppo
 from rlaif.objectives.reinforce import Reinforce
 from rlaif.objectives.rloo import Rloo
 from rlaif.rollouts.settings import SamplingSettings
@@ -134,14 +135,22 @@ def test_too_few_responses_to_compare_are_refused_and_none_at_all_is_another_mis
         assert len(refused.value.problems) == 1
 
 
-def test_one_response_has_no_others_to_be_compared_with() -> None:
+@pytest.mark.parametrize("objective", [Reinforce(baseline="batch", advantages="unscaled"), Reinforce(), Ppo()])
+def test_one_response_has_no_others_to_be_compared_with(objective: Any) -> None:
     told = "policy.prompts_per_step=1: with policy.samples_per_prompt=1 a policy step has 1 response, .* at least 2"
     with pytest.raises(ConfigError, match=told):
-        policy(prompts_per_step=1, samples_per_prompt=1, objective=Reinforce(baseline="batch"))
+        policy(prompts_per_step=1, samples_per_prompt=1, objective=objective)
     for enough in ({"prompts_per_step": 2}, {"samples_per_prompt": 2}):
-        options = {"prompts_per_step": 1, "samples_per_prompt": 1} | enough
-        assert policy(**options, objective=Reinforce(baseline="batch")).prompts_per_step == options["prompts_per_step"]
-    assert policy(prompts_per_step=1, samples_per_prompt=1, objective=Reinforce()).prompts_per_step == 1
+        options = {"prompts_per_step": 1, "samples_per_prompt": 1, "objective": objective} | enough
+        if options["prompts_per_step"] % objective.updates.minibatches == 0:
+            assert policy(**options).prompts_per_step == options["prompts_per_step"]
+
+
+@pytest.mark.parametrize(
+    "objective", [Reinforce(advantages="root_mean_square"), Ppo(advantages="unscaled", minibatches=1)]
+)
+def test_one_response_is_enough_where_its_advantages_keep_the_reward(objective: Any) -> None:
+    assert policy(prompts_per_step=1, samples_per_prompt=1, objective=objective).prompts_per_step == 1
 
 
 def test_prompts_divide_among_devices_and_optimizer_steps() -> None:
