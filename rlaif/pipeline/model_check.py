@@ -29,7 +29,7 @@ def model_check(plan: Plan) -> Iterator[str]:
                     f"pipeline.stages: step {step.name}: from.{role}={folder}: holds no policy (no config.json); give a"
                     " finished run's directory with its step, run:DIR/policy, or a model's"
                 )
-        elif uses := list(step.stage.model_uses()):
+        elif uses := list(_uses(step)):
             needed.setdefault(_model_of(plan, step), []).extend(uses)
     if not needed:
         return
@@ -40,6 +40,13 @@ def model_check(plan: Plan) -> Iterator[str]:
             yield from model_problems(spec, uses)
         except EngineError as error:
             yield str(error)
+
+
+def _uses(step: Step) -> Iterator[ModelUse]:
+    """What a step does with the model. A role of the purpose's name may bring another one from elsewhere."""
+    for use in step.stage.model_uses():
+        if not any(isinstance(source, Elsewhere) for source in step.inputs.get(use.purpose, ())):
+            yield use
 
 
 def _no_policy(step: Step) -> Path | None:

@@ -104,8 +104,9 @@ class BestOfNStage(RewardedStage):
         return self.reward_roles()
 
     def model_uses(self) -> Iterator[ModelUse]:
-        """Sampling, and training on the samples."""
+        """Sampling, scores of the samples, and training on them."""
         yield self.settings.sampling.use("policy")
+        yield from self.reward_uses()
         yield ModelUse(
             purpose="imitate",
             num_tokens=self.settings.max_length,

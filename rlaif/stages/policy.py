@@ -141,8 +141,9 @@ class PolicyStage(RewardedStage):
         return {**roles, "samples": Reads(kind="samples", optional=True, hashed=False)}
 
     def model_uses(self) -> Iterator[ModelUse]:
-        """Sampling, and log-probabilities of the samples."""
+        """Sampling, log-probabilities of the samples, and their scores."""
         yield replace(self.settings.sampling.use("policy"), lora=self.lora, lora_option=LORA)
+        yield from self.reward_uses()
 
     def problems(self, work: Work) -> Iterator[str]:
         """Problems of the reward's labeler, numbers of responses that do not divide, and weights of 16 bits."""

@@ -17,9 +17,11 @@ from rlaif.labeling.naming import LABELER, renamed
 from rlaif.labeling.results import COST
 from rlaif.labeling.trial import example_pairs, trial_problems
 from rlaif.models.load import ModelSpec
+from rlaif.models.uses import ModelUse
 from rlaif.modules.settings import dtype_problems
 from rlaif.pipeline.stage import Stage, Work
 from rlaif.rewards.base import ChecksPrompts, Reward, RewardResources
+from rlaif.rewards.reward_model import REWARD_MODEL
 from rlaif.rewards.standardized import STANDARD_SAMPLES
 from rlaif.roles import Reads
 from rlaif.rollouts.pairs import SAMPLES
@@ -119,6 +121,13 @@ class RewardedStage(Stage):
                     f"{option}.max_length={max_length}: a response has up to policy.max_new_tokens={limit} tokens, and"
                     f" it is read with its prompt; type more than {limit}, with room for prompts"
                 )
+
+    def reward_uses(self) -> Iterator[ModelUse]:
+        """Scoring of responses by reward models."""
+        for option, part in _rewards("reward", self.reward):
+            max_length = getattr(part, "max_length", None)
+            if REWARD_MODEL in part.reads() and isinstance(max_length, int):
+                yield ModelUse(purpose="reward_model", num_tokens=max_length, option=f"{option}.max_length")
 
     def asks(self, work: Work) -> Iterator[WillAsk]:
         """The labelers, on responses that are still to be drawn."""

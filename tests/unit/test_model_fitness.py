@@ -39,6 +39,7 @@ from rlaif.models.saving import save_folder
 from rlaif.models.trial import TOLERANCE, small_copy, trial_problems
 from rlaif.models.uses import ModelUse
 from rlaif.modules.values import ValueHead
+from rlaif.pipeline.model_check import model_check
 from rlaif.pipeline.plan import Plan
 from rlaif.pipeline.run import check, load_early
 from rlaif.reporting.terminal import RunDisplay
@@ -209,6 +210,29 @@ def test_a_run_tells_them_before_anything_is_trained(
         "reward_model.max_length",
     ]
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("options", [("policy=reinforce",), ("policy=best_of_n", "policy.batch_size=2")])
+def test_the_length_that_a_reward_model_scores_is_checked_unless_it_is_another_model(
+    options: tuple[str, ...], make_config: Callable[..., DictConfig], tiny: Path, tmp_path: Path
+) -> None:
+    short = ("sampling.max_prompt_tokens=40", "sampling.max_new_tokens=16", "sft.max_length=60")
+    learned = ("policy.max_length=60",) if "policy=best_of_n" in options else ()
+    lengths = (*short, *learned, "reward_model.max_length=60", "reward.max_length=65")
+    learner = "best_of_n" if learned else "policy"
+    other = f"{{stage: {learner}, from: {{reward_model: {tiny}}}}}"
+    stages = {
+        "own": f"[data,sft,samples,labels,reward_model,{learner}]",
+        "other": f"[data,sft,{other}]",
+    }
+    problems = {}
+    for name, listed in stages.items():
+        plan = Plan(
+            make_config(*options, *lengths, f"model.name={tiny}", f"pipeline.stages={listed}"), tmp_path / "run"
+        )
+        problems[name] = list(model_check(plan))
+    assert [problem.split(":")[0] for problem in problems["own"]] == ["reward.max_length=65"]
+    assert problems["other"] == []
 
 
 def test_a_scalar_head_of_our_own_is_saved_and_read(tmp_path: Path) -> None:
