@@ -15,8 +15,8 @@ OWN_API = "wrong shape: a reply of the server's own API"
 TOO_LONG = "prompt too long"
 FILTERED = "refused: content filter"
 _RETRIED_STATUSES = frozenset({408, 409, 425, 429})
-_OF_EVERY_PROMPT = frozenset({401, 402, 404, 405, 408, 409, 425, 429})
-"""HTTP statuses that say nothing about one prompt."""
+_OF_EVERY_PROMPT = frozenset({401, 402, 404, 405, 408, 409, 425, 429, 502, 503, 504, 529})
+"""HTTP statuses that say nothing about one prompt; 529 is Anthropic's for an overloaded server."""
 _MAX_DETAIL = 300
 LEAST_SECRET = 8
 """Characters of the shortest key that is taken for a secret."""
@@ -116,7 +116,7 @@ def told_failure(status: int, reason: str, words: str, retry_after_s: float | No
         words: The provider's.
         retry_after_s: Seconds that the server asks to wait.
     """
-    meant = "unknown" if status in _OF_EVERY_PROMPT - {429} else about(words)
+    meant = "unknown" if status in _OF_EVERY_PROMPT - {429} else about(words, is_rate_limit=status == 429)
     names_option = names_an_option(words)
     if (meant == "too long" and not LIMITS_REPLY.search(words)) or (status == 413 and meant == "unknown"):
         return RequestFailed(TOO_LONG, detail=words, of_server=False)

@@ -20,10 +20,13 @@ _ACCOUNT = re.compile(
 _TOO_LONG = re.compile(
     r"context[ _-]?(length|window|size)|(maximum|max) (model|sequence|prompt|input|context) ?(length|len)|"
     r"(prompt|input|request|message|text|string)s?( is| are|:)? (too (long|large)|longer than)|max_model_len|"
-    r"too many (input |prompt )?tokens|string_above_max_length|input token count|`?inputs`? (tokens|must have less)|"
+    r"string_above_max_length|input token count|`?inputs`? (tokens|must have less)|"
     r"reduce the length|exceeds? .{0,30}(number of tokens|token limit|context)",
     re.IGNORECASE,
 )
+_MANY_TOKENS = re.compile(r"too many (input |prompt )?tokens", re.IGNORECASE)
+_OF_RATE = re.compile(r"thrott|please wait|per[ _](minute|day)|rate[ _]?limit|quota", re.IGNORECASE)
+"""With these, too many tokens are those of a minute or a day (Bedrock, Cerebras)."""
 _FILTERED = re.compile(
     r"content[ _-]?(filter|policy|management)|responsible ?ai|safety|moderation|was flagged|prohibited[ _]content|"
     r"data_inspection_failed|invalid_prompt|(sensitive|inappropriate|unsafe) (word|content|information)",
@@ -46,15 +49,20 @@ def provider_words(body: str) -> str:
     return " ".join(dict.fromkeys(words[:_MAX_WORDS])) or body
 
 
-def about(words: str) -> About:
+def about(words: str, *, is_rate_limit: bool = False) -> About:
     """What an error is about, as far as its words tell.
+
+    Args:
+        words: The provider's.
+        is_rate_limit: True for the status of a rate limit.
 
     >>> about("This model's maximum context length is 4096 tokens"), about("Your credit balance is too low")
     ('too long', 'account')
     """
     if _ACCOUNT.search(words):
         return "account"
-    if _TOO_LONG.search(words):
+    of_prompt = _MANY_TOKENS.search(words) and not (is_rate_limit or _OF_RATE.search(words))
+    if of_prompt or _TOO_LONG.search(words):
         return "too long"
     return "filtered" if _FILTERED.search(words) else "unknown"
 
