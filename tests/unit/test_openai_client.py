@@ -270,9 +270,12 @@ def test_a_wait_longer_than_allowed_is_not_waited_for(header: str) -> None:
         f"Mon, 01 Jan 2026 {'9' * 20}:00:00 GMT",
         "Mon, 31 Feb 2026 00:00:00 GMT",
         "Mon, 01 Jan 2026 00:00:00 +999999999999",
+        "0",
+        "Mon, 01 Jan 2024 00:00:00 GMT",
     ],
 )
 def test_an_unreadable_retry_after_is_no_wait(header: str) -> None:
+    """And neither is one of 0 seconds or a past date, which a busy server sends: the growing waits hold."""
     assert status_failure(429, {"retry-after": header}, "").retry_after_s is None
 
 
@@ -285,9 +288,11 @@ def test_an_unreadable_retry_after_is_no_wait(header: str) -> None:
         ({"retry-after-ms": "250"}, 0.25),
         ({"retry-after-ms": "250", "retry-after": "1"}, 0.25),
         ({"retry-after-ms": "soon", "retry-after": "1"}, 1.0),
+        ({"retry-after-ms": "0", "retry-after": "7"}, 7.0),
+        ({"retry-after-ms": "0"}, None),
     ],
 )
-def test_fractions_and_milliseconds_of_a_wait_are_read(headers: dict[str, str], wait_s: float) -> None:
+def test_fractions_and_milliseconds_of_a_wait_are_read(headers: dict[str, str], wait_s: float | None) -> None:
     assert status_failure(429, headers, "").retry_after_s == wait_s
 
 

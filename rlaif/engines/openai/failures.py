@@ -32,7 +32,7 @@ class RequestFailed(Exception):
             ``error 429 in a reply``, ``circuit open``; of one prompt: ``prompt too long``, ``refused: …``.
         detail: What the server said about it, without the key; for the log only.
         retryable: True where asking again may help.
-        retry_after_s: Seconds that the server asks to wait; None where it does not say.
+        retry_after_s: Seconds that the server asks to wait; None where it does not say, or says 0.
         of_server: False where the server works and this one prompt has no answer (a refusal): the circuit breaker
             does not count it, and asking again would give the same, unless ``of_setup``.
         may_be_of_prompt: True where the provider's words do not tell whether it refuses this prompt or every one.
@@ -101,9 +101,9 @@ def status_failure(status: int, headers: Mapping[str, str], body: str) -> Reques
     >>> failure.reason, failure.of_server
     ('prompt too long', False)
     """
-    after = _seconds(headers.get("retry-after", ""))
-    milliseconds = _number(headers.get("retry-after-ms", ""))  # OpenAI, Azure
-    after = milliseconds / 1e3 if milliseconds is not None else after
+    milliseconds = _number(headers.get("retry-after-ms", "")) or 0.0  # OpenAI, Azure
+    # A wait of 0 (Azure says so of a full minute, and a past date means it) would take the growing waits away.
+    after = milliseconds / 1e3 or _seconds(headers.get("retry-after", "")) or None
     return told_failure(status, f"http {status}", provider_words(body), after)
 
 
