@@ -15,6 +15,7 @@ from rlaif.engines.cached import CachedEngine
 from rlaif.engines.openai.failures import OWN_API, status_failure
 from rlaif.engines.openai.hints import hint
 from rlaif.engines.openai.inside import failure_inside
+from rlaif.engines.openai.replies import read_reply
 from rlaif.engines.spending import Ledger
 from rlaif.errors import GateStopped
 from rlaif.labelers.pairwise import PairwiseLabeler
@@ -202,6 +203,21 @@ class TestInsideAReply:
             ({"generated_text": "1"}, OWN_API, False, True),
             ({"choices": [{}, {}]}, "wrong shape: 2 choices", True, True),
             ({"choices": [{"finish_reason": "abort"}]}, "reply broken off: abort", True, True),
+            (
+                {"choices": [{"text": "Half", "finish_reason": "stop", "native_finish_reason": "network_error"}]},
+                "reply broken off: network_error",
+                True,
+                True,
+            ),
+            (
+                {
+                    "choices": [{"message": {"content": None}, "finish_reason": "stop"}],
+                    "usage": {"prompt_tokens": 56, "completion_tokens": 0},
+                },
+                "empty reply of 0 tokens",
+                True,
+                True,
+            ),
             ([1], "wrong shape: the reply", True, True),
         ],
     )
@@ -213,6 +229,36 @@ class TestInsideAReply:
     def test_a_whole_reply_is_none(self) -> None:
         assert failure_inside(said()) is None
         assert failure_inside(said() | {"error": None}) is None
+
+    @pytest.mark.parametrize("said_by", [{"refusal": "No."}, {"content": "1"}, {"reasoning": "Hm."}])
+    def test_a_reply_that_says_something_is_whole_however_its_tokens_are_counted(self, said_by: dict[str, str]) -> None:
+        choice = {"message": {"content": None} | said_by, "finish_reason": "stop"}
+        assert failure_inside({"choices": [choice], "usage": {"completion_tokens": 0}}) is None
+        assert (
+            failure_inside({"choices": [{"text": "", "finish_reason": "stop"}], "usage": {"completion_tokens": 1}})
+            is None
+        )
+
+    def test_a_gateways_stop_is_what_its_provider_says_it_is(self) -> None:
+        def finished(native: str | None) -> str:
+            reply = said(native_finish_reason=native)
+            return read_reply(reply, model="m", accept_model=None).finish_reason
+
+        assert [finished(native) for native in ("MAX_TOKENS", "SAFETY", "completed", None)] == [
+            "length",
+            "content_filter",
+            "stop",
+            "stop",
+        ]
+
+    def test_a_reply_that_no_model_wrote_is_asked_again_and_never_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        nothing = said("", written=0, logprobs=None)
+        server = FakeServer(lambda body: ok(nothing if len(server.asked) % 2 else said("Fine."))).listen(monkeypatch)
+        (answer,) = engine(max_retries=1).generate([prompt()], Sampling(max_new_tokens=9))
+        assert (answer.text, answer.missing, len(server.asked)) == ("Fine.", None, 2)
+        FakeServer(lambda body: ok(nothing)).listen(monkeypatch)
+        (answer,) = engine(max_retries=1).generate([prompt()], Sampling(max_new_tokens=9))
+        assert answer.missing == "empty reply of 0 tokens" and not answer.is_final
 
     def test_the_providers_words_are_told_and_it_is_asked_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         replies = iter([{"error": {"message": "Upstream is busy", "code": 503}}, said()])

@@ -37,21 +37,23 @@ _MEANINGS = {
 _MAX_NAME = 40
 
 
-def read_finish_reason(value: object) -> str:
+def read_finish_reason(value: object, native: object = None) -> str:
     """``stop``, ``length``, ``content_filter`` or ``refusal``.
 
     Args:
         value: The reply's ``finish_reason``, in any case of letters.
+        native: What a gateway tells of its provider's (``native_finish_reason`` of OpenRouter); where it is known, it
+            goes before a ``stop``.
 
     Raises:
         RequestFailed: It is none of those that are known to end a reply; asking again may help.
 
-    >>> read_finish_reason("STOP"), read_finish_reason("max_tokens")
-    ('stop', 'length')
+    >>> read_finish_reason("STOP"), read_finish_reason("max_tokens"), read_finish_reason("stop", "MAX_TOKENS")
+    ('stop', 'length', 'length')
     """
     if not isinstance(value, str):
         raise RequestFailed("wrong shape: no finish_reason", retryable=True)
     meaning = _MEANINGS.get(value.strip().lower())
     if meaning is None:
         raise RequestFailed(f"reply broken off: {as_unicode(value)[:_MAX_NAME]}", retryable=True)
-    return meaning
+    return _MEANINGS.get(str(native).strip().lower(), STOP) if meaning == STOP else meaning

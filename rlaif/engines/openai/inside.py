@@ -8,13 +8,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from rlaif.engines.openai.failures import OWN_API, RequestFailed, told_failure
+from rlaif.engines.openai.finish import STOP
 from rlaif.engines.openai.provider_words import provider_words
 
-_BROKEN_OFF = frozenset({"abort", "error", "cancelled", "canceled"})
+_BROKEN_OFF = frozenset({"abort", "error", "cancelled", "canceled", "network_error", "insufficient_system_resource"})
 """Finish reasons of a reply that the server did not write to its end."""
+_FINISHED = ("finish_reason", "native_finish_reason")
+"""The second is that of the provider behind OpenRouter, which says ``stop`` for what it does not know."""
+_SAID = ("text", "content", "reasoning_content", "reasoning", "refusal", "tool_calls")
 _OF_OWN_API = frozenset({"stop_type", "generation_settings", "done", "generated_text", "meta_info"})
 """Fields of llama-server, Ollama, Text Generation Inference and SGLang outside of ``/v1``."""
 _LASTING = re.compile(r"invalid|unsupported|not[ _]found|authentication|permission|unauthorized", re.IGNORECASE)
+NOTHING_WRITTEN = "empty reply of 0 tokens"
 _LIMITED = re.compile(r"rate[ _]?limit|too many requests", re.IGNORECASE)
 
 
@@ -40,9 +45,22 @@ def failure_inside(payload: object) -> RequestFailed | None:
     choice = choices[0] if isinstance(choices[0], dict) else {}
     if choice.get("error"):
         return _error(choice)
-    if choice.get("finish_reason") in _BROKEN_OFF:
-        return RequestFailed(f"reply broken off: {choice['finish_reason']}", retryable=True)
-    return None
+    for reason in (str(choice.get(name)).lower() for name in _FINISHED):
+        if reason in _BROKEN_OFF:
+            return RequestFailed(f"reply broken off: {reason}", retryable=True)
+    return RequestFailed(NOTHING_WRITTEN, retryable=True) if _wrote_nothing(payload, choice) else None
+
+
+def _wrote_nothing(payload: Mapping[str, Any], choice: Mapping[str, Any]) -> bool:
+    """True for a finished reply without text of which the server counts no token: a provider behind a gateway failed.
+
+    A model that answers with its end token alone has written one.
+    """
+    usage, message = payload.get("usage"), choice.get("message")
+    said = {**choice, **(message if isinstance(message, dict) else {})}
+    counts_none = isinstance(usage, dict) and usage.get("completion_tokens") == 0
+    is_empty = not choice.get("logprobs") and not any(said.get(name) for name in _SAID)
+    return counts_none and is_empty and choice.get("finish_reason") == STOP
 
 
 def _error(payload: Mapping[str, Any]) -> RequestFailed | None:

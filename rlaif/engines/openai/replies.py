@@ -63,7 +63,7 @@ def read_reply(payload: object, *, model: str, accept_model: str | None, opened:
     if not isinstance(choices, list) or not choices:
         raise RequestFailed("wrong shape: no choices")
     choice = _object(choices[0], "a choice")
-    finish_reason = read_finish_reason(choice.get("finish_reason"))
+    finish_reason = read_finish_reason(choice.get("finish_reason"), choice.get("native_finish_reason"))
     message = _message(choice)
     num_read, num_written = told_usage(payload)
     return Reply(
