@@ -299,7 +299,7 @@ class TestBreaker:
         server = refusing("", error(500, "oops")).listen(monkeypatch)
         with pytest.raises(GateStopped, match="break_after=3"):
             engine(break_after=3, max_concurrency=1).score([prompt(str(number)) for number in range(9)], ("1", "2"))
-        assert len(server.asked) == 3
+        assert len(server.asked) == 4  # the last of them with a short prompt
 
 
 class TestAskedOnce:
@@ -370,6 +370,18 @@ class TestRestart:
             )
             assert run.missing == {FILTERED: 6} and len(server.asked) == 24
         assert all(judgment.unreadable for label in run for judgment in label.judgments if label.missing)
+
+    @pytest.mark.parametrize("response", [error(500, "list index out of range"), ok({"model": "m", "choices": []})])
+    def test_prompts_that_a_server_fails_on_do_not_stop_a_later_start(
+        self, response: httpx2.Response, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """They may pass, so they are asked again, and are then in a row."""
+        refusing("bad", response).listen(monkeypatch)
+        cache, plan = LocalAnswerCache(tmp_path / "a.sqlite"), pairs(*self.TEXTS)
+        for number in range(2):
+            run = label_comparisons(self.labeler(cache), plan, tmp_path / f"labels{number}", max_missing_rate=1.0)
+            assert sum(run.missing.values()) == 6 and len(run) == 12
+            assert not any(judgment.unreadable for label in run for judgment in label.judgments)
 
     def test_too_many_are_told_as_nothing_left_to_ask(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         server = refusing("bad", error(400, "content_filter")).listen(monkeypatch)

@@ -36,10 +36,14 @@ class CircuitBreaker:
         """Count a request that failed after its retries."""
         if not failure.of_server or self.is_open:
             return
+        if self.would_open(failure):
+            self._opened.set()
         self.num_failed_in_a_row += 1
         self.last = failure
-        if self.num_failed_in_a_row >= self.break_after:
-            self._opened.set()
+
+    def would_open(self, failure: RequestFailed) -> bool:
+        """True where one more failure of this kind opens it."""
+        return failure.of_server and not self.is_open and self.num_failed_in_a_row + 1 >= self.break_after
 
     def check(self) -> None:
         """Let a request pass.

@@ -121,7 +121,9 @@ class Client:
             read: Turns the answer's JSON into what is wanted; raises :class:`RequestFailed` where it cannot.
             num_tokens: Estimated tokens of question and answer, for ``tokens_per_minute``.
             other: The same request with another prompt. Where the server refuses a request in words that do not say
-                why, this one is asked: if it is answered, the prompt was refused.
+                why, this one is asked: if it is answered, the prompt was refused. It is also asked before a busy
+                server is given up: one that answers it fails on single prompts, which follow each other where the
+                answers to all others are in the cache.
             read_other: Reads the answer to that one; None reads it like the question's own.
             on_retry: Called before each further attempt.
 
@@ -132,19 +134,11 @@ class Client:
         async with self._slots:
             self.breaker.check()
             try:
-                answer = await self._with_retries(path, body, read, num_tokens, on_retry)
+                retries = self.connection.max_retries
+                answer = await self._with_retries(path, body, read, num_tokens, on_retry, retries)
             except RequestFailed as failure:
                 failure.url = self.connection.url
-                if (
-                    other is not None
-                    and failure.may_be_of_prompt
-                    and await self._is_answered(path, other, read_other or read)
-                ):
-                    failure = failure.of_this_prompt
-                self.last = failure
-                self._report(failure)
-                self.breaker.failed(failure)
-                raise failure from None
+                raise await self._counted(failure, path, other, read_other or read) from None
             self.breaker.answered()
             return answer
 
@@ -155,16 +149,41 @@ class Client:
         for task in self.questions - self.sent:
             task.cancel()
 
-    async def _is_answered(self, path: str, body: Body, read: Callable[[object], object]) -> bool:
+    async def _counted(
+        self, failure: RequestFailed, path: str, other: Body | None, read: Callable[[object], object]
+    ) -> RequestFailed:
+        """A failure, told apart from those of its prompt, after the breaker has counted it."""
+        answers_others = False
+        is_last_chance = failure.may_pass and self.breaker.would_open(failure)
+        if other is not None and (failure.may_be_of_prompt or is_last_chance):
+            num_retries = 0 if is_last_chance else self.connection.max_retries
+            answers_others = await self._is_answered(path, other, read, num_retries)
+        if answers_others and failure.may_be_of_prompt:
+            failure = failure.of_this_prompt
+        self.last = failure
+        self._report(failure)
+        if answers_others:
+            self.breaker.answered()
+        else:
+            self.breaker.failed(failure)
+        return failure
+
+    async def _is_answered(self, path: str, body: Body, read: Callable[[object], object], num_retries: int) -> bool:
         """True where the server answers a request, of whatever use its answer is."""
         try:
-            await self._with_retries(path, body, read, 0, lambda: None)
+            await self._with_retries(path, body, read, 0, lambda: None, num_retries)
         except RequestFailed as failure:
             return not failure.of_server
         return True
 
     async def _with_retries(
-        self, path: str, body: Body, read: Callable[[object], T], num_tokens: int, on_retry: Callable[[], None]
+        self,
+        path: str,
+        body: Body,
+        read: Callable[[object], T],
+        num_tokens: int,
+        on_retry: Callable[[], None],
+        num_retries: int,
     ) -> T:
         last: RequestFailed | None = None
 
@@ -184,7 +203,7 @@ class Client:
                 raise
 
         retrying = AsyncRetrying(
-            stop=stop_after_attempt(self.connection.max_retries + 1),
+            stop=stop_after_attempt(num_retries + 1),
             retry=retry_if_exception(self._may_help),
             wait=self._wait_s,
             before_sleep=count,
