@@ -106,6 +106,10 @@ def test_words_of_the_prompt_that_an_error_repeats_say_nothing() -> None:
             "max_tokens=3000 cannot be greater than max_model_len=2048. Please request fewer output tokens.",
             "max_vote_tokens",
         ),
+        (400, "max_tokens is too large: 100000. This model supports at most 16384 tokens.", "max_vote_tokens"),
+        (400, "`max_tokens` must be less than or equal to `8192`, the maximum value for `max_tokens` is less than the "
+         "`context_window` for this model", "max_vote_tokens"),
+        (400, "max_tokens: 9000 > 8192, which is the maximum allowed number of output tokens", "max_vote_tokens"),
         (400, "The plain HTTP request was sent to HTTPS port", "url=https://"),
         (
             400,
@@ -135,7 +139,7 @@ def test_words_of_the_prompt_that_an_error_repeats_say_nothing() -> None:
 def test_a_refused_option_is_named_as_it_is_typed(status: int, message: str, to_type: str) -> None:
     failure = status_failure(status, {}, error(status, message).text)
     failure.url = "http://server.test"
-    assert f"labeler.engine.{to_type}" in failure.in_words and failure.of_server
+    assert f"labeler.engine.{to_type}" in failure.in_words and failure.of_server and failure.reason == f"http {status}"
     extra = [{"type": "extra_forbidden", "loc": ["body", "seed"], "msg": "Extra inputs are not permitted", "input": 3}]
     assert "labeler.engine.omit=[seed]" in status_failure(422, {}, str(httpx2.Response(422, json=extra).text)).in_words
 
@@ -167,6 +171,28 @@ def test_a_prompt_that_leaves_no_room_for_the_reply_is_told_with_the_replys_limi
     assert "labeler.max_rationale_tokens" in failure.in_words and "longer context" in failure.in_words
     short = status_failure(400, {}, "This model's maximum context length is 2048 tokens, your prompt has 5000.")
     assert "labeler.max_rationale_tokens" not in short.in_words
+
+
+class TestReasoningCut:
+    """OpenAI tells with HTTP 400 that a model had not ended its reasoning at the limit."""
+
+    CUT = error(400, "Could not finish the message because max_tokens or model output limit was reached.")
+
+    def votes(self, monkeypatch: pytest.MonkeyPatch, *replies: httpx2.Response) -> OptionScores:
+        given = iter(replies)
+        FakeServer(lambda body: next(given)).listen(monkeypatch)
+        return engine(scoring="votes", num_votes=len(replies), max_vote_tokens=99).score([prompt()], ("1", "2"))[0]
+
+    def test_it_is_told_with_the_limit_to_raise(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        FakeServer(lambda body: self.CUT).listen(monkeypatch)
+        (answer,) = engine().generate([prompt()], Sampling(max_new_tokens=9))
+        assert answer.missing == "reasoning cut at the token limit" and answer.is_final
+        assert hint(answer.missing).startswith("labeler.max_rationale_tokens")
+
+    def test_of_several_votes_it_is_one_without_a_verdict(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert self.votes(monkeypatch, ok(said("1")), self.CUT, ok(said("1"))).missing is None
+        reason = "none of 2 votes could be read: reasoning cut at 99 tokens"
+        assert self.votes(monkeypatch, self.CUT, self.CUT).missing == reason
 
 
 def test_https_to_a_server_without_it_is_told_as_that() -> None:

@@ -14,6 +14,7 @@ from rlaif.engines.openai.calls import Calls
 from rlaif.engines.openai.client import Body, Connection
 from rlaif.engines.openai.counting import CountedQuestions
 from rlaif.engines.openai.failures import RequestFailed
+from rlaif.engines.openai.hints import REASONING_CUT
 from rlaif.engines.openai.inside import failure_inside
 from rlaif.engines.openai.options import ChoiceField, TokenLimitKey, check_options
 from rlaif.engines.openai.prompt_lengths import PromptLengths
@@ -39,7 +40,7 @@ from rlaif.engines.openai.scores import (
 )
 from rlaif.engines.openai.trial import try_request
 from rlaif.engines.openai.usage import Usage, UsageReader
-from rlaif.engines.openai.votes import no_vote_reason, reasoning_of, vote_logprobs, vote_of
+from rlaif.engines.openai.votes import Vote, no_vote_reason, reasoning_of, vote_logprobs, vote_of
 from rlaif.outcome import Generation, OptionScores
 from rlaif.runtime import Runtime
 from rlaif.types import Sampling, StructuredPrompt, content_id
@@ -284,8 +285,13 @@ class OpenAIEngine(CountedQuestions):
         for index in range(self.num_votes):
             sampling = self.asking.for_vote(prompt, self.vote_temperature, self.vote_seed, index)
             question = self.asking.question(prompt) | sampling | self.asking.for_choice(options)
-            reply = await self._post(question, self.max_vote_tokens, lambda reply: reply, usage)
-            votes.append(vote_of(reply, structured, options, self.max_vote_tokens))
+            try:
+                reply = await self._post(question, self.max_vote_tokens, lambda reply: reply, usage)
+                votes.append(vote_of(reply, structured, options, self.max_vote_tokens))
+            except RequestFailed as failure:
+                if failure.reason != REASONING_CUT:
+                    raise
+                votes.append(Vote(None, problem=f"reasoning cut at {self.max_vote_tokens} tokens"))
         usage.reasoning = reasoning_of(votes)
         logprobs = vote_logprobs([vote.option for vote in votes], options)
         if logprobs is None:

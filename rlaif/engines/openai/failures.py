@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from rlaif.engines.openai.hints import LIMITS_REPLY, hint, names_an_option
+from rlaif.engines.openai.hints import CUT_REPLY, LIMITS_REPLY, REASONING_CUT, hint, names_an_option
 from rlaif.engines.openai.provider_words import about, provider_words
 
 CIRCUIT_OPEN = "circuit open"
@@ -118,6 +118,8 @@ def told_failure(status: int, reason: str, words: str, retry_after_s: float | No
     """
     meant = "unknown" if status in _OF_EVERY_PROMPT - {429} else about(words, is_rate_limit=status == 429)
     names_option = names_an_option(words)
+    if CUT_REPLY.search(words):
+        return RequestFailed(REASONING_CUT, detail=words, of_server=False)
     if (meant == "too long" and not LIMITS_REPLY.search(words)) or (status == 413 and meant == "unknown"):
         return RequestFailed(TOO_LONG, detail=words, of_server=False)
     if meant == "filtered" and not names_option and status != 429:

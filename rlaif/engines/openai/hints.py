@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 
 _KEY = "labeler.engine.key_env must name the environment variable that holds a key of this server"
 _VOTES = "labeler.engine.scoring=votes does without them"
+REASONING_CUT = "reasoning cut at the token limit"
 _BY_REASON = {
     "http 401": _KEY,
     "http 402": "the provider asks for payment",
@@ -22,6 +23,7 @@ _BY_REASON = {
     "prompt too long": (
         "serve the model with a longer context, then label.ask_refused_again=true asks for these prompts again"
     ),
+    REASONING_CUT: "labeler.max_rationale_tokens (votes: labeler.engine.max_vote_tokens) gives the reasoning room",
     "refused: *": "label.ask_refused_again=true asks for these prompts again",
     "reply of more than *": "labeler.engine.max_response_bytes reads longer replies",
     "wrong shape: a stream": "the server streams unless it is told not to: labeler.engine.extra={stream: false}",
@@ -32,8 +34,14 @@ _NOT_TAKEN = (
     r"unsupported|unrecognized|unknown|not support\w*|not (?:allowed|permitted|available)|disabled|"
     r"extra[ _](?:inputs|fields|forbidden)|only the default|strictly positive|greater than 0"
 )
-LIMITS_REPLY = re.compile(r"max_(?:completion_)?tokens\W{1,3}\d+ cannot be greater than", re.IGNORECASE)
-"""vLLM's words for a limit of new tokens that its context cannot hold, whatever the prompt."""
+LIMITS_REPLY = re.compile(
+    r"max_(?:completion_|output_)?tokens\W{1,3}(?:\d+ (?:cannot be greater than|> \d)|integer above maximum|must be"
+    r" less than or equal|is too large: \d+\. This model supports)|maximum tokens you requested exceed",
+    re.IGNORECASE,
+)
+"""Words for a limit of new tokens that is too high for the model, whatever the prompt."""
+CUT_REPLY = re.compile(r"max_tokens or model output limit was reached", re.IGNORECASE)
+"""OpenAI's words, with HTTP 400, for a model that was still reasoning where the limit of new tokens ended it."""
 _LONG_REPLY = re.compile(r"max_(?:completion_|new_)?tokens\b.{0,40}\d", re.IGNORECASE)
 _SHORTER = "labeler.max_rationale_tokens (votes: labeler.engine.max_vote_tokens) asks for fewer new tokens"
 _NAMES = "temperature|seed|stop|top_p|top_k"
