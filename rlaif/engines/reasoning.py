@@ -2,9 +2,11 @@
 
 The marks are those that the chat templates of open models and the reasoning parsers of vLLM, SGLang and llama.cpp
 know: ``<think>`` (DeepSeek R1, Qwen, GLM, Granite 3.3, …), ``<thinking>``, ``<thought>`` (EXAONE Deep),
-``<reasoning>``, ``<seed:think>`` (Seed-OSS), ``[THINK]`` (Mistral), ``<|begin_of_thought|>`` (OpenThinker),
-``<|START_THINKING|>`` (Cohere), ``<|inner_prefix|>`` (Apertus), ``<|channel>`` (Gemma 4), ``◁think▷`` (Kimi), Granite
-3.2's sentences, and the channels of gpt-oss (https://github.com/openai/harmony, docs/format.md).
+``<reasoning>``, ``<scratchpad>`` and names made with these (``<seed:think>`` of Seed-OSS, ``<internal_thought>``),
+``[THINK]`` (Mistral), ``<|begin_of_thought|>`` (OpenThinker), ``<|START_THINKING|>`` (Cohere), ``<|inner_prefix|>``
+(Apertus), ``<|channel>`` (Gemma 4), ``<unused94>`` (MedGemma), ``◁think▷`` (Kimi), ``[BEGIN FINAL RESPONSE]`` after the
+reasoning (Apriel), Granite 3.2's sentences, and the channels of gpt-oss (https://github.com/openai/harmony,
+docs/format.md).
 """
 
 from __future__ import annotations
@@ -12,7 +14,12 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-_NAMES = r"(?:\w+:)?(?:think|thinking|thoughts?|reason|reasoning|longcat_think|antthinking)(?::\w+)?"
+_NAMES = (
+    r"(?:[a-z]+[:_-]){0,3}(?:think|thinking|thoughts?|reason|reasoning|antthinking|scratchpad|monologue)"
+    r"(?:[:_-][a-z]+){0,3}"
+)
+_NEVER = r"(?!)"
+"""Of marks that templates alone write."""
 _MARKS = (
     (rf"<{_NAMES}(?:\s[^<>]*)?(?<!/)>", rf"</{_NAMES}\s*>"),
     (r"\[think\]", r"\[/think\]"),
@@ -20,7 +27,9 @@ _MARKS = (
     (r"<\|start_thinking\|>", r"<\|end_thinking\|>"),
     (r"<\|inner_prefix\|>", r"<\|inner_suffix\|>"),
     (r"<\|channel>(?:thought)?", r"<channel\|>"),
+    (r"<unused94>(?:thought)?", r"<unused95>"),
     (r"◁think▷", r"◁/think▷"),
+    (_NEVER, r"\[begin final response\]"),
     (r"(?<!\S)here(?:'s|’s| is) my thought process:", r"here(?:'s|’s| is) my response:"),
 )
 """Opening and closing mark of a block, in small letters."""
@@ -32,7 +41,8 @@ _EMPTY = re.compile(rf"<{_NAMES}\s*/>", re.IGNORECASE)
 _WRAPPED = re.compile(
     r"<(?P<tag>answer|response|output|solution)>(.*?)(?:</(?P=tag)>)?"
     r"|<\|begin_of_solution\|>(.*?)(?:<\|end_of_solution\|>)?"
-    r"|<\|START_RESPONSE\|>(.*?)(?:<\|END_RESPONSE\|>)?",
+    r"|<\|START_RESPONSE\|>(.*?)(?:<\|END_RESPONSE\|>)?"
+    r"|(.*?)\[END FINAL RESPONSE\]",
     re.DOTALL,
 )
 """What some models put around the answer that follows their reasoning."""

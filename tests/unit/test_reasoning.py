@@ -24,12 +24,17 @@ BLOCKS = (
     ("<seed:think>", "</seed:think>"),  # Seed-OSS
     ("<longcat_think>\n", "\n</longcat_think>\n"),
     ("<antThinking>", "</antThinking>"),
+    ("<scratchpad>\n", "\n</scratchpad>\n"),
+    ("<internal_thought>", "</internal_thought>"),
+    ("<thinking-process>", "</thinking-process>"),
+    ("<inner_monologue>", "</inner_monologue>"),
     ('<think type="long">', "</think>"),
     ("[THINK]", "[/THINK]"),  # Mistral
     ("<|begin_of_thought|>\n\n", "\n\n<|end_of_thought|>\n\n"),  # OpenThinker, Sky-T1
     ("<|START_THINKING|>", "<|END_THINKING|>"),  # Cohere Command A Reasoning
     ("<|inner_prefix|>", "<|inner_suffix|>"),  # Apertus
     ("<|channel>thought\n", "<channel|>"),  # Gemma 4
+    ("<unused94>thought\n", "<unused95>"),  # MedGemma
     ("◁think▷", "◁/think▷"),  # Kimi
     ("Here is my thought process:", "Here is my response:"),  # Granite 3.2
     ("Here's my thought process:\n", "Here's my response:\n"),
@@ -61,6 +66,12 @@ def test_a_block_without_an_end_holds_everything_after_it(opens: str, closes: st
 )
 def test_the_template_may_have_opened_the_block(closes: str) -> None:
     assert split_reasoning(f"Hm, 2.\n{closes}\n\n1") == ("1", "Hm, 2.", True)
+
+
+def test_a_final_response_ends_the_steps_before_it() -> None:
+    """Apriel, whose template opens its steps."""
+    text = "A is clearer.\n[BEGIN FINAL RESPONSE]\n1\n[END FINAL RESPONSE]\n"
+    assert split_reasoning(text) == ("1", "A is clearer.", True)
 
 
 @pytest.mark.parametrize(
