@@ -14,7 +14,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from rlaif.cli.labels import main
-from rlaif.data.formats.base import BarePrompt, LabeledPair, Record, SingleResponse
+from rlaif.data.formats.base import BarePrompt, LabeledPair, OtherTaskError, Record, SingleResponse
 from rlaif.data.formats.layouts import layout_names
 from rlaif.data.formats.pair_files import PairFile, ReadingOptions
 from rlaif.errors import DataError
@@ -50,6 +50,7 @@ CASES: list[Case] = [
     ("winner", [{"prompt": ASK, "response_a": BAD, "response_b": GOOD, "winner": " model_B "}], PAIR),
     ("winner", [{"question": ASK, "answer_a": GOOD, "answer_b": BAD, "label": "A>B"}], PAIR),
     ("winner", [{"prompt": ASK, "first": GOOD, "second": BAD, "winner": "Both are good"}], [(GOOD, BAD, 0.5)]),
+    ("winner", [{"prompt": ASK, "first": GOOD, "second": BAD, "winner": "tie (inconsistent)"}], [(GOOD, BAD, 0.5)]),
     ("pairs", [{"prompt": ASK, "first": GOOD, "second": BAD}], [(GOOD, BAD, None)]),
     ("chosen_rejected", [{"prompt": ASK, "chosen": GOOD, "rejected": BAD}], PAIR),
     ("chosen_rejected", [{"prompt": [user()], "chosen": [says(GOOD)], "rejected": [says(BAD)]}], PAIR),
@@ -156,6 +157,20 @@ CASES: list[Case] = [
                 "anony": True,
                 "language": "English",
                 "tstamp": 1.0,
+            }
+        ],
+        PAIR,
+    ),
+    (
+        "arena",
+        [
+            {
+                "model_a": "m",
+                "model_b": "n",
+                "winner": "model_b",
+                "messages_a": [user(), says(BAD)],
+                "messages_b": [user(), says(GOOD)],
+                "turn": 1,
             }
         ],
         PAIR,
@@ -749,6 +764,19 @@ def odd(
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = list(PairFile(path, ReadingOptions(**options)).read())
     return [told(record) for row in found for record in row.records], [str(row.odd) for row in found if row.odd]
+
+
+def test_arena_rows_of_several_turns_are_no_defects_of_the_file(tmp_path: Path) -> None:
+    """Each side's second turn follows an answer of its own; a third of the rows of some of these files are so."""
+    one = {"model_a": "m", "model_b": "n", "winner": "model_a", "turn": 1}
+    one |= {"conversation_a": [user(), says(GOOD)], "conversation_b": [user(), says(BAD)]}
+    two = one | {f"conversation_{side}": [user(), says(side), user("And?"), says(GOOD + side)] for side in "ab"}
+    shared = one | {f"conversation_{side}": [user(), says("So."), user("And?"), says(side)] for side in "ab"}
+    pairs, why = odd(tmp_path, [one, two, shared])
+    assert pairs == [(GOOD, BAD, 1.0), ("a", "b", 1.0)] and why == ["split context"]
+    path = tmp_path / "rows.jsonl"
+    (left_out,) = (row.odd for row in PairFile(path, ReadingOptions()).read() if row.odd)
+    assert isinstance(left_out, OtherTaskError)
 
 
 def test_several_chosen_are_compared_with_the_rejected_and_never_with_each_other(tmp_path: Path) -> None:

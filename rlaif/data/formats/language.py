@@ -136,6 +136,8 @@ class Layout:
     weight: ValuePath | None = None
     where: tuple[Condition, ...] = ()
     """Path, values in small letters, and whether a row must have one of them (True) or none of them."""
+    apart: tuple[str, ...] = ()
+    """Reasons for which a row cannot be used that are no defects of such data."""
     roles: Mapping[str, Role] = field(default_factory=dict)
     json: tuple[str, ...] = ()
     """Columns whose texts are JSON."""

@@ -86,6 +86,7 @@ class _Reader:
             confidence=self._path(node.get("confidence"), "confidence"),
             weight=self._path(node.get("weight"), "weight"),
             where=(*self._where(node, "where", True), *self._where(node, "where_not", False)),
+            apart=tuple(self._words(node.get("apart"), "apart")),
             roles=self._roles(node.get("roles")),
             json=tuple(self._words(node.get("json"), "json")),
             leading_space=self._choice(node.get("leading_space", False), "leading_space", (True, False)),

@@ -89,7 +89,8 @@ class LayoutReader:
                     if records is not None:
                         yield ReadRow(row.place, tuple(records), values=row.values)
             except OddRowError as why:
-                yield ReadRow(row.place, (), why, row.values)
+                odd = OtherTaskError(why.reason) if why.reason in self.layout.apart else why
+                yield ReadRow(row.place, (), odd, row.values)
         for group in self._groups.values():
             yield self._grouped(group)
 

@@ -37,6 +37,7 @@ COMMON_WORDS: Mapping[str, float | None] = {
                 "b=a",
                 "[[c]]",
                 "tie (bothbad)",
+                "tie (inconsistent)",
             ),
             *("both are good", "both are bad", "both good", "both bad", "bothbad", "both_good", "both_bad", "similar"),
             *("no preference", "equally good", "equally bad", "about the same"),
