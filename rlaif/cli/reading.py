@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from rlaif.data.formats.language import PAIRINGS
 from rlaif.data.formats.layouts import AUTO
 from rlaif.data.formats.pair_files import PairFile, ReadingOptions
 from rlaif.data.label_sets.label_table import LabelTable
@@ -20,7 +21,12 @@ from rlaif.errors import ConfigError, DataError
 
 _COLUMNS = re.compile(r"'labeler\.columns=(\{[^}]*\})'")
 _PATH = re.compile(r"(^|\n)(labeler\.)?path=")
-_OPTION = re.compile(r"\blabeler\.(format|columns|preference|confidences|encoding|accept)\b|\b(encoding)(?==)")
+_ACCEPT = re.compile(r"\blabeler\.accept=\[(\w+)\]")
+_WHERE = re.compile(r"\blabeler\.where='(\{[^}]*\})'")
+_OPTION = re.compile(
+    r"\blabeler\.(format|columns|preference|where|pairing|score_temperature|confidences|encoding|accept)\b"
+    r"|\b(encoding)(?==)"
+)
 
 
 def add_reading(parser: argparse.ArgumentParser, *, reads_tables: bool) -> None:
@@ -35,6 +41,11 @@ def add_reading(parser: argparse.ArgumentParser, *, reads_tables: bool) -> None:
     named = "the file's columns, by the names that the layout reads"
     parser.add_argument("--columns", nargs="+", default=[], metavar="NAME=COLUMN", help=named)
     parser.add_argument("--preference", help="encoding of the preference column, or its words as JSON")
+    one_of = "only rows in which these paths have this value, or one of [A,B]"
+    parser.add_argument("--where", nargs="+", default=[], metavar="PATH=VALUE", help=one_of)
+    parser.add_argument("--pairing", help=f"pairs of more than two responses: {', '.join(PAIRINGS)}")
+    soft = "scores give sigmoid(difference / T) instead of a hard label"
+    parser.add_argument("--score-temperature", type=float, metavar="T", help=soft)
     parser.add_argument("--accept", nargs="+", default=[], metavar="SIGN", help="signs of a wrong reading to accept")
     parser.add_argument("--confidences", type=float, nargs="+", default=[], help="only rows with one of these")
     parser.add_argument("--encoding", default="utf-8", help="of texts, e.g. cp1252 (default: utf-8)")
@@ -64,6 +75,9 @@ def pair_file(arguments: argparse.Namespace, path: Path) -> PairFile:
             format=arguments.format,
             columns=_columns(arguments.columns),
             preference=_preference(arguments.preference),
+            where=_where(arguments.where),
+            pairing=arguments.pairing,
+            score_temperature=arguments.score_temperature,
             accept=arguments.accept,
             encoding=arguments.encoding,
         )
@@ -83,18 +97,36 @@ def _as_this_command() -> Iterator[None]:
 
 def as_typed(text: str) -> str:
     """The command's own options instead of those of a configuration."""
-    text = _COLUMNS.sub(lambda found: _typed_columns(found[1]), text)
-    return _OPTION.sub(r"--\1\2", _PATH.sub(r"\1", text))
+    text = _COLUMNS.sub(lambda found: _typed("--columns", found[1]), text)
+    text = _WHERE.sub(lambda found: _typed("--where", found[1]), _ACCEPT.sub(r"--accept \1", text))
+    return _OPTION.sub(lambda found: f"--{found[1] or found[2]}".replace("_", "-"), _PATH.sub(r"\1", text))
 
 
-def _typed_columns(mapping: str) -> str:
+def _typed(option: str, mapping: str) -> str:
     """``{prompt: question}`` as this command takes it."""
-    names = yaml.safe_load(mapping)
-    return shlex.join(["--columns", *(f"{name}={column}" for name, column in names.items())])
+    words = ((name, value if isinstance(value, str) else json.dumps(value)) for name, value in _flow(mapping).items())
+    return shlex.join([option, *(f"{name}={value}" for name, value in words)])
+
+
+def _flow(text: str) -> Any:
+    """A value of YAML; a text that is none stands for itself."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
 
 
 def _columns(items: Sequence[str]) -> dict[str, str]:
-    problems = [f"--columns {item}: write NAME=COLUMN, e.g. prompt=question" for item in items if "=" not in item]
+    return _pairs("--columns", items, "NAME=COLUMN, e.g. prompt=question")
+
+
+def _where(items: Sequence[str]) -> dict[str, Any] | None:
+    found = _pairs("--where", items, "PATH=VALUE, e.g. split=[valid1,valid2]")
+    return {path: _flow(value) for path, value in found.items()} or None
+
+
+def _pairs(option: str, items: Sequence[str], form: str) -> dict[str, str]:
+    problems = [f"{option} {item}: write {form}" for item in items if "=" not in item]
     if problems:
         raise ConfigError(problems)
     return dict(item.split("=", 1) for item in items)

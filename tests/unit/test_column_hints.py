@@ -116,6 +116,39 @@ def test_the_labels_command_says_it_in_its_own_options(tmp_path: Path, capsys: p
     assert done.value.code == 0 and "preferred 'The Seine.'" in capsys.readouterr().out
 
 
+TIES = [
+    {"question": f"{ASK} {number}", "chosen": GOOD, "rejected": BAD, "rating": [9, 5], "status": status}
+    for number, status in enumerate(("tie", "unchanged", "swapped", "unchanged"))
+]
+"""As Argilla's Intel Orca pairs have them."""
+
+
+def test_the_condition_that_is_told_leaves_ties_out(tmp_path: Path) -> None:
+    path = write(tmp_path, TIES)
+    with pytest.raises(DataError, match="tie_in_row") as caught:
+        list(PairFile(path, ReadingOptions()).read())
+    found = re.search(r"leave them out with (data\.where='.*?'), or", str(caught.value))
+    assert found is not None
+    (override,) = OverridesParser.create().parse_overrides(shlex.split(found[1]))
+    assert override.value() == {"status": ["unchanged", "swapped"]}
+    read = list(PairFile(path, ReadingOptions(where=override.value())).read())
+    assert [len(row.records) for row in read] == [0, 1, 1, 1] and str(read[0].odd) == "other status ('tie')"
+
+
+def test_the_labels_command_takes_every_option_that_it_tells(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, TIES)
+    with pytest.raises(SystemExit):
+        main(["summary", str(path)])
+    told = re.search(r"leave them out with (--where .*?), or go on with (--accept \w+)", capsys.readouterr().err)
+    assert told is not None
+    for option, num_pairs in zip(told.groups(), (3, 4), strict=True):
+        with pytest.raises(SystemExit) as done:
+            main(["summary", str(path), *shlex.split(option)])
+        assert done.value.code == 0 and f"{num_pairs} pairs, {num_pairs} with a label" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("row", "sign"),
     [

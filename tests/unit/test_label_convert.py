@@ -159,6 +159,23 @@ def test_a_file_of_any_format_is_converted(tmp_path: Path, capsys: Any) -> None:
     ]
 
 
+def test_rows_pairs_and_soft_labels_are_chosen_as_in_a_run(tmp_path: Path, capsys: Any) -> None:
+    row = {"prompt": "Bird?", "answers": [{"answer": text, "rank": rank} for rank, text in enumerate("xyz", 1)]}
+    (tmp_path / "ranked.json").write_text(json.dumps([row | {"split": "a"}, row | {"prompt": "Fish?", "split": "b"}]))
+    out = tmp_path / "out.parquet"
+    words = ("import", tmp_path / "ranked.json", out, "--source", "x")
+    assert run(*words, "--where", "split=[b,c]", "--pairing", "best_worst") == 0
+    (item,) = read_preferences(out)
+    assert "Fish?" in item.comparison.prompt.text and {item.comparison.first.text, item.comparison.second.text} == {
+        "x",
+        "z",
+    }
+    rated = {"instruction": "Bird?", "generations": ["x", "y"], "ratings": [4, 2]}
+    (tmp_path / "rated.json").write_text(json.dumps([rated]))
+    assert run("summary", tmp_path / "rated.json", "--score-temperature", "2") == 0
+    assert "p 0.731059" in capsys.readouterr().out
+
+
 def test_a_refusal_leaves_nothing_behind(table: Path, tmp_path: Path, capsys: Any) -> None:
     damaged = bytearray(table.read_bytes())
     damaged[4:100] = bytes(96)
@@ -187,6 +204,13 @@ def test_a_refusal_leaves_nothing_behind(table: Path, tmp_path: Path, capsys: An
         (("--preference", '{"a":true}'), "a: True must be between 0 and 1"),
         (("--preference", '{"a":2}'), "a: 2 must be between 0 and 1"),
         (("--preference", "{" * 100_000), "is not JSON"),
+        (("--where", "split"), "--where split: write PATH=VALUE, e.g. split=[valid1,valid2]"),
+        (
+            ("--where", "split=a"),
+            "lacks the key 'split'; it has 'prompt', 'first', 'second', 'p_first' (--where asks for it)",
+        ),
+        (("--pairing", "best"), "--pairing=best: allowed are all, best_worst, adjacent"),
+        (("--score-temperature", "0"), "--score-temperature=0.0: must be above 0"),
         (("--preference", "frist"), "--preference=frist: allowed are p_first"),
         (("--encoding", "cp1525"), "--encoding=cp1525: is no encoding of texts; there are utf-8, utf-16, cp1252"),
         (("--format", "hh"), "pairs.csv, pairs.csv:2: lacks the key 'chosen', 'rejected'"),

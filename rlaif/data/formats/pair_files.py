@@ -264,7 +264,7 @@ class PairFile:
         signs.renamed = self.options.columns or {}
         reader = LayoutReader(self.layout)
         reader.look_at(rows[:NUM_FIRST])
-        for row in rows:
+        for row in filter(lambda row: reader.is_asked_for(row.values), rows):
             records = [record for read in reader.read([row]) for record in read.records]
             signs.add(row.values, records)
         found = list(signs.found(self.options.accept))

@@ -52,6 +52,8 @@ _OWN_MARKS = re.compile(
 """A prompt that ends with a mark for the assistant, in other words than those of Anthropic HH, or begins with one for
 the user."""
 
+_TIES = ("status", "is_tie", "tie", "tied")
+"""Columns that may say that a row is a tie."""
 TIE = "tie_in_row"
 """Sign of ties; where too few rows have it to count, these rows are left out."""
 SIGNS: Mapping[str, str] = {
@@ -77,6 +79,8 @@ class Sign(NamedTuple):
     name: str
     detail: str
     """How many rows, or which columns."""
+    where: str = ""
+    """Of ties, the condition that leaves them out."""
 
 
 @dataclass
@@ -106,6 +110,8 @@ class SignCounter:
     counts: Counter[str] = field(default_factory=Counter, init=False)
     unread: dict[str, str] = field(default_factory=dict, init=False)
     """Column to the sign that it is."""
+    no_ties: dict[str, dict[str, None]] = field(default_factory=dict, init=False)
+    """Columns that may say that a row is a tie, with their other values."""
 
     def add(self, values: Mapping[str, object], records: Sequence[Record]) -> None:
         """Count one row."""
@@ -118,6 +124,8 @@ class SignCounter:
             self.preferences.add(folded(values[self.preference]))
         labeled = any(isinstance(record, LabeledPair) and record.p_first is not None for record in records)
         self.counts[TIE] += is_undecided_tie(values, records)
+        for name in (name for name in _TIES if name in values and not _says_tie(name, values[name])):
+            self.no_ties.setdefault(name, {})[folded(values[name])] = None
         is_pair = any(isinstance(record, LabeledPair) for record in records)
         self.num_pairs += is_pair
         self.num_labeled += labeled
@@ -149,10 +157,14 @@ class SignCounter:
             yield Sign("scores_against_order", f"{contradicted:,} of {self.num_scored:,} rows whose scores differ")
         for name, count in self.counts.items():
             if count and count >= SHARE * self.num_rows and name not in accepted:
-                yield Sign(name, f"{count:,} of the first {self.num_rows:,} rows")
+                yield Sign(name, f"{count:,} of the first {self.num_rows:,} rows", self._without_ties)
         for name in sorted(set(self.unread.values()) - accepted):
             columns = ", ".join(sorted(column for column, sign in self.unread.items() if sign == name))
             yield Sign(name, columns)
+
+    @property
+    def _without_ties(self) -> str:
+        return ", ".join(f"{name}: [{', '.join(others)}]" for name, others in self.no_ties.items())
 
 
 def sign_messages(signs: Iterable[Sign], group: str) -> list[str]:
@@ -173,7 +185,7 @@ def _todo(sign: Sign, group: str) -> str:
         case "scores_against_order":
             return f"name the other column as the better one ({group}.columns) if the scores are right"
         case "tie_in_row":
-            return f"leave them out with {group}.where, e.g. {group}.where='{{is_tie: false}}'"
+            return f"leave them out with {group}.where='{{{sign.where or 'is_tie: [false]'}}}'"
         case "unread_label" | "unread_context" | "unread_responses":
             return f"name a layout that reads it ({group}.format), or write one as YAML"
         case _:
@@ -207,10 +219,12 @@ def _of_record(record: Record) -> Iterator[str]:
 
 def is_undecided_tie(values: Mapping[str, object], records: Iterable[Record]) -> bool:
     """True where a row says that it is a tie, and was read as a preference of one response."""
-    says_tie = folded(values.get("status")) == "tie" or any(
-        folded(values.get(name)) in ("true", "1", "yes", "tie") for name in ("is_tie", "tie", "tied")
-    )
+    says_tie = any(_says_tie(name, values.get(name)) for name in _TIES)
     return says_tie and any(isinstance(record, LabeledPair) and record.p_first in (0.0, 1.0) for record in records)
+
+
+def _says_tie(column: str, value: object) -> bool:
+    return folded(value) in (("tie",) if column == "status" else ("true", "1", "yes", "tie"))
 
 
 def _of_column(column: str, value: object, *, labeled: bool, is_pair: bool, is_prompt: bool) -> str | None:
