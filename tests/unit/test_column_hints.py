@@ -162,6 +162,8 @@ def test_the_labels_command_takes_every_option_that_it_tells(
             {"prompt": ASK, "response_a": GOOD, "response_b": BAD, "annotator 1": "A", "annotator 2": "B"},
             "unread_label",
         ),
+        ({"prompt": ASK, "response_a": GOOD, "response_b": BAD, "annotations": ["A", "B", "A"]}, "unread_label"),
+        ({"instruction": ASK, "response1": GOOD, "response2": BAD, "annotator1": 1, "annotator2": 0}, "unread_label"),
         ({"prompt": f"{ASK}</s>", "chosen": GOOD, "rejected": BAD}, "template_marks"),
         ({"prompt": ASK, "response": GOOD, "candidates": [GOOD, BAD]}, "unread_responses"),
         ({"question": ASK, "chosen": GOOD, "rejected": BAD, "image": {"bytes": "x", "path": None}}, "unread_context"),

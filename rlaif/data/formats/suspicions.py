@@ -26,7 +26,7 @@ _LIST = re.compile(r"""\s*(\[\s*[\[{'"]|\{\s*['"](role|from|content|value)['"]|a
 _LABELS = re.compile(
     r"(?i)(.*[\W_])?(winner|wins?|labels?|preference|preferred|prefers?|pref|choice|chosen|chosen_id|better|best|verdict|votes?"
     r"|rank|ranking|ratings?|scores?|rewards?|majority|selected|gold|ground_truth|decision|outcome|judge?ment|overall"
-    r"|comparison|correct|kto_tag|is_safe|accept)([\W_].*)?|(score|rating|rank)\w"
+    r"|comparison|correct|kto_tag|is_safe|accept)([\W_].*)?|(score|rating|rank)\w|(annotator|annotation|rater|judge)[\W_]?\d+"
 )
 _PROMPT_PARTS = """
     system system_prompt system_message sys_prompt input context context_messages history chat_history
@@ -232,7 +232,7 @@ def _of_column(column: str, value: object, *, labeled: bool, is_pair: bool, is_p
         return None
     if not labeled and _LABELS.fullmatch(column) and not isinstance(value, Mapping):
         return "unread_label"
-    if is_pair and not labeled and isinstance(value, str) and isinstance(common_word(folded(value)), float):
+    if is_pair and not labeled and _are_verdicts(as_list(value) or [value]):
         return "unread_label"
     if is_prompt and _GIVEN.isdisjoint(words_of(column)) and _ANSWERS & set(words_of(column)) and value:
         return "unread_responses"
@@ -240,6 +240,11 @@ def _of_column(column: str, value: object, *, labeled: bool, is_pair: bool, is_p
         return "unread_responses"
     is_text = isinstance(value, str | list | Mapping) and bool(str(value).strip())
     return "unread_context" if column in _CONTEXTS and is_text else None
+
+
+def _are_verdicts(values: Sequence[object]) -> bool:
+    """True where every value is a word for the better response, as of several raters."""
+    return all(isinstance(value, str) and isinstance(common_word(folded(value)), float) for value in values)
 
 
 def _is_in(value: object, records: Sequence[Record]) -> bool:
