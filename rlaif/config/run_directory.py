@@ -36,11 +36,14 @@ RUNTIME = (
     *("overwrite", "estimate", "estimate_reply_tokens"),
     *("store.*", "budget.*", "cost.*", "logger", "logger.*"),
     *("label.cache", "label.max_missing_rate", "label.min_alignment", "evaluation.limits*", "probe.max_flip_rate"),
+    *("label.ask_refused_again", "*.max_tokens_per_forward", "*.gradient_checkpointing", "*.attn_implementation"),
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.log_every_n_steps"),
+    *("trainer.max_time", "trainer.max_time.*", "trainer.profiler", "trainer.detect_anomaly"),
+    *("*.engine.batch_size", "labeler.batch_size"),
     *("*.device", "*.url", "*.key_env", "*_timeout_s", "*_backoff_s", "*.max_retries", "*.break_after"),
     *("*.max_concurrency", "*.requests_per_minute", "*.tokens_per_minute", "*.max_response_bytes"),
 )
-"""Options that a result does not depend on: limits, prices, places, devices, and how a server is reached."""
+"""Options that no fingerprint holds: limits, prices, places, devices, memory, and how a server is reached."""
 NUM_SHOWN = 4
 IN_USE = ".in_use.lock"
 """Held by a run as long as it goes on."""

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from rich.console import Console
 
 from rlaif import registry
+from rlaif.config.run_directory import changed_options
 from rlaif.config.stage_options import stage_option
 from rlaif.pipeline.plan import Plan
 from rlaif.pipeline.run import load_early
@@ -49,6 +50,8 @@ OTHERS = {
 """Another value of each option of text, by the last part of its name."""
 MACHINE = {"trainer.devices": 3, "store.checkpoint_every_s": 1.0, "overwrite": True, "estimate": True, "logger": None}
 """Options of the machine, which no stage is given."""
+CHOOSES = ("policy.learner=", "probe.policy=")
+"""Options that no fingerprint holds, because they choose the step, or its input."""
 
 
 def fingerprints(cfg: DictConfig) -> dict[str, str]:
@@ -176,6 +179,8 @@ def test_no_runtime_option_re_keys_a_step(make_config: MakeConfig, overrides: tu
     cfg = make_config(*overrides)
     before, values = fingerprints(cfg), runtime_values(cfg) | MACHINE
     assert among <= values.keys(), among - values.keys()
+    plain = [OmegaConf.to_container(each, resolve=True) for each in (cfg, with_values(cfg, values))]
+    assert [line for line in changed_options(*plain) if not line.startswith(CHOOSES)] == [], "and its directory goes on"
     after = fingerprints(with_values(cfg, values))
     differ = {name for name, value in before.items() if after[name] != value}
     assert not differ, f"{differ}: {[o for o, v in values.items() if fingerprints(with_values(cfg, {o: v})) != before]}"

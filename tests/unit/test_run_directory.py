@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,29 @@ def test_the_same_configuration_goes_on_also_under_other_limits_and_places(tmp_p
     for overwrite in (False, True):
         claim(job(tmp_path / "run", **now), overwrite=overwrite)
     assert names(tmp_path / "run") == {"config.yaml", "report.json"}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("trainer.max_time", "00:02:00:00"),
+        ("trainer.max_time.hours", 2),
+        ("trainer.profiler", "simple"),
+        ("label.ask_refused_again", True),
+        ("policy.max_tokens_per_forward", 256),
+        ("labeler.engine.batch_size", 4),
+        ("evaluation.judge.engine.batch_size", 4),
+        ("model.attn_implementation", "eager"),
+        ("model.gradient_checkpointing", True),
+    ],
+)
+def test_a_run_goes_on_with_a_later_time_limit_less_memory_or_what_an_error_advised(
+    tmp_path: Path, option: str, value: object
+) -> None:
+    now = OmegaConf.create({"seed": 0})
+    OmegaConf.update(now, option, value, force_add=True)
+    leave(job(tmp_path / "run", seed=0), "report.json")
+    claim(replace(job(tmp_path / "run"), config_yaml=OmegaConf.to_yaml(now)), overwrite=False)
 
 
 def test_a_directory_without_results_is_free(tmp_path: Path) -> None:
