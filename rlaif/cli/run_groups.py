@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from rlaif.cli.run_results import RunResult
@@ -35,6 +35,15 @@ class Group:
         """True where the data have no seed of their own, so that all runs read the same prompts."""
         data = [{key: seed for key, seed in run.seeds.items() if key.startswith("data.")} for run in self.runs]
         return len(self.runs) > 1 and len({tuple(sorted(seeds.items())) for seeds in data}) == 1
+
+    def with_seeds_of(self, other: Group) -> tuple[RunResult, ...]:
+        """Its runs without the seeds that no run of the other group has; as they are where two would then be one draw.
+
+        A labeler that draws has a seed of its own, and is compared seed by seed with one that does not.
+        """
+        shared = {key for run in other.runs for key in run.seeds}
+        runs = [replace(run, seeds={key: run.seeds[key] for key in run.seeds if key in shared}) for run in self.runs]
+        return tuple(runs) if len({run.seed for run in runs}) == len(runs) else self.runs
 
     def option(self, key: str) -> object:
         """Value of an option; None where it is not there."""

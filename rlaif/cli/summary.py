@@ -48,7 +48,8 @@ def _pooled(group: Group, patterns: Sequence[str], confidence: float) -> list[Su
 
 
 def _compared(one: Group, base: Group, patterns: Sequence[str], confidence: float) -> tuple[str, list[SummaryRow]]:
-    found = paired_differences(one.runs, base.runs, shares_prompts=one.shares_prompts, confidence=confidence)
+    runs, base_runs = one.with_seeds_of(base), base.with_seeds_of(one)
+    found = paired_differences(runs, base_runs, shares_prompts=one.shares_prompts, confidence=confidence)
     name = f"{one.name} minus {base.name}"
     rows = [SummaryRow(group=name, figure=figure, is_difference=True) for figure in _named(found, patterns)]
     return f"{name}, paired by seed", rows

@@ -98,6 +98,31 @@ def test_groups_are_told_apart_and_compared_seed_by_seed(tmp_path: Path, capsys:
     assert one["high"] > two["low"]  # type: ignore[operator]
 
 
+def test_a_labeler_with_a_seed_of_its_own_is_compared_with_one_without(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gains = {0: 0.05, 1: 0.06, 2: 0.07}
+    for seed, win in WINS.items():
+        for name, gain, own in (("scorer", 0.0, {}), ("draws", gains[seed], {"seed": 0})):
+            figures = {"policy/win_rate_vs_sft": win + gain}
+            plant(
+                tmp_path / f"{name}{seed}", seed, figures, overrides=(f"labeler={name}",), labeler={"is": name, **own}
+            )
+    *_, difference = rows(capsys, tmp_path)
+    assert difference["is_difference"] and difference["values"] == pytest.approx(
+        {f"seed={seed}": -gain for seed, gain in gains.items()}
+    )
+
+
+def test_two_seeds_of_a_labeler_under_one_seed_are_no_pair(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in (0, 1):
+        plant(tmp_path / f"a{seed}", seed, {"policy/kl": 1.0}, overrides=("a=1",), labeler={"is": "scorer"})
+        for own in (5, 6):
+            labeler = {"is": "draws", "seed": own}
+            plant(tmp_path / f"b{seed}{own}", seed, {"policy/kl": 2.0}, overrides=("b=1",), labeler=labeler)
+    assert [row["runs"] for row in rows(capsys, tmp_path)] == [2, 4]
+
+
 def test_runs_of_other_data_are_grouped_and_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed in (0, 1):
         plant(tmp_path / f"a{seed}", seed, {"policy/kl": 1.0}, overrides=("task=dialogue",))
