@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,7 +18,7 @@ class Prices:
     """The config node ``cost``.
 
     Raises:
-        ConfigError: A price is negative.
+        ConfigError: A price is negative or no finite number.
     """
 
     usd_per_million_input_tokens: float | None = None
@@ -218,8 +219,8 @@ def _check_positive(node: Prices | Budget, path: str, *, minimum_excluded: bool)
     problems = []
     for field in fields(node):
         value = getattr(node, field.name)
-        if value is not None and (value < 0 or (value == 0 and minimum_excluded)):
-            allowed = "above 0, or null for no limit" if minimum_excluded else "at least 0"
+        if value is not None and not (value > 0 if minimum_excluded else 0 <= value < math.inf):  # NaN is neither
+            allowed = "above 0, or null for no limit" if minimum_excluded else "a finite number of at least 0"
             problems.append(f"{path}.{field.name}={value:g}: must be {allowed}")
     if problems:
         raise ConfigError(problems)

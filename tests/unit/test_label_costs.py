@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -228,11 +229,21 @@ def test_money_that_nobody_can_count_reaches_no_limit(tmp_path: Path) -> None:
 def test_nothing_may_cost_nothing_and_a_limit_of_nothing_is_refused() -> None:
     free = Prices(usd_per_million_input_tokens=0.0, usd_per_hour=0.0)
     assert free.usd(Spending(num_prompt_tokens=10**6, seconds=3600.0)) == 0.0
-    with pytest.raises(ConfigError, match=r"cost\.usd_per_hour=-0\.5: must be at least 0$"):
+    with pytest.raises(ConfigError, match=r"cost\.usd_per_hour=-0\.5: must be a finite number of at least 0$"):
         Prices(usd_per_hour=-0.5)
     with pytest.raises(ConfigError, match=r"budget\.max_hours=-1: must be above 0, or null for no limit$"):
         Budget(max_hours=-1.0)
     assert Budget(max_hours=0.5).max_hours == 0.5
+
+
+@pytest.mark.parametrize("number", [math.nan, -math.inf])
+def test_a_limit_that_nothing_reaches_and_a_price_that_is_no_number_are_refused(number: float) -> None:
+    for name in ("max_usd", "max_tokens", "max_hours"):
+        with pytest.raises(ConfigError, match=rf"^budget\.{name}={number}: must be above 0"):
+            Budget(**{name: number})
+    for price in (number, math.inf):
+        with pytest.raises(ConfigError, match=rf"^cost\.usd_per_hour={price}: must be a finite number"):
+            Prices(usd_per_hour=price)
 
 
 SMALL = ("pipeline=label", "data.num_demonstrations=6", "data.num_label_prompts=5", "model=pocket_xs")
