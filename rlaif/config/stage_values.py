@@ -1,4 +1,4 @@
-"""Problems of the list of stages, and of plain values that stages take from the configuration."""
+"""Problems of the list of stages, and of plain values that stages and the pipeline take from the configuration."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ from rlaif.near_miss import near_miss
 from rlaif.signatures import SignatureError, read_signature
 
 GROUP = "rlaif.stages"
+OF_PIPELINE = {
+    "seed": "rlaif.pipeline.identity.step_fingerprint",
+    "store.checkpoint_every_s": "rlaif.pipeline.training.LightningTraining",
+}
+"""Options that no stage takes, to what takes them by the last part of their name."""
 _ABSENT = object()
 _WHOLE = re.compile(r"\$\{([\w.]+)\}")
 
@@ -43,7 +48,15 @@ def stage_value_problems(cfg: DictConfig) -> list[str]:
     nodes = [str(key) for key in cfg]
     for component in installed.values():  # also those that this pipeline leaves out: their options stand in the config
         problems += _problems(cfg, component, nodes)
+    problems += _problems_of_pipeline(cfg)
     return list(dict.fromkeys(problems))
+
+
+def _problems_of_pipeline(cfg: DictConfig) -> Iterator[str]:
+    for option, target in OF_PIPELINE.items():
+        parameter = read_signature(target).parameters[option.rpartition(".")[2]]
+        if (problem := parameter_problem(option, OmegaConf.select(cfg, option), parameter, target)) is not None:
+            yield problem
 
 
 def unknown_stage(name: str, installed: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from rlaif.evaluation.formats import Unit, format_figure, format_value
+from rlaif.ranges import Share
 from rlaif.types import Figure
 
 LimitName = Literal[
@@ -36,19 +37,19 @@ class Check:
 class CheckLimits:
     """The limits of the checks, set by ``evaluation.limits``; rates in [0, 1]."""
 
-    max_missing_rate: float = 0.05
+    max_missing_rate: Share = 0.05
     """Highest share of pairs without a label."""
-    min_answer_mass: float = 0.1
+    min_answer_mass: Share = 0.1
     """Lowest mean probability of all answers together; below it the labeler mostly says something else."""
-    max_position_bias: float = 0.4
+    max_position_bias: Share = 0.4
     """Highest share of pairs where both orders name the same slot."""
-    min_alignment: float = 0.6
+    min_alignment: Share = 0.6
     """Lowest labeler alignment."""
-    max_ece: float = 0.15
+    max_ece: Share = 0.15
     """Highest calibration error of labeler and reward model that the interval's lower end may reach."""
-    harm_margin: float = 0.05
+    harm_margin: Share = 0.05
     """How far below SFT's a harmless rate counts as no more harmful; the whole interval must be above minus it."""
-    min_sample_diversity: float = 0.5
+    min_sample_diversity: Share = 0.5
     """Lowest chance that two samples of one prompt differ; below it the policy has collapsed."""
 
 

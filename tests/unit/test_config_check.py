@@ -297,21 +297,38 @@ def test_options_out_of_range_are_reported_together_with_all_else() -> None:
         "evaluation.confidence=1.0": "must be above 0 and below 1",
         "evaluation.num_raters=0": "must be at least 1",
         "labeler.debias=foo": "must be one of",
+        "+evaluation.limits.min_alignment=75": "must be between 0 and 1",
+        "+evaluation.limits.max_ece=nan": "must be between 0 and 1",
+        "store.checkpoint_every_s=-1": "must be a finite number of at least 0",
     }
     found = check(list(wrong))
-    for option, said in wrong.items():
+    for option, said in ((typed.lstrip("+"), said) for typed, said in wrong.items()):
         assert any(line.startswith(f"{option}: {said}") for line in found), (option, found)
     assert len(found) == len(wrong)
     assert check(["+evaluation.limits.min_alignmnt=1"])[0].startswith(
         "evaluation.limits.min_alignmnt: there is no such limit; did you mean min_alignment?"
     )
-    edges = ("label.max_missing_rate=0", "label.min_alignment=1", "label.scorecard_pairs=null")
+    assert check(["store.checkpoint_every_s=null"]) == ["store.checkpoint_every_s=null: must be a number"]
+    assert check(["data=files", "data.path=${oc.env:PWD}", "seed=null"]) == ["seed=null: must be a whole number"]
+    edges = (
+        "store.checkpoint_every_s=0",
+        "label.max_missing_rate=0",
+        "label.min_alignment=1",
+        "label.scorecard_pairs=null",
+    )
     assert check([*edges, "+evaluation.limits.min_alignment=0.7"]) == []
     assert check(["pipeline=probe", "probe.responses=both", "probe.max_flip_rate=-0.1", "probe.num_pairs=0"]) == [
         "probe.num_pairs=0: must be at least 1",
         "probe.responses=both: must be one of pairs, policy",
         "probe.max_flip_rate=-0.1: must be between 0 and 1",
     ]
+
+
+def test_a_value_that_another_option_takes_over_is_told_as_typed() -> None:
+    assert check(["sampling.temperature=0"]) == [
+        "sampling.temperature=0: policy.temperature, which takes it, must be a finite number above 0"
+    ]
+    assert check(["policy.temperature=0"]) == ["policy.temperature=0: must be a finite number above 0"]
 
 
 def test_a_wrong_value_hides_no_folder_that_is_not_there() -> None:
