@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rlaif.near_miss import near_miss
 from rlaif.signatures import Parameter, SignatureError, read_signature
 
+_WHOLE = re.compile(r"\$\{([\w.]+)\}")
 INSTANTIATE_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 
 
@@ -101,8 +103,16 @@ def _component_problems(path: str, node: DictConfig, skip: set[str]) -> list[str
             if not signature.accepts_any:
                 problems.append(_unknown_key(where, str(key), plain, target, list(signature.parameters)))
         elif (problem := parameter_problem(where, plain, parameter, target)) is not None:
-            problems.append(problem)
+            problems.append(_as_typed(problem, where, plain, node._get_node(key)))
     return problems
+
+
+def _as_typed(problem: str, where: str, value: Any, node: Any) -> str:
+    """A problem under the option that the value comes from, where the configuration takes it from another."""
+    source = _WHOLE.fullmatch(str(node._value()))
+    if source is None:
+        return problem
+    return f"{source[1]}={show(value)}: {where}, which takes it, {problem.partition(': ')[2]}"
 
 
 def parameter_problem(option: str, value: Any, parameter: Parameter, target: str) -> str | None:

@@ -223,7 +223,13 @@ def construction_problems(value: Any, option: str) -> list[str]:
 
 
 def as_typed(problem: str, owner: str) -> str:
-    """A problem under the option as typed: a labeler or a reward does not know its own place in the configuration."""
+    """A problem under the option as typed: a component does not know its own place in the configuration.
+
+    >>> as_typed("sampling.top_p=2: must be at most 1", "evaluation.sampling")
+    'evaluation.sampling.top_p=2: must be at most 1'
+    """
+    if owner.endswith(".sampling") and problem.startswith("sampling."):
+        return f"{owner}{problem.removeprefix('sampling')}"
     if owner.startswith("reward."):  # a part of a mixture
         problem = renamed(problem, "reward", owner)
     return f"{owner}.{problem.removeprefix('labeler.')}" if problem.startswith("labeler.") else problem

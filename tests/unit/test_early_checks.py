@@ -105,6 +105,11 @@ def test_a_member_of_a_panel_and_the_judge_are_named_where_they_stand(
     assert judge == ["evaluation.judge.prompt.templates=/nonexist: must be a folder with a TOML file per task"]
 
 
+def test_the_sampling_of_the_evaluation_is_named_where_it_stands(find_problems: FindProblems) -> None:
+    (found,) = find_problems("evaluation.sampling.top_p=2")
+    assert found.startswith("evaluation.sampling.top_p=2: must be above 0 and at most 1")
+
+
 def test_templates_are_read_before_they_are_needed(find_problems: FindProblems, tmp_path: Path) -> None:
     folder = tmp_path / "words"
     folder.mkdir()
