@@ -50,7 +50,14 @@ class Compared:
     def option_problems(self) -> Iterator[str]:
         """Options that are out of range, and names of opponents that figures have already."""
         yield from temperature_problems("evaluation.further_temperatures", self.further_temperatures)
-        for name in self.against:
+        for name, place in self.against.items():
+            if not isinstance(place, str):
+                yield (
+                    f"evaluation.against.{name}={place}: must be the directory of a run, run:DIR/step, or a model's"
+                    " folder"
+                )
+            if "/" in name:
+                yield f"evaluation.against.{name}: a name stands in names of figures, so it takes no /; write another"
             if name in TAKEN or any(name.startswith(f"{taken}_") for taken in TAKEN):
                 yield f"evaluation.against.{name}: a figure against the SFT policy has this name; take another"
 

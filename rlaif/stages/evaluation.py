@@ -123,7 +123,7 @@ class EvaluationStage(Stage):
             temperature=sampling.temperature,
             further_temperatures=further_temperatures,
             sft_temperature=sft_temperature,
-            against=dict(against or {}),
+            against={str(name): place for name, place in (against or {}).items()},
         )
         if problems := list(self.compared.option_problems()):
             raise ConfigError(problems)

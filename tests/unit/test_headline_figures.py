@@ -478,6 +478,9 @@ def test_zero_is_one_temperature_however_it_is_typed() -> None:
         ({"against": {"sft": "/x"}}, "evaluation.against.sft: a figure against the SFT policy has this name"),
         ({"against": {"best_sft": "/x"}}, "evaluation.against.best_sft: a figure against the SFT policy has this name"),
         ({"against": {"sft_llm_judge": "/x"}}, "evaluation.against.sft_llm_judge: a figure"),
+        ({"against": {"other": 1}}, "evaluation.against.other=1: must be the directory of a run"),
+        ({"against": {1: None}}, "evaluation.against.1=None: must be the directory of a run"),
+        ({"against": {"a/b": "/x"}}, "evaluation.against.a/b: a name stands in names of figures"),
     ],
 )
 def test_options_that_cannot_be_read_right_are_refused(options: dict[str, Any], told: str, evaluate: Evaluate) -> None:
