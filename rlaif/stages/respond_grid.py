@@ -39,7 +39,7 @@ class RespondGridStage(Stage):
         dtype: Number format of the loaded weights.
 
     Raises:
-        ConfigError: A temperature is no finite number from 0.
+        ConfigError: A temperature is no finite number from 0, or there is only one.
     """
 
     def __init__(
@@ -55,6 +55,12 @@ class RespondGridStage(Stage):
         self.task = task
         self.sampling = sampling
         self.temperatures = sorted({*map(float, temperatures), float(sampling.temperature)})
+        if len(self.temperatures) < 2:
+            raise ConfigError(
+                f"{OPTION}=[{','.join(map(str, temperatures))}]: evaluation.sft_temperature=best chooses among several,"
+                f" and there is only that of the sampling, {sampling.temperature:g}; name others, or type"
+                f" evaluation.sft_temperature={sampling.temperature:g}"
+            )
         self.num_prompts = num_prompts
         self.dtype = dtype
 

@@ -489,6 +489,13 @@ def test_options_that_cannot_be_read_right_are_refused(options: dict[str, Any], 
     assert error.value.problems[0].startswith(told)
 
 
+@pytest.mark.parametrize("temperatures", [[], [0.9]])
+def test_one_temperature_leaves_nothing_to_choose(temperatures: list[float]) -> None:
+    told = r"sft_temperatures=\[.*\]: .* only that of the sampling, 0.9; .* type evaluation\.sft_temperature=0\.9$"
+    with pytest.raises(ConfigError, match=told):
+        RespondGridStage(Dialogue(), SamplingSettings(temperature=0.9), temperatures)
+
+
 def test_responses_at_another_temperature_than_the_evaluation_names_are_refused(
     evaluate: Evaluate, tmp_path: Path
 ) -> None:
