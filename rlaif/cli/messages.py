@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from rlaif import registry
+from rlaif.cli.plugin_failures import failure_message
 from rlaif.errors import ConfigError, PluginError, RlaifError
 from rlaif.interruption import Terminated, exit_code
 
@@ -45,8 +46,7 @@ def report_error(command: str, error: BaseException) -> int | None:
         The exit code; None for an error that is not the user's: its traceback must be shown.
     """
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    if isinstance(error, InstantiationException):
-        error = _construction_error(error)
+    error = error_to_tell(error)
     if isinstance(error, KeyboardInterrupt):
         how = "stopped by SIGTERM" if isinstance(error, Terminated) else "interrupted"
         console.print(Text(f"{command}: {how}; start the same command again to go on", style="bold"))
@@ -63,6 +63,17 @@ def report_error(command: str, error: BaseException) -> int | None:
         print_lines(console, command, reason)
         return RlaifError.exit_code
     return None
+
+
+def error_to_tell(error: BaseException) -> BaseException:
+    """The error to tell a person: what failed in a plugin's code as one message, any other error as it is."""
+    if isinstance(error, InstantiationException):
+        return _construction_error(error)
+    if isinstance(error, RlaifError | KeyboardInterrupt) or (message := failure_message(error)) is None:
+        return error
+    told = PluginError(message)
+    told.__cause__ = error
+    return told
 
 
 def _construction_error(error: InstantiationException) -> BaseException:

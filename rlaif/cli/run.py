@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.rule import Rule
 
 import rlaif
-from rlaif.cli.messages import print_problems, report_error
+from rlaif.cli.messages import error_to_tell, print_problems, report_error
 from rlaif.cli.pipes import ignore_closed_pipes
 from rlaif.cli.sweeps import ERROR, print_job_configs, show_tables
 from rlaif.cli.threads import choose_waiting
@@ -64,9 +64,9 @@ def run_job(cfg: DictConfig) -> float | None:
         from rlaif.pipeline.run import run  # torch and Lightning: seconds, and only a job needs them
 
         return run(cfg)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a plugin may end the process
         if job.mode == RunMode.MULTIRUN:
-            failure.write_text(f"{error}\n", encoding="utf-8", errors="replace")
+            failure.write_text(f"{error_to_tell(error)}\n", encoding="utf-8", errors="replace")
         code = report_error(COMMAND, error)
         if code is not None:
             raise JobError(code) from None
@@ -76,7 +76,7 @@ def run_job(cfg: DictConfig) -> float | None:
         raise
 
 
-def _log_traceback(log: Path, error: Exception) -> None:
+def _log_traceback(log: Path, error: BaseException) -> None:
     text = "".join(traceback.format_exception(error))
     # A full disk must not hide the error itself.
     with suppress(OSError), log.open("a", encoding="utf-8", errors="replace") as file:

@@ -188,7 +188,7 @@ def _contract(name: str) -> Iterator[None]:
         yield
     except Exception as error:
         if not isinstance(error, RlaifError | OSError):
-            error.add_note(f"labeler {name}: `rlaif-plugins check {name}` tests its contract")
+            error.add_note(f"labeler {name}: {_tests(name)}")
         raise
 
 
@@ -200,11 +200,12 @@ def rate_batch(rater: Rater, prompts: Sequence[Prompt], completions: Sequence[Co
     """
     with _contract(rater.name):
         ratings = rater.rate(prompts, completions)
-    test = f"`rlaif-plugins check {rater.name}` tests its contract"
+    _check_records(ratings, Rating, rater.name)
+    test = _tests(rater.name)
     rows = [(prompt.id, completion.text) for prompt, completion in zip(prompts, completions, strict=True)]
-    if [(rating.prompt.id, rating.completion.text) for rating in ratings or []] != rows:
+    if [(rating.prompt.id, rating.completion.text) for rating in ratings] != rows:
         raise PluginError(
-            f"labeler {rater.name}: returned {len(ratings or [])} ratings for {len(rows)} responses, or not in their"
+            f"labeler {rater.name}: returned {len(ratings)} ratings for {len(rows)} responses, or not in their"
             f" order; {test}"
         )
     for distribution in (rating.distribution for rating in ratings if rating.distribution is not None):
@@ -225,12 +226,31 @@ def label_batch(labeler: Labeler, comparisons: Sequence[Comparison]) -> list[Pre
     """
     with _contract(labeler.name):
         preferences = labeler.label(comparisons)
+    _check_records(preferences, Preference, labeler.name)
     if [preference.comparison.id for preference in preferences] != [comparison.id for comparison in comparisons]:
         raise PluginError(
             f"labeler {labeler.name}: returned {len(preferences)} labels for {len(comparisons)} comparisons, or not "
-            f"in their order; `rlaif-plugins check {labeler.name}` tests its contract"
+            f"in their order; {_tests(labeler.name)}"
         )
     return preferences
+
+
+def _check_records(returned: object, kind: type, name: str) -> None:
+    """Refuse what is no list of a labeler's records.
+
+    Raises:
+        PluginError: It is something else, or holds something else.
+    """
+    odd = (
+        [item for item in returned if not isinstance(item, kind)] if isinstance(returned, list | tuple) else [returned]
+    )
+    if odd:
+        found = f"a {type(odd[0]).__name__}" if odd[0] is returned else f"a list with a {type(odd[0]).__name__}"
+        raise PluginError(f"labeler {name}: returned {found}, must be a list of {kind.__name__}; {_tests(name)}")
+
+
+def _tests(name: str) -> str:
+    return f"`rlaif-plugins check {name}` tests its contract"
 
 
 def _shard(directory: Path, number: int) -> Path:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra.errors import InstantiationException
@@ -14,6 +19,7 @@ from rlaif.cli.messages import report_error
 from rlaif.cli.plugin_imports import import_problems
 from rlaif.config import search_path
 from rlaif.errors import PluginError
+from rlaif.labeling.label_run import label_batch
 
 
 def install(directory: Path, module: str, source: str, entry_points: str) -> None:
@@ -109,3 +115,77 @@ def test_yaml_that_cannot_be_read_names_package_file_and_line(tmp_path: Path, mo
             function.cache_clear()
     assert said.startswith(f"bad-yaml 1.0 is broken: {file}:")
     assert "fix the file or uninstall the plugin" in said
+
+
+USED = """
+import sys
+from rlaif.types import Preference
+
+class Bad:
+    name = "fails_in_use"
+
+    def label(self, comparisons):
+        return [self._judged(pair) for pair in comparisons]
+
+    def _judged(self, pair):
+        if pair is None:
+            sys.exit(0)
+        if pair == "nan":
+            return Preference(comparison=pair, p_first=float("nan"))
+        return {}[pair]
+"""
+
+
+@pytest.mark.parametrize(
+    ("pair", "said"),
+    [
+        ("size", "fails_in_use.py:16: KeyError: 'size'"),
+        ("nan", "fails_in_use.py:15: .*types.py:[0-9]+: ValueError: Preference: p_first=nan is not a probability"),
+        (None, r"fails_in_use.py:13: the code ends the process \(sys.exit\(0\)\)"),
+    ],
+)
+def test_an_error_while_a_component_works_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], pair: Any, said: str
+) -> None:
+    component = labeler(tmp_path, monkeypatch, "fails_in_use", USED)
+    monkeypatch.delitem(sys.modules, "fails_in_use", raising=False)
+    log = logging.FileHandler(tmp_path / "rlaif.log")
+    logging.getLogger().addHandler(log)
+    try:
+        with pytest.raises((Exception, SystemExit)) as caught:
+            label_batch(registry.load_component(component)(), [pair])
+        assert report_error("rlaif-run", caught.value) == 2
+    finally:
+        logging.getLogger().removeHandler(log)
+        log.close()
+    told = capsys.readouterr().err
+    assert re.search(rf"labeler=fails_in_use: fails-in-use 1.0 failed: .*{said}; `rlaif-plugins check", told)
+    assert "Traceback" not in told and "Traceback" in (tmp_path / "rlaif.log").read_text()
+
+
+def test_an_error_of_our_own_is_not_laid_on_a_plugin(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyError) as caught:
+        {}["size"]
+    assert report_error("rlaif-run", caught.value) is None
+    assert capsys.readouterr().err == ""
+
+
+def test_a_component_that_ends_the_process_does_not_end_a_run_as_if_it_were_done(tmp_path: Path) -> None:
+    install(tmp_path / "site", "ends_run", USED, "[rlaif.labelers]\nends_run = ends_run:Bad\n")
+    code = (
+        "import sys, types\n"
+        "stub = types.ModuleType('rlaif.pipeline.run')\n"
+        "def run(cfg):\n"
+        "    from ends_run import Bad\n"
+        "    Bad().label([None])\n"
+        "stub.run = run\n"
+        "sys.modules['rlaif.pipeline.run'] = stub\n"
+        "from rlaif.cli.run import main\n"
+        "sys.argv[1:] = ['hydra.run.dir=here', 'store.dir=store']\n"
+        "main()\n"
+    )
+    path = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 2, done.stderr
+    assert "labeler=ends_run: ends-run 1.0 failed" in done.stderr and "the code ends the process" in done.stderr

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import pytest
 
 from rlaif.errors import ConfigError, GateStopped, PluginError, StoreError
 from rlaif.labelers.base import Labeler
-from rlaif.labeling.label_run import finished_run, label_comparisons, label_part
+from rlaif.labeling.label_run import finished_run, label_comparisons, label_part, rate_batch
 from rlaif.labeling.plan import LabelPlan
 from rlaif.labeling.summary import summarize_labels
 from rlaif.labeling.team import Team
@@ -369,6 +370,33 @@ def test_an_error_in_a_labelers_own_code_names_the_labeler(tmp_path: Path) -> No
     with pytest.raises(KeyError) as caught:
         labeled(Raising(), plan(2), tmp_path)
     assert caught.value.__notes__ == ["labeler counting: `rlaif-plugins check counting` tests its contract"]
+
+
+@dataclass
+class Returning(Counting):
+    value: Any = None
+
+    def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
+        labels = super().label(comparisons)
+        return self.value(labels)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (lambda labels: None, "a NoneType"),
+        (lambda labels: (label for label in labels), "a generator"),
+        (lambda labels: [0.5 for _ in labels], "a list with a float"),
+        (lambda labels: [labels[0], None], "a list with a NoneType"),
+        (lambda labels: {0: labels[0]}, "a dict"),
+    ],
+)
+def test_what_is_no_list_of_labels_is_told(tmp_path: Path, value: Any, told: str) -> None:
+    with pytest.raises(PluginError, match=f"labeler counting: returned {told}, must be a list of Preference; `rlaif-p"):
+        labeled(Returning(value=value), plan(2), tmp_path)
+    rated = SimpleNamespace(name="counting", rate=lambda prompts, completions: value([1.0, 2.0]))
+    with pytest.raises(PluginError, match=r"labeler counting: returned .* must be a list of Rating; `rlaif-p"):
+        rate_batch(rated, [plan(1)[0].prompt] * 2, [plan(1)[0].first] * 2)  # type: ignore[arg-type]
 
 
 def test_by_default_64_pairs_go_to_the_labeler_at_once_and_a_fifth_may_be_missing(tmp_path: Path) -> None:
