@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
 from rlaif.engines.answer_cache import AnswerCache
+from rlaif.engines.answer_checks import check_answers
 from rlaif.engines.answers import final_key, generate_key, is_refusal, pack, score_key, unpack
 from rlaif.engines.base import Answer, AnswersOneByOne, Engine
 from rlaif.engines.delegating import DelegatingEngine
@@ -55,18 +56,19 @@ class CachedEngine(DelegatingEngine):
         """As :meth:`rlaif.engines.base.Engine.score`."""
         identity = self.identity
         keys = [score_key(identity, self.rendered(prompt), options) for prompt in prompts]
-        return self._answers(prompts, keys, lambda asked: self.engine.score(asked, options))
+        return self._answers(prompts, keys, options, lambda asked: self.engine.score(asked, options))
 
     def generate(self, prompts: Sequence[StructuredPrompt], sampling: Sampling) -> list[Generation]:
         """As :meth:`rlaif.engines.base.Engine.generate`."""
         identity = self.identity
         keys = [generate_key(identity, self.rendered(prompt), sampling) for prompt in prompts]
-        return self._answers(prompts, keys, lambda asked: self.engine.generate(asked, sampling))
+        return self._answers(prompts, keys, None, lambda asked: self.engine.generate(asked, sampling))
 
     def _answers(
         self,
         prompts: Sequence[StructuredPrompt],
         keys: Sequence[bytes],
+        options: Sequence[str] | None,
         ask: Callable[[Sequence[StructuredPrompt]], list[A]],
     ) -> list[A]:
         known, paid_here = self._known(keys)
@@ -74,7 +76,7 @@ class CachedEngine(DelegatingEngine):
         by_key = dict(zip(keys, prompts, strict=True))
         unknown = [key for key in by_key if key not in answers]
         if unknown:
-            call = _Call(self, unknown)
+            call = _Call(self, unknown, options)
             fresh = call.run(lambda: ask([by_key[key] for key in unknown]))
             answers |= dict(zip(unknown, fresh, strict=True))
         if self.ledger is not None and len(known) > len(paid_here):
@@ -140,9 +142,10 @@ class CachedEngine(DelegatingEngine):
 class _Call:
     """One call of the engine: keeps and counts its answers, as they arrive or at its end."""
 
-    def __init__(self, owner: CachedEngine, keys: Sequence[bytes]) -> None:
+    def __init__(self, owner: CachedEngine, keys: Sequence[bytes], options: Sequence[str] | None) -> None:
         self.owner = owner
         self.keys = keys
+        self.options = options
         self._kept: set[int] = set()
         self._counted_at = time.perf_counter()
         self._lock = threading.Lock()
@@ -162,6 +165,7 @@ class _Call:
         return answers
 
     def _arrived(self, position: int, answer: Answer) -> None:
+        check_answers([answer], 1, self.options, self.owner.engine)
         with self._lock:
             self._kept.add(position)
             # Counted before it is kept: an answer that is kept is never counted again by a later start.
@@ -169,7 +173,7 @@ class _Call:
             self.owner.keep({self.keys[position]: answer})
 
     def _finish(self, answers: Sequence[Answer]) -> None:
-        assert len(answers) == len(self.keys), "an engine answers every prompt"
+        check_answers(answers, len(self.keys), self.options, self.owner.engine)
         rest = [position for position in range(len(answers)) if position not in self._kept]
         self._count([answers[position] for position in rest])
         self.owner.keep({self.keys[position]: answers[position] for position in rest})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import sqlite3
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from rlaif.engines.base import Answer, Engine
 from rlaif.engines.cached import CachedEngine
 from rlaif.engines.scripted import ScriptedEngine
 from rlaif.engines.spending import Ledger, Spending
-from rlaif.errors import StoreError
+from rlaif.errors import PluginError, StoreError
 from rlaif.labelers.pairwise import PairwiseLabeler
 from rlaif.labeling.wrapping import wrap_engines
 from rlaif.outcome import Generation, OptionScores
@@ -181,6 +182,39 @@ def test_only_the_unknown_is_asked_once_in_one_call_and_in_order(cache: AnswerCa
     assert cached.generate([question("a")], Sampling(max_new_tokens=4))[0].token_ids == (1, 2, 3)
     assert len(engine.calls) == 5
     assert cached.identity == engine.identity
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        ([OptionScores(logprobs=(-0.5,))], "gave 1 log-probabilities for 2 options"),
+        ([OptionScores(logprobs=(-0.5, math.nan))], "gave nan as log-probability, must be a number of at most 0"),
+        ([OptionScores(logprobs=(0.9, 0.1))], "gave 0.9 as log-probability"),
+        ([OptionScores(logprobs=("a", "b"))], "gave 'a' as log-probability"),  # type: ignore[arg-type]
+        ([OptionScores(logprobs=None)], "must give either log-probabilities or the reason"),
+        ([OptionScores(logprobs=None, missing="")], "must give either log-probabilities or the reason"),
+        ([(-0.5, -1.0)], "answered with a tuple, must be OptionScores"),
+        ([], "returned 0 for 1 prompts"),
+        (None, "returned a NoneType for 1 prompts"),
+    ],
+)
+def test_answers_that_would_be_read_wrong_are_refused_and_not_kept(
+    cache: AnswerCache, answers: object, told: str
+) -> None:
+    engine = Asked()
+    engine.score = lambda prompts, options: answers  # type: ignore[assignment,method-assign,return-value]
+    with pytest.raises(PluginError, match=rf"engine Asked \(.*test_answer_cache\): {re.escape(told)}"):
+        CachedEngine(engine, cache).score([question("a")], ("1", "2"))
+    good = Asked()
+    CachedEngine(good, cache).score([question("a")], ("1", "2"))
+    assert good.calls == [["a"]]
+
+
+def test_a_text_that_is_none_is_refused(cache: AnswerCache) -> None:
+    engine = Asked()
+    engine.generate = lambda prompts, sampling: [Generation(text=None)]  # type: ignore[arg-type,assignment,method-assign]
+    with pytest.raises(PluginError, match="wrote a NoneType, must be text; `rlaif-plugins check labeler/engine="):
+        CachedEngine(engine, cache).generate([question("a")], Sampling(max_new_tokens=3))
 
 
 def test_a_failure_is_never_an_answer(cache: AnswerCache) -> None:
