@@ -78,6 +78,7 @@ def test_places_are_lines_of_texts_and_rows_of_lists(tmp_path: Path) -> None:
         ('prompt\tfirst\nsay "hi" twice\t"so" it is\n', [{"prompt": 'say "hi" twice', "first": '"so" it is'}]),
         (",prompt\n0,a\n1,b\n", [{"": "0", "prompt": "a"}, {"": "1", "prompt": "b"}]),
         ("prompt,first\n,\n", [{"prompt": "", "first": ""}]),
+        ("prompt;first;;\n1;2;;\n3;4; ;\n5;6\n", [{"prompt": str(n), "first": str(n + 1)} for n in (1, 3, 5)]),
         ("prompt~first\na~b\n", [{"prompt": "a", "first": "b"}]),
         ("PARENT,ORC\na,b\n", [{"PARENT": "a", "ORC": "b"}]),
         ("ORC,FEA1\na,b\n", [{"ORC": "a", "FEA1": "b"}]),
@@ -204,6 +205,7 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "repr.jsonl": (str(ROWS[0]).encode(), "these are Python's quotes; write the file with json.dumps"),
     "twice.csv": (b"prompt,prompt\na,b\n", "the heading names 'prompt' twice"),
     "columns.csv": (b"prompt,first\na,b\na,b,c\n", "line 3: has 3 columns, the heading has 2 ('prompt, first')"),
+    "unnamed.csv": (b"prompt,first,,\na,b,,\na,b,,c\n", "line 3: has 4 columns, the heading has 2 ('prompt, first')"),
     "quote.csv": (b'prompt,first\n"a,b\nc,d\n', "line 2: is not CSV (unexpected end of data): a quote that opens here"),
     "nul.csv": (b"prompt,first\na,b\0\n", "line 2: holds a NUL character"),
     "key.jsonl": (

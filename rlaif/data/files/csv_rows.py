@@ -55,11 +55,13 @@ def _under_heading(records: Iterator[tuple[int, list[str]]], file: DataFile) -> 
     first = next(records, None)
     if first is None:
         return
-    heading = first[1]
+    heading = _without_last_blanks(first[1])
     if twice := sorted({name for name in heading if heading.count(name) > 1}):
         raise file.error(f"the heading names {', '.join(map(repr, twice))} twice; give each column its own name")
     number = None
     for number, fields in records:
+        if len(fields) > len(heading):  # a spreadsheet writes empty columns beside a table, too
+            fields = fields[: len(heading)] + _without_last_blanks(fields[len(heading) :])
         if len(fields) != len(heading):
             told = f"has {len(fields)} columns, the heading has {len(heading)} ({_shown(heading)})"
             told += "; a text that holds commas stands in quotes" if len(heading) == 1 else ""
@@ -67,6 +69,12 @@ def _under_heading(records: Iterator[tuple[int, list[str]]], file: DataFile) -> 
         yield Row(file.place(number), dict(zip(heading, fields, strict=True)))
     if number is None:
         raise file.error(f"holds one line ({_shown(heading)}) and no rows under it; {file.expects()}")
+
+
+def _without_last_blanks(fields: list[str]) -> list[str]:
+    """The fields up to the last that is not blank."""
+    last = max((place for place, field in enumerate(fields) if field.strip()), default=-1)
+    return fields[: last + 1]
 
 
 def _shown(heading: list[str]) -> str:
