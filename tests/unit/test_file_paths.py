@@ -115,6 +115,15 @@ def test_a_folder_of_several_tables_is_not_mixed(tmp_path: Path, names: list[str
     assert f"{choice} ({len(chosen)} file" in text
 
 
+def test_spark_writes_shards_of_one_table(tmp_path: Path) -> None:
+    run = "5c1c6e30-5f43-4e5a-8a6d-3a5d1c2b7a0e-c000"
+    shards = {f"part-0000{i}-{run}.snappy.parquet": parquet_of(i) for i in (0, 1)}
+    put(tmp_path, **shards, **{"_SUCCESS": b"", f".part-00000-{run}.snappy.parquet.crc": b"x"})
+    assert len(prompts(tmp_path)) == 2
+    put(tmp_path, **{"other.snappy.parquet": parquet_of(2)})
+    assert "holds several tables" in told(tmp_path)
+
+
 def test_numbered_files_are_shards_of_one_table(tmp_path: Path) -> None:
     put(tmp_path, **{"part-00000-0a1b2c3d4e5f6a7b8c9d.jsonl": FIRST, "part-00001-0a1b2c3d4e5f6a7b8c9d.jsonl": SECOND})
     assert prompts(tmp_path) == PROMPTS[:2]

@@ -20,7 +20,10 @@ _DATA = re.compile(
     rf"(?P<stem>.*?)(?P<ending>\.(?:{'|'.join(ENDINGS)})(?:\.(?:gz|xz|zst|bz2|lz4|zip))?)", re.IGNORECASE
 )
 _SHARD = re.compile(r"(?P<stem>.*?)-(?P<number>\d{4,6})-of-(?P<count>\d{4,6})(?:-[0-9a-f]{16})?")
-_NUMBER = re.compile(r"(?P<stem>.*?(?<![-_.]v)(?<!^v))\d+(?:-[0-9a-f-]{16,})?")
+_NUMBER = re.compile(
+    r"(?P<stem>.*?(?<![-_.]v)(?<!^v))\d+(?:-[0-9a-f-]{16,})?(?:\.(?:snappy|gz|zstd|lz4|lz4raw|brotli|lzo))?"
+)
+"""Spark names the compression inside a Parquet file: ``part-00000-UUID-c000.snappy.parquet``."""
 
 
 class Group(NamedTuple):
