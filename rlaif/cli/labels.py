@@ -16,6 +16,7 @@ from rlaif.cli.pipes import ignore_closed_pipes
 from rlaif.cli.reading import add_reading, as_typed, pair_file, read_labels
 from rlaif.cli.threads import let_waiting_threads_sleep
 from rlaif.cli.writing import writing
+from rlaif.config.run_directory import CONFIG
 from rlaif.data.formats.layouts import AUTO, layout_names
 from rlaif.data.formats.pair_files import PairFile, layout_guess
 from rlaif.data.label_sets.cards import Card
@@ -23,7 +24,7 @@ from rlaif.data.label_sets.data_set import SplitOptions, check_replaceable, writ
 from rlaif.data.label_sets.exports import ExportCounts, ExportOptions, export_rows, write_rows
 from rlaif.data.label_sets.label_table import preferences_of
 from rlaif.data.label_sets.mixing import mix_labels
-from rlaif.data.label_sets.show import find_tables, label_lines, summary_lines
+from rlaif.data.label_sets.show import find_tables, label_lines, summary_lines, tables_in
 from rlaif.data.preferences_io import (
     PREFERENCE_SCHEMA,
     is_label_table,
@@ -194,9 +195,10 @@ def mix(arguments: argparse.Namespace) -> None:
 
 
 def _is_other_file(arguments: argparse.Namespace) -> bool:
-    """True where rows of a layout are read: ``--format`` says so, or the path is a file and no label table."""
+    """True where rows of a layout are read: ``--format`` says so, or the path leads to no label table and no run."""
     path: Path = arguments.path
-    if arguments.format is None and path.is_file() and not is_label_table(path):
+    is_labels = any(map(is_label_table, [path, *tables_in(path)])) or (path / CONFIG).is_file()
+    if arguments.format is None and not is_labels:
         arguments.format = AUTO
     return arguments.format is not None
 

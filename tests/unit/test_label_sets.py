@@ -375,6 +375,21 @@ def test_rows_that_are_not_there(table: Path, capsys: Any) -> None:
     assert "there are no labels; give a label table" in capsys.readouterr().err
 
 
+def test_summary_of_a_folder_of_other_files(tmp_path: Path, capsys: Any) -> None:
+    rows = [{"prompt": "Q", "chosen": f"good {n}", "rejected": f"bad {n}"} for n in range(2)]
+    (tmp_path / "shards" / "data").mkdir(parents=True)
+    for n, row in enumerate(rows):
+        pq.write_table(pa.Table.from_pylist([row]), tmp_path / "shards" / "data" / f"train-0000{n}-of-00002.parquet")
+    assert run("summary", tmp_path / "shards") == 0
+    assert "read as chosen_rejected" in (printed := capsys.readouterr().out) and "2 pairs, 2 with a label" in printed
+    assert run("summary", tmp_path / "shard") == 2
+    assert f"there is no such file; did you mean {tmp_path / 'shards'}?" in capsys.readouterr().err
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("seed: 0\n")
+    assert run("summary", tmp_path / "run") == 2
+    assert "there are no labels; give a label table" in capsys.readouterr().err
+
+
 def test_summary_of_tables_and_of_files(table: Path, tmp_path: Path, capsys: Any) -> None:
     assert run("summary", tmp_path) == 0
     printed = capsys.readouterr().out

@@ -30,16 +30,21 @@ def find_tables(path: Path) -> list[Path]:
     """
     if path.is_file():
         return [path]
-    for table in (path / TABLE, path / "labels" / TABLE):
-        if table.is_file():
-            return [table]
-    splits = [path / DATA / f"{split}.parquet" for split in SPLITS]
-    if found := [split for split in splits if split.is_file()]:
+    if found := tables_in(path):
         return found
     raise DataError(
         f"{path}: there are no labels; give a label table, a directory with {TABLE} or labels/{TABLE}, or a data set"
         f" with {CARD} and {DATA}/"
     )
+
+
+def tables_in(path: Path) -> list[Path]:
+    """The tables of a directory of :func:`find_tables`; none in any other."""
+    for table in (path / TABLE, path / "labels" / TABLE):
+        if table.is_file():
+            return [table]
+    splits = [path / DATA / f"{split}.parquet" for split in SPLITS]
+    return [split for split in splits if split.is_file()]
 
 
 def label_lines(label: Preference, row: int) -> Iterator[str]:
