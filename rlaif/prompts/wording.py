@@ -79,7 +79,7 @@ def template_folder(folder: str | None) -> Traversable:
     """
     if folder is None:
         return files("rlaif.prompts") / BUILT_IN
-    path = Path(folder)
+    path = Path(folder).expanduser()
     if not path.is_dir() or not known_tasks(path):
         raise ConfigError(f"labeler.prompt.templates={folder}: must be a folder with a TOML file per task")
     return path
@@ -107,7 +107,8 @@ def load_templates(task_name: str, folder: str | None = None) -> TaskTemplates:
     if not path.is_file():
         raise ConfigError(
             f"labeler.prompt: no judge templates for task {task_name!r} in {place}; there are "
-            f"{', '.join(known_tasks(place))}"
+            f"{', '.join(known_tasks(place))}; write {task_name}.toml into a folder of yours and type "
+            "labeler.prompt.templates=FOLDER, or take a labeler that asks no model, e.g. labeler=human"
         )
     raw = path.read_text("utf-8")
     try:

@@ -434,10 +434,20 @@ def test_templates_of_ones_own_are_checked(templates_in: Path, tmp_path: Path) -
     with pytest.raises(ConfigError, match="is not TOML"):
         direct(JudgePrompts(templates=str(templates_in)), get_task("dialogue"), "x")
     path.unlink()
-    with pytest.raises(ConfigError, match=r"no judge templates for task 'dialogue' in .*; there are harmless"):
+    with pytest.raises(
+        ConfigError,
+        match=r"no judge templates for task 'dialogue' in .*; there are harmless.*; write dialogue.toml into a",
+    ):
         direct(JudgePrompts(templates=str(templates_in)), get_task("dialogue"), "x")
     with pytest.raises(ConfigError, match="must be a folder with a TOML file per task"):
         JudgePrompts(templates=str(tmp_path / "nowhere"))
+
+
+def test_a_folder_below_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "dialogue.toml").write_text('ending = "Which="\n', "utf-8")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert direct(JudgePrompts(templates="~/words"), get_task("dialogue"), "x").text.endswith("Which=")
 
 
 def test_a_file_changes_what_it_names_and_leaves_the_rest(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,17 @@ def test_every_kind_passes_its_own_test(packages: list[Path], tmp_path: Path) ->
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_keeps_its_contract(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert check_component(f"{KINDS[kind].option}=fresh_{kind}") == 0, capsys.readouterr()
+
+
+@pytest.mark.usefixtures("packages")
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_command_that_is_told_for_a_kind_finds_nothing_wrong(
+    find_problems: Callable[..., list[str]], kind: str, tmp_path: Path
+) -> None:
+    rows = [json.dumps({"prompt": f"Q{n}", "chosen": "Yes.", "rejected": f"No {n}."}) for n in range(200)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(rows))
+    told = KINDS[kind].run.replace("@NAME@", f"fresh_{kind}").replace("PAIRS.jsonl", str(tmp_path / "pairs.jsonl"))
+    assert find_problems(*shlex.split(told)[1:]) == []
 
 
 def test_written_code_is_formatted(packages: list[Path]) -> None:

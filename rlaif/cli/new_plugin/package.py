@@ -27,7 +27,11 @@ KINDS = {
     "labeler": Template("rlaif.labelers", "labeler", "rlaif-run pipeline=scorecard labeler=@NAME@"),
     "prompt": Template("rlaif.prompts", "labeler/prompt", "rlaif-run pipeline=scorecard labeler/prompt=@NAME@"),
     "engine": Template("rlaif.engines", "labeler/engine", "rlaif-run pipeline=scorecard labeler/engine=@NAME@"),
-    "task": Template("rlaif.tasks", "task", "rlaif-run task=@NAME@ data=files data.path=PAIRS.jsonl"),
+    "task": Template(
+        "rlaif.tasks",
+        "task",
+        "rlaif-run task=@NAME@ data=files data.path=PAIRS.jsonl labeler=human evaluation.judge=null",
+    ),
     "reward": Template("rlaif.rewards", "reward", "rlaif-run pipeline=direct reward=@NAME@"),
     "objective": Template("rlaif.objectives", "policy/objective", "rlaif-run policy/objective=@NAME@"),
     "stage": Template(
