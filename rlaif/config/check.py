@@ -7,6 +7,7 @@ what is sound is composed, and the composed config is compared with the construc
 from __future__ import annotations
 
 import copy
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -45,6 +46,8 @@ class _Checker:
     problems: dict[str, None] = field(default_factory=dict)
     doubtful: set[str] = field(default_factory=set)
     """Config paths whose option was refused: nothing is known of the keys below them."""
+    unread: set[str] = field(default_factory=set)
+    """Keys of lines that are no override."""
     swept: set[str] = field(default_factory=set)
     """Options with several values."""
     composed: dict[tuple[str, ...], DictConfig] = field(default_factory=dict)
@@ -119,9 +122,31 @@ def _parse(checker: _Checker, lines: Sequence[str]) -> list[Override]:
             parsed += parser.parse_overrides([line])  # unlike parse_override, it sets the loader, which glob() asks
         except HydraException as error:
             reason = str(error).splitlines()[0]
-            hint = "write key=value" if "=" not in line else "quote a value with special characters: \"key='a=b'\""
-            checker.report([f"{line}: cannot be read as an override ({reason}); {hint}"])
+            told = "" if reason.startswith("Lexer") else f" ({reason})"  # the lexer says no more than the line itself
+            checker.report([f"{line}: cannot be read as an override{told}; {_remedy(line, parser)}"])
+            checker.unread.add(line.partition("=")[0])
     return parsed
+
+
+def _remedy(line: str, parser: OverridesParser) -> str:
+    """What to write in the place of a line that is no override."""
+    key, sign, value = line.partition("=")
+    if not sign:
+        return "write key=value"
+    escaped = value.replace("'", r"\'")
+    quoted = f"{key}='{escaped}'"
+    try:
+        read = parser.parse_overrides([quoted])[0].value()
+    except HydraException:
+        read = None
+    if read != value or value.startswith(("{", "[")):  # of a list or mapping each text has quotes of its own
+        return "quote a value with special characters: \"key='a=b'\""
+    return f"its value has special characters: type {_double_quoted(quoted)}"
+
+
+def _double_quoted(text: str) -> str:
+    """A word as it is typed in a shell."""
+    return shlex.quote(text) if any(mark in text for mark in '"$`!\\') else f'"{text}"'
 
 
 def _split(
@@ -199,7 +224,7 @@ def _check_variant(
     run_dir = _resolved(cfg, run_option)
     with open_dict(cfg):
         del cfg["hydra"]
-    checker.report(value_problems(cfg))
+    checker.report([line for line in value_problems(cfg) if line.partition(": ")[0] not in checker.unread])
     checker.report(stage_value_problems(cfg))
     checker.report(limit_problems(cfg))
     checker.report(trainer_problems(cfg))

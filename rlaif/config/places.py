@@ -47,6 +47,15 @@ def place_problems(cfg: DictConfig) -> list[str]:
     return problems
 
 
+def _home_problems(option: str, value: str) -> list[str]:
+    """The problem of a path below the home directory of somebody who has none."""
+    try:
+        Path(value).expanduser()
+    except RuntimeError:
+        return [f"{option}={value}: there is no home directory {Path(value).parts[0]}; write the path out"]
+    return []
+
+
 def _paths(value: object) -> list[str]:
     """The paths of an option that takes one or a list."""
     items = list(value) if isinstance(value, ListConfig) else [value]
@@ -56,6 +65,8 @@ def _paths(value: object) -> list[str]:
 def _input_problems(option: str, value: str) -> list[str]:
     if "://" in value:
         return [f"{option}={value}: is an address, and files are read from this machine alone; download it first"]
+    if problems := _home_problems(option, value):
+        return problems
     path = Path(value).expanduser()
     if any(parent.is_file() for parent in path.parents) or (glob.has_magic(value) and glob.glob(str(path))):
         return []  # a part of a file, a pattern of files: the reader tells what is wrong with them
@@ -80,6 +91,8 @@ def model_name_problems(option: str, name: str) -> list[str]:
         return [] if problem is None else [problem]
     if _STEP_NAME.fullmatch(name):
         return []  # the pipeline knows its steps
+    if problems := _home_problems(option, name.removeprefix(_RUN)):
+        return problems
     if name.startswith(_RUN):
         name = name.removeprefix(_RUN)
         if not Path(name).expanduser().is_dir():
@@ -107,6 +120,10 @@ def directory_problems(option: str, value: str) -> list[str]:
     """
     if not value:
         return [f"{option}: is empty; name a directory, or unset the environment variable RLAIF_STORE"]
+    if problems := _home_problems(option, value):
+        return problems
+    if value.startswith("~") and option.startswith("hydra."):
+        return [f"{option}={value}: Hydra would make a directory of the name ~; type {Path(value).expanduser()}"]
     path = Path(value).expanduser().absolute()
     existing = next(candidate for candidate in (path, *path.parents) if candidate.exists())
     if not existing.is_dir():

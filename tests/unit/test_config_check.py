@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from itertools import pairwise
@@ -114,6 +115,45 @@ def test_all_mistakes_are_reported_at_once() -> None:
         assert matching, f"{typed} is not reported in\n" + "\n".join(problems)
         assert message in matching[0]
     assert len(problems) == len(MISTAKES), "\n".join(problems)
+
+
+@pytest.mark.parametrize(
+    ("value", "typed"),
+    [
+        ("~/pairs.jsonl", "\"data.path='~/pairs.jsonl'\""),
+        ("Umfrage (1).csv", "\"data.path='Umfrage (1).csv'\""),
+        ("Größe [neu], a=b.csv", "\"data.path='Größe [neu], a=b.csv'\""),
+        ("it's.csv", shlex.quote(r"data.path='it\'s.csv'")),
+    ],
+)
+def test_a_value_with_special_characters_is_told_as_it_is_typed(value: str, typed: str) -> None:
+    """And the option that it was typed for is not said to be absent."""
+    (problem,) = check(["data=files", f"data.path={value}"], places=False)
+    assert problem.startswith(f"data.path={value}: cannot be read as an override")
+    assert problem.endswith(f"its value has special characters: type {typed}")
+    (word,) = shlex.split(typed)
+    assert compose(["data=files", word]).data.path == value
+
+
+@pytest.mark.parametrize(
+    "option", ["data.path", "store.dir", "hydra.run.dir", "labeler.engine.model", "evaluation.judge.engine.model"]
+)
+def test_a_home_directory_that_is_not_there_is_told(option: str) -> None:
+    (problem,) = check(["data=files", *(["data.path=/dev"] if option != "data.path" else []), f"{option}='~nobody0/x'"])
+    assert problem == f"{option}=~nobody0/x: there is no home directory ~nobody0; write the path out"
+
+
+def test_a_run_directory_below_the_home_directory_is_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hydra makes it, and replaces no ~."""
+    monkeypatch.setenv("HOME", "/tmp")
+    (problem,) = check(["hydra.run.dir='~/run'"])
+    assert problem == "hydra.run.dir=~/run: Hydra would make a directory of the name ~; type /tmp/run"
+    assert check(["store.dir='~/store'"]) == []
+
+
+def test_texts_in_a_list_or_mapping_have_quotes_of_their_own() -> None:
+    (problem,) = check(["data=files", "data.path=x", "data.columns={prompt: Größe}"], places=False)
+    assert problem.endswith("quote a value with special characters: \"key='a=b'\"")
 
 
 def test_passes_that_another_option_makes_useless_are_refused() -> None:
