@@ -5,16 +5,28 @@ from __future__ import annotations
 import json
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from records import assert_fixed
 
+from rlaif.artifacts.curve import append_row
 from rlaif.errors import ConfigError
 from rlaif.modules.candidates import Candidate, Candidates, choose
 from rlaif.modules.policy_settings import PolicySettings
 from rlaif.objectives.reinforce import Reinforce
+from rlaif.stages.policy import PolicyStage
+from rlaif.tasks.base import Dialogue
 
+GIVEN: dict[str, Any] = {
+    "optimizer": torch.optim.AdamW,
+    "lr": 1e-3,
+    "objective": Reinforce(),
+    "steps": 1,
+    "prompts_per_step": 2,
+}
 REWARDS = {0: 9.0, 2: 0.5, 4: 0.9, 6: 0.9, 8: 0.1, 10: 0.7}
 
 
@@ -128,6 +140,26 @@ def test_the_judge_chooses_among_the_candidates_only() -> None:
     assert choose([], "best_reward", judged) is None and choose([], "last", judged) is None
 
 
+def test_a_response_without_a_verdict_is_not_preferred_in_the_choice_of_the_weights(tmp_path: Path) -> None:
+    """Of step 2 the judge has a verdict on a tenth of the pairs, and prefers 9 of 10 of these; of step 4 on all."""
+    model = torch.nn.Linear(1, 1)
+    candidates = Candidates(tmp_path / "candidates", 4)
+    for step, reward, rate, answered in ((2, 0.9, 0.9, 0.1), (4, 0.5, 0.6, 1.0)):
+        candidates.offer(step, reward, {name: torch.full_like(one, step) for name, one in model.state_dict().items()})
+        append_row(tmp_path / "validation.jsonl", step, {"judge_win_rate": rate, "judge_answered": answered})
+    validation = SimpleNamespace(
+        has_stopped=False, watch=None, candidates=candidates, path=tmp_path / "validation.jsonl"
+    )
+    judge: Any = object()
+    settings = PolicySettings(**GIVEN, keep="judged", validate_every=2, judge=judge)
+    stage = PolicyStage(Dialogue(), settings, None, asking=None)  # type: ignore[arg-type]
+    work: Any = SimpleNamespace(directory=tmp_path)
+    stage._keep_chosen(work, SimpleNamespace(policy=model), validation)  # type: ignore[arg-type]
+    assert model.weight.item() == 4.0
+    written = json.loads((tmp_path / "checkpoints.json").read_text())
+    assert written["chosen"] == 4 and [row["judge_win_rate"] for row in written["candidates"]] == [0.9, 0.6]
+
+
 def test_a_choice_that_was_read_from_a_file_is_the_same_choice() -> None:
     last, best, judged = json.loads('["last", "best_reward", "judged"]')
     found = [Candidate(4, 0.9), Candidate(10, 0.7)]
@@ -146,11 +178,4 @@ def test_a_choice_that_was_read_from_a_file_is_the_same_choice() -> None:
 )
 def test_a_choice_that_has_nothing_to_choose_by_is_refused(options: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        PolicySettings(
-            optimizer=torch.optim.AdamW,
-            lr=1e-3,
-            objective=Reinforce(),
-            steps=1,
-            prompts_per_step=2,
-            **options,  # type: ignore[arg-type]
-        )
+        PolicySettings(**GIVEN, **options)
