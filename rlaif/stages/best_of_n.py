@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from rlaif.errors import ConfigError, TrainingError
 from rlaif.evaluation.records import Curves
 from rlaif.functional.seeds import derive_seed
 from rlaif.inference.recomputing import recompute_layers
-from rlaif.labeling.asking import AskingSettings
+from rlaif.labeling.asking import Asking, AskingSettings
 from rlaif.models.adapters import LoraSettings, lora_problems
 from rlaif.models.load import load_causal_lm, load_tokenizer
 from rlaif.models.uses import ModelUse
@@ -41,6 +42,8 @@ from rlaif.stages.supervised import batch_problems, examples_told, train_supervi
 from rlaif.tasks.base import Task
 from rlaif.types import Completion, Prompt
 
+POLL_S = 0.5
+"""Seconds between two looks of a process that waits."""
 REWARDED = "rewarded"
 """Directory of the rewards so far, beside the responses that are drawn so far."""
 LORA = "lora.policy"
@@ -104,9 +107,8 @@ class BestOfNStage(RewardedStage):
         return self.reward_roles()
 
     def model_uses(self) -> Iterator[ModelUse]:
-        """Sampling, scores of the samples, and training on them."""
+        """Sampling, training on the samples, and their scores."""
         yield self.settings.sampling.use("policy")
-        yield from self.reward_uses()
         yield ModelUse(
             purpose="imitate",
             num_tokens=self.settings.max_length,
@@ -114,6 +116,7 @@ class BestOfNStage(RewardedStage):
             lora=self.lora,
             lora_option=LORA,
         )
+        yield from self.reward_uses()
 
     def problems(self, work: Work) -> Iterator[str]:
         """As of every reward, and a batch that the devices cannot share or the prompts not fill."""
@@ -132,9 +135,8 @@ class BestOfNStage(RewardedStage):
         """Sample, pick, train, and write a Hugging Face folder."""
         spec, settings = self.spec(work, "policy"), self.settings
         tokenizer, asking = load_tokenizer(spec), self.begin_asking(work)
-        picks = Picks.read(work.directory) or self._picked(work, self.prepared(work, asking))
+        picks = self._picks(work, asking)
         if work.rank == 0:
-            picks.write(work.directory)
             prompts = work.data("prompts").policy_prompts
             count_cut_prompts(work.directory, work.path("policy"), self.task, prompts, self.own_sampling, "policy")
         data: SplitDataModule[TokenExample, TokenBatch] = SplitDataModule(
@@ -155,6 +157,15 @@ class BestOfNStage(RewardedStage):
         if work.rank == 0:
             self.end_asking(work, asking)
 
+    def _picks(self, work: Work, asking: Asking) -> Picks:
+        """Those of the first process, which alone draws and asks for rewards; the others wait for them."""
+        while (picks := Picks.read(work.directory)) is None:
+            if work.rank == 0:
+                self._picked(work, self.prepared(work, asking)).write(work.directory)
+            else:
+                time.sleep(POLL_S)
+        return picks
+
     def _picked(self, work: Work, reward: Reward) -> Picks:
         """The best response to each prompt.
 
@@ -162,7 +173,7 @@ class BestOfNStage(RewardedStage):
             TrainingError: The reward breaks its contract, or no response has a reward.
         """
         settings, prompts = self.settings, work.data("prompts").policy_prompts
-        parts = work.directory / DRAWN / "best_of_n" if work.world_size == 1 else None
+        parts = work.directory / DRAWN / "best_of_n"
         drawn = draw_from_folder(
             work.path("policy"),
             self.task,
@@ -176,7 +187,7 @@ class BestOfNStage(RewardedStage):
             progress=work.progress(len(prompts), unit="prompts"),
             parts=parts,
         )
-        values_B, scored_B = self._rewarded(work, reward, prompts, drawn, None if parts is None else parts / REWARDED)
+        values_B, scored_B = self._rewarded(work, reward, prompts, drawn, parts / REWARDED)
         picks = Picks.of(prompts, drawn, values_B, scored_B)
         if not picks.samples:
             raise TrainingError(
@@ -191,7 +202,7 @@ class BestOfNStage(RewardedStage):
         reward: Reward,
         prompts: Sequence[Prompt],
         drawn: Sequence[Sequence[Completion]],
-        directory: Path | None,
+        directory: Path,
     ) -> tuple[Tensor, Tensor]:
         """Rewards of all responses in portions, which are one step to ``reward.max_missing_rate``.
 
@@ -200,16 +211,14 @@ class BestOfNStage(RewardedStage):
             reward: Scores the responses.
             prompts: What was answered.
             drawn: The responses to each.
-            directory: Of the rewards so far; None keeps none.
+            directory: Of the rewards so far.
 
         Returns:
             Values, and where there are any.
         """
         progress = work.progress(len(prompts), unit="prompts rewarded")
-        paths = {
-            start: None if directory is None else directory / f"part-{start:06d}.json"
-            for start in range(0, len(prompts), PROMPTS_AT_ONCE)
-        }
+        starts = range(0, len(prompts), PROMPTS_AT_ONCE)
+        paths = {start: directory / f"part-{start:06d}.json" for start in starts}
         found = {start: kept for start, path in paths.items() if (kept := _kept_rewards(path)) is not None}
         earlier = [
             None if is_scored else NONE_GIVEN for _, scored_B in found.values() for is_scored in scored_B.tolist()
@@ -259,21 +268,21 @@ class BestOfNStage(RewardedStage):
         )
 
 
-def _kept_rewards(path: Path | None) -> tuple[Tensor, Tensor] | None:
+def _kept_rewards(path: Path) -> tuple[Tensor, Tensor] | None:
     """Values and mask from a file; None where there is none."""
-    if path is None or not path.is_file():
+    if not path.is_file():
         return None
     kept = json.loads(path.read_text(encoding="utf-8"))
     return torch.tensor(kept["values"], dtype=torch.float32), torch.tensor(kept["scored"], dtype=torch.bool)
 
 
-def _keep_rewards(path: Path | None, found: RewardBatch) -> tuple[Tensor, Tensor]:
+def _keep_rewards(path: Path, found: RewardBatch) -> tuple[Tensor, Tensor]:
     """Values and mask, which are also written to a file.
 
     A part without any reward, or with a judge that failed, is not written: asking again after a kill may help.
     """
     values_B, scored_B = found.values_B.cpu().float(), found.scored_mask_B.cpu()
-    if path is not None and scored_B.any() and "failed" not in found.causes:
+    if scored_B.any() and "failed" not in found.causes:
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, json.dumps({"values": values_B.tolist(), "scored": scored_B.tolist()}))
     return values_B, scored_B

@@ -150,6 +150,21 @@ def test_missing_rewards_count_over_all_prompts_also_after_a_kill(folder: Path, 
     assert picked(tmp_path / "other", folder, LastMissing()).counts.num_missing == 2
 
 
+def test_one_process_draws_and_asks_and_the_others_wait_for_its_picks(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = CountedReward(), CountedReward()
+    works = [replace(work_in(tmp_path, folder, PROMPTS[:3]), rank=rank, world_size=2) for rank in (0, 1)]
+    found: list[Picks] = []
+    monkeypatch.setattr(
+        "rlaif.stages.best_of_n.time.sleep",
+        lambda seconds: found.append(stage_of(first)._picks(works[0], None)),  # type: ignore[arg-type]
+    )
+    assert stage_of(second)._picks(works[1], None) == found[0]  # type: ignore[arg-type]
+    assert first.calls == [3] and not second.calls
+    assert len(found) == 1 and found[0].counts.num_prompts == 3
+
+
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 def test_adapter_and_gradient_checkpointing_are_those_that_were_asked_for(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("peft")
