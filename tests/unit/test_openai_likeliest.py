@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rlaif.engines.openai.failures import RequestFailed
 from rlaif.engines.openai.finish import read_finish_reason
 from rlaif.engines.openai.likeliest import Alternative, next_tokens
-from rlaif.engines.openai.replies import read_reply
+from rlaif.engines.openai.replies import answering, read_reply
 from rlaif.engines.openai.scores import OptionEstimate, Target, echoed_option, log_outside, match_options, walk_options
 
 OPTIONS = ("1", "2")
@@ -221,6 +221,29 @@ def test_every_form_of_the_wire_gives_the_distribution_or_says_that_it_cannot(
             # What a mapping may lose before it is refused is less than a thousandth.
             slack = 1e-3 if form == "mapping" else 1e-9
             assert math.exp(estimate.logprob) == pytest.approx(inside, abs=slack)
+
+
+class TestTheFirstTokenIsNoAnswer:
+    @pytest.mark.parametrize("mark", ["<think>", "<think>\n", "[THINK]", "<|channel|>", "<seed:think>"])
+    def test_a_think_block_that_the_servers_parser_took_out_of_the_text(self, mark: str) -> None:
+        """vLLM and SGLang with a reasoning parser: the text and the reasoning field are empty, the log-probs tell."""
+        table = [entry(mark, 0.99), entry("1", 2e-5), entry("2", 8e-5)]
+        with pytest.raises(RequestFailed, match="reasoning comes before the answer") as failure:
+            next_tokens(chat(table, token=mark, logprob=log(0.99)))
+        assert failure.value.is_final
+
+    @pytest.mark.parametrize("logprobs", [None, {"content": []}, {"tokens": [], "top_logprobs": []}])
+    def test_a_reply_that_ended_at_once_is_empty_and_its_server_tells_log_probs(self, logprobs: object) -> None:
+        """llama.cpp and OpenAI tell none of the end token."""
+        choice = {"message": {"content": ""}, "finish_reason": "stop", "logprobs": logprobs}
+        reply = read_reply({"model": "m", "choices": [choice]}, model="m", accept_model=None)
+        with pytest.raises(RequestFailed, match="empty reply") as failure:
+            answering(reply)
+        assert failure.value.is_final
+        said = read_reply(
+            {"model": "m", "choices": [choice | {"finish_reason": "length"}]}, model="m", accept_model=None
+        )
+        assert answering(said) is said
 
 
 class TestEcho:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from rlaif.engines.openai.failures import NO_LOGPROBS, RequestFailed
 from rlaif.engines.openai.pieces import TOKEN_ID, plain, text_of
+from rlaif.engines.reasoning import is_reasoning_mark
 
 TOLERANCE = 1e-3
 """Rounding of float32 log-probs, and of their sum as probabilities."""
@@ -30,6 +31,8 @@ _REMEDY = (
     "(return_tokens_as_token_ids), or take labeler.engine.api=chat, whose tables are lists"
 )
 
+FIRST_IS_REASONING = "reasoning comes before the answer (labeler.engine.scoring=votes reads whole messages)"
+"""Reason of a prompt whose answer cannot be scored, as the first token belongs to a think block."""
 _NOT_GREEDY = (
     "is the server's own sampling in the way? labeler.engine.extra={repeat_penalty:1.0} takes the penalty off that "
     "llama-cpp-python sets by itself"
@@ -62,9 +65,12 @@ def next_tokens(
         Each text once.
 
     Raises:
-        RequestFailed: There are none, they are no log-probabilities, or they contradict the token that was written.
+        RequestFailed: There are none, they are no log-probabilities, they contradict the token that was written, or
+            that token opens a think block (a server that parses reasoning leaves it out of the text).
     """
     table, written = _first_place(logprobs)
+    if written is not None and is_reasoning_mark(written[0].strip()):
+        raise RequestFailed(FIRST_IS_REASONING, of_server=False)
     alternatives = read_table(table)
     if not alternatives:
         raise RequestFailed(NO_LOGPROBS)

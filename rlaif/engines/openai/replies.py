@@ -8,8 +8,15 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from rlaif.engines.openai.failures import NO_LOGPROBS, RequestFailed
-from rlaif.engines.openai.finish import CONTENT_FILTER, REFUSAL, read_finish_reason
-from rlaif.engines.openai.likeliest import TOLERANCE, Alternative, next_tokens, read_logprob, read_table
+from rlaif.engines.openai.finish import CONTENT_FILTER, REFUSAL, STOP, read_finish_reason
+from rlaif.engines.openai.likeliest import (
+    FIRST_IS_REASONING,
+    TOLERANCE,
+    Alternative,
+    next_tokens,
+    read_logprob,
+    read_table,
+)
 from rlaif.engines.openai.messages import Message, read_message
 from rlaif.engines.openai.pieces import plain
 from rlaif.engines.reasoning import has_reasoning
@@ -17,8 +24,7 @@ from rlaif.types import as_unicode
 
 __all__ = ["Alternative", "Reply", "answering", "echoed_tokens", "next_tokens", "read_reply", "told_usage"]
 
-FIRST_IS_REASONING = "reasoning comes before the answer (labeler.engine.scoring=votes reads whole messages)"
-"""Reason of a prompt whose answer cannot be scored, as the first token belongs to a think block."""
+EMPTY = "empty reply"
 _MAX_NAME = 60
 _MOST_TOKENS = 10_000_000
 """No model reads or writes more in one request: a larger count is a mistake, and is ignored."""
@@ -91,11 +97,18 @@ def answering(reply: Reply) -> Reply:
     """A reply whose first token may be an answer option.
 
     Raises:
-        RequestFailed: It begins with reasoning, in a think block or in a field of its own.
+        RequestFailed: It begins with reasoning, in a think block or in a field of its own, or has no token at all: the
+            model ended it at once.
     """
     if reply.reasoning or has_reasoning(reply.text):
         raise RequestFailed(FIRST_IS_REASONING, of_server=False)
+    if reply.finish_reason == STOP and not reply.text and not _tells_tokens(reply.logprobs):
+        raise RequestFailed(EMPTY, of_server=False)
     return reply
+
+
+def _tells_tokens(logprobs: object) -> bool:
+    return isinstance(logprobs, dict) and any(logprobs.values())
 
 
 def told_usage(payload: object) -> tuple[int, int]:
@@ -154,7 +167,7 @@ def _count(usage: object, name: str) -> int:
 def written(reply: Reply) -> Reply:
     """A reply that holds text, or the reasoning of one that was cut before it."""
     if not given(reply).text.strip() and not reply.reasoning:
-        raise RequestFailed("empty reply", of_server=False)
+        raise RequestFailed(EMPTY, of_server=False)
     return reply
 
 
