@@ -35,6 +35,18 @@ def test_the_criterion_labeler_averages_both_orders() -> None:
     assert [missing.p_first for missing in silent.label(sample_comparisons())] == [None] * 6
 
 
+def test_the_criterion_labeler_gives_its_evidence_and_reads_no_noise() -> None:
+    from rlaif_criterion import CriterionLabeler
+
+    (label,) = CriterionLabeler(ScriptedEngine({"": {"1": 0.6, "2": 0.2}})).label(sample_comparisons()[:1])
+    assert label.p_first_by_order == (pytest.approx(0.75), pytest.approx(0.25)), "its slot bias can be measured"
+    assert [judgment.answer_mass for judgment in label.judgments] == [pytest.approx(0.8)] * 2
+    elsewhere = ScriptedEngine({"": {"1": 2e-7, "2": 1e-8, "Hello": 0.99}})
+    (label,) = CriterionLabeler(elsewhere).label(sample_comparisons()[:1])
+    assert label.p_first is None and label.missing == "answer mass below labeler.min_answer_mass=1e-06"
+    assert all(judgment.unreadable for judgment in label.judgments), "asking again would give the same"
+
+
 def test_the_profanity_rater_prefers_the_cleaner_response(monkeypatch: pytest.MonkeyPatch) -> None:
     import rlaif_profanity
     from rlaif_profanity import ProfanityLabeler

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import get_args
 
 from rlaif.engines.base import Engine
+from rlaif.labelers.answer_mass import answer_mass, check_minimum, why_too_low
+from rlaif.labelers.pairwise import combine_orders
 from rlaif.outcome import OptionScores
 from rlaif.tasks.base import get_task
-from rlaif.types import Comparison, Preference, Segment, StructuredPrompt, content_id
+from rlaif.types import Comparison, Judgment, Order, Preference, Segment, StructuredPrompt, content_id
 
 OPTIONS = ("1", "2")
+ORDERS: tuple[Order, ...] = get_args(Order)
 
 
 class CriterionLabeler:
@@ -19,46 +23,75 @@ class CriterionLabeler:
     Args:
         engine: The language model that is asked; chosen with labeler/engine=…
         criterion: What the better response is, as it follows "Which response is".
+        min_answer_mass: Least probability that "1" and "2" have together; below it their shares are noise, and the
+            judgement is missing.
         prompt: Takes no prompt strategy: the question is its own.
     """
 
     name = "criterion"
     source = "ai"
 
-    def __init__(self, engine: Engine, *, criterion: str = "more helpful", prompt: None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        criterion: str = "more helpful",
+        min_answer_mass: float = 1e-6,
+        prompt: None = None,
+    ) -> None:
+        check_minimum(min_answer_mass)
         self.engine = engine
         self.criterion = criterion
+        self.min_answer_mass = min_answer_mass
         self.prompt = prompt
 
     @property
     def identity(self) -> str:
-        """Content hash of the model and of the question."""
-        return content_id(self.name, self.engine.identity, self.criterion)
+        """Content hash of the model, of the question and of the minimum."""
+        return content_id(self.name, self.engine.identity, self.criterion, repr(self.min_answer_mass))
 
     def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
         """One label per comparison; missing where the model does not answer in one of the two orders."""
         if not comparisons:
             return []
-        prompts = [prompt for pair in comparisons for prompt in (self._question(pair), self._question(pair, swap=True))]
+        prompts = [self._question(pair, order) for pair in comparisons for order in ORDERS]
         scores = self.engine.score(prompts, OPTIONS)
-        return [self._preference(*item) for item in zip(comparisons, scores[::2], scores[1::2], strict=True)]
+        judged = zip(ORDERS * len(comparisons), prompts, scores, strict=True)
+        judgments = iter([self._judgment(*item) for item in judged])
+        author = f"{self.name}:{self.identity}"
+        return [
+            combine_orders(pair, (next(judgments), next(judgments)), "probability", author, self.source)
+            for pair in comparisons
+        ]
 
-    def _question(self, pair: Comparison, *, swap: bool = False) -> StructuredPrompt:
+    def _question(self, pair: Comparison, order: Order) -> StructuredPrompt:
         """Text by others is in data segments, so that no response can be read as a part of the question."""
         task = get_task(pair.prompt.task)
-        first, second = (pair.second, pair.first) if swap else (pair.first, pair.second)
+        first, second = (pair.second, pair.first) if order == "swapped" else (pair.first, pair.second)
         segments = [Segment(text=f"{task.context_noun}:"), _data(task.judge_text(pair.prompt.text))]
         for number, response in enumerate((first, second), start=1):
             segments += [Segment(text=f"\n{task.response_noun} {number}:"), _data(response.text)]
         segments.append(Segment(text=f"\n\nWhich {task.response_noun.lower()} is {self.criterion}? Answer="))
         return StructuredPrompt(segments=tuple(segments), template_id=content_id(self.name, self.criterion))
 
-    def _preference(self, pair: Comparison, given: OptionScores, swapped: OptionScores) -> Preference:
-        p_given, p_swapped = _p_slot1(given), _p_slot1(swapped)
-        p_first = None if p_given is None or p_swapped is None else (p_given + 1.0 - p_swapped) / 2.0
-        missing = None if p_first is not None else given.missing or swapped.missing or "no probability for 1 or 2"
-        author = f"{self.name}:{self.identity}"
-        return Preference(comparison=pair, p_first=p_first, missing=missing, labeler=author, source=self.source)
+    def _judgment(self, order: Order, prompt: StructuredPrompt, scores: OptionScores) -> Judgment:
+        """The evidence of one order: checks, tables and the position bias are read off it."""
+        p_slot1, mass = _p_slot1(scores), answer_mass(scores)
+        too_low = "no probability for 1 or 2" if p_slot1 is None else why_too_low(mass, self.min_answer_mass)
+        missing = scores.missing or too_low
+        return Judgment(
+            order=order,
+            prompt=prompt.text,
+            option_logprobs=scores.logprobs,
+            p_slot1=p_slot1 if missing is None else None,
+            missing=missing,
+            unreadable=missing is not None and not scores.failed,
+            num_prompt_tokens=scores.num_prompt_tokens,
+            num_reply_tokens=scores.num_reply_tokens,
+            reasoning=scores.reasoning,
+            options=OPTIONS,
+            answer_mass=mass,
+        )
 
 
 def _p_slot1(scores: OptionScores) -> float | None:
