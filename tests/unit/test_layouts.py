@@ -697,6 +697,20 @@ def test_transcripts_are_the_same_however_they_are_trimmed(tmp_path: Path, promp
     assert record.prompt == f"\n\nHuman: {ASK}\n\nAssistant:" and told(record)[0] == GOOD
 
 
+@pytest.mark.parametrize("break_", ["\n", ""])
+def test_the_turns_of_a_helpsteer_prompt_are_turns(tmp_path: Path, break_: str) -> None:
+    """A third of HelpSteer2's prompts; the first turn has no mark."""
+    asked = f"{ASK}{break_}<extra_id_1>Assistant\n{GOOD}{break_}<extra_id_1>User\nAnd Lyon?"
+    scores = {"helpfulness": 4, "correctness": 4, "coherence": 4, "complexity": 1, "verbosity": 1}
+    rows = [
+        {"prompt": asked, "response": "The Rhone."} | scores,
+        {"prompt": asked, "response": "No."} | scores | {"helpfulness": 0},
+    ]
+    file, (record,) = read(tmp_path, rows)
+    assert file.layout.name == "helpsteer2" and told(record) == ("The Rhone.", "No.", 1.0)
+    assert record.prompt == f"\n\nHuman: {ASK}\n\nAssistant: {GOOD}\n\nHuman: And Lyon?\n\nAssistant:"
+
+
 def test_leading_white_space_of_a_response_is_part_of_it(tmp_path: Path) -> None:
     rows = [{"prompt": "def f(x):\n", "chosen": "    return 2 * x\n", "rejected": "    return x\n"}]
     _, (record,) = read(tmp_path, rows)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rlaif.data.formats.base import OddRowError
-from rlaif.data.formats.marks import ends_open, with_hh_marks, with_line_ends
+from rlaif.data.formats.marks import ends_open, with_hh_marks, with_line_ends, with_outer_marks
 from rlaif.data.formats.messages import (
     canonical_transcript,
     is_transcript,
@@ -62,7 +62,7 @@ def prompt_in(value: object, name: str, roles: Roles) -> Dialogue | None:
         raise OddRowError("empty prompt")
     text = with_line_ends(text)
     if not is_transcript(text):
-        marked = with_hh_marks(text)
+        marked = with_hh_marks(with_outer_marks(text))
         if marked is None or not ends_open(marked):
             return Dialogue((Turn("user", text),))
         text = marked

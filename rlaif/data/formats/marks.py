@@ -13,8 +13,28 @@ _FAMILIES = (
     (r"###[ ]?(?:Human|User|Instruction):?", r"###[ ]?(?:Assistant|Response):?"),
     (r"<\|user\|>", r"<\|assistant\|>"),
     (r"<human>:", r"<bot>:"),
+    (r"<extra_id_1>User", r"<extra_id_1>Assistant"),
 )
 _MARKS = [re.compile(rf"^[ \t]*(?:({human})|({assistant}))", re.MULTILINE) for human, assistant in _FAMILIES]
+
+_OF_HELPSTEER = re.compile(r"\s*<extra_id_1>(User|Assistant)[ \t]*\n?")
+"""Marks between the turns of a HelpSteer prompt, whose first turn, the user's, has none."""
+
+
+def with_outer_marks(prompt: str) -> str:
+    """A prompt of several turns with HelpSteer's marks, with a mark of its first turn and of the one to come.
+
+    >>> with_outer_marks("c#\\n<extra_id_1>Assistant\\nYes?\\n<extra_id_1>User\\nWhy?").splitlines()[::2]
+    ['<extra_id_1>User', '<extra_id_1>Assistant', '<extra_id_1>User', '<extra_id_1>Assistant']
+    >>> with_outer_marks("c#")
+    'c#'
+    """
+    first, *rest = _OF_HELPSTEER.split(prompt)
+    if not first.strip() or rest[::2] != ["Assistant", "User"] * (len(rest) // 4):
+        return prompt
+    turns = ["User", first, *rest, "Assistant", ""] if rest else []
+    marked = (f"<extra_id_1>{role}\n{text}" for role, text in zip(turns[::2], turns[1::2], strict=True))
+    return "\n".join(marked) or prompt
 
 
 def with_line_ends(text: str) -> str:
