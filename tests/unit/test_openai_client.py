@@ -177,6 +177,12 @@ def test_json_that_cannot_be_read(text: str) -> None:
     assert run(outcome(asked)) == "invalid json"
 
 
+@pytest.mark.parametrize("status", [200, 201])
+def test_every_status_of_success_has_an_answer(status: int) -> None:
+    """Frameworks of gateways answer a POST with 201."""
+    assert run(outcome(client(answers(reply(status, {"fine": True})), max_retries=0))) == {"fine": True}
+
+
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
 def test_a_gateway_that_compresses_unasked_is_read(pack: Callable[[bytes], bytes]) -> None:
     def told(status: int, body: bytes) -> object:

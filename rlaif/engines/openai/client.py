@@ -243,7 +243,7 @@ class Client:
                 content = json.dumps(body).encode()
                 url = self.connection.url + path
                 async with self._http.stream("POST", url, content=content, headers=headers) as response:
-                    if response.status_code != 200:
+                    if not response.is_success:  # some gateways answer a POST with 201
                         raise await _refused(response, key)
                     return redacted(await read_json(response, self.connection.max_response_bytes), key)
         except (TimeoutError, httpx2.TimeoutException):

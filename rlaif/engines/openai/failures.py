@@ -89,7 +89,7 @@ class RequestFailed(Exception):
 
 
 def status_failure(status: int, headers: Mapping[str, str], body: str) -> RequestFailed:
-    """The failure that an HTTP status other than 200 means, with the provider's words.
+    """The failure that an HTTP status other than of success means, with the provider's words.
 
     A prompt that is refused or too long is known by the words (providers send 400, 403, 413, 422, 429 or 500 with
     them), or by 413 alone.
