@@ -51,6 +51,16 @@ def test_the_interval_is_wilsons_where_every_row_has_its_own_prompt(
     assert f"70.00 % [{low:.2f}, {high:.2f}]" in lines[-1]
 
 
+def test_equal_responses_to_different_prompts_are_different_prompts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "annotations.json"
+    rows = [annotation(n, "hare", 1.5, "base" if n < 5 else "longer") for n in range(9)]
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    _, lines = run(capsys, str(path), "--format", "alpaca_eval", "--by", "generator_2")
+    assert lines[-1].endswith("9 prompts, 9 labels")
+
+
 def test_a_label_table_by_its_writers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     prompt = Prompt(task="dialogue", text="Hi")
     pair = Comparison(

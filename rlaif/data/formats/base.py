@@ -31,6 +31,8 @@ class OddRowError(Exception):
         """Prompt and both responses, where they could be read and the rest of the row is odd."""
         self.p_first: float | None = None
         """The label, where it could be read and the pair is odd."""
+        self.prompt = ""
+        """The prompt of such a pair."""
         super().__init__(f"{reason} ({detail})" if detail else reason)
 
 
@@ -166,7 +168,7 @@ def check_pair(pair: LabeledPair) -> None:
     check_unicode(pair.prompt, pair.first, pair.second)
     if pair.first.strip() == pair.second.strip():
         odd = OddRowError("equal responses")
-        odd.p_first = pair.p_first
+        odd.p_first, odd.prompt = pair.p_first, pair.prompt
         raise odd
 
 

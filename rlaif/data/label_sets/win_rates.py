@@ -59,7 +59,7 @@ def rows_of_file(file: PairFile, column: str, confidences: Sequence[float] = ())
             raise ConfigError(f"--by {column}: there is no such column; a row has {', '.join(map(str, row.values))}")
         group = str(row.values[column])
         if row.odd is not None:
-            prompt = row.odd.pair[0] if row.odd.pair else ""
+            prompt = row.odd.pair[0] if row.odd.pair else row.odd.prompt
             yield Labeled(group, prompt, _other(row.odd.p_first))
         for record in row.records:
             if confidences and getattr(record, "confidence", None) not in confidences:
