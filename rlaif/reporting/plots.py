@@ -33,6 +33,8 @@ _VARIABLES = {
     SURFACE: "var(--surface)",
 }
 _CSS_PIXELS_PER_INCH = 100
+_LONGEST_NAME = 48
+"""Characters of a name beside a plot, such as a judge's whose model is a path; a longer one would leave no room."""
 PLOT_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -230,7 +232,7 @@ def rates_with_intervals(figures: Sequence[Figure], *, name: str, parity: bool) 
     """
     rows = list(reversed(figures))
     judges = list(dict.fromkeys(judged_by(figure) for figure in rows))
-    labels = [_row_label(figure, with_judge=len(judges) > 1) for figure in rows]
+    labels = [_row_label(figure, with_judge=len(judges) > 1).split("\n") for figure in rows]
     with mpl.rc_context(PLOT_STYLE):
         canvas, axes = _axes(9.6, 0.7 + (0.5 if len(judges) > 1 else 0.4) * len(rows))
         if parity:
@@ -241,9 +243,9 @@ def rates_with_intervals(figures: Sequence[Figure], *, name: str, parity: bool) 
         highs = [figure.value if figure.high is None else figure.high for figure in rows]
         span = (max(-0.03, min(0.4 if parity else 0.6, min(lows) - 0.04)), min(1.03, max(0.7, max(highs) + 0.04)))
         axes.set(xlim=span, ylim=(-0.5, len(rows) - 0.3))
-        axes.set_yticks(range(len(rows)), labels)
+        axes.set_yticks(range(len(rows)), ["\n".join(map(_shortened, names)) for names in labels])
         if len(judges) == 1 and judges[0]:
-            axes.set_xlabel(f"judged by {judges[0]}")
+            axes.set_xlabel(f"judged by {_shortened(judges[0])}")
         axes.tick_params(axis="y", labelcolor=INK, pad=10)
         axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
         axes.grid(axis="y", visible=False)
@@ -299,6 +301,12 @@ def _row_label(figure: Figure, *, with_judge: bool) -> str:
     label = describe(figure.name).label
     label = label if "win rate" in label else owner + label
     return f"{label}\n{judge}" if judge and with_judge else label
+
+
+def _shortened(name: str) -> str:
+    """A name with the middle of a long one left out: how it begins and ends tells paths apart."""
+    half = _LONGEST_NAME // 2
+    return name if len(name) <= _LONGEST_NAME else f"{name[:half]}…{name[1 - half :]}"
 
 
 def _running_mean(values: Sequence[float]) -> list[float]:

@@ -32,6 +32,7 @@ from rlaif.evaluation.records import (
 from rlaif.evaluation.win_rate import policy_verdict
 from rlaif.reporting.page import figures_json, render_html, write_page
 from rlaif.reporting.page_content import Page, RunInfo
+from rlaif.reporting.plots import rates_with_intervals
 from rlaif.types import Comparison, Completion, Figure, Judgment, Preference, Prompt
 
 EVIL = "<script>alert('x')</script> & \"quoted\" {{ 7 * 7 }} \ud800"
@@ -230,6 +231,22 @@ def test_sections_of_one_type_stand_together_in_the_order_given_and_their_ids_di
     parsed = ParsedPage(render_html(Page(title="rounds", task="dialogue", verdict="", sections=sections)))
     assert parsed.headings == ["Labels and calibration", "Validation 1", "Validation 2", "Round 1", "Round 2"]
     assert len(set(parsed.ids)) == len(parsed.ids) and parsed.tags.count("svg") == 8
+
+
+def test_the_path_of_a_judges_model_leaves_a_plot_its_room() -> None:
+    judge = "LLM judge /data/" + "a-folder-with-a-long-name/" * 6 + "checkpoint-9"
+    names = ("policy/win_rate_vs_sft", "policy/win_rate_vs_sft_llm_judge")
+    figures = [
+        Figure(name=name, value=0.6, low=0.5, high=0.7, n=9, note=f"{who}; x")
+        for name, who in zip(names, ("people", judge), strict=True)
+    ]
+    svg = str(rates_with_intervals(figures, name="win-rates", parity=True))
+    shown = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    assert max(map(len, shown)) == 48
+    assert any(text.startswith("LLM judge /data/") and text.endswith("/checkpoint-9") for text in shown)
+    assert judge in svg, "whole in the description"
+    page = render_html(Page(title="x", task="dialogue", verdict="v", figures=tuple(figures)))
+    assert f'<td class="judge">{judge}' in page, "and in the table"
 
 
 def test_plain_sections_are_shown_as_data() -> None:
