@@ -147,7 +147,7 @@ def win_rate_figures(
         processes: Processes that hold further comparisons.
 
     Returns:
-        The figure and its strata, and where verdicts are missing their share; nothing when there is no verdict.
+        The figure and its strata, none of them where there is no verdict, and where verdicts are missing their share.
     """
     prompts = [comparison.prompt for comparison in comparisons]
 
@@ -160,9 +160,10 @@ def win_rate_figures(
     note = f"{judge}{', ' if ';' in judge else '; '}{_method(comparisons, votes, processes)}"
     figures = stratified(name, prompts, estimate, note, processes)
     missing, pairs = (processes.total(number) for number in (sum(not row for row in votes), len(votes)))
-    if figures and missing:
-        whole = f"{MISSING}{name.rpartition('/')[2]}"
-        figures.append(Figure(name=whole, value=missing / pairs, n=figures[0].n, note=judge))
+    if missing:
+        # Also where no verdict is left: that nobody read the responses must not look like nobody being asked to.
+        whole, num_prompts = f"{MISSING}{name.rpartition('/')[2]}", figures[0].n if figures else pairs
+        figures.append(Figure(name=whole, value=missing / pairs, n=num_prompts, note=judge))
     return figures
 
 

@@ -16,6 +16,7 @@ from rlaif.evaluation.alignment import (
     p_first_from_scores,
     reliability_diagram,
 )
+from rlaif.evaluation.catalogue import run_checks
 from rlaif.evaluation.evaluators import LabelerEvaluator, PolicyEvaluator
 from rlaif.evaluation.harmless import harmless_figures
 from rlaif.evaluation.judges import AnnotatorJudge, LabelJudge, PeopleJudge, RatingJudge, ResponseRating, read_ratings
@@ -157,7 +158,9 @@ def test_length_control_removes_a_planted_length_effect() -> None:
 def test_undefined_figures_are_absent() -> None:
     comparisons = [comparison(number) for number in range(5)]
     assert length_controlled_figures(comparisons, [(1.0,)] * 5, "x") == []
-    assert win_rate_figures(comparisons, [()] * 5, "x") == []
+    (absent,) = win_rate_figures(comparisons, [()] * 5, "LLM judge", name="policy/greedy_win_rate_vs_sft_llm_judge")
+    assert (absent.name, absent.value) == ("policy/missing_rate_greedy_win_rate_vs_sft_llm_judge", 1.0)
+    assert [check.passed for check in run_checks([absent])] == [False], "a judge that says nothing passes no check"
     assert win_rate_figures([], [], "x") == []
     assert alignment_figures(comparisons, [None] * 5, [(1.0,)] * 5, "x") == []
     assert calibration_figures(comparisons, [None] * 5, [(1.0,)] * 5, "x") == []
