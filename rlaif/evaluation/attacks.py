@@ -74,7 +74,9 @@ def chosen_attacks(names: Sequence[str] | None) -> list[Attack]:
     unknown = [name for name in names if name not in known]
     if unknown or not names:
         wrong = f"there is no attack {unknown[0]}" if unknown else "name at least one"
-        raise ConfigError(f"probe.attacks=[{','.join(names)}]: {wrong}; there are {', '.join(known)}, or null for all")
+        raise ConfigError(
+            f"probe.attacks=[{','.join(map(str, names))}]: {wrong}; there are {', '.join(known)}, or null for all"
+        )
     return [known[name] for name in names]
 
 

@@ -199,3 +199,5 @@ def test_unknown_attacks_are_named_with_what_there_is() -> None:
         chosen_attacks(["ecko"])
     with pytest.raises(ConfigError, match="name at least one"):
         chosen_attacks([])
+    with pytest.raises(ConfigError, match=r"probe\.attacks=\[1\]: there is no attack 1; there are empty, choose_1"):
+        chosen_attacks([1])  # type: ignore[list-item]
