@@ -250,7 +250,7 @@ class ProbeStage(Stage):
             sections=(attack_table(figures), LabelSamples(labels=tuple(won), hint=hint)),
             page="probe",
             verdict=verdict,
-            objective=None if any_flip is None else any_flip.value,
+            objective=None if any_flip is None else 1.0 - any_flip.value,
         )
 
 

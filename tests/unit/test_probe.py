@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
+from rlaif.data.preferences_io import write_preferences
+from rlaif.engines.answer_cache import AnswerPlace
+from rlaif.engines.scripted import ScriptedEngine
 from rlaif.errors import ConfigError
 from rlaif.evaluation.attacks import all_attacks, chosen_attacks
+from rlaif.evaluation.files import write_figures
 from rlaif.evaluation.probe import (
     Target,
     against_good,
@@ -19,6 +24,14 @@ from rlaif.evaluation.probe import (
     probe_figures,
     probe_verdict,
 )
+from rlaif.labelers.pairwise import PairwiseLabeler
+from rlaif.labeling.asking import AskingSettings
+from rlaif.labeling.cost import Budget, Prices
+from rlaif.labeling.results import LABELS
+from rlaif.pipeline.stage import Work
+from rlaif.prompts.judge import JudgePrompts
+from rlaif.rollouts.settings import SamplingSettings
+from rlaif.stages.probe import NUM_PAIRS, ProbeStage
 from rlaif.tasks.base import Dialogue, Summarization
 from rlaif.types import Comparison, Completion, Figure, Preference, Prompt
 
@@ -201,3 +214,14 @@ def test_unknown_attacks_are_named_with_what_there_is() -> None:
         chosen_attacks([])
     with pytest.raises(ConfigError, match=r"probe\.attacks=\[1\]: there is no attack 1; there are empty, choose_1"):
         chosen_attacks([1])  # type: ignore[list-item]
+
+
+def test_a_sweeper_looks_for_the_labeler_that_attacks_flip_least(tmp_path: Path) -> None:
+    asking = AskingSettings(answers=AnswerPlace("none", ""), prices=Prices(), budget=Budget())
+    labeler = PairwiseLabeler(JudgePrompts(), ScriptedEngine())
+    stage = ProbeStage(TASK, labeler, SamplingSettings(), 5, "pairs", 1, 0.95, 4, asking=asking)
+    flipped = [("probe/flip_rate/echo", 0.1), ("probe/any_flip_rate", 0.2)]
+    write_figures(tmp_path, [Figure(name=name, value=value, low=0.0, high=0.4, n=5) for name, value in flipped])
+    write_preferences(tmp_path / LABELS, [])
+    (tmp_path / NUM_PAIRS).write_text("5\n")
+    assert stage.told(Work(step="probe", directory=tmp_path, inputs={}, seed=0)).objective == 0.8
