@@ -29,7 +29,7 @@ from rlaif.modules.step_division import StepDivision
 from rlaif.modules.step_seconds import StepSeconds
 from rlaif.modules.values import ValueModel, make_baseline
 from rlaif.objectives.base import Losses, PolicyOutputs, RolloutObjective
-from rlaif.objectives.checks import check_credit, check_losses
+from rlaif.objectives.checks import check_credit, check_credited, check_losses
 from rlaif.rewards.base import Reward
 from rlaif.rewards.statistics import reward_statistics
 from rlaif.rollouts.batch import Rollouts
@@ -278,6 +278,7 @@ class PolicyModule(OptimizerStepModule):
         if self.trainer.world_size > 1:
             scored = scored.joint(self._gathered, width=self.responses.settings.max_new_tokens)
         credited = self.objective.credit(self.shaping.applied(scored))
+        check_credited(credited, scored, self.objective)
         mask_BT = counted_tokens(credited)
         if credited.last_values_B is not None:  # made of values that are 0 at first: no return of the policy's
             mask_BT = mask_BT & credited.last_values_B.isnan()[:, None]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rlaif.errors import TrainingError
+from rlaif.functional.losses import LossSum
 from rlaif.objectives.base import Losses, PairObjective, RolloutObjective
 from rlaif.objectives.sums import counted_tokens
 from rlaif.registry import described
@@ -37,10 +38,24 @@ def check_rewards(rewards: RewardBatch, num_responses: int, reward: Reward, *, s
     Raises:
         TrainingError: Another shape or type than promised, or a number that is not finite and not marked as missing.
     """
-    problems = [*_reward_problems(rewards, num_responses), *_pair_problems(rewards, num_responses, samples_per_prompt)]
+    problems = [*_type_problems(rewards)]
+    problems = problems or [
+        *_reward_problems(rewards, num_responses),
+        *_pair_problems(rewards, num_responses, samples_per_prompt),
+    ]
     if problems:
         inside = reward.reward if isinstance(reward, Standardized) else reward
         raise TrainingError(f"reward {described(inside)} gave {'; '.join(problems)}; {GO_ON}")
+
+
+def _type_problems(rewards: object) -> Iterator[str]:
+    if not isinstance(rewards, RewardBatch):
+        yield f"a {type(rewards).__name__}, must be a RewardBatch"
+        return
+    named = {"values_B": rewards.values_B, "scored_mask_B": rewards.scored_mask_B}
+    for name, tensor in {**named, **{f"parts[{name!r}]": part for name, part in rewards.parts.items()}}.items():
+        if not isinstance(tensor, Tensor):
+            yield f"{name} as a {type(tensor).__name__}, must be a tensor"
 
 
 def _reward_problems(rewards: RewardBatch, num_responses: int) -> Iterator[str]:
@@ -53,6 +68,9 @@ def _reward_problems(rewards: RewardBatch, num_responses: int) -> Iterator[str]:
         if not (tensor.is_floating_point() if kind == "float" else tensor.dtype == torch.bool):
             right = False
             yield f"{name} of {tensor.dtype}, must be {kind}"
+    for name, part in rewards.parts.items():
+        if tuple(part.shape) != (num_responses,):
+            yield f"parts[{name!r}] of shape {list(part.shape)}, must be [{num_responses}]"
     if right and (found := _not_finite(values_B, scored_B)):
         yield f"{found} under a true scored_mask_B: a missing reward has scored_mask_B False"
 
@@ -74,6 +92,30 @@ def _pair_problems(rewards: RewardBatch, num_responses: int, samples_per_prompt:
         yield f"p_beats_BK has {p_BK[outside][0].item()}, must be a probability, or NaN for a pair without a judgement"
     elif ((pairs + pairs.transpose(1, 2) - 1).abs() > PROBABILITIES_ADD_UP).any():
         yield "p_beats_BK whose two entries for a pair do not add up to 1"
+
+
+def check_credited(credited: object, scored: Rollouts, objective: RolloutObjective) -> None:
+    """Look at the type and the shapes of what an objective's ``credit`` returned, before anything reads it.
+
+    Args:
+        credited: What it returned.
+        scored: What it was given.
+        objective: Who gave it.
+
+    Raises:
+        TrainingError: It is no batch of these responses with advantages and ``counted_mask_B``.
+    """
+    wrong = []
+    if not isinstance(credited, Rollouts):
+        wrong = [f"credit gave a {type(credited).__name__}, must be Rollouts"]
+    else:
+        for name, wanted in (("advantages_BT", scored.mask_BT.shape), ("counted_mask_B", scored.mask_BT.shape[:1])):
+            tensor = getattr(credited, name)
+            if tensor is None or tensor.shape != wanted:
+                shown = None if tensor is None else list(tensor.shape)
+                wrong.append(f"credit gave {name} of shape {shown}, must be {list(wanted)}")
+    if wrong:
+        raise TrainingError(f"objective {described(objective)}: {'; '.join(wrong)}; {GO_ON}")
 
 
 def check_credit(credited: Rollouts, objective: RolloutObjective, reward: Reward) -> None:
@@ -109,14 +151,32 @@ def check_losses(losses: Losses, objective: RolloutObjective | PairObjective) ->
         objective: Who gave them.
 
     Raises:
-        TrainingError: There is none, or a total is not finite.
+        TrainingError: There is none, one is of another type or without a gradient, or a total is not finite.
     """
-    if not losses.terms:
-        raise TrainingError(f"objective {described(objective)}: losses has no term; {GO_ON}")
+    if wrong_type := next(_loss_problems(losses), None):
+        raise TrainingError(f"objective {described(objective)}: losses {wrong_type}; {GO_ON}")
     wrong = {name: term.total.item() for name, term in losses.terms.items() if not torch.isfinite(term.total).all()}
     if wrong:
         told = ", ".join(f"{name} is {value}" for name, value in wrong.items())
         raise TrainingError(f"objective {described(objective)}: {told}; {GO_ON}")
+
+
+def _loss_problems(losses: object) -> Iterator[str]:
+    if not isinstance(losses, Losses):
+        yield f"gave a {type(losses).__name__}, must be Losses"
+        return
+    for name, part in {**losses.terms, **losses.measures}.items():
+        if not isinstance(part, LossSum) or not all(map(_is_scalar, (part.total, part.count))):
+            yield f"has {name} as a {type(part).__name__}, must be a LossSum of two tensors with one number each"
+            return
+    if not losses.terms:
+        yield "has no term"
+    elif torch.is_grad_enabled() and not any(term.total.requires_grad for term in losses.terms.values()):
+        yield "has no term with a gradient"
+
+
+def _is_scalar(value: object) -> bool:
+    return isinstance(value, Tensor) and value.ndim == 0
 
 
 def _not_finite(tensor: Tensor, mask: Tensor) -> str:

@@ -162,6 +162,71 @@ def test_losses_without_a_term_are_refused() -> None:
         check_losses(Losses(terms={}), Grpo())
 
 
+VALUES, SCORED = torch.zeros(2), torch.ones(2, dtype=torch.bool)
+
+
+@pytest.mark.parametrize(
+    ("returned", "told"),
+    [
+        (None, "gave a NoneType, must be a RewardBatch"),
+        ((VALUES, SCORED), "gave a tuple, must be a RewardBatch"),
+        (RewardBatch([0.0, 1.0], SCORED), "gave values_B as a list, must be a tensor"),  # type: ignore[arg-type]
+        (RewardBatch(VALUES, SCORED, parts={"a": 1.0}), r"parts\['a'\] as a float, must be a tensor"),  # type: ignore[dict-item]
+        (RewardBatch(VALUES, SCORED, parts={"a": VALUES[:1]}), r"parts\['a'\] of shape \[1\], must be \[2\]"),
+    ],
+)
+def test_what_is_no_batch_of_rewards_is_told(returned: Any, told: str) -> None:
+    with pytest.raises(TrainingError, match=rf"reward GivenReward .*{told}; nothing was learned"):
+        check_rewards(returned, 2, GivenReward(GOOD))
+
+
+class Returning(Grpo):
+    """Gives something else than credit or losses."""
+
+    def __init__(self, change: Callable[[Any], Any], *, of: str) -> None:
+        super().__init__()
+        self.change, self.of = change, of
+
+    def credit(self, batch: Rollouts) -> Rollouts:
+        credited = super().credit(batch)
+        return self.change(credited) if self.of == "credit" else credited
+
+    def losses(self, outputs: PolicyOutputs, rows: Rollouts) -> Losses:
+        losses = super().losses(outputs, rows)
+        return self.change(losses) if self.of == "losses" else losses
+
+
+@pytest.mark.parametrize(
+    ("of", "change", "told"),
+    [
+        ("credit", lambda batch: None, "credit gave a NoneType, must be Rollouts"),
+        ("credit", lambda batch: replace(batch, counted_mask_B=None), r"counted_mask_B of shape None, must be \[4\]"),
+        (
+            "credit",
+            lambda batch: replace(batch, advantages_BT=batch.advantages_BT[:, 0]),
+            r"advantages_BT of shape \[4\]",
+        ),
+        ("losses", lambda losses: losses.terms["loss"].total, "losses gave a Tensor, must be Losses"),
+        (
+            "losses",
+            lambda losses: Losses(terms={"a": losses.terms["loss"].total}),
+            "has a as a Tensor, must be a LossSum",
+        ),
+        (
+            "losses",
+            lambda losses: Losses(terms={"a": LossSum(torch.zeros(4), torch.ones(()))}),
+            "has a as a LossSum, must",
+        ),
+        ("losses", lambda losses: Losses(terms=losses.logged()), "losses has no term with a gradient"),
+    ],
+)
+def test_what_is_no_credit_and_no_losses_stops_the_run(
+    of: str, change: Callable[[Any], Any], told: str, folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match=rf"objective Returning .*{told}.*; nothing was learned"):
+        train(folder, tmp_path, Returning(change, of=of), GivenReward(GOOD))
+
+
 def test_a_component_is_named_with_its_package() -> None:
     assert described(Grpo()).startswith("Grpo (rlaif ")
     assert described(PluginPpo()).startswith("Ppo (rlaif")
