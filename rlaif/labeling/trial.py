@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import Any, cast
 
@@ -41,6 +42,8 @@ def trial_problems(labeler: object, pairs: Sequence[Comparison]) -> list[str]:
 
 
 def _part_problems(part: Any, pairs: Sequence[Comparison]) -> list[str]:
+    if problems := [*_call_problems(part)]:
+        return problems
     try:
         if not engines_of(part):
             if callable(check := getattr(part, "check", None)):
@@ -55,6 +58,23 @@ def _part_problems(part: Any, pairs: Sequence[Comparison]) -> list[str]:
     except Exception as error:  # a plugin may need more of its engine than a script has: a warning
         log.warning("labeler %s could not be tried without its model: %r", getattr(part, "name", part), error)
     return []
+
+
+def _call_problems(part: object) -> Iterator[str]:
+    """Methods that cannot be called as a run calls them; nothing is called."""
+    name = getattr(part, "name", type(part).__name__)
+    for method, arguments in (("label", ("comparisons",)), ("rate", ("prompts", "completions"))):
+        function = getattr(part, method, None)
+        try:
+            if function is not None:
+                inspect.signature(function).bind(*arguments)
+        except TypeError as error:
+            yield (
+                f"labeler {name}: {method} cannot be called with {' and '.join(arguments)} ({error}); "
+                f"`rlaif-plugins check {name}` tests its contract"
+            )
+        except ValueError as error:  # compiled code may not tell its parameters
+            log.debug("labeler %s: %s", name, error)
 
 
 def _lines(error: RlaifError) -> list[str]:

@@ -372,3 +372,18 @@ def test_a_process_finds_its_place_among_those_that_torchrun_started(
     assert (among.rank, among.size) == (3, 4)
     assert [among.takes(batch) for batch in range(5)] == [False, False, False, True, False]
     assert Team(tmp_path, rank=int("500"), size=1000).takes(1500)
+
+
+def test_a_method_that_cannot_be_called_is_found_without_calling_it() -> None:
+    def never(*given: object) -> list[Preference]:
+        raise AssertionError("called")
+
+    pairs = numbered_pairs(2)
+    bad = SimpleNamespace(name="bad", label=lambda first, second: never(), rate=lambda responses: never())
+    assert [problem.partition(" (")[0] for problem in trial_problems(bad, pairs)] == [
+        "labeler bad: label cannot be called with comparisons",
+        "labeler bad: rate cannot be called with prompts and completions",
+    ]
+    assert "missing a required argument: 'second'" in trial_problems(bad, pairs)[0]
+    good = SimpleNamespace(name="good", label=never, rate=lambda prompts, completions, extra=None: never())
+    assert trial_problems(good, pairs) == []
