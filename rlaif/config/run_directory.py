@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import count
@@ -25,10 +25,12 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from yaml import YAMLError
 
+from rlaif import registry
 from rlaif.config.leaves import leaves
 from rlaif.config.secrets import without_secrets
 from rlaif.config.values import show
 from rlaif.errors import ConfigError
+from rlaif.signatures import SignatureError, read_signature
 
 CONFIG = "config.yaml"
 """In a run directory: the composed configuration."""
@@ -183,15 +185,32 @@ def job_overrides(place: Path) -> tuple[str, ...]:
 def changed_options(earlier: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     """Options in which two configurations differ, ``key=value (was value)``; runtime options are passed over.
 
+    Those of a package's component are its parameters that are annotated ``Runtime``.
+
     >>> changed_options({"seed": 0, "sft": {"lr": 0.1}, "estimate": True}, {"seed": 1, "sft": {"lr": 0.1}})
     ['seed=1 (was 0)']
     """
     old, new = dict(leaves(earlier)), dict(leaves(now))
+    of_packages = {*_runtime_of_packages(earlier), *_runtime_of_packages(now)}
     return [
         without_secrets(f"{key}={_shown(new.get(key, _ABSENT))} (was {_shown(old.get(key, _ABSENT))})")
         for key in sorted(old.keys() | new.keys())
-        if old.get(key, _ABSENT) != new.get(key, _ABSENT) and not any(fnmatchcase(key, pattern) for pattern in RUNTIME)
+        if old.get(key, _ABSENT) != new.get(key, _ABSENT)
+        and key not in of_packages
+        and not any(fnmatchcase(key, pattern) for pattern in RUNTIME)
     ]
+
+
+def _runtime_of_packages(cfg: Mapping[str, object], prefix: str = "") -> Iterator[str]:
+    """Options whose values packages' components leave out of every fingerprint."""
+    target = cfg.get("_target_")
+    if isinstance(target, str) and registry.owner_of(target) is not None:
+        with suppress(SignatureError, SyntaxError):  # a broken package is told where it is used
+            parameters = read_signature(target).parameters
+            yield from (f"{prefix}{name}" for name, parameter in parameters.items() if parameter.runtime)
+    for key, value in cfg.items():
+        if isinstance(value, Mapping):
+            yield from _runtime_of_packages(value, f"{prefix}{key}.")
 
 
 def _changes(job: Job) -> list[str]:

@@ -102,6 +102,26 @@ def test_a_run_goes_on_with_a_later_time_limit_less_memory_or_what_an_error_advi
     claim(replace(job(tmp_path / "run"), config_yaml=OmegaConf.to_yaml(now)), overwrite=False)
 
 
+def test_what_a_package_leaves_out_of_fingerprints_may_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    about = tmp_path / "site" / "slow_judge-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: slow-judge\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[rlaif.labelers]\nslow = slow_judge:Slow\n")
+    (tmp_path / "site" / "slow_judge.py").write_text(
+        "from rlaif.runtime import Runtime\n\nclass Slow:\n"
+        "    def __init__(self, *, words: str = '', timeout: Runtime[int] = 1): ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path / "site")
+
+    def of(**options: object) -> Job:
+        return job(tmp_path / "run", labeler={"_target_": "slow_judge.Slow", "words": "a", "timeout": 1, **options})
+
+    leave(of(), "report.json")
+    claim(of(timeout=9), overwrite=False)
+    with pytest.raises(ConfigError, match=r"labeler.words=b \(was a\)\); choose"):
+        claim(of(timeout=9, words="b"), overwrite=False)
+
+
 def test_a_directory_without_results_is_free(tmp_path: Path) -> None:
     place = tmp_path / "run"
     leave(job(place, seed=0), "rlaif.log", "error.txt")
