@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import Any, cast
 
+from rlaif import registry
 from rlaif.data.base import TaskData
 from rlaif.engines.scripted import ScriptedEngine
 from rlaif.errors import ConfigError, DataError, RlaifError
@@ -55,9 +56,21 @@ def _part_problems(part: Any, pairs: Sequence[Comparison]) -> list[str]:
         return _lines(error)
     except RlaifError:
         raise
-    except Exception as error:  # a plugin may need more of its engine than a script has: a warning
+    except Exception as error:
+        if (prompt := _prompt_of_package(part)) is not None:
+            told = f"{registry.described(prompt)} cannot be asked by {part.name}: {registry.cause(error)}"
+            test = "`rlaif-plugins check labeler/prompt=NAME` tests its contract"
+            return [f"labeler.prompt: {told}; take another labeler or prompt; {test}"]
+        # A package's labeler may need more of its engine than a script has.
         log.warning("labeler %s could not be tried without its model: %r", getattr(part, "name", part), error)
     return []
+
+
+def _prompt_of_package(part: object) -> object | None:
+    """The prompt strategy of a package in a labeler of ours, which needs nothing of an engine that a script lacks."""
+    prompt = getattr(part, "prompt", None)
+    is_ours = registry.owner_of(type(part).__module__) is None
+    return prompt if is_ours and registry.owner_of(type(prompt).__module__) is not None else None
 
 
 def _call_problems(part: object) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -387,3 +388,22 @@ def test_a_method_that_cannot_be_called_is_found_without_calling_it() -> None:
     assert "missing a required argument: 'second'" in trial_problems(bad, pairs)[0]
     good = SimpleNamespace(name="good", label=never, rate=lambda prompts, completions, extra=None: never())
     assert trial_problems(good, pairs) == []
+
+
+def test_a_prompt_strategy_without_the_method_that_a_labeler_asks_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = tmp_path / "few_words-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: few-words\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[rlaif.prompts]\nfew_words = few_words:FewWords\n")
+    (tmp_path / "few_words.py").write_text(
+        "from rlaif.prompts.judge import JudgePrompts\n\nclass FewWords:\n    identity = 'few'\n"
+        "    def pairwise(self, *given, **more):\n        return JudgePrompts().pairwise(*given, **more)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    prompt = importlib.import_module("few_words").FewWords()
+    assert trial_problems(PairwiseLabeler(prompt, ScriptedEngine()), numbered_pairs(2)) == []
+    (problem,) = trial_problems(ChainOfThoughtLabeler(prompt, ScriptedEngine()), numbered_pairs(2))
+    assert problem.startswith("labeler.prompt: FewWords (few-words 1.0) cannot be asked by cot_pairwise: ")
+    assert "no attribute 'rationale_request'" in problem
