@@ -21,10 +21,12 @@ class _Condition(NamedTuple):
 
 
 _SETTINGS = "rlaif.modules.reward_model_settings.RewardModelSettings"
+_POLICIES = ("rlaif.modules.policy_settings.PolicySettings", "rlaif.modules.online_settings.OnlineSettings")
 CONDITIONS = (
     _Condition("rlaif.rewards.ensemble.EnsembleReward", "reward", "disagreement_weight", "combine", "lower_bound"),
     _Condition(_SETTINGS, "reward_model", "length_weight", "debias", "length"),
     _Condition(_SETTINGS, "reward_model", "orthogonality_weight", "debias", "length"),
+    *(_Condition(target, "policy", "num_candidates", "keep", "judged") for target in _POLICIES),
 )
 
 
@@ -42,7 +44,8 @@ def without_effect_problems(
     for target, group, name, other, value in CONDITIONS:
         key, decides = f"{group}.{name}", f"{group}.{other}"
         given, chosen = OmegaConf.select(cfg, key), OmegaConf.select(cfg, decides)
-        is_given = key in typed or given != declared(group, name)
+        # None: the group's option takes it from one that it builds on.
+        is_given = key in typed or declared(group, name) not in (None, given)
         is_idle = OmegaConf.select(cfg, f"{group}._target_") == target and chosen != value and decides not in swept
         if is_given and is_idle:
             hint = f"type {decides}={value} too, or leave {key} out"

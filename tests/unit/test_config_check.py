@@ -181,6 +181,15 @@ def test_weights_that_another_option_makes_useless_are_refused() -> None:
     assert check([*weights, "reward_model.debias=none,length"], multirun=True) == []
 
 
+@pytest.mark.parametrize("policy", ["reinforce", "grpo", "online_dpo", "paper"])
+def test_candidates_that_no_judge_chooses_from_are_refused(policy: str) -> None:
+    chosen = (f"policy={policy}", "policy.validate_every=2")
+    assert check([*chosen]) == []
+    (problem,) = check([*chosen, "policy.num_candidates=8", "policy.keep=best_reward"])
+    assert problem.startswith("policy.num_candidates=8: has no effect with policy.keep=best_reward; type policy.keep=")
+    assert check([*chosen, "policy.num_candidates=8", "policy.keep=judged"]) == []
+
+
 def test_weights_of_an_experiment_that_another_option_makes_useless_are_refused(tmp_path: Path) -> None:
     experiment = tmp_path / "own" / "experiment" / "mine.yaml"
     experiment.parent.mkdir(parents=True)
