@@ -18,6 +18,8 @@ def format_value(value: float, unit: Unit) -> str:
     ('71.2 %', '+3.1 pp', '1:15')
     >>> format_value(-0.0537, "coefficient"), format_value(1.25, "score"), format_value(-0.16, "rate")
     ('−0.05', '+1.25', '−16.0 %')
+    >>> format_value(-1234.5, "dollars")
+    '−$1,234.50'
     """
     match unit:
         case "rate":
@@ -31,7 +33,7 @@ def format_value(value: float, unit: Unit) -> str:
         case "seconds":
             return format_seconds(value)
         case "dollars":
-            return f"${value:,.2f}"
+            return f"{'−' if value < 0 else ''}${abs(value):,.2f}"
         case "coefficient":
             return f"{value:.2f}".replace("-", "−")
         case "score":
