@@ -264,7 +264,7 @@ def _parser() -> argparse.ArgumentParser:
 
     summed = commands.add_parser("summary", help="counts, reasons, mean")
     summed.set_defaults(run=summary)
-    summed.add_argument("path", type=Path, help=f"{where}; with --format any file of labels")
+    summed.add_argument("path", type=Path, help=f"{where}; or any file or folder of labels")
     summed.add_argument("--by", metavar="COLUMN", help="win rates of the responses for each value of a column")
     add_reading(summed, reads_tables=True)
 
@@ -291,7 +291,7 @@ def _parser() -> argparse.ArgumentParser:
 
     converted = commands.add_parser("convert", help="labels of any format in another one")
     converted.set_defaults(run=convert)
-    converted.add_argument("path", type=Path, help=f"{where}; with --format any file of labels")
+    converted.add_argument("path", type=Path, help=f"{where}; or any file or folder of labels")
     converted.add_argument("out", type=Path, help="file (.parquet, .jsonl, .json)")
     formats = ["parquet", "trl", "alpaca_eval", "distilabel", "openai"]
     converted.add_argument("--to", required=True, choices=formats, help="parquet: a label table, without loss")
