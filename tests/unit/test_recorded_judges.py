@@ -133,6 +133,20 @@ def test_a_verdict_of_the_swapped_order_names_the_slot_or_the_response(
     assert by_flag.label([pair()])[0].p_first_by_order == (1.0, p_first)
 
 
+@pytest.mark.parametrize("names", ["slot", "response"])
+def test_a_verdict_that_is_the_name_of_a_writer_means_its_response(names: Any, tmp_path: Path) -> None:
+    by = {"first_source": "m1", "second_source": "m2"}
+    words: Any = {"preference": {"tie": 0.5}}
+    rows = [row("Elbe", "Oder", None, a="m1", b="m1", **by)]
+    labeler = orders(
+        tmp_path, rows, columns={"preference": "a", "preference_swapped": "b"}, swapped_names=names, **words
+    )
+    assert labeler.label([pair()])[0].p_first_by_order == (1.0, 1.0)
+    flagged = [row("Elbe", "Oder", None, a="m1", turned=turned, **by) for turned in (False, True)]
+    by_flag = orders(tmp_path, flagged, columns={"preference": "a", "swapped": "turned"}, swapped_names=names, **words)
+    assert by_flag.label([pair()])[0].p_first_by_order == (1.0, 1.0)
+
+
 def test_an_order_that_cannot_be_read_is_left_out_and_counted(tmp_path: Path) -> None:
     rows = [row("Elbe", "Oder", 1.0, turned=0), row("Elbe", "Oder", 1.0, turned="maybe")]
     labeler = orders(tmp_path, rows, columns={"swapped": "turned"}, swapped_names="slot")

@@ -150,12 +150,12 @@ class PairLabels:
         if answer is ABSENT or answer is None or (isinstance(answer, str) and not answer.strip()):
             return None
         if label.kind == "words":
-            writer = self._writer(answer)
+            writer = self.writer(answer)
             return _word(answer, label, name) if writer is None else writer
         number = _preference_number(answer, name)
         return None if number is None else _on_scale(number, label, name)
 
-    def _writer(self, answer: object) -> float | None:
+    def writer(self, answer: object) -> float | None:
         """The response whose writer an answer names, as P(first); None where it names none, or both."""
         names = [path.value(self.row) for path in self.layout.responses.sources]
         same = [name not in (ABSENT, None, "") and folded(name) == folded(answer) for name in names]

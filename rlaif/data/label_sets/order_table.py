@@ -110,7 +110,7 @@ class OrderTable:
         assert label.at is not None
         cell = label.at.value(values)
         if swapped.flag is not None and self._is_swapped(values, swapped.flag):
-            return [self._seen_swapped(pair.p_first, cell, turned)]
+            return [self._seen_swapped(values, pair.p_first, cell, turned)]
         given = [Verdict(turned, pair.p_first, _text(cell))]
         if swapped.verdict is None:
             return given
@@ -120,9 +120,9 @@ class OrderTable:
                 f"{', '.join(values)}"
             )
         there = replace(label, at=path_of(swapped.verdict))
-        layout = Layout(name=self._file.layout.name, labels=(there,))
+        layout = Layout(name=self._file.layout.name, responses=self._file.layout.responses, labels=(there,))
         named = PairLabels(layout, values, ()).p_first(0, 1)
-        return [*given, self._seen_swapped(named, values[swapped.verdict], turned)]
+        return [*given, self._seen_swapped(values, named, values[swapped.verdict], turned)]
 
     def _label(self, values: Mapping[str, object]) -> Label:
         """The verdict of a row.
@@ -138,9 +138,11 @@ class OrderTable:
             )
         return label
 
-    def _seen_swapped(self, named: float | None, cell: object, turned: bool) -> Verdict:
+    def _seen_swapped(self, values: Mapping[str, object], named: float | None, cell: object, turned: bool) -> Verdict:
         """A verdict of the swapped order, in which slot 1 holds the row's second response."""
-        if named is not None and self._swapped.names == "response":
+        # The name of a response's writer never means a slot.
+        names_writer = PairLabels(self._file.layout, values, ()).writer(cell) is not None
+        if named is not None and (names_writer or self._swapped.names == "response"):
             named = 1.0 - named
         return Verdict(not turned, named, _text(cell))
 
