@@ -52,15 +52,13 @@ AtLeastOne = Annotated[int, Bounds(1)]
 """A count of at least 1."""
 AtLeastTwo = Annotated[int, Bounds(2)]
 """A count of at least 2."""
-NonNegative = Annotated[float, Bounds(0)]
-"""A number of at least 0."""
 WholeNonNegative = Annotated[int, Bounds(0)]
 """A count of at least 0."""
 Finite = Annotated[float, Bounds(exclusive_lowest=True, exclusive_highest=True)]
 """Any finite number."""
 Positive = Annotated[float, Bounds(0, math.inf, exclusive_lowest=True, exclusive_highest=True)]
 """A finite number above 0."""
-FiniteNonNegative = Annotated[float, Bounds(0, math.inf, exclusive_highest=True)]
+NonNegative = Annotated[float, Bounds(0, math.inf, exclusive_highest=True)]
 """A finite number of at least 0."""
 Share = Annotated[float, Bounds(0, 1)]
 """A share in [0, 1]."""

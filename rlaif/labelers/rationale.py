@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -44,8 +45,10 @@ class Rationales:
         problems = []
         if self.max_rationale_tokens < 1:
             problems.append(f"labeler.max_rationale_tokens={self.max_rationale_tokens}: must be at least 1")
-        if self.temperature < 0:
-            problems.append(f"labeler.temperature={self.temperature}: must be 0 (greedy) or above")
+        if not 0 <= self.temperature < math.inf:
+            problems.append(
+                f"labeler.temperature={self.temperature}: must be a finite number of at least 0 (0 decodes greedily)"
+            )
         if self.top_k < 0:
             problems.append(f"labeler.top_k={self.top_k}: must be 0 (all tokens) or above")
         if problems:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, get_args
@@ -66,8 +67,8 @@ class RewardModelLabeler:
             for name, count in (("batch_size", batch_size), ("max_length", max_length))
             if count < 1
         ]
-        if not temperature > 0:
-            problems.append(f"labeler.temperature={temperature}: must be above 0")
+        if not 0 < temperature < math.inf:
+            problems.append(f"labeler.temperature={temperature}: must be a finite number above 0")
         if label < 0:
             problems.append(f"labeler.label={label}: must be 0 or above")
         if text_format not in get_args(TextFormat):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from copy import copy as shallow_copy
 from dataclasses import replace
@@ -55,9 +56,9 @@ class SelfConsistencyLabeler(PairwiseLabeler):
         super().__init__(prompt, engine, debias=debias, min_answer_mass=min_answer_mass)
         if num_samples < 1:
             raise ConfigError(f"labeler.num_samples={num_samples}: must be at least 1")
-        if not temperature > 0:
+        if not 0 < temperature < math.inf:
             raise ConfigError(
-                f"labeler.temperature={temperature}: must be above 0, or all samples are one; take "
+                f"labeler.temperature={temperature}: must be a finite number above 0; at 0 all samples are one; take "
                 "labeler=cot_pairwise for a greedy rationale"
             )
         self.rationales = Rationales(max_rationale_tokens, temperature=temperature, top_k=top_k)

@@ -13,7 +13,7 @@ from rlaif.bounds import bounds_problems
 from rlaif.modules.length_debiased import DebiasWeights, LengthDebiasedModule
 from rlaif.modules.reward_model import RewardModelModule
 from rlaif.modules.settings import SupervisedSettings
-from rlaif.ranges import FiniteNonNegative
+from rlaif.ranges import NonNegative
 
 RewardDebias = Literal["none", "length"]
 
@@ -28,9 +28,9 @@ class RewardModelSettings(SupervisedSettings):
     """Initial weights: the SFT model, or the model before SFT."""
     debias: RewardDebias = "none"
     """``length`` keeps the reward from following length: a second head takes it (ODIN, arXiv 2402.07319)."""
-    length_weight: FiniteNonNegative = 1.0
+    length_weight: NonNegative = 1.0
     """Weight of the correlations of both heads with length (``debias=length``)."""
-    orthogonality_weight: FiniteNonNegative = 1.0
+    orthogonality_weight: NonNegative = 1.0
     """Weight of the overlap of both heads (``debias=length``)."""
 
     def module(self, model: PreTrainedModel) -> RewardModelModule:

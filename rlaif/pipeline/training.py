@@ -19,7 +19,7 @@ from rlaif.modules.finite import check_weights
 from rlaif.modules.policy import PolicyModule
 from rlaif.modules.progress import TrainingProgress
 from rlaif.modules.trainer import build_trainer, fit
-from rlaif.ranges import FiniteNonNegative
+from rlaif.ranges import NonNegative
 from rlaif.reporting.terminal import StageDisplay
 
 
@@ -35,7 +35,7 @@ class LightningTraining:
     """The config group ``trainer``: a partial of ``lightning.Trainer`` with the hardware options."""
     logger: Any
     """Lightning logger of the config group ``logger``; False for none."""
-    checkpoint_every_s: FiniteNonNegative
+    checkpoint_every_s: NonNegative
     """Seconds between checkpoints."""
     seed: int
     """Seed of torch's global random state, which dropout reads."""

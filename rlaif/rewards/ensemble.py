@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rlaif.bounds import bounds_problems
 from rlaif.errors import ConfigError
-from rlaif.ranges import AtLeastOne, FiniteNonNegative
+from rlaif.ranges import AtLeastOne, NonNegative
 from rlaif.rewards.base import RewardBatch, RewardResources
 from rlaif.rewards.made_of import joint_mask
 from rlaif.rewards.reward_model import REWARD_MODEL, RewardModelReward
@@ -45,7 +45,7 @@ class EnsembleReward:
         self,
         *,
         combine: Combine = "lower_bound",
-        disagreement_weight: FiniteNonNegative = 1.0,
+        disagreement_weight: NonNegative = 1.0,
         batch_size: AtLeastOne = 64,
         max_length: AtLeastOne = 2048,
     ) -> None:

@@ -19,8 +19,8 @@ def sampling_problems(
     >>> list(sampling_problems(0.0, 0, 1))
     ['max_new_tokens=0: must be at least 1']
     """
-    if not temperature >= 0:
-        yield f"temperature={temperature}: must be at least 0 (0 decodes greedily)"
+    if not 0 <= temperature < math.inf:
+        yield f"temperature={temperature}: must be a finite number of at least 0 (0 decodes greedily)"
     for name, value in (("max_new_tokens", max_new_tokens), ("max_prompt_tokens", max_prompt_tokens)):
         if value < 1:
             yield f"{name}={value}: must be at least 1"

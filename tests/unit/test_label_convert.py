@@ -210,7 +210,7 @@ def test_a_refusal_leaves_nothing_behind(table: Path, tmp_path: Path, capsys: An
             "lacks the key 'split'; it has 'prompt', 'first', 'second', 'p_first' (--where asks for it)",
         ),
         (("--pairing", "best"), "--pairing=best: allowed are all, best_worst, adjacent"),
-        (("--score-temperature", "0"), "--score-temperature=0.0: must be above 0"),
+        (("--score-temperature", "0"), "--score-temperature=0.0: must be a finite number above 0"),
         (("--preference", "frist"), "--preference=frist: allowed are p_first"),
         (("--encoding", "cp1525"), "--encoding=cp1525: is no encoding of texts; there are utf-8, utf-16, cp1252"),
         (("--format", "hh"), "pairs.csv, pairs.csv:2: lacks the key 'chosen', 'rejected'"),

@@ -137,10 +137,10 @@ def test_options_of_rationales_that_are_out_of_range_are_told_together() -> None
         Rationales(0, temperature=-0.1, top_k=-1)
     assert refused.value.problems == [
         "labeler.max_rationale_tokens=0: must be at least 1",
-        "labeler.temperature=-0.1: must be 0 (greedy) or above",
+        "labeler.temperature=-0.1: must be a finite number of at least 0 (0 decodes greedily)",
         "labeler.top_k=-1: must be 0 (all tokens) or above",
     ]
-    for name, value in {"num_samples": 0, "temperature": -1.0}.items():
+    for name, value in (("num_samples", 0), ("temperature", -1.0), ("temperature", float("inf"))):
         with pytest.raises(ConfigError, match=rf"^labeler\.{name}={value}: must be a"):
             SelfConsistencyLabeler(JudgePrompts(), ScriptedEngine(), **{name: value})  # type: ignore[arg-type]
 

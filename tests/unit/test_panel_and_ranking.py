@@ -560,8 +560,8 @@ def test_a_classifier_travels_to_another_process_without_its_weights(classifier:
     [
         ({"batch_size": 0}, ["labeler.batch_size=0: must be at least 1"]),
         ({"max_length": 0}, ["labeler.max_length=0: must be at least 1"]),
-        ({"temperature": -1.0}, ["labeler.temperature=-1.0: must be above 0"]),
-        ({"temperature": math.nan}, ["labeler.temperature=nan: must be above 0"]),
+        ({"temperature": -1.0}, ["labeler.temperature=-1.0: must be a finite number above 0"]),
+        ({"temperature": math.nan}, ["labeler.temperature=nan: must be a finite number above 0"]),
         ({"label": -1}, ["labeler.label=-1: must be 0 or above"]),
         ({"text_format": "html"}, ["labeler.text_format=html: must be one of plain, pair, chat"]),
         (

@@ -15,6 +15,7 @@ from transformers import Adafactor
 
 from rlaif.data.batches.modules import Batching
 from rlaif.errors import ConfigError
+from rlaif.labelers.rationale import Rationales
 from rlaif.models.classifiers import reward_model_from
 from rlaif.modules.best_of_n import BestOfNSettings
 from rlaif.modules.length_debiased import DebiasWeights, LengthDebiasedModule
@@ -34,6 +35,7 @@ from rlaif.objectives.ppo import Ppo
 from rlaif.objectives.reinforce import Reinforce
 from rlaif.objectives.rloo import Rloo
 from rlaif.rollouts.settings import SamplingSettings
+from rlaif.rollouts.shaping import RewardShaping
 
 ADAM = torch.optim.AdamW
 
@@ -93,6 +95,22 @@ def test_an_option_out_of_its_bounds_is_refused_by_its_name(name: str, value: fl
         sft(**{name: value})
     (problem,) = refused.value.problems
     assert problem.startswith(f"sft.{name}={value}: must be ")
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (Grpo, "entropy"),
+        (Ppo, "entropy"),
+        (RewardShaping, "unfinished_penalty"),
+        (SamplingSettings, "temperature"),
+        (partial(Rationales, 9), "temperature"),
+    ],
+)
+def test_infinity_is_no_number_that_an_option_takes(make: Any, name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"{name}={value}: must be a finite number of at least 0"):
+        make(**{name: value})
 
 
 @pytest.mark.parametrize(

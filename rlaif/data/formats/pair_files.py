@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -68,8 +69,8 @@ class ReadingOptions:
         problems = []
         if self.pairing is not None and self.pairing not in PAIRINGS:
             problems.append(f"{self.group}.pairing={self.pairing}: allowed are {', '.join(PAIRINGS)}")
-        if self.score_temperature is not None and not self.score_temperature > 0.0:
-            problems.append(f"{self.group}.score_temperature={self.score_temperature}: must be above 0")
+        if self.score_temperature is not None and not 0.0 < self.score_temperature < math.inf:
+            problems.append(f"{self.group}.score_temperature={self.score_temperature}: must be a finite number above 0")
         for name in self.accept:
             if name not in SIGNS:
                 problems.append(f"{self.group}.accept=[{name}]: unknown; there are {', '.join(SIGNS)}")
