@@ -67,7 +67,8 @@ def credited_by(value: Observed | None, scored: Rollouts, **fields: torch.Tensor
     def credit(batch: Rollouts) -> Rollouts:
         calls.append(batch)
         returns_BT = torch.arange(1.0, 1.0 + len(batch))[:, None].expand(batch.mask_BT.shape)
-        given = {"returns_BT": returns_BT, "counted_mask_B": torch.ones(len(batch), dtype=torch.bool), **fields}
+        counted_B = torch.ones(len(batch), dtype=torch.bool)
+        given = {"advantages_BT": returns_BT, "returns_BT": returns_BT, "counted_mask_B": counted_B, **fields}
         return replace(batch, **given)
 
     module: Any = SimpleNamespace(

@@ -588,7 +588,7 @@ class Broken(RateGood):
         (lambda ratings: ratings[1:], "returned 63 ratings for 64 responses"),
         (lambda ratings: [*ratings, ratings[0]], "returned 65 ratings for 64 responses"),
         (lambda ratings: ratings[::-1], "or not in their order"),
-        (lambda ratings: None, "returned 0 ratings for 64 responses"),
+        (lambda ratings: None, "returned a NoneType, must be a list of Rating"),
         (lambda ratings: [replace(r, distribution=(float("nan"),) * 2) for r in ratings], "no distribution"),
         (lambda ratings: [replace(r, distribution=(1.0, 1.0)) for r in ratings], "no distribution"),
         (lambda ratings: [replace(r, distribution=(1.0,)) for r in ratings], "no distribution"),
