@@ -147,6 +147,18 @@ def test_a_verdict_that_is_the_name_of_a_writer_means_its_response(names: Any, t
     assert by_flag.label([pair()])[0].p_first_by_order == (1.0, 1.0)
 
 
+def test_a_word_for_a_slot_means_the_slot_where_a_writer_has_that_name(tmp_path: Path) -> None:
+    by = {"first_source": "A", "second_source": "B"}
+    rows = [row("Elbe", "Oder", None, a="A", b="A", **by)]
+    options: dict[str, Any] = {"preference": {"A": 1, "B": 0}, "swapped_names": "slot"}
+    labeler = orders(tmp_path, rows, columns={"preference": "a", "preference_swapped": "b"}, **options)
+    assert labeler.label([pair()])[0].p_first_by_order == (1.0, 0.0)
+    rows = [row("Elbe", "Oder", None, a=1, b=1, first_source="1", second_source="2")]
+    options["preference"] = "index1"
+    labeler = orders(tmp_path, rows, columns={"preference": "a", "preference_swapped": "b"}, **options)
+    assert labeler.label([pair()])[0].p_first_by_order == (1.0, 0.0)
+
+
 def test_an_order_that_cannot_be_read_is_left_out_and_counted(tmp_path: Path) -> None:
     rows = [row("Elbe", "Oder", 1.0, turned=0), row("Elbe", "Oder", 1.0, turned="maybe")]
     labeler = orders(tmp_path, rows, columns={"swapped": "turned"}, swapped_names="slot")

@@ -10,6 +10,7 @@ from rlaif.data.formats.base import LabeledPair, OddRowError, ReadRow
 from rlaif.data.formats.labels import PairLabels
 from rlaif.data.formats.language import Label, Layout
 from rlaif.data.formats.paths import ABSENT, path_of
+from rlaif.data.formats.words import folded
 from rlaif.data.label_sets.label_table import ReadRows
 from rlaif.data.label_sets.recorded_file import RecordedFile
 from rlaif.data.repeated import PairKey
@@ -110,7 +111,7 @@ class OrderTable:
         assert label.at is not None
         cell = label.at.value(values)
         if swapped.flag is not None and self._is_swapped(values, swapped.flag):
-            return [self._seen_swapped(values, pair.p_first, cell, turned)]
+            return [self._seen_swapped(values, label, pair.p_first, turned)]
         given = [Verdict(turned, pair.p_first, _text(cell))]
         if swapped.verdict is None:
             return given
@@ -122,7 +123,7 @@ class OrderTable:
         there = replace(label, at=path_of(swapped.verdict))
         layout = Layout(name=self._file.layout.name, responses=self._file.layout.responses, labels=(there,))
         named = PairLabels(layout, values, ()).p_first(0, 1)
-        return [*given, self._seen_swapped(values, named, values[swapped.verdict], turned)]
+        return [*given, self._seen_swapped(values, there, named, turned)]
 
     def _label(self, values: Mapping[str, object]) -> Label:
         """The verdict of a row.
@@ -138,10 +139,13 @@ class OrderTable:
             )
         return label
 
-    def _seen_swapped(self, values: Mapping[str, object], named: float | None, cell: object, turned: bool) -> Verdict:
+    def _seen_swapped(self, values: Mapping[str, object], label: Label, named: float | None, turned: bool) -> Verdict:
         """A verdict of the swapped order, in which slot 1 holds the row's second response."""
-        # The name of a response's writer never means a slot.
-        names_writer = PairLabels(self._file.layout, values, ()).writer(cell) is not None
+        assert label.at is not None
+        cell = label.at.value(values)
+        # The name of a response's writer means no slot, unless it is a number or one of the words for slots as well.
+        is_name = label.kind == "words" and folded(cell) not in label.words
+        names_writer = is_name and PairLabels(self._file.layout, values, ()).writer(cell) is not None
         if named is not None and (names_writer or self._swapped.names == "response"):
             named = 1.0 - named
         return Verdict(not turned, named, _text(cell))
