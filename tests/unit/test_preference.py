@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,24 @@ def train(
     )
     fit(trainer, module, data, seed=0)
     return module, read_curve(directory / "curve.jsonl")
+
+
+@pytest.mark.parametrize("steps", [1, 3, 40])
+def test_the_pairs_that_the_reference_reads_are_those_of_training_and_validation(
+    tokenizer: PreTrainedTokenizerBase, steps: int
+) -> None:
+    pairs = [preference("a", "b", 0.9, number=number) for number in range(30)]
+    settings = PreferenceSettings(
+        optimizer=torch.optim.AdamW, pair_objective=Dpo(), lr=1e-3, batch_size=4, steps=steps, validation_fraction=0.3
+    )
+    tokenized = preference_examples(pairs, Dialogue(), tokenizer, settings.max_length)
+    data: SplitDataModule[PreferenceExample, PreferenceBatch] = SplitDataModule(
+        tokenized, collate_preferences, batching=settings.batching, name="policy", seed=0
+    )
+    batches = [*islice(data.train_dataloader(), steps), *data.val_dataloader()]
+    read = {place for batch in batches for place in batch.place_B.tolist()}  # type: ignore[attr-defined]
+    assert len(data.validation_examples) > 3 and {example.place for example in data.read_examples} == read
+    assert len(data.read_examples) == len(read)
 
 
 def test_a_signal_while_the_reference_reads_ends_the_run_at_once(
