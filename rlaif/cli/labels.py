@@ -23,7 +23,7 @@ from rlaif.data.label_sets.cards import Card
 from rlaif.data.label_sets.data_set import SplitOptions, check_replaceable, write_label_set
 from rlaif.data.label_sets.exports import ExportCounts, ExportOptions, export_rows, write_rows
 from rlaif.data.label_sets.label_table import preferences_of
-from rlaif.data.label_sets.mixing import mix_labels
+from rlaif.data.label_sets.mixing import check_weight, mix_labels
 from rlaif.data.label_sets.show import find_tables, label_lines, summary_lines, tables_in
 from rlaif.data.preferences_io import (
     PREFERENCE_SCHEMA,
@@ -183,6 +183,8 @@ def mix(arguments: argparse.Namespace) -> None:
         raise ConfigError(
             f"--weights: {len(weights)} numbers for {len(arguments.tables)} tables; give one for each, in their order"
         )
+    for weight in weights:
+        check_weight("--weights", weight)
     parts: list[tuple[Sequence[Preference], float]] = [
         ([label for table in _tables(path) for label in iterate_preferences(table)], weight)
         for path, weight in zip(arguments.tables, weights, strict=True)

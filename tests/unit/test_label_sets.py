@@ -103,7 +103,7 @@ def test_load_dataset_reads_the_folder_split_by_prompt(tmp_path: Path) -> None:
 def test_one_conversation_at_two_lengths_is_in_one_split() -> None:
     options = SplitOptions(validation=0.3, test=0.3)
     assert options.split_of(HI) == options.split_of(LONGER)
-    with pytest.raises(ConfigError, match=r"validation=0\.5, test=0\.5: must leave prompts"):
+    with pytest.raises(ConfigError, match=r"--validation=0\.5, --test=0\.5: must leave prompts"):
         SplitOptions(validation=0.5, test=0.5)
 
 
@@ -480,6 +480,10 @@ def test_export_mix_and_errors_name_the_option(table: Path, tmp_path: Path, caps
     assert [item.weight for item in read_preferences(tmp_path / "mixed.parquet")] == [2.0, 4.0, 2.0, 2.0, 2.0]
     assert run("mix", tmp_path / "mixed.parquet", table, "--weights", "2", "1") == 2
     assert "--weights: 2 numbers for 1 tables" in capsys.readouterr().err
+    assert run("mix", tmp_path / "mixed2.parquet", table, "--weights", "nan") == 2
+    assert "--weights=nan: must be a finite number from 0" in capsys.readouterr().err
+    assert run("export", table, tmp_path / "other", "--format", "dataset", "--validation", "2") == 2
+    assert "--validation=2: must be at least 0 and below 1" in capsys.readouterr().err
     assert run("import", table, tmp_path / "x.parquet", "--format", "table", "--source", "") == 2
     assert "--source: say who gave the labels" in capsys.readouterr().err
     with pytest.raises(DataError):

@@ -38,12 +38,12 @@ class SplitOptions:
 
     def __post_init__(self) -> None:
         problems = [
-            f"{name}={share:g}: must be at least 0 and below 1"
+            f"--{name}={share:g}: must be at least 0 and below 1"
             for name, share in (("validation", self.validation), ("test", self.test))
             if not 0.0 <= share < 1.0
         ]
         if not problems and self.validation + self.test >= 1.0:
-            problems.append(f"validation={self.validation:g}, test={self.test:g}: must leave prompts for training")
+            problems.append(f"--validation={self.validation:g}, --test={self.test:g}: must leave prompts for training")
         if problems:
             raise ConfigError(problems)
 
