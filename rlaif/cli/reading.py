@@ -20,7 +20,7 @@ from rlaif.data.label_sets.label_table import LabelTable
 from rlaif.errors import ConfigError, DataError
 
 _COLUMNS = re.compile(r"'labeler\.columns=(\{[^}]*\})'")
-_PATH = re.compile(r"(^|\n)(labeler\.)?path=")
+_PATH = re.compile(r"(?<![\w./])(labeler\.)?path=")
 _ACCEPT = re.compile(r"\blabeler\.accept=\[(\w+)\]")
 _WHERE = re.compile(r"\blabeler\.where='(\{[^}]*\})'")
 _OPTION = re.compile(
@@ -99,7 +99,7 @@ def as_typed(text: str) -> str:
     """The command's own options instead of those of a configuration."""
     text = _COLUMNS.sub(lambda found: _typed("--columns", found[1]), text)
     text = _WHERE.sub(lambda found: _typed("--where", found[1]), _ACCEPT.sub(r"--accept \1", text))
-    return _OPTION.sub(lambda found: f"--{found[1] or found[2]}".replace("_", "-"), _PATH.sub(r"\1", text))
+    return _OPTION.sub(lambda found: f"--{found[1] or found[2]}".replace("_", "-"), _PATH.sub("", text))
 
 
 def _typed(option: str, mapping: str) -> str:

@@ -20,7 +20,7 @@ from rlaif.config.overridden import change_sources
 from rlaif.config.stage_options import depends_on, stage_option
 from rlaif.config.stage_values import GROUP, unknown_stage
 from rlaif.errors import ConfigError, DataError, RlaifError
-from rlaif.labeling.naming import renamed
+from rlaif.labeling.naming import LABELER, renamed
 from rlaif.pipeline.graph import RUN, STEP, Step, find_elsewhere
 from rlaif.pipeline.stage import Stage
 
@@ -227,12 +227,14 @@ def as_typed(problem: str, owner: str) -> str:
 
     >>> as_typed("sampling.top_p=2: must be at most 1", "evaluation.sampling")
     'evaluation.sampling.top_p=2: must be at most 1'
+    >>> as_typed("labeler.format=x: no layout, try labeler.format=auto", "evaluation.judge")
+    'evaluation.judge.format=x: no layout, try evaluation.judge.format=auto'
     """
     if owner.endswith(".sampling") and problem.startswith("sampling."):
         return f"{owner}{problem.removeprefix('sampling')}"
     if owner.startswith("reward."):  # a part of a mixture
         problem = renamed(problem, "reward", owner)
-    return f"{owner}.{problem.removeprefix('labeler.')}" if problem.startswith("labeler.") else problem
+    return renamed(problem, LABELER, owner) if problem.startswith(f"{LABELER}.") else problem
 
 
 def leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -382,6 +382,9 @@ def test_summary_of_a_folder_of_other_files(tmp_path: Path, capsys: Any) -> None
         pq.write_table(pa.Table.from_pylist([row]), tmp_path / "shards" / "data" / f"train-0000{n}-of-00002.parquet")
     assert run("summary", tmp_path / "shards") == 0
     assert "read as chosen_rejected" in (printed := capsys.readouterr().out) and "2 pairs, 2 with a label" in printed
+    (tmp_path / "shards" / "test.jsonl").write_text(json.dumps(rows[0]) + "\n")
+    assert run("summary", tmp_path / "shards") == 2
+    assert f"choose one, e.g. '{tmp_path / 'shards'}/" in capsys.readouterr().err
     assert run("summary", tmp_path / "shard") == 2
     assert f"there is no such file; did you mean {tmp_path / 'shards'}?" in capsys.readouterr().err
     (tmp_path / "run").mkdir()
