@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from rlaif.cli.messages import report_error
 from rlaif.cli.pipes import ignore_closed_pipes
-from rlaif.cli.reading import add_reading, as_typed, pair_file, read_labels
+from rlaif.cli.reading import add_reading, as_typed, pair_file, read_labels, reading_options
 from rlaif.cli.threads import let_waiting_threads_sleep
 from rlaif.cli.writing import writing
 from rlaif.config.run_directory import CONFIG
@@ -101,6 +101,7 @@ def _win_rates(arguments: argparse.Namespace, labels: PairFile | Iterable[Prefer
 
 def export(arguments: argparse.Namespace) -> None:
     """Write labels as another tool reads them, or as a data set with a card."""
+    _check_kind_of_export(arguments)
     tables = _tables(arguments.path)
     if arguments.format == "dataset":
         _export_dataset(arguments, tables)
@@ -128,6 +129,8 @@ def import_labels(arguments: argparse.Namespace) -> None:
 
 def convert(arguments: argparse.Namespace) -> None:
     """Write labels of any format in another one; of a label table as Parquet nothing is lost."""
+    if arguments.conversational and arguments.to != "trl":
+        raise ConfigError("--conversational: only for --to trl")
     reading: list[str] = []
     if _is_other_file(arguments):
         tables = [arguments.path]
@@ -202,6 +205,11 @@ def _is_other_file(arguments: argparse.Namespace) -> bool:
     is_labels = any(map(is_label_table, [path, *tables_in(path)])) or (path / CONFIG).is_file()
     if arguments.format is None and not is_labels:
         arguments.format = AUTO
+    if arguments.format is None and (typed := reading_options(arguments)):
+        raise ConfigError(
+            f"{typed[0]}: {arguments.path} holds label tables, which are read as they are; leave the option out, or"
+            " read the rows of one as those of a file: --format auto"
+        )
     return arguments.format is not None
 
 
@@ -228,6 +236,20 @@ def _refuse_other_format(path: Path, error: DataError) -> None:
     ) from error
 
 
+def _check_kind_of_export(arguments: argparse.Namespace) -> None:
+    """Refuse options that the other kind of export has.
+
+    Raises:
+        ConfigError: All of them.
+    """
+    is_set = arguments.format == "dataset"
+    others = ("min_margin", "conversational", "margin") if is_set else ("validation", "test", "evidence", "scorecard")
+    told = "not for --format dataset, which holds every label" if is_set else "only for --format dataset"
+    typed = [f"--{name.replace('_', '-')}" for name in others if getattr(arguments, name) not in (None, False)]
+    if typed:
+        raise ConfigError([f"{option}: {told}" for option in typed])
+
+
 def _export_dataset(arguments: argparse.Namespace, tables: Sequence[Path]) -> None:
     if len(tables) != 1:
         raise ConfigError(f"{arguments.path}: is a data set already; give the label table that it was made from")
@@ -236,7 +258,8 @@ def _export_dataset(arguments: argparse.Namespace, tables: Sequence[Path]) -> No
         if not arguments.scorecard.is_file():
             raise ConfigError(f"--scorecard: {arguments.scorecard} is no file; give a run's scorecard.json")
         card = replace(card, scorecard=Card.figures(arguments.scorecard))
-    options = SplitOptions(validation=arguments.validation, test=arguments.test)
+    shares = {name: share for name in ("validation", "test") if (share := getattr(arguments, name)) is not None}
+    options = SplitOptions(**shares)
     check_replaceable(arguments.out, tables[0])
     with writing(arguments.out, tables):
         counts = write_label_set(tables[0], arguments.out, card, options=options, with_evidence=arguments.evidence)
@@ -278,8 +301,8 @@ def _parser() -> argparse.ArgumentParser:
     exported.add_argument("--min-margin", type=float, default=0.0, help="least |2p - 1|, 0 to 1 (default: 0)")
     exported.add_argument("--conversational", action="store_true", help="trl: lists of messages instead of texts")
     exported.add_argument("--margin", action="store_true", help="trl: a column margin, which TRL's loss subtracts")
-    exported.add_argument("--validation", type=float, default=0.05, help="dataset: share of prompts (default: 0.05)")
-    exported.add_argument("--test", type=float, default=0.05, help="dataset: share of prompts (default: 0.05)")
+    exported.add_argument("--validation", type=float, help="dataset: share of prompts (default: 0.05)")
+    exported.add_argument("--test", type=float, help="dataset: share of prompts (default: 0.05)")
     exported.add_argument("--evidence", action="store_true", help="dataset: keep the judge prompts and replies")
     exported.add_argument("--scorecard", type=Path, help="dataset: another run's scorecard.json, for the card")
 

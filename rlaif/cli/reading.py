@@ -19,6 +19,7 @@ from rlaif.data.formats.pair_files import PairFile, ReadingOptions
 from rlaif.data.label_sets.label_table import LabelTable
 from rlaif.errors import ConfigError, DataError
 
+UTF_8 = "utf-8"
 _COLUMNS = re.compile(r"'labeler\.columns=(\{[^}]*\})'")
 _PATH = re.compile(r"(?<![\w./])(labeler\.)?path=")
 _ACCEPT = re.compile(r"\blabeler\.accept=\[(\w+)\]")
@@ -48,7 +49,14 @@ def add_reading(parser: argparse.ArgumentParser, *, reads_tables: bool) -> None:
     parser.add_argument("--score-temperature", type=float, metavar="T", help=soft)
     parser.add_argument("--accept", nargs="+", default=[], metavar="SIGN", help="signs of a wrong reading to accept")
     parser.add_argument("--confidences", type=float, nargs="+", default=[], help="only rows with one of these")
-    parser.add_argument("--encoding", default="utf-8", help="of texts, e.g. cp1252 (default: utf-8)")
+    parser.add_argument("--encoding", default=UTF_8, help="of texts, e.g. cp1252 (default: utf-8)")
+
+
+def reading_options(arguments: argparse.Namespace) -> list[str]:
+    """The options of :func:`add_reading` that were typed, the format apart, and who gave the labels."""
+    names = ("columns", "preference", "where", "pairing", "score_temperature", "accept", "confidences", "source")
+    typed = [f"--{name.replace('_', '-')}" for name in names if getattr(arguments, name, None)]
+    return typed + (["--encoding"] if arguments.encoding != UTF_8 else [])
 
 
 def read_labels(arguments: argparse.Namespace, path: Path) -> LabelTable:

@@ -493,6 +493,26 @@ def test_export_mix_and_errors_name_the_option(table: Path, tmp_path: Path, caps
         read_preferences(tmp_path / "set" / "README.md")
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("export T OUT --format dataset --min-margin 0.5 --margin", "--min-margin: not for --format dataset"),
+        ("export T OUT --format trl --validation 0.2 --evidence", "--validation: only for --format dataset"),
+        ("convert T OUT --to parquet --conversational", "--conversational: only for --to trl"),
+        ("convert T OUT --to trl --where source=human", "--where: T holds label tables, which are read as they are"),
+        ("convert T OUT --to trl --source human", "--source: T holds label tables"),
+        ("summary T --confidences 9", "--confidences: T holds label tables"),
+        ("summary T --encoding cp1252", "--encoding: T holds label tables"),
+    ],
+)
+def test_options_that_would_have_no_effect_are_refused(
+    table: Path, tmp_path: Path, capsys: Any, words: str, told: str
+) -> None:
+    paths = {"T": table, "OUT": tmp_path / "out.parquet"}
+    assert run(*(paths.get(word, word) for word in words.split())) == 2
+    assert told.replace(" T ", f" {table} ") in capsys.readouterr().err and not (tmp_path / "out.parquet").exists()
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file under a folder."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
