@@ -553,3 +553,12 @@ def test_rows_of_several_turns_and_empty_responses_are_told(tmp_path: Path) -> N
     reading = LabelTable(PairFile(write(tmp_path / "rows.jsonl", rows), ReadingOptions())).reading
     assert (reading.num_rows, reading.num_pairs, reading.num_skipped) == (1, 1, 0)
     assert {"not asked for: 1 × prompt[1] is there", "1 pairs have an empty response"} <= set(reading.lines())
+
+
+def test_a_star_alone_stands_for_other_characters_in_a_condition(tmp_path: Path) -> None:
+    values = ("[[A]]", "[[B]]", "why?", "whys", "part1")
+    rows = [{**SIDES, "prompt": f"{ASK} {n}", "w": value} for n, value in enumerate(values)]
+    path = write(tmp_path / "rows.jsonl", rows)
+    for wanted, kept in (("[[A]]", [0]), (["[[b]]", "why?"], [1, 2]), ("why*", [2, 3]), ("*", [0, 1, 2, 3, 4])):
+        found = PairFile(path, ReadingOptions(where={"w": wanted})).read()
+        assert [n for n, row in enumerate(found) if row.records] == kept

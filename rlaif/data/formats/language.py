@@ -6,6 +6,7 @@ A layout says where the prompt, the system text and the responses are, and what 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -250,4 +251,13 @@ def _from_row(path: ValuePath) -> ValuePath:
 def condition(path: ValuePath, wanted: object, has: bool) -> Condition:
     """A condition of ``where``: one value or a list of them."""
     items = wanted if isinstance(wanted, Sequence) and not isinstance(wanted, str) else [wanted]
-    return path, tuple(folded(item) for item in items), has
+    return path, tuple(_pattern(item) for item in items), has
+
+
+def _pattern(value: object) -> str:
+    """A value of a condition, in which a star alone stands for other characters.
+
+    >>> _pattern("[[A]]*"), _pattern(1.0)
+    ('[[][[]a]]*', '1')
+    """
+    return re.sub(r"[\[?]", r"[\g<0>]", folded(value))
