@@ -562,3 +562,10 @@ def test_a_star_alone_stands_for_other_characters_in_a_condition(tmp_path: Path)
     for wanted, kept in (("[[A]]", [0]), (["[[b]]", "why?"], [1, 2]), ("why*", [2, 3]), ("*", [0, 1, 2, 3, 4])):
         found = PairFile(path, ReadingOptions(where={"w": wanted})).read()
         assert [n for n, row in enumerate(found) if row.records] == kept
+
+
+@pytest.mark.parametrize("row", [{"prompt": "P"}, {"prompt": "P", "completion": GOOD}, {**SIDES, "prompt": "P"}])
+def test_a_prompt_with_half_a_character_is_left_out(tmp_path: Path, row: dict[str, Any]) -> None:
+    path = write(tmp_path / "rows.jsonl", [{**row, "prompt": prompt} for prompt in (ASK, "half \ud83d")])
+    whole, half = PairFile(path, ReadingOptions()).read()
+    assert len(whole.records) == 1 and str(half.odd) == "broken Unicode"

@@ -185,7 +185,9 @@ class LayoutReader:
         if not left:
             if prompt is None:
                 raise OddRowError("no prompt")
-            return [BarePrompt(**_fields(prompt))]
+            record = BarePrompt(**_fields(prompt))
+            check_unicode(record.prompt)
+            return [record]
         system = "" if prompt is not None else self.system(row.values)
         left, right = ([self._whole_side(prompt, system, each) for each in side] for side in (left, right))
         if self.layout.pairs_rows:
