@@ -107,3 +107,12 @@ def test_only_rows_of_the_confidences_count(tmp_path: Path, capsys: pytest.Captu
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     _, lines = run(capsys, str(path), "--format", "table", "--confidences", "9", "--by", "of")
     assert "  0.00 %" in lines[-1] and lines[-1].endswith("2 prompts, 2 labels")
+
+
+def test_rows_that_nobody_asked_for_are_no_group(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "annotations.json"
+    rows = [annotation(n, ("hare", "tortoise")[n % 2], 2) for n in range(8)]
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    _, lines = run(capsys, str(path), "--where", "generator_2=hare", "--by", "generator_2")
+    assert "not asked for: 4 × other generator_2" in lines
+    assert lines[-1].endswith("4 prompts, 4 labels") and not any(line.startswith("tortoise") for line in lines)

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from rlaif.data.formats.base import LabeledPair
+from rlaif.data.formats.base import LabeledPair, OtherTaskError
 from rlaif.data.formats.pair_files import PairFile
 from rlaif.data.formats.rows import DRAWN_ORDER
 from rlaif.errors import ConfigError
@@ -55,6 +55,8 @@ def rows_of_file(file: PairFile, column: str, confidences: Sequence[float] = ())
             " its place in the pair is drawn: a win rate of the second response would say nothing"
         )
     for row in file.read():
+        if isinstance(row.odd, OtherTaskError):  # ``where`` leaves it out: it is none of those asked for
+            continue
         if column not in row.values:
             raise ConfigError(f"--by {column}: there is no such column; a row has {', '.join(map(str, row.values))}")
         group = str(row.values[column])
