@@ -168,7 +168,8 @@ class RecordReader:
         )
         self._check_share(skipped, name)
         if not records and not apart:
-            raise DataError(f"{name}: not one of {self.num_rows:,} rows can be used: give more data")
+            counts = ", ".join(f"{reason}: {count}" for reason, count in skipped.counts.items())
+            raise DataError(f"{name}: not one of {self.num_rows:,} rows can be used ({counts}): give other data")
         return self._split(records, apart, skipped)
 
     def demonstrations(

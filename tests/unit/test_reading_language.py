@@ -569,3 +569,12 @@ def test_a_prompt_with_half_a_character_is_left_out(tmp_path: Path, row: dict[st
     path = write(tmp_path / "rows.jsonl", [{**row, "prompt": prompt} for prompt in (ASK, "half \ud83d")])
     whole, half = PairFile(path, ReadingOptions()).read()
     assert len(whole.records) == 1 and str(half.odd) == "broken Unicode"
+
+
+def test_good_and_bad_responses_to_different_prompts_are_told(tmp_path: Path) -> None:
+    rows = [{"prompt": f"{ASK} {n}", "completion": GOOD, "label": n % 2 == 0} for n in range(4)]
+    path = write(tmp_path / "rows.jsonl", rows)
+    with pytest.raises(DataError, match="not one row makes a pair: 4 × only one response to its prompt"):
+        LabelTable(PairFile(path, ReadingOptions(group="labeler", format="kto")))
+    with pytest.raises(DataError, match=r"not one of 4 rows can be used \(only one response to its prompt: 4\)"):
+        FilesSource(str(path), format="kto").load(Dialogue())

@@ -131,6 +131,9 @@ class ReadRows:
             DataError: No row gave a pair.
         """
         if not num_pairs and self._others and not self.num_rows:
+            if not self.file.options.where:
+                reasons = ", ".join(f"{count:,} × {reason}" for reason, count in self._apart.most_common())
+                raise DataError(f"{self.file.name}: not one row makes a pair: {reasons}")
             others = ", ".join(self._others)
             raise DataError(f"{self.file.name}: no row has the values of {self.file.group}.where; there are {others}")
         if not num_pairs:
