@@ -872,3 +872,11 @@ def test_a_text_that_holds_a_place_of_the_template_stays_as_it_is(tmp_path: Path
     row = {"question": "What does {context} do?", "context": "All {question} of it.", "a": GOOD, "b": BAD}
     _, (record,) = read(tmp_path, [row], format=str(layout))
     assert record.prompt.strip().endswith("What does {context} do?\n\nContext: All {question} of it.")
+
+
+@pytest.mark.parametrize("other", ["question", "instruction", "input", "query"])
+def test_a_column_prompt_is_the_prompt_whatever_stands_beside_it(tmp_path: Path, other: str) -> None:
+    row = {"prompt": ASK, other: "A river.", "chosen": GOOD, "rejected": BAD}
+    accepted = {"accept": ["unread_context"]} if other in ("instruction", "input") else {}
+    file, (record,) = read(tmp_path, [row], **accepted)
+    assert file.layout.name == "chosen_rejected" and record.prompt == ASK
