@@ -639,6 +639,8 @@ def test_prompts_alone(tmp_path: Path) -> None:
         },
         {"system": BRIEF, "instruction": ASK, "chosen": GOOD, "rejected": BAD},
         {"system": BRIEF, "messages": [user(), says(GOOD)]},
+        {"system": [{"text": BRIEF}], "messages": [user(), says(GOOD)]},
+        {"system": [{"type": "text", "text": BRIEF, "cache_control": {}}], "prompt": ASK, "chosen": GOOD, "rejected": BAD},
         {"system": BRIEF, "chosen": [user(), says(GOOD)], "rejected": [user(), says(BAD)]},
         {"system": BRIEF, "messages": [user(), says(GOOD)], "rejected_response": BAD},
         {"systemInstruction": {"parts": [{"text": BRIEF}]}, "contents": [user(), says(GOOD)]},
@@ -880,3 +882,8 @@ def test_a_column_prompt_is_the_prompt_whatever_stands_beside_it(tmp_path: Path,
     accepted = {"accept": ["unread_context"]} if other in ("instruction", "input") else {}
     file, (record,) = read(tmp_path, [row], **accepted)
     assert file.layout.name == "chosen_rejected" and record.prompt == ASK
+
+
+def test_an_empty_list_of_system_parts_is_no_system_text(tmp_path: Path) -> None:
+    _, (record,) = read(tmp_path, [{"system": [], "prompt": ASK, "chosen": GOOD, "rejected": BAD}])
+    assert record.turns == () and record.prompt == ASK

@@ -123,7 +123,7 @@ def _turn(message: Mapping[str, Any], roles: Mapping[str, Role]) -> Turn:
             "unknown role", f"{name!r:.40}; name it in a layout of your own as YAML, roles: {{{name}: user}}"
         )
     key = next((key for key in _TEXT_KEYS if message.get(key) is not None), None)
-    text = "" if key is None else _content(message[key], f"{name}'s {key}")
+    text = "" if key is None else content_text(message[key], f"{name}'s {key}")
     calls = next((message[key] for key in _CALL_KEYS if message.get(key)), None)
     if calls:
         text = "\n".join(filter(None, [text, json.dumps(calls, ensure_ascii=False, default=str)]))
@@ -137,8 +137,12 @@ def _kind(value: object) -> str:
     return f"{value!r:.40}" if items is None else f"a list of {len(items)}"
 
 
-def _content(value: object, name: str) -> str:
-    """The content of a message: a text, or parts with texts, which are joined."""
+def content_text(value: object, name: str) -> str:
+    """A content, as of a message: a text, or parts with texts, which are joined.
+
+    Raises:
+        OddRowError: There is no text, or a part is none.
+    """
     items = [value] if isinstance(value, Mapping) else as_list(value)
     if items is None:
         return text_of(value, name)

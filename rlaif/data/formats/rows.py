@@ -36,7 +36,7 @@ from rlaif.data.formats.dialogues import (
 )
 from rlaif.data.formats.labels import PairLabels, number_at, pairs_of
 from rlaif.data.formats.language import ROW, Layout, PromptText
-from rlaif.data.formats.messages import messages_in, text_of
+from rlaif.data.formats.messages import content_text, messages_in, text_of
 from rlaif.data.formats.paths import ABSENT, ValuePath, as_list, path_of
 from rlaif.data.formats.trees import flat_rows, tree_rows
 from rlaif.data.formats.words import folded
@@ -149,7 +149,7 @@ class LayoutReader:
         for path in self.layout.system:
             value = path.value(values)
             if value is not ABSENT and value is not None:
-                return text_of(value, path.text)
+                return content_text(value, path.text)
         return ""
 
     def is_asked_for(self, values: Mapping[str, Any]) -> bool:
