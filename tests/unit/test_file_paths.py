@@ -197,3 +197,12 @@ def test_an_empty_shard_among_others_is_told(tmp_path: Path) -> None:
     assert "2.jsonl: the file is empty" in told(tmp_path)
     pq.write_table(pa.table({"prompt": pa.array([], pa.string())}), tmp_path / "2.jsonl")
     assert prompts(tmp_path) == PROMPTS[:1]  # a shard that was filtered down to nothing
+
+
+def test_a_linked_folder_of_a_folder_is_read_like_any_other(tmp_path: Path) -> None:
+    folder = put(tmp_path / "set", **{"train/0000.jsonl": FIRST})
+    put(tmp_path / "elsewhere", **{"0000.jsonl": SECOND})
+    (folder / "again").symlink_to(folder)
+    assert prompts(folder) == PROMPTS[:1]
+    (folder / "test").symlink_to(tmp_path / "elsewhere")
+    assert "holds several tables: test/0000.jsonl (1 file), train/0000.jsonl (1 file)" in told(folder)

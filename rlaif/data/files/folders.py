@@ -97,12 +97,19 @@ def _data_files(folder: Path, name: str) -> list[Path]:
         raise DataError(f"{name}: {error.filename} cannot be read ({error.strerror})") from error
 
     files = []
-    for where, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(sub for sub in folders if not sub.startswith((".", "__")))
+    for where, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        folders[:] = sorted(
+            sub for sub in folders if not sub.startswith((".", "__")) and not _leads_up(Path(where, sub))
+        )
         visible = (file for file in names if not file.startswith((".", "_")) and file not in METADATA)
         files += [Path(where, file) for file in visible if _DATA.fullmatch(file)]
     tables = [file for file in files if not file.name.lower().endswith(".json")]
     return sorted(tables or files)
+
+
+def _leads_up(folder: Path) -> bool:
+    """True for a link to a folder in which it lies."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 def _group(file: Path, folder: Path) -> Group:
