@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from rlaif.data.transcripts import instruction_in
+from rlaif.data.transcripts import instruction_in, instruction_of, transcript_of
 from rlaif.types import content_id
 
 if TYPE_CHECKING:
     from rlaif.data.formats.base import LabeledPair
-    from rlaif.types import Preference
+    from rlaif.types import Comparison, Preference
 
 REPEATED = "repeated pair, same label"
 CONTRADICTING = "repeated pair, other label"
@@ -38,6 +38,14 @@ class PairKey(NamedTuple):
         """
         first, second = first.strip(), second.strip()
         return cls(content_id(instruction_in(prompt).strip(), *sorted((first, second))), second < first)
+
+    @classmethod
+    def of_comparison(cls, pair: Comparison) -> PairKey:
+        """The key of a pair of a run, which is that of its row in a file whatever the text of the task's prompt."""
+        prompt = pair.prompt
+        has_several = prompt.has_own_turns and len(prompt.turns) > 1
+        text = transcript_of(prompt.turns) if has_several else instruction_of(prompt)
+        return cls.of(text, pair.first.text, pair.second.text)
 
 
 @dataclass(slots=True)

@@ -150,14 +150,14 @@ class FileLabeler:
 
     def holds(self, comparison: Comparison) -> bool:
         """True where the file has a row of the pair, also one without a label: its judge was asked about it."""
-        key = _key(comparison)
+        key = PairKey.of_comparison(comparison)
         known = self._orders.verdicts if self.rows == "orders" else self._labels.table.votes
         return key.id in known or key.id in self._table.unusable
 
     def label(self, comparisons: Sequence[Comparison]) -> list[Preference]:
         """Look every comparison up; what is not in the file is missing."""
         find = self._from_orders if self.rows == "orders" else self._from_raters
-        return [find(comparison, _key(comparison)) for comparison in comparisons]
+        return [find(comparison, PairKey.of_comparison(comparison)) for comparison in comparisons]
 
     def _from_raters(self, comparison: Comparison, key: PairKey) -> Preference:
         votes = self._labels.table.find(key)
@@ -220,10 +220,6 @@ class FileLabeler:
         if reading.skipped:
             counts = reading.lines()[: 1 + len(reading.skipped)]
             log.warning("%s: %s; the first: %s", self.file.name, "; ".join(counts), reading.examples[0])
-
-
-def _key(comparison: Comparison) -> PairKey:
-    return PairKey.of(comparison.prompt.text, comparison.first.text, comparison.second.text)
 
 
 def _judgment(verdict: Verdict, order: Order) -> Judgment:

@@ -18,11 +18,13 @@ import pytest
 
 from rlaif.data.formats.pair_files import PairFile, ReadingOptions
 from rlaif.data.label_sets.label_table import LabelTable
+from rlaif.data.label_sets.mixing import MixSettings
+from rlaif.data.preferences_io import write_preferences
 from rlaif.data.sources.files import FilesSource
 from rlaif.data.transcripts import instruction_in, instruction_of, messages, transcript_of, with_turns
 from rlaif.errors import ConfigError, DataError
 from rlaif.labelers.file import FileLabeler
-from rlaif.tasks.base import Dialogue, Summarization
+from rlaif.tasks.base import Dialogue, Summarization, Task
 from rlaif.types import Comparison, Completion, Prompt, Turn
 
 POST = "A post about a cat."
@@ -504,3 +506,30 @@ def test_a_response_keeps_its_indentation_and_its_place(format: str, row: dict[s
     trimmed = json.loads(json.dumps(row).replace(json.dumps(INDENTED)[1:-1], INDENTED.strip()))
     (other,) = read(tmp_path, format, [trimmed]).pairs
     assert (pair.first.strip(), pair.second.strip(), pair.p_first) == (other.first, other.second, other.p_first)
+
+
+TURNS = {
+    "a system turn": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": POST}],
+    "a quoted turn mark": [{"role": "user", "content": f"{POST}\n\nHuman: why?\n\nAssistant: because."}],
+    "several turns": [
+        {"role": name, "content": text} for name, text in (("user", POST), ("assistant", "A"), ("user", "B"))
+    ],
+    "one turn": [{"role": "user", "content": POST}],
+}
+
+
+@pytest.mark.parametrize("task", [Dialogue(), Summarization()], ids=lambda task: task.name)
+@pytest.mark.parametrize("prompt", TURNS.values(), ids=TURNS)
+def test_a_pair_is_found_by_the_turns_of_its_prompt_in_rows_and_in_label_tables(
+    tmp_path: Path, task: Task, prompt: list[dict[str, str]]
+) -> None:
+    rows = write(tmp_path / "rows.jsonl", [{"prompt": prompt, "chosen": "x", "rejected": "y"}])
+    (known,) = FilesSource(str(rows), eval_fraction=0.0).load(task).preferences
+    table = tmp_path / "labels.parquet"
+    write_preferences(table, [known])
+    for path in (rows, table):
+        (found,) = FileLabeler(str(path), source="human").label([known.comparison])
+        assert found.p_first == known.p_first
+    mixed = MixSettings({"again": {"path": str(table), "source": "human"}}).mixed([], task, []).labels
+    assert [label.comparison for label in mixed] == [known.comparison]
+    assert FilesSource(str(table), eval_fraction=0.0).load(task).label_prompts[0] == known.comparison.prompt

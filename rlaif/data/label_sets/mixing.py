@@ -46,9 +46,7 @@ def mix_labels(parts: Sequence[tuple[Sequence[Preference], float]]) -> tuple[lis
     for labels, weight in parts:
         num_rows += len(labels)
         for label in labels:
-            comparison = label.comparison
-            pair = PairKey.of(comparison.prompt.text, comparison.first.text, comparison.second.text)
-            key = (pair.id, label.source)
+            key = (PairKey.of_comparison(label.comparison).id, label.source)
             if key not in mixed or (mixed[key].p_first is None and label.p_first is not None):
                 mixed[key] = replace(label, weight=label.weight * weight)
     return list(mixed.values()), num_rows - len(mixed)

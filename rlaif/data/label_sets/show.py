@@ -83,8 +83,7 @@ def summary_lines(labels: Iterable[Preference]) -> list[str]:
     present: list[float] = []
     weight, num_rows, num_judgments = 0.0, 0, 0
     for label in labels:
-        comparison = label.comparison
-        pairs.add(PairKey.of(comparison.prompt.text, comparison.first.text, comparison.second.text).id)
+        pairs.add(PairKey.of_comparison(label.comparison).id)
         sources[label.source or "-"] += 1
         labelers[label.labeler or "-"] += 1
         num_rows += 1
