@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,8 @@ REPEATED = "repeated pair, same label"
 CONTRADICTING = "repeated pair, other label"
 _ROUNDING = 1e-9
 """Rounding error of a swapped label."""
+_CUE = re.compile(r"\s*TL;DR:\s*\Z")
+"""What asks for the summary of a post; some files have it behind the post, others leave it to the task."""
 
 
 class PairKey(NamedTuple):
@@ -37,7 +40,7 @@ class PairKey(NamedTuple):
         True
         """
         first, second = first.strip(), second.strip()
-        return cls(content_id(instruction_in(prompt).strip(), *sorted((first, second))), second < first)
+        return cls(content_id(_CUE.sub("", instruction_in(prompt)).strip(), *sorted((first, second))), second < first)
 
     @classmethod
     def of_comparison(cls, pair: Comparison) -> PairKey:

@@ -225,7 +225,7 @@ class RecordReader:
         if longest > self.options.max_response_tokens:
             limit = self.options.max_response_tokens
             raise OddRowError("response too long", f"{longest} tokens, data.max_response_tokens={limit}")
-        prompt = record.as_prompt(self.task.name, continues_dialogue=not self.task.policy_text(""))
+        prompt = record.as_prompt(self.task.name, cue=self.task.policy_text(""))
         kept, start = self._cut(prompt), conversation_start(prompt.text)
         self.num_cut += kept.text != prompt.text
         return ReadRecord(

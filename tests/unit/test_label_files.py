@@ -533,3 +533,17 @@ def test_a_pair_is_found_by_the_turns_of_its_prompt_in_rows_and_in_label_tables(
     mixed = MixSettings({"again": {"path": str(table), "source": "human"}}).mixed([], task, []).labels
     assert [label.comparison for label in mixed] == [known.comparison]
     assert FilesSource(str(table), eval_fraction=0.0).load(task).label_prompts[0] == known.comparison.prompt
+
+
+@pytest.mark.parametrize("end", ["\n\nTL;DR:", "\nTL;DR: ", ""])
+def test_what_a_task_writes_behind_a_prompt_stands_there_once(tmp_path: Path, end: str) -> None:
+    """TRL's copies of the TL;DR data end their posts with the words that the task ends them with."""
+    rows = write(tmp_path / "rows.jsonl", [{"prompt": f"{POST}{end}", "chosen": " x", "rejected": " y"}])
+    data = FilesSource(str(rows), eval_fraction=0.0).load(Summarization())
+    (prompt,) = data.label_prompts
+    assert Summarization().policy_text(prompt.text) == f"{POST}\n\nTL;DR:" and prompt.turns == ()
+    (known,) = data.preferences
+    (found,) = FileLabeler(str(rows), source="human").label([known.comparison])
+    assert found.p_first == known.p_first
+    (prompt,) = FilesSource(str(rows), eval_fraction=0.0).load(Dialogue()).label_prompts
+    assert prompt.text == f"\n\nHuman: {POST}{end.rstrip()}\n\nAssistant:"

@@ -650,9 +650,9 @@ def test_system_texts_belong_to_the_prompt(tmp_path: Path, row: dict[str, Any]) 
     _, (record,) = read(tmp_path, [row])
     assert record.turns == WITH_SYSTEM
     assert record.prompt == f"\n\nSystem: {BRIEF}\n\nHuman: {ASK}\n\nAssistant:"
-    prompt = record.as_prompt("dialogue", continues_dialogue=True)
+    prompt = record.as_prompt("dialogue", cue="")
     assert prompt.turns == WITH_SYSTEM and prompt.has_own_turns
-    assert record.as_prompt("summarization", continues_dialogue=False).text == f"{BRIEF}\n\n{ASK}"
+    assert record.as_prompt("summarization", cue="TL;DR:").text == f"{BRIEF}\n\n{ASK}"
 
 
 def test_inputs_and_history_belong_to_the_prompt(tmp_path: Path) -> None:
@@ -682,7 +682,7 @@ def test_a_quoted_turn_mark_is_text(tmp_path: Path) -> None:
     quoted = "What is wrong in this log?\n\nHuman: a\n\nAssistant: b"
     for prompt in (quoted, [user(quoted)]):
         _, (record,) = read(tmp_path, [{"prompt": prompt, "chosen": GOOD, "rejected": BAD}])
-        prompt = record.as_prompt("dialogue", continues_dialogue=True)
+        prompt = record.as_prompt("dialogue", cue="")
         assert prompt.turns == (Turn("user", quoted),)
 
 

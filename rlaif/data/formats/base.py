@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from rlaif.data.transcripts import instruction_text, transcript_of, with_turns
@@ -65,19 +65,21 @@ class Record:
         """The prompt's text for a task: an instruction gets turns where the policy continues a dialogue."""
         return with_turns(self.prompt) if self.is_instruction and continues_dialogue else self.prompt
 
-    def as_prompt(self, task: str, *, continues_dialogue: bool) -> Prompt:
+    def as_prompt(self, task: str, *, cue: str) -> Prompt:
         """The prompt as a record of a run; its turns are kept where they say more than the text.
 
         Args:
             task: Name of the task.
-            continues_dialogue: True when the task's policy continues a dialogue.
+            cue: What the task writes behind a prompt, and is taken off the end of one that has it; empty where the
+                task's policy continues a dialogue.
         """
         turns = self.turns or ((Turn("user", self.prompt.strip()),) if self.is_instruction else ())
-        if not continues_dialogue and turns and all(turn.role in ("system", "user") for turn in turns):
-            text = self.prompt if self.is_instruction else instruction_text(turns)
+        if cue and turns and all(turn.role in ("system", "user") for turn in turns):
+            turns = (*turns[:-1], replace(turns[-1], text=_without(cue, turns[-1].text)))
+            text = _without(cue, self.prompt) if self.is_instruction else instruction_text(turns)
             own = turns if turns != (Turn("user", text.strip()),) else ()
             return Prompt(task=task, text=text, turns=own)
-        text = self.prompt_for(continues_dialogue)
+        text = self.prompt_for(not cue)
         return Prompt(task=task, text=text, turns=turns if turns and turns != turns_in(text) else ())
 
 
@@ -119,6 +121,16 @@ class ReadRow(NamedTuple):
     """Why there are no records."""
     values: Mapping[str, object] = {}
     """The row itself; of a group its first one."""
+
+
+def _without(cue: str, text: str) -> str:
+    """A prompt without the words behind it that its task writes itself.
+
+    >>> _without("\n\nTL;DR:", "A post.\nTL;DR: "), _without("\n\nTL;DR:", "A post. ")
+    ('A post.', 'A post. ')
+    """
+    plain, end = text.rstrip(), cue.strip()
+    return plain.removesuffix(end).rstrip() if end and plain.endswith(end) else text
 
 
 def responses_of(record: Record) -> list[str]:

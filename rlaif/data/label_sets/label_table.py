@@ -226,7 +226,7 @@ def _preference(table: LabelTable, pair: LabeledPair, task: Task, source: str) -
     key = PairKey.of(pair.prompt, pair.first, pair.second)
     votes = table.table.votes[key.id]
     p_first = votes.p_first(key.turned)
-    prompt = pair.as_prompt(task.name, continues_dialogue=not task.policy_text(""))
+    prompt = pair.as_prompt(task.name, cue=task.policy_text(""))
     return Preference(
         comparison=Comparison(
             prompt=prompt,
