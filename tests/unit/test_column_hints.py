@@ -152,7 +152,7 @@ def test_the_labels_command_takes_every_option_that_it_tells(
 @pytest.mark.parametrize(
     ("row", "sign"),
     [
-        ({"prompt": ASK, "responses": [{"text": GOOD}, {"text": BAD}]}, "unread_responses"),
+        ({"prompt": ASK, "responses": [{"text": GOOD}, {"text": BAD}]}, "no_label"),
         ({"prompt": ASK, "outputs": [GOOD, BAD]}, "unread_responses"),
         ({"prompt": ASK, "ranked_responses": [GOOD, BAD]}, "unread_responses"),
         ({"question": ASK, "human_answers": [GOOD], "chatgpt_answers": [BAD]}, "unread_responses"),

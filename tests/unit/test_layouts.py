@@ -498,6 +498,37 @@ CASES: list[Case] = [
         PAIR,
     ),
     ("stack_exchange", [{"question": ASK, "response_j": GOOD, "response_k": BAD}], PAIR),
+    (
+        "unified_feedback",
+        [
+            {"id": "0", "conv_A": [user(), says(BAD)], "conv_B": [user(), says(GOOD)], "num_turns": 1, "source": "s"}
+            | {"conv_A_rating": 1.0, "conv_B_rating": 2.5}
+        ],
+        PAIR,
+    ),
+    ("scored_lists", [{"prompt": ASK, "responses": [BAD, GOOD], "scores": [0.25, 3]}], PAIR),
+    ("scored_lists", [{"prompt": ASK, "candidates": [BAD, GOOD], "ranks": [2, 1]}], PAIR),
+    ("scored_lists", [{"instruction": ASK, "completions": [BAD, GOOD, THIRD], "rewards": [1, 2, None]}], PAIR),
+    (
+        "scored_responses",
+        [{"prompt": ASK, "responses": [{"text": BAD, "score": 1}, {"text": GOOD, "score": 4, "model": "m"}]}],
+        PAIR,
+    ),
+    ("scored_responses", [{"question": ASK, "candidates": [{"response": t, "rating": r} for t, r in ((BAD, 1), (GOOD, 4))]}], PAIR),
+    (
+        "conversation_chosen_rejected",
+        [{"task": "t", "trajectory": [sharegpt("user", ASK)], "chosen": GOOD, "rejected": BAD, "parent_id": None}],
+        PAIR,
+    ),
+    (
+        "tldr_axis",
+        [
+            {"info": {"post": "I moved.", "title": "Moving", "subreddit": "life"}, "batch": "axis1", "split": "test"}
+            | {"worker": "w", "summary": {"text": f" {text}", "policy": "p", "axes": {"overall": overall}}}
+            for text, overall in ((BAD, 2), (GOOD, 6))
+        ],
+        PAIR,
+    ),
 ]
 ALONE: list[tuple[str, dict[str, Any]]] = [
     ("messages", {"messages": [user(), says(GOOD)]}),
@@ -557,7 +588,7 @@ def test_auto_finds_the_layout_and_reads_it(tmp_path: Path, name: str, rows: lis
     file, records = read(tmp_path, rows)
     assert file.layout.name == name
     assert same([told(record) for record in records], wanted)
-    if name != "tldr_comparisons":
+    if not name.startswith("tldr_"):
         assert {record.turns or record.prompt.strip() for record in records} <= {
             ASK,
             f"Human: {ASK}\n\nAssistant:",
@@ -579,7 +610,8 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "pages" / "reference" / "l
 COMMANDS = dict(re.findall(r"^\| `(\w+)` \|.*\| `(rlaif-[^`]+)` \|$", PAGE.read_text("utf-8"), re.MULTILINE))
 """The command of each layout in the documentation's table."""
 ROWS = {name: rows for name, rows, _ in reversed([*CASES, *NAMED])}
-ROWS |= {"prompts": [{"prompt": ASK}], **{name: [row] for name, row in reversed(ALONE)}}
+GUANACO = f"### Human: {ASK}### Assistant: {GOOD}"
+ROWS |= {"prompts": [{"prompt": ASK}], "text": [{"text": GUANACO}], **{name: [row] for name, row in reversed(ALONE)}}
 
 
 @pytest.mark.parametrize("name", layout_names())
@@ -601,7 +633,7 @@ def test_the_documented_command_of_a_layout_reads_its_rows(
 
 
 def test_every_layout_has_a_case() -> None:
-    alone = {"messages", "prompt_completion", "alpaca_sft", "prompts"}
+    alone = {"messages", "prompt_completion", "alpaca_sft", "prompts", "text"}
     assert {name for name, _, _ in CASES} | {name for name, _, _ in NAMED} | alone == set(layout_names())
 
 
@@ -887,3 +919,14 @@ def test_a_column_prompt_is_the_prompt_whatever_stands_beside_it(tmp_path: Path,
 def test_an_empty_list_of_system_parts_is_no_system_text(tmp_path: Path) -> None:
     _, (record,) = read(tmp_path, [{"system": [], "prompt": ASK, "chosen": GOOD, "rejected": BAD}])
     assert record.turns == () and record.prompt == ASK
+
+
+def test_a_conversation_in_one_text_is_a_demonstration(tmp_path: Path) -> None:
+    file, records = read(tmp_path, [{"text": GUANACO}, {"text": f"{GUANACO}### Human: And Lyon?### Assistant: The Rhone."}])
+    asked = f"\n\nHuman: {ASK}\n\nAssistant:"
+    assert file.layout.name == "text" and records == [
+        SingleResponse(prompt=asked, response=GOOD),
+        SingleResponse(prompt=f"{asked} {GOOD}\n\nHuman: And Lyon?\n\nAssistant:", response="The Rhone."),
+    ]
+    with pytest.raises(DataError, match="no layout reads its first rows"):
+        read(tmp_path, [{"text": "A text without turns."}])

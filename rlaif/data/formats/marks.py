@@ -17,6 +17,8 @@ _FAMILIES = (
 )
 _MARKS = [re.compile(rf"^[ \t]*(?:({human})|({assistant}))", re.MULTILINE) for human, assistant in _FAMILIES]
 
+_JOINED = re.compile(r"(?<=[^\n])(?=### (?:Human|Assistant):)")
+"""Places of marks that Guanaco writes directly behind the text before them."""
 _OF_HELPSTEER = re.compile(r"\s*<extra_id_1>(User|Assistant)[ \t]*\n?")
 """Marks between the turns of a HelpSteer prompt, whose first turn, the user's, has none."""
 
@@ -55,6 +57,7 @@ def with_hh_marks(text: str) -> str | None:
     ('\\n\\nHuman: Hi\\n\\nAssistant:', None)
     """
     text = text.replace("\r\n", "\n").strip()
+    text = _JOINED.sub("\n", text) if text.startswith("### Human:") else text
     return next((found for marks in _MARKS if (found := _converted(text, marks)) is not None), None)
 
 
