@@ -11,6 +11,7 @@ from rlaif.data.base import TaskData
 from rlaif.data.formats.layouts import AUTO
 from rlaif.data.formats.pair_files import PairFile, ReadingOptions
 from rlaif.data.shares import divided_by_share
+from rlaif.data.sides import text_number
 from rlaif.data.split import PairOptions, RecordReader
 from rlaif.runtime import Runtime
 from rlaif.tasks.base import Task
@@ -97,7 +98,7 @@ def _chosen(
     read = reader.demonstrations(
         islice(file.read(), options.max_rows),
         name=file.name,
-        held_out={int(prompt.id, 16) for prompt in prompts},
+        held_out={text_number(prompt) for prompt in prompts},
         by_beginning=splits_by_content,
     )
     told = [f"{read.num_held_out:,} held out"] if read.num_held_out else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -23,12 +24,22 @@ _CUE = re.compile(r"\s*TL;DR:\s*\Z")
 """What asks for the summary of a post; some files have it behind the post, others leave it to the task."""
 
 
+def plain(text: str) -> str:
+    """A text as texts are compared: without surrounding white space, with the line ends of Unix, and with a letter and
+    its accent as one character.
+
+    >>> plain("a cafe\u0301\r\nin Lyon ") == "a caf\u00e9\nin Lyon"
+    True
+    """
+    return unicodedata.normalize("NFC", text.replace("\r\n", "\n")).strip()
+
+
 class PairKey(NamedTuple):
     """A pair under the key that it has in either order."""
 
     id: str
-    """Content hash of prompt and both responses without surrounding white space, the responses sorted; a dialogue of
-    one turn and its bare instruction are the same prompt."""
+    """Content hash of prompt and both responses as they are compared (:func:`plain`), the responses sorted; a dialogue
+    of one turn and its bare instruction are the same prompt."""
     turned: bool
     """True when the key names the second response first."""
 
@@ -39,8 +50,8 @@ class PairKey(NamedTuple):
         >>> PairKey.of("p", "a", "b").id == PairKey.of("p", "b", " a ").id
         True
         """
-        first, second = first.strip(), second.strip()
-        return cls(content_id(_CUE.sub("", instruction_in(prompt)).strip(), *sorted((first, second))), second < first)
+        first, second = plain(first), plain(second)
+        return cls(content_id(plain(_CUE.sub("", instruction_in(prompt))), *sorted((first, second))), second < first)
 
     @classmethod
     def of_comparison(cls, pair: Comparison) -> PairKey:
@@ -146,7 +157,7 @@ class Repeats:
             first: The label of the pair's first row.
         """
         if place not in self._repeated:
-            texts = first.comparison.first.text.strip(), first.comparison.second.text.strip()
+            texts = plain(first.comparison.first.text), plain(first.comparison.second.text)
             self._repeated[place] = PairKey(key.id, texts[1] < texts[0])
             self.table.add_under(self._repeated[place], first)
         self.table.add_under(key, pair)

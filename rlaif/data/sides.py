@@ -7,7 +7,8 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rlaif.data.large import Packed, Selected
-from rlaif.types import Demonstration, Preference, Prompt
+from rlaif.data.repeated import plain
+from rlaif.types import Demonstration, Preference, Prompt, content_id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,33 +41,24 @@ class SplitRecords:
 
     def __init__(self, records: Packed[ReadRecord]) -> None:
         self.records = records
-        self._prompt_ids, self._starts = array("Q"), array("Q")
+        self._prompt_ids, self._starts, self.texts = array("Q"), array("Q"), array("Q")
         self._begins_held_out, self._has_pair, self._demonstrates = bytearray(), bytearray(), bytearray()
         for record in records:
             self._prompt_ids.append(int(record.prompt.id, 16))
             self._starts.append(int(record.start, 16))
+            self.texts.append(text_number(record.prompt))
             self._begins_held_out.append(record.begins_held_out)
             self._has_pair.append(record.pair is not None)
             self._demonstrates.append(record.demonstrated is not None)
 
     @property
-    def numbers(self) -> Sequence[int]:
-        """The number of each row's prompt id."""
-        return self._prompt_ids
-
-    @property
-    def prompt_ids(self) -> set[int]:
-        """Of all prompts."""
-        return set(self._prompt_ids)
-
-    @property
-    def held_out_ids(self) -> set[int]:
+    def held_out_texts(self) -> set[int]:
         """Of the prompts whose conversations are held out, each on this side wherever else it stands."""
-        return {number for number, held in zip(self._prompt_ids, self._begins_held_out, strict=True) if held}
+        return {text for text, held in zip(self.texts, self._begins_held_out, strict=True) if held}
 
-    def where(self, prompt_ids: Container[int], *, inside: bool) -> array[int]:
-        """Rows whose prompts are among these, or are not."""
-        return array("q", (row for row, number in enumerate(self._prompt_ids) if (number in prompt_ids) == inside))
+    def where(self, texts: Container[int], *, inside: bool) -> array[int]:
+        """Rows whose prompts have one of these texts, or none."""
+        return array("q", (row for row, text in enumerate(self.texts) if (text in texts) == inside))
 
     def starts(self, rows: Iterable[int]) -> dict[int, int]:
         """By the number of a prompt's id, the number of its conversation's beginning."""
@@ -90,6 +82,11 @@ class SplitRecords:
             if self._prompt_ids[row] not in seen:
                 seen.add(self._prompt_ids[row])
                 yield row
+
+
+def text_number(prompt: Prompt) -> int:
+    """A number of a prompt's text as texts are compared: to a split, prompts with equal numbers are one prompt."""
+    return int(content_id(plain(prompt.text)), 16)
 
 
 def pair_of(record: ReadRecord) -> Preference:

@@ -180,7 +180,7 @@ class RecordReader:
         Args:
             rows: What each row became.
             name: What the rows come from, for messages.
-            held_out: Numbers of the prompts' ids that are held out.
+            held_out: Numbers of the prompts' texts that are held out.
             by_beginning: Whether those count as held out, too, whose conversation's beginning falls on that side.
 
         Raises:
@@ -189,8 +189,8 @@ class RecordReader:
         read = SplitRecords(self._merged(self._usable(rows)))
         skipped = SkippedRows(counts=dict(self.reasons), examples=tuple(self.shown), num_rows=self.num_rows)
         self._check_share(skipped, name)
-        beginning = read.held_out_ids if by_beginning else set()
-        kept = [row for row in read.where(held_out, inside=False) if read.numbers[row] not in beginning]
+        beginning = read.held_out_texts if by_beginning else set()
+        kept = [row for row in read.where(held_out, inside=False) if read.texts[row] not in beginning]
         found = read.demonstrations(kept)
         if not found:
             raise DataError(
@@ -280,7 +280,7 @@ class RecordReader:
     def _split(self, records: Packed[ReadRecord], apart: Packed[ReadRecord] | None, skipped: SkippedRows) -> TaskData:
         read = SplitRecords(records)
         others = read if apart is None else SplitRecords(apart)
-        held_out = read.held_out_ids if apart is None else others.prompt_ids
+        held_out = read.held_out_texts if apart is None else set(others.texts)
         train, evaluation = read.where(held_out, inside=False), others.where(held_out, inside=True)
         if apart is not None and (num_shared := len(read.records) - len(train)):
             skipped = replace(skipped, counts={**skipped.counts, "prompt also in data.eval_path": num_shared})

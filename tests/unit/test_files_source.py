@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +14,12 @@ from rlaif.data.formats.base import chosen_and_rejected
 from rlaif.data.held_out import conversation_start
 from rlaif.data.sources.files import FilesSource
 from rlaif.errors import ConfigError, DataError
+from rlaif.labelers.file import FileLabeler
 from rlaif.models.load import ModelSpec
 from rlaif.pipeline.stage import Work
 from rlaif.stages.data import DataStage, _skipped
 from rlaif.tasks.base import HarmlessDialogue, Summarization
+from rlaif.types import Prompt
 
 TASK = HarmlessDialogue()
 
@@ -317,3 +321,32 @@ def test_training_rows_that_the_evaluation_has_too_are_counted(
     data = FilesSource(write(tmp_path / "pairs.jsonl", ROWS), eval_path=held_out).load(TASK)
     assert data.skipped.counts == counts
     assert (len(data.preferences), len(data.eval_preferences)) == (60 - num_shared, 20)
+
+
+SPELLINGS = {
+    "white space": ("A question {}: why", " A question {}: why \n"),
+    "line ends": ("A question\n{}?", "A question\r\n{}?"),
+    "accents": ("Le caf\u00e9 {}?", "Le cafe\u0301 {}?"),
+}
+
+
+@pytest.mark.parametrize("task", [TASK, Summarization()], ids=lambda task: task.name)
+@pytest.mark.parametrize("spellings", SPELLINGS.values(), ids=SPELLINGS)
+def test_a_prompt_in_two_spellings_is_on_one_side_and_one_pair(tmp_path, task, spellings):
+    def rows(spelling: str, chosen: str) -> list[dict[str, str]]:
+        return [{"prompt": spelling.format(i), "chosen": chosen, "rejected": "No."} for i in range(40)]
+
+    def asked(prompts: Sequence[Prompt]) -> set[str]:
+        return {next(re.finditer(r"\d+", prompt.text))[0] for prompt in prompts}
+
+    one, other = (write(tmp_path / f"{n}.jsonl", rows(text, "Yes.")) for n, text in enumerate(spellings))
+    data = FilesSource([one, other], eval_fraction=0.5).load(task)
+    assert data.skipped.counts == {"repeated pair, same label": 40}
+    both = [*rows(spellings[0], "Yes."), *rows(spellings[1], "Well.")]
+    data = FilesSource(write(tmp_path / "both.jsonl", both), eval_fraction=0.5).load(task)
+    assert len(data.preferences) + len(data.eval_preferences) == 80
+    assert not asked(data.label_prompts) & asked(data.eval_prompts)
+    data = FilesSource(one, eval_path=other).load(task)
+    assert len(data.label_prompts) == 0 and data.skipped.counts == {"prompt also in data.eval_path": 40}
+    found = FileLabeler(one, source="human").label([pair.comparison for pair in data.eval_preferences])
+    assert all(label.p_first in (0.0, 1.0) for label in found)

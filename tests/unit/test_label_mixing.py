@@ -90,7 +90,7 @@ def test_held_out_prompts_are_left_out_however_long_they_are(tmp_path: Path) -> 
     path = votes(tmp_path / "votes.jsonl", turns("One"), turns("One", "Two"), turns("Zero", "Three"), turns("Four"))
     # The evaluation has "One", and a conversation that was cut to its last turn, "Three".
     people = {"path": str(path), "source": "human"}
-    labels, sources = mixed(eval_prompts=(turns("One"), turns("Three")), people=people)
+    labels, sources = mixed(eval_prompts=(turns("One "), turns("Three\r\n")), people=people)
     assert [item.comparison.prompt.text for item in labels if item.source == "human"] == [turns("Four")]
     assert sources["held_out"] == 3
 

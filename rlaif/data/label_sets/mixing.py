@@ -12,7 +12,7 @@ from rlaif.data.files.paths import Typed
 from rlaif.data.formats.pair_files import PairFile, ReadingOptions
 from rlaif.data.held_out import conversation_start
 from rlaif.data.label_sets.label_table import LabelTable, preferences_of
-from rlaif.data.repeated import PairKey
+from rlaif.data.repeated import PairKey, plain
 from rlaif.errors import ConfigError
 from rlaif.runtime import Runtime
 from rlaif.tasks.base import Task
@@ -240,4 +240,5 @@ def check_weight(option: str, weight: float) -> None:
 
 
 def _marks(prompt: str) -> tuple[str, str]:
-    return conversation_start(prompt), HUMAN_TURN + prompt.rpartition(HUMAN_TURN)[2].removesuffix(ASSISTANT_TURN)
+    last = prompt.rpartition(HUMAN_TURN)[2].removesuffix(ASSISTANT_TURN)
+    return plain(conversation_start(prompt)), plain(HUMAN_TURN + last)
