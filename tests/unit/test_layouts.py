@@ -499,6 +499,22 @@ CASES: list[Case] = [
     ),
     ("stack_exchange", [{"question": ASK, "response_j": GOOD, "response_k": BAD}], PAIR),
     (
+        "label_table",
+        [
+            {"prompt_id": "p", "comparison_id": "c", "prompt": "As one text.", "first": BAD, "second": GOOD}
+            | {"p_first": 0.25, "turns": [{"role": "user", "text": ASK}]}
+        ],
+        [(GOOD, BAD, 0.75)],
+    ),
+    (
+        "prodigy",
+        [
+            {"text": ASK, "options": [{"id": "A", "text": BAD}, {"id": "B", "text": GOOD}], "accept": ["B"]}
+            | {"answer": "accept", "_task_hash": 1}
+        ],
+        PAIR,
+    ),
+    (
         "unified_feedback",
         [
             {"id": "0", "conv_A": [user(), says(BAD)], "conv_B": [user(), says(GOOD)], "num_turns": 1, "source": "s"}
@@ -930,3 +946,16 @@ def test_a_conversation_in_one_text_is_a_demonstration(tmp_path: Path) -> None:
     ]
     with pytest.raises(DataError, match="no layout reads its first rows"):
         read(tmp_path, [{"text": "A text without turns."}])
+
+
+def test_picked_options_are_better_than_the_others_and_not_than_each_other(tmp_path: Path) -> None:
+    options = [{"id": n, "text": text} for n, text in enumerate((GOOD, BAD, THIRD))]
+    row = {"text": ASK, "options": options, "accept": [0, "2"], "answer": "accept"}
+    rows = [row, row | {"accept": []}, row | {"answer": "ignore"}]
+    pairs, why = odd(tmp_path, rows)
+    assert same(pairs, [(GOOD, BAD, 1.0), (THIRD, BAD, 1.0)])
+    assert why == ["only good or only bad responses to its prompt", "other answer ('ignore')"]
+    layout = tmp_path / "own.yaml"
+    layout.write_text("prompt: text\nresponses: {each: texts}\nlabel: {picked: best}\n")
+    pairs, _ = odd(tmp_path, [{"text": ASK, "texts": [BAD, GOOD], "best": 1}], format=str(layout))
+    assert same(pairs, PAIR)

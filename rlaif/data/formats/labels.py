@@ -69,12 +69,17 @@ class PairLabels:
 
     @property
     def has_two_grades(self) -> bool:
-        """True where a response is good or bad by itself, as a word says: two of one grade are no tie."""
-        return self.label is not None and self.label.kind == "scores" and set(self.label.words.values()) == {0.0, 1.0}
+        """True where a response is good or bad by itself, as a word or a pick says: two of one grade are no tie."""
+        label = self.label
+        if label is None or label.kind == "picked":
+            return label is not None
+        return label.kind == "scores" and set(label.words.values()) == {0.0, 1.0}
 
     def worth(self, index: int) -> float | None:
         """How good a response is by its score or rank, the larger the better; None where it has none."""
         label = self.label
+        if label is not None and label.kind == "picked":
+            return self._picked(label, index)
         if label is None or label.kind not in ("scores", "ranks"):
             return None
         if label.paths:
@@ -86,6 +91,15 @@ class PairLabels:
                 return None
             total += weight * value
         return -total if label.kind == "ranks" else total
+
+    def _picked(self, label: Label, index: int) -> float | None:
+        """1 for a response that was picked, 0 for another; None where the row has no picks."""
+        assert label.at is not None
+        picked = label.at.value(self.row)
+        if picked is ABSENT or picked is None:
+            return None
+        own = index if label.id is None else label.id.value(self.items[index])
+        return float(folded(own) in map(folded, as_list(picked) or [picked]))
 
     def _number_at(self, path: ValuePath, index: int) -> float | None:
         """The number of a response; the mean where the path, or the one of its others that is there, leads to many."""

@@ -18,7 +18,7 @@ from rlaif.types import Role
 
 Pairing = Literal["all", "best_worst", "adjacent"]
 PAIRINGS: tuple[Pairing, ...] = get_args(Pairing)
-LabelKind = Literal["order", "words", "scale", "scores", "ranks", "one_hot", "votes", "ranking"]
+LabelKind = Literal["order", "words", "scale", "scores", "ranks", "one_hot", "votes", "ranking", "picked"]
 LABEL_KINDS: tuple[LabelKind, ...] = get_args(LabelKind)
 Condition = tuple[ValuePath, tuple[str, ...], bool]
 ROW = "row."
@@ -61,7 +61,8 @@ class Label:
 
     kind: LabelKind
     at: ValuePath | None = None
-    """Of words and a scale. Several values, or several rankings: raters, whose mean counts."""
+    """Of words and a scale; of ``picked`` the ids of the responses that were. Several values, or several rankings:
+    raters, whose mean counts."""
     answer: ValuePath | None = None
     """From a rater's item to the answer; None where the item is the answer."""
     panels: ValuePath | None = None
@@ -91,6 +92,8 @@ class Label:
     rank: str = "rank"
     names: tuple[str, ...] = ()
     """Of ``ranking``: names of the responses in their order."""
+    id: ValuePath | None = None
+    """Of ``picked``: from a response to its id; None where its number, from 0, is its id."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,6 +36,7 @@ _LABEL_KEYS = (
     "name",
     "rank",
     "names",
+    "id",
 )
 
 
@@ -194,6 +195,7 @@ class _Reader:
             name=str(value.get("name", "value")),
             rank=str(value.get("rank", "rank")),
             names=tuple(self._words(value.get("names"), "label.names")),
+            id=self._path(value.get("id"), "label.id"),
         )
         return self._filled(label, given)
 
@@ -210,7 +212,7 @@ class _Reader:
                 return replace(label, scale=(numbers[0], numbers[1]))
             case "one_hot" | "votes":
                 return replace(label, paths=tuple(self._paths(given, key)))
-            case "ranking":
+            case "ranking" | "picked":
                 return replace(label, at=self._path(given, key))
             case "scores" if isinstance(given, Sequence) and not isinstance(given, str):
                 return replace(label, paths=tuple(self._paths(given, key)))
