@@ -566,9 +566,10 @@ def test_a_star_alone_stands_for_other_characters_in_a_condition(tmp_path: Path)
 
 @pytest.mark.parametrize("row", [{"prompt": "P"}, {"prompt": "P", "completion": GOOD}, {**SIDES, "prompt": "P"}])
 def test_a_prompt_with_half_a_character_is_left_out(tmp_path: Path, row: dict[str, Any]) -> None:
-    path = write(tmp_path / "rows.jsonl", [{**row, "prompt": prompt} for prompt in (ASK, "half \ud83d")])
-    whole, half = PairFile(path, ReadingOptions()).read()
-    assert len(whole.records) == 1 and str(half.odd) == "broken Unicode"
+    prompts = [*(f"{ASK} {n}" for n in range(7)), "half \ud83d"]
+    path = write(tmp_path / "rows.jsonl", [{**row, "prompt": prompt} for prompt in prompts])
+    *whole, half = PairFile(path, ReadingOptions()).read()
+    assert [len(read.records) for read in whole] == [1] * 7 and str(half.odd) == "broken Unicode"
 
 
 def test_good_and_bad_responses_to_different_prompts_are_told(tmp_path: Path) -> None:
@@ -578,3 +579,19 @@ def test_good_and_bad_responses_to_different_prompts_are_told(tmp_path: Path) ->
         LabelTable(PairFile(path, ReadingOptions(group="labeler", format="kto")))
     with pytest.raises(DataError, match=r"not one of 4 rows can be used \(only one response to its prompt: 4\)"):
         FilesSource(str(path), format="kto").load(Dialogue())
+
+
+@pytest.mark.parametrize("format", ["kto", "oasst_messages"])
+def test_a_sign_in_one_pair_counts_once_however_many_rows_make_pairs(tmp_path: Path, format: str) -> None:
+    def rows(n: int, text: str) -> list[Mapping[str, Any]]:
+        if format == "kto":
+            return [{"prompt": f"{ASK} {n}", "completion": said, "label": said == text} for said in (text, BAD)]
+        said = ((f"{n}", None, "prompter", f"{ASK} {n}", None), (f"{n}a", f"{n}", "assistant", text, 0))
+        keys = ("message_id", "parent_id", "role", "text", "rank")
+        replies = (*said, (f"{n}b", f"{n}", "assistant", BAD, 1))
+        return [{"message_tree_id": f"{n}", **dict(zip(keys, reply, strict=True))} for reply in replies]
+
+    many = [row for n in range(20) for row in rows(n, GOOD if n else f"Assistant: {GOOD}")]
+    assert len(read(tmp_path, many)) == 20
+    with pytest.raises(DataError, match=r"role_in_response: .*4 of the first 20 rows"):
+        read(tmp_path, [row for n in range(20) for row in rows(n, GOOD if n > 3 else f"Assistant: {GOOD}")])

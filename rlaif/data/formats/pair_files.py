@@ -15,7 +15,7 @@ from rlaif.data.files.paths import Typed
 from rlaif.data.files.rows import Row
 from rlaif.data.files.table_files import TableFiles
 from rlaif.data.formats import auto
-from rlaif.data.formats.base import LabeledPair, OddRowError, ReadRow, Record, SingleResponse
+from rlaif.data.formats.base import LabeledPair, OddRowError, OtherTaskError, ReadRow, Record, SingleResponse
 from rlaif.data.formats.encodings import label_of_encoding
 from rlaif.data.formats.language import PAIRINGS, Layout, Pairing
 from rlaif.data.formats.layouts import AUTO, candidates, layout_identity, layout_named
@@ -263,11 +263,9 @@ class PairFile:
     def _check_signs(self, rows: Sequence[Row]) -> None:
         signs = SignCounter(self.layout, self._undeclared(rows), is_guessed=self.options.named is None)
         signs.renamed = self.options.columns or {}
-        reader = LayoutReader(self.layout)
-        reader.look_at(rows[:NUM_FIRST])
-        for row in filter(lambda row: reader.is_asked_for(row.values), rows):
-            records = [record for read in reader.read([row]) for record in read.records]
-            signs.add(row.values, records)
+        for read in LayoutReader(self.layout).read(rows):
+            if not isinstance(read.odd, OtherTaskError):  # ``where`` leaves it out
+                signs.add(read.values, read.records)
         found = list(signs.found(self.options.accept))
         likely = None if self.options.named or self.options.columns else likely_options(rows[:NUM_FIRST])
         richer = likely is not None and likely.richness > max(1, self.layout.richness)

@@ -152,16 +152,6 @@ class LayoutReader:
                 return content_text(value, path.text)
         return ""
 
-    def is_asked_for(self, values: Mapping[str, Any]) -> bool:
-        """False for a row that ``where`` leaves out."""
-        try:
-            self._usable(values)
-        except OtherTaskError:
-            return False
-        except OddRowError:  # told where the row is read
-            return True
-        return True
-
     def _usable(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """The row with its JSON texts read.
 
