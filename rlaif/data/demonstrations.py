@@ -28,10 +28,14 @@ class DemonstrationFile:
     """Name of a layout, the path of a layout's YAML, or ``auto``."""
     columns: Mapping[str, str] | None = None
     """Names of columns that differ from those that the layout reads: {layout's name: the file's}."""
+    preference: str | Mapping[str, float] | Sequence[Sequence[object]] | None = None
+    """Encoding of the preference column, where rows are pairs."""
     where: Mapping[str, object] | None = None
     """Only rows in which these paths have one of these values."""
     accept: Sequence[str] = ()
     """Signs of a wrong reading that are accepted."""
+    encoding: str = "utf-8"
+    """Of texts without a byte order mark, e.g. ``cp1252``."""
 
     def __post_init__(self) -> None:
         _ = self.reading  # says which options have no such value
@@ -43,8 +47,10 @@ class DemonstrationFile:
             group="data.demonstrations_file",
             format=self.format,
             columns=self.columns,
+            preference=self.preference,
             where=self.where,
             accept=self.accept,
+            encoding=self.encoding,
         )
 
     @cached_property

@@ -350,3 +350,20 @@ def test_a_prompt_in_two_spellings_is_on_one_side_and_one_pair(tmp_path, task, s
     assert len(data.label_prompts) == 0 and data.skipped.counts == {"prompt also in data.eval_path": 40}
     found = FileLabeler(one, source="human").label([pair.comparison for pair in data.eval_preferences])
     assert all(label.p_first in (0.0, 1.0) for label in found)
+
+
+def test_what_is_told_of_a_file_of_demonstrations_can_be_typed(tmp_path):
+    shown = tmp_path / "shown.csv"
+    shown.write_bytes("prompt,first,second,preference\nUn caf\u00e9?,Oui.,Non.,0\n".encode("cp1252"))
+    options = {"demonstrations": "file", "eval_fraction": 0.0}
+
+    def load(**reading):
+        file = DemonstrationFile(path=str(shown), **reading)
+        return FilesSource(write(tmp_path / "a.jsonl", ROWS), **options, demonstrations_file=file).load(TASK)
+
+    with pytest.raises(DataError, match=r"is not UTF-8 .* data\.demonstrations_file\.encoding=cp1252"):
+        load()
+    with pytest.raises(DataError, match=r"zero_one: .*data\.demonstrations_file\.preference=index0"):
+        load(encoding="cp1252")
+    (shown_one,) = load(encoding="cp1252", preference="index0").demonstrations
+    assert shown_one.response == "Oui." and "caf\u00e9" in shown_one.prompt.text
