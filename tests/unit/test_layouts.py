@@ -530,7 +530,11 @@ CASES: list[Case] = [
         [{"prompt": ASK, "responses": [{"text": BAD, "score": 1}, {"text": GOOD, "score": 4, "model": "m"}]}],
         PAIR,
     ),
-    ("scored_responses", [{"question": ASK, "candidates": [{"response": t, "rating": r} for t, r in ((BAD, 1), (GOOD, 4))]}], PAIR),
+    (
+        "scored_responses",
+        [{"question": ASK, "candidates": [{"response": t, "rating": r} for t, r in ((BAD, 1), (GOOD, 4))]}],
+        PAIR,
+    ),
     (
         "conversation_chosen_rejected",
         [{"task": "t", "trajectory": [sharegpt("user", ASK)], "chosen": GOOD, "rejected": BAD, "parent_id": None}],
@@ -688,7 +692,12 @@ def test_prompts_alone(tmp_path: Path) -> None:
         {"system": BRIEF, "instruction": ASK, "chosen": GOOD, "rejected": BAD},
         {"system": BRIEF, "messages": [user(), says(GOOD)]},
         {"system": [{"text": BRIEF}], "messages": [user(), says(GOOD)]},
-        {"system": [{"type": "text", "text": BRIEF, "cache_control": {}}], "prompt": ASK, "chosen": GOOD, "rejected": BAD},
+        {
+            "system": [{"type": "text", "text": BRIEF, "cache_control": {}}],
+            "prompt": ASK,
+            "chosen": GOOD,
+            "rejected": BAD,
+        },
         {"system": BRIEF, "chosen": [user(), says(GOOD)], "rejected": [user(), says(BAD)]},
         {"system": BRIEF, "messages": [user(), says(GOOD)], "rejected_response": BAD},
         {"systemInstruction": {"parts": [{"text": BRIEF}]}, "contents": [user(), says(GOOD)]},
@@ -934,11 +943,13 @@ def test_a_column_prompt_is_the_prompt_whatever_stands_beside_it(tmp_path: Path,
 
 def test_an_empty_list_of_system_parts_is_no_system_text(tmp_path: Path) -> None:
     _, (record,) = read(tmp_path, [{"system": [], "prompt": ASK, "chosen": GOOD, "rejected": BAD}])
-    assert record.turns == () and record.prompt == ASK
+    assert record.turns == () and record.prompt == ASK and told(record) == (GOOD, BAD, 1.0)
 
 
 def test_a_conversation_in_one_text_is_a_demonstration(tmp_path: Path) -> None:
-    file, records = read(tmp_path, [{"text": GUANACO}, {"text": f"{GUANACO}### Human: And Lyon?### Assistant: The Rhone."}])
+    file, records = read(
+        tmp_path, [{"text": GUANACO}, {"text": f"{GUANACO}### Human: And Lyon?### Assistant: The Rhone."}]
+    )
     asked = f"\n\nHuman: {ASK}\n\nAssistant:"
     assert file.layout.name == "text" and records == [
         SingleResponse(prompt=asked, response=GOOD),
@@ -959,3 +970,22 @@ def test_picked_options_are_better_than_the_others_and_not_than_each_other(tmp_p
     layout.write_text("prompt: text\nresponses: {each: texts}\nlabel: {picked: best}\n")
     pairs, _ = odd(tmp_path, [{"text": ASK, "texts": [BAD, GOOD], "best": 1}], format=str(layout))
     assert same(pairs, PAIR)
+
+
+@pytest.mark.parametrize("form", ["prompt", "conversation", "alone", "demonstration"])
+def test_a_message_that_says_nothing_is_no_prompt(tmp_path: Path, form: str) -> None:
+    def row(text: str) -> dict[str, Any]:
+        asked = [system(), user(text)]
+        match form:
+            case "prompt":
+                return {"prompt": asked, "chosen": [says(GOOD)], "rejected": [says(BAD)]}
+            case "conversation":
+                return {"chosen": [*asked, says(GOOD)], "rejected": [*asked, says(BAD)]}
+            case "demonstration":
+                return {"messages": [*asked, says(GOOD)]}
+        return {"prompt": asked}
+
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row(" " if n == 7 else f"{ASK} {n}")) + "\n" for n in range(8)))
+    found = list(PairFile(path, ReadingOptions()).read())
+    assert [len(read.records) for read in found] == [1] * 7 + [0] and str(found[7].odd) == "empty prompt"

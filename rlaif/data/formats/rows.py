@@ -334,9 +334,16 @@ class LayoutReader:
 
 
 def _fields(dialogue: Dialogue) -> dict[str, Any]:
-    """The prompt's fields of a record: a transcript as it is written, else the turns."""
+    """The prompt's fields of a record: a transcript as it is written, else the turns.
+
+    Raises:
+        OddRowError: The last message is the user's and says nothing.
+    """
     if dialogue.transcript is not None:
         return {"prompt": dialogue.transcript}
+    last = dialogue.turns[-1]
+    if last.role == "user" and not last.text.strip():
+        raise OddRowError("empty prompt")
     return dict(record_of(dialogue.turns))
 
 
