@@ -45,8 +45,9 @@ class LabeledStage(Stage):
         return roles
 
     def problems(self, work: Work) -> Iterator[str]:
-        """A batch that the devices cannot share or the pairs not fill (files that are mixed in have further pairs), and
-        sampled responses that leave no room for a prompt."""
+        """Files that cannot be mixed in, a batch that the devices cannot share or the pairs not fill (files have
+        more), and sampled responses that leave no room for a prompt."""
+        yield from self.mix.problems()
         is_known = work.has("prompts") and not self.mix.files
         yield from batch_problems(
             self.settings.group,

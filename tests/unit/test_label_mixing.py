@@ -14,7 +14,6 @@ from rlaif.config.check import check
 from rlaif.data.label_sets.mixing import MixFile, MixSettings
 from rlaif.errors import ConfigError, DataError
 from rlaif.pipeline.plan import Plan
-from rlaif.pipeline.run import check as check_run
 from rlaif.pipeline.stage import Input
 from rlaif.stages import labeled
 from rlaif.tasks.base import Dialogue
@@ -175,12 +174,17 @@ def test_every_wrong_entry_is_named() -> None:
 
 
 @LEARNERS
-def test_a_file_that_is_not_there_is_told_before_anything_is_trained(
-    make_plan: Callable[..., Plan], step: str, overrides: tuple[str, ...]
+def test_a_file_that_cannot_be_read_is_told_before_anything_is_trained(
+    find_problems: Callable[..., list[str]], tmp_path: Path, step: str, overrides: tuple[str, ...]
 ) -> None:
-    plan = make_plan(*overrides, "label.mix={a: {path: absent.csv, source: human}}")
-    with pytest.raises(DataError, match=r"label\.mix\.a\.path=absent\.csv: there is no such file"):
-        check_run(plan)
+    cut, empty = votes(tmp_path / "cut.jsonl", *map(str, range(300))), tmp_path / "empty.jsonl"
+    cut.write_text(f"{cut.read_text()}{{broken}}\n")
+    empty.write_text(json.dumps({"prompt": "Q", "first": "Same.", "second": "Same.", "p_first": 1}) + "\n")
+    for path, told in ((cut, ", line 301: is not JSON"), (empty, ": not one of 1 rows can be used")):
+        (found,) = find_problems(*overrides, f"label.mix={{people: {{path: {path}, source: human, format: table}}}}")
+        assert found.startswith(f"label.mix.people.path={path}{told}")
+    with pytest.raises(DataError, match=r"label\.mix\.people\.path=absent\.csv: there is no such file"):
+        find_problems(*overrides, f"label.mix={people(Path('absent.csv'))}")
 
 
 def test_the_command_line_takes_a_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from rlaif.data.formats.pair_files import PairFile, ReadingOptions
 from rlaif.data.held_out import conversation_start
 from rlaif.data.label_sets.label_table import LabelTable, preferences_of
 from rlaif.data.repeated import PairKey, plain
-from rlaif.errors import ConfigError
+from rlaif.errors import ConfigError, DataError
 from rlaif.runtime import Runtime
 from rlaif.tasks.base import Task
 from rlaif.types import ASSISTANT_TURN, HUMAN_TURN, Preference, Prompt, content_id
@@ -97,6 +97,14 @@ class MixSettings:
         """
         files = (part for file in self.files for part in (file.name, file.identity))
         return "" if self.changes_nothing else content_id(repr(self.weight), *files)
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the files, told before anything is trained: each is read to its end."""
+        for file in self.files:
+            try:
+                LabelTable(file.file, confidences=file.confidences)
+            except DataError as error:
+                yield str(error)
 
     def mixed(self, labels: list[Preference], task: Task, held_out: Iterable[Prompt]) -> MixedLabels:
         """A run's labels and those of the files, with their weights.
