@@ -41,6 +41,7 @@ class LabeledStage(Stage):
         roles = {"labels": Reads(kind="labels"), "prompts": Reads(kind="label_prompts", optional=True, hashed=False)}
         if self.mix.files:
             roles["held_out"] = Reads(kind="held_out_prompts")
+            roles["tuning"] = Reads(kind="tuning_prompts")
             roles["held_out_pairs"] = Reads(kind="held_out_pairs")
         return roles
 
@@ -67,7 +68,7 @@ class LabeledStage(Stage):
         if not self.mix.changes_nothing:
             held_out: list[Prompt] = []
             if work.has("held_out"):
-                held_out += work.data("held_out").eval_prompts
+                held_out += [*work.data("held_out").eval_prompts, *work.data("tuning").tuning_prompts]
                 held_out += [label.comparison.prompt for label in work.data("held_out_pairs").eval_preferences]
             mixed = self.mix.mixed(labels, self.task, held_out)
             (work.directory / SOURCES).write_text(json.dumps(mixed.account(), indent=1, sort_keys=True) + "\n")

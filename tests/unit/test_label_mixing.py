@@ -124,6 +124,7 @@ def test_every_learner_takes_the_labels_of_the_files_with_their_weights(
     path = votes(tmp_path / "votes.jsonl", turns("Hi"))
     plan = make_plan(*overrides, f"label.mix={people(path)}", "label.weight=3")
     found, work = plan.step(step), plan.work(plan.step(step))
+    votes(path, turns("Hi"), *(prompt.text for prompt in work.data("tuning").tuning_prompts))
     bound = {**work.inputs, "labels": (Input(step="labels", stage="labels", path=tmp_path),)}
     assert isinstance(found.stage, labeled.LabeledStage)
     learned = found.stage.labels(replace(work, inputs=bound, directory=tmp_path))
