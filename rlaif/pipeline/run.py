@@ -23,6 +23,7 @@ from rlaif.labeling.first_request import FirstRequests
 from rlaif.modules.notices import quiet_lightning, quiet_transformers
 from rlaif.pipeline.devices import machine_problems
 from rlaif.pipeline.graph import Step
+from rlaif.pipeline.label_check import label_problems
 from rlaif.pipeline.model_check import model_check
 from rlaif.pipeline.pages import show_page
 from rlaif.pipeline.plan import Plan
@@ -110,6 +111,7 @@ def check(plan: Plan, problems: Sequence[str] = ()) -> None:
         if all(step.inputs.get(role) for role, reads in step.reads.items() if not reads.optional):
             found += plan.stage_to_check(step).problems(plan.work(step))
     found += [*model_check(plan), *watch_problems(plan)]
+    found = found or list(label_problems(plan))
     if found:
         raise ConfigError(list(dict.fromkeys(found)))
     for step in plan.steps:

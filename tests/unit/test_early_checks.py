@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -380,3 +381,23 @@ def test_a_batch_that_written_demonstrations_cannot_fill_is_told_before_they_are
     (problem,) = find_problems(*options, "sft.batch_size=16", "sft.validation_fraction=0.05")
     assert problem.startswith("sft.batch_size=16: there are only 16 demonstrations that teacher will write, 5% of them")
     assert find_problems(*options, "sft.batch_size=15") == []
+
+
+def test_labels_that_nobody_gave_are_told_before_anything_is_trained(
+    find_problems: FindProblems, tmp_path: Path
+) -> None:
+    def pairs(name: str, numbers: range, **more: object) -> Path:
+        rows = [{"prompt": f"Question {n}?", "first": "Yes.", "second": "No.", **more} for n in numbers]
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return tmp_path / name
+
+    data = ("pipeline=label", "data=files", "data.eval_fraction=0", f"data.path={pairs('data.jsonl', range(20))}")
+    for numbers, told in ((range(17), []), (range(4), ["16 × not in file"]), (range(50, 60), ["20 × not in file"])):
+        path = pairs("labels.jsonl", numbers, p_first=1)
+        found = find_problems(*data, "labeler=file", f"labeler.path={path}", "labeler.source=crowd")
+        assert [line.partition(" are planned (")[2].partition(")")[0] for line in found] == told
+        assert all(line.startswith("label.max_missing_rate=0.2: ") for line in found)
+    (found,) = find_problems(*data, "labeler=human")
+    assert "20 of 20 labels are missing" in found and "20 × no label in the data" in found
+    (found,) = find_problems(*data, "labeler=human", "data.pairs=policy", "sft=skip")
+    assert found.startswith("labeler=human: data.pairs=policy, and nobody has judged samples of a policy")
