@@ -989,3 +989,10 @@ def test_a_message_that_says_nothing_is_no_prompt(tmp_path: Path, form: str) -> 
     path.write_text("".join(json.dumps(row(" " if n == 7 else f"{ASK} {n}")) + "\n" for n in range(8)))
     found = list(PairFile(path, ReadingOptions()).read())
     assert [len(read.records) for read in found] == [1] * 7 + [0] and str(found[7].odd) == "empty prompt"
+
+
+@pytest.mark.parametrize("nothing", [[], "", GOOD, None])
+def test_a_row_without_a_list_of_responses_is_no_prompt(tmp_path: Path, nothing: object) -> None:
+    lists = {"prompt": ASK, "chosen": [GOOD], "rejected": [BAD]}
+    pairs, why = odd(tmp_path, [lists] * 9 + [lists | {"chosen": nothing, "rejected": nothing}])
+    assert same(pairs, PAIR * 9) and why == ["no response (chosen[*] has none)"]

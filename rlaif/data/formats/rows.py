@@ -214,7 +214,9 @@ class LayoutReader:
         if responses.each is not None:
             return self._listed(values), []
         sides = [self._named(values, number) for number in range(len(responses.paths))]
-        if any(sides) and not all(sides):
+        if sides and not any(sides):
+            raise OddRowError("no response", f"{responses.paths[0].text} has none")
+        if not all(sides):
             sides = [side or self._alone(values, number) for number, side in enumerate(sides)]
         return (sides[0] if sides else []), (sides[1] if len(sides) > 1 else [])
 
