@@ -370,6 +370,16 @@ def test_cancelled_and_discarded_answers_do_not_count(tmp_path: Path) -> None:
         ),
         ("template_marks", {"prompt": f"<|im_start|>user\n{ASK}<|im_end|>", "chosen": GOOD, "rejected": BAD}),
         ("template_marks", {"prompt": f"Q: {ASK}\nA:", "chosen": GOOD, "rejected": BAD}),
+        ("template_marks", {"prompt": f"prompter: {ASK}\nassistant:", "chosen": GOOD, "rejected": BAD}),
+        (
+            "template_marks",
+            {
+                "prompt": f"\n\nSystem: Be brief.\n\nHuman: {ASK}\n\nAssistant:",
+                "first": GOOD,
+                "second": BAD,
+                "p_first": 1,
+            },
+        ),
     ],
 )
 def test_further_signs(tmp_path: Path, sign: str, row: dict[str, Any]) -> None:

@@ -47,7 +47,9 @@ _MARKS = re.compile(
     r"|### (Response|Instruction):|<(start|end)_of_turn>|</s>|<\|end(oftext)?\|>"
 )
 _OWN_MARKS = re.compile(
-    r"\s*(User|Human|Question|Q):.*\n\s*(Assistant|AI|Answer|A):\s*|\s*(User|USER|Human|HUMAN):.*", re.DOTALL
+    r"(?i:\s*(System|User|Human|Prompter|Question|Q):.*\n\s*(Assistant|AI|Bot|GPT|Answer|A):\s*)"
+    r"|\s*(User|USER|Human|HUMAN):.*",
+    re.DOTALL,
 )
 """A prompt that ends with a mark for the assistant, in other words than those of Anthropic HH, or begins with one for
 the user."""
