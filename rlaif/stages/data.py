@@ -104,7 +104,9 @@ def _to_label(data: TaskData) -> str:
     prompts, pairs = len(data.label_prompts), len(data.preferences)
     if not prompts or not pairs:
         return f"{prompts or pairs:,} to label"
-    return f"{prompts:,} prompts to label, with {pairs:,} labeled pairs"
+    labeled = sum(pair.p_first is not None for pair in data.preferences)
+    told = f"{pairs:,} labeled pairs" if labeled == pairs else f"{pairs:,} pairs, {labeled:,} of them with a label"
+    return f"{prompts:,} prompts to label, with {told}"
 
 
 def _skipped(skipped: SkippedRows) -> str:

@@ -367,3 +367,12 @@ def test_what_is_told_of_a_file_of_demonstrations_can_be_typed(tmp_path):
         load(encoding="cp1252")
     (shown_one,) = load(encoding="cp1252", preference="index0").demonstrations
     assert shown_one.response == "Oui." and "caf\u00e9" in shown_one.prompt.text
+
+
+def test_pairs_without_a_label_are_not_told_as_labeled(tmp_path):
+    rows = [{"prompt": f"Q{n}?", "first": "Yes.", "second": "No.", "p_first": p} for n, p in enumerate((1, None, None))]
+    for kept, told in ((rows, "3 pairs, 1 of them with a label"), (rows[:1], "1 labeled pairs")):
+        data = FilesSource(write(tmp_path / "a.jsonl", kept), eval_fraction=0.0).load(TASK)
+        work = Work(step="data", directory=tmp_path, inputs={}, seed=0, result=data)
+        line = DataStage(FilesSource("x"), TASK, ModelSpec("x")).told(work).line
+        assert f"{len(kept)} prompts to label, with {told}, 0 held out" in line
