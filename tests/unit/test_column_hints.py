@@ -166,6 +166,8 @@ def test_the_labels_command_takes_every_option_that_it_tells(
         ({"instruction": ASK, "response1": GOOD, "response2": BAD, "annotator1": 1, "annotator2": 0}, "unread_label"),
         ({"prompt": f"{ASK}</s>", "chosen": GOOD, "rejected": BAD}, "template_marks"),
         ({"prompt": ASK, "response": GOOD, "candidates": [GOOD, BAD]}, "unread_responses"),
+        ({"prompt": ASK, "response_1": GOOD, "response_2": BAD, "response_3": "No."}, "unread_responses"),
+        ({"prompt": ASK, "answer_a": GOOD, "answer_b": BAD, "answer_c": "No.", "label": "A"}, "unread_responses"),
         ({"question": ASK, "chosen": GOOD, "rejected": BAD, "image": {"bytes": "x", "path": None}}, "unread_context"),
         ({"question": ASK, "chosen": GOOD, "rejected": BAD, "image_path": "a.jpg"}, "unread_context"),
     ],

@@ -12,7 +12,7 @@ from rlaif.data.formats.base import LabeledPair, Record, responses_of
 from rlaif.data.formats.language import Layout
 from rlaif.data.formats.messages import ROLE_KEYS, is_message
 from rlaif.data.formats.paths import as_list
-from rlaif.data.formats.score_columns import score_agrees, words_of
+from rlaif.data.formats.score_columns import different, score_agrees, words_of
 from rlaif.data.formats.words import common_word, folded
 
 SHARE = 0.2
@@ -135,9 +135,12 @@ class SignCounter:
         self.num_scored += agrees is not None
         self.num_contradicted += agrees is False
         unread = _unread(self.layout, values) - set(self.unread) if self.is_guessed else set()
+        responses = [path.column_in(values) for path in self.layout.responses.paths] if is_pair else []
         for column in unread:
             is_prompt = bool(records) and not any(map(responses_of, records))
             sign = _of_column(column, values[column], labeled=labeled, is_pair=is_pair, is_prompt=is_prompt)
+            if sign is None and values[column] and _is_further(column, responses):
+                sign = "unread_responses"
             if sign is not None and not (sign == "unread_context" and _is_in(values[column], records)):
                 self.unread[column] = sign
 
@@ -242,6 +245,16 @@ def _of_column(column: str, value: object, *, labeled: bool, is_pair: bool, is_p
         return "unread_responses"
     is_text = isinstance(value, str | list | Mapping) and bool(str(value).strip())
     return "unread_context" if column in _CONTEXTS and is_text else None
+
+
+def _is_further(column: str, responses: Sequence[str]) -> bool:
+    """True for a column that is named as those of two responses are, with another number or letter.
+
+    >>> _is_further("answer_3", ["answer_1", "answer_2"]), _is_further("answer_a_model", ["answer_a", "answer_b"])
+    (True, False)
+    """
+    words = [different(column, name) for name in responses]
+    return len(words) == 2 and all(pair and all(word.isdigit() or len(word) == 1 for word in pair) for pair in words)
 
 
 def _are_verdicts(values: Sequence[object]) -> bool:
