@@ -111,6 +111,25 @@ class TestGreedy:
         assert next_tokens(sent) == [Alternative("1", log(0.7))]
 
 
+class TestTheWrittenTokenStandsBesideTheTable:
+    """As LMDeploy sends it in a chat: the table holds the other tokens."""
+
+    def test_it_is_one_of_the_alternatives(self) -> None:
+        assert in_chat(chat([entry("2", 0.2), entry("x", 0.1)], **entry("1", 0.7))) == pytest.approx([0.7, 0.2])
+
+    def test_it_must_lead_all_the_same(self) -> None:
+        with pytest.raises(RequestFailed, match="written token is not the likeliest"):
+            next_tokens(chat([entry("2", 0.5), entry("x", 0.1)], **entry("1", 0.3)))
+
+    def test_the_same_token_under_another_name_does_not_count_twice(self) -> None:
+        with pytest.raises(RequestFailed, match="written token is not the likeliest"):
+            next_tokens(chat([entry(" 1", 0.3), entry(" 2", 0.2)], **entry("1", 0.3)))
+
+    def test_all_together_are_at_most_certain(self) -> None:
+        with pytest.raises(RequestFailed, match="add up to more than 1"):
+            next_tokens(chat([entry("2", 0.4), entry("x", 0.3)], **entry("1", 0.5)))
+
+
 class TestPieces:
     @pytest.mark.parametrize("one", ["▁1", "Ġ1", " 1", "1"])
     def test_bytes_are_the_text(self, one: str) -> None:
@@ -124,6 +143,11 @@ class TestPieces:
         assert in_chat(chat(table, token=one, logprob=log(0.6))) == pytest.approx([0.61, 0.3])
         mapping = {one: log(0.6), two: log(0.3), "1": log(0.01)}
         assert in_chat(completions(mapping, one, 0.6)) == pytest.approx([0.61, 0.3])
+
+    def test_bytes_of_the_name_are_no_text(self) -> None:
+        """LMDeploy encodes the vocabulary's name."""
+        table = [entry("▁1", 0.6, "▁1"), entry("▁2", 0.3, "▁2")]
+        assert in_chat(chat(table, **table[0])) == pytest.approx([0.6, 0.3])
 
     def test_a_part_of_a_character_is_no_answer(self) -> None:
         table = [{"token": "\\xe2\\x96", "bytes": [226, 150], "logprob": log(0.5)}, entry("1", 0.4, "1")]

@@ -2,9 +2,9 @@
 
 Two tokens of a vocabulary may print alike ("1" after a space and without it). In a table that maps texts to
 log-probabilities the later takes the earlier's place, and a judge that says "1" at 0.93 reads as 0.0004. So the token
-that was written must be in the table with its own log-probability; at temperature 0 it must be the likeliest there; and
-a mapping that lacks some of the tokens that were asked for, with probability to spare, has lost them. Entries of a list
-that print alike are one answer: their probabilities add up.
+that was written must have its own log-probability there; at temperature 0 it must be the likeliest; and a mapping that
+lacks some of the tokens that were asked for, with probability to spare, has lost them. Entries of a list that print
+alike are one answer: their probabilities add up. A table that leaves the written token out is completed by it.
 """
 
 from __future__ import annotations
@@ -74,6 +74,8 @@ def next_tokens(
     alternatives = read_table(table)
     if not alternatives:
         raise RequestFailed(NO_LOGPROBS)
+    if written is not None:
+        alternatives = _with_written(alternatives, *written)
     total = math.fsum(math.exp(item.logprob) for item in alternatives)
     if total > 1.0 + TOLERANCE:
         raise RequestFailed("log-probs add up to more than 1")
@@ -141,6 +143,20 @@ def _first_place(logprobs: object) -> tuple[object, tuple[str, float | None] | N
     own = item.get("logprob")
     logprob = None if own is None else read_logprob(own)
     return top[0], (text_of(item), None if logprob is not None and logprob <= _NEVER else logprob)
+
+
+def _with_written(alternatives: list[Alternative], token: str, own: float | None) -> list[Alternative]:
+    """The alternatives and the written token, which LMDeploy's chats tell beside the table alone.
+
+    A token of the table that has its probability, and its text but for white space, is the same under another name.
+    """
+    is_told = any(item.token == token for item in alternatives)
+    is_named_otherwise = own is not None and any(
+        item.token.strip() == token.strip() and abs(item.logprob - own) <= _SAME for item in alternatives
+    )
+    if own is None or is_told or is_named_otherwise:
+        return alternatives
+    return [*alternatives, Alternative(token, own)]
 
 
 def _check_text(token: str, text: str) -> None:

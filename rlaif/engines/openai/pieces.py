@@ -39,9 +39,11 @@ def text_of(item: Mapping[str, object]) -> str:
     if not isinstance(sent, list) or not all(isinstance(one, int) and 0 <= one < 256 for one in sent):
         raise RequestFailed("wrong shape: bytes of a token")
     try:
-        return bytes(sent).decode() if sent else plain(name)
+        text = bytes(sent).decode()
     except UnicodeDecodeError:
         return name
+    # LMDeploy sends the bytes of the name.
+    return plain(name) if text in ("", name) else text
 
 
 def plain(name: str) -> str:
