@@ -130,6 +130,13 @@ class TestTheWrittenTokenStandsBesideTheTable:
             next_tokens(chat([entry("2", 0.4), entry("x", 0.3)], **entry("1", 0.5)))
 
 
+def test_tokens_that_are_named_by_number_are_no_answers() -> None:
+    """As older servers of mlx-lm do: number 2 is the end token of Llama 2 and Mistral."""
+    sent = {"tokens": [13], "token_logprobs": [log(0.6)], "top_logprobs": [{"13": log(0.6), "2": log(0.3)}]}
+    with pytest.raises(RequestFailed, match="tokens by their numbers"):
+        next_tokens(sent)
+
+
 class TestPieces:
     @pytest.mark.parametrize("one", ["▁1", "Ġ1", " 1", "1"])
     def test_bytes_are_the_text(self, one: str) -> None:

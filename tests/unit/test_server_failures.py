@@ -15,6 +15,7 @@ from rlaif.engines.cached import CachedEngine
 from rlaif.engines.openai.failures import OWN_API, status_failure
 from rlaif.engines.openai.hints import hint
 from rlaif.engines.openai.inside import failure_inside
+from rlaif.engines.openai.likeliest import BY_NUMBER
 from rlaif.engines.openai.replies import read_reply
 from rlaif.engines.spending import Ledger
 from rlaif.errors import GateStopped
@@ -154,6 +155,7 @@ def test_a_refused_option_is_named_as_it_is_typed(status: int, message: str, to_
         ("no log-probs in the reply", "scoring=votes"),
         ("no log-probs in the reply", "scoring=top_logprobs"),  # llama-server takes no notice of echo
         ("wrong shape: a stream", "extra={stream: false}"),
+        (BY_NUMBER, "scoring=votes"),
     ],
 )
 def test_a_reason_without_words_has_its_hint(reason: str, option: str) -> None:

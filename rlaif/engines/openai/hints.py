@@ -26,6 +26,7 @@ _BY_REASON = {
     REASONING_CUT: "labeler.max_rationale_tokens (votes: labeler.engine.max_vote_tokens) gives the reasoning room",
     "refused: *": "label.ask_refused_again=true asks for these prompts again",
     "reply of more than *": "labeler.engine.max_response_bytes reads longer replies",
+    "wrong shape: tokens by their numbers": _VOTES,
     "wrong shape: a stream": "the server streams unless it is told not to: labeler.engine.extra={stream: false}",
     "cannot connect": "start the server, or set labeler.engine.url",
     "timeout": "labeler.engine.total_timeout_s and read_timeout_s wait longer",

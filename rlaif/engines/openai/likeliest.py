@@ -38,6 +38,9 @@ _NOT_GREEDY = (
     "llama-cpp-python sets by itself"
 )
 
+BY_NUMBER = "wrong shape: tokens by their numbers"
+"""Of older servers of mlx-lm: in such a table "2" is the token of that number (often the end token), and no answer."""
+
 
 class Alternative(NamedTuple):
     """One candidate for the next token."""
@@ -138,6 +141,8 @@ def _first_place(logprobs: object) -> tuple[object, tuple[str, float | None] | N
         item = {"token": _first(logprobs.get("tokens")), "logprob": _first(logprobs.get("token_logprobs"))}
     if not isinstance(top, list) or not top or not top[0]:
         raise RequestFailed(NO_LOGPROBS)
+    if isinstance(item.get("token"), int):
+        raise RequestFailed(BY_NUMBER)
     if not isinstance(item.get("token"), str):
         return top[0], None
     own = item.get("logprob")
