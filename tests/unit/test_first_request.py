@@ -108,6 +108,7 @@ def test_the_judge_and_the_reward_of_direct_rlaif_are_tried_too(server: FakeServ
 REFUSALS: list[tuple[httpx2.Response, str]] = [
     (error(404, "The model `m` does not exist"), "labeler.engine.model must be one of the names"),
     (error(404, "Not Found"), "labeler.engine.url"),
+    (ok({"error": "Unexpected endpoint or method. (POST /completions)"}), f"labeler.engine.url={URL}"),
     (error(400, "Unsupported parameter: 'stop' is not supported with this model."), "labeler.engine.omit=[stop]"),
     (error(400, "Invalid value for 'top_logprobs': must be less than or equal to 5."), "labeler.engine.top_logprobs=5"),
     (ok(said() | {"model": "m-2024"}), "labeler.engine.accept_model='m-2024'"),

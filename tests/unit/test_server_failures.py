@@ -218,6 +218,7 @@ class TestInsideAReply:
             ({"error": {"message": "Provider returned error"}}, "error 500 in a reply", True, True),
             ({"error": "the backend is gone"}, "error 500 in a reply", True, True),
             ({"error": {"message": "invalid model", "code": 400}}, "error 400 in a reply", False, True),
+            ({"error": "Unexpected endpoint or method. (POST /completions)"}, "error 404 in a reply", False, True),
             ({"object": "error", "message": "no such thing", "code": 404}, "error 404 in a reply", False, True),
             ({"base_resp": {"status_code": 1002, "status_msg": "rate limit"}}, "error 429 in a reply", True, True),
             ({"error": {"message": "maximum context length is 10", "code": 400}}, TOO_LONG, False, False),

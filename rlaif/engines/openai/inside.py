@@ -20,6 +20,8 @@ _OF_OWN_API = frozenset({"stop_type", "generation_settings", "done", "generated_
 """Fields of llama-server, Ollama, Text Generation Inference and SGLang outside of ``/v1``."""
 _LASTING = re.compile(r"invalid|unsupported|not[ _]found|authentication|permission|unauthorized", re.IGNORECASE)
 NOTHING_WRITTEN = "empty reply of 0 tokens"
+_NO_ENDPOINT = re.compile(r"unexpected endpoint", re.IGNORECASE)
+"""LM Studio answers a path that it does not have with HTTP 200."""
 _LIMITED = re.compile(r"rate[ _]?limit|too many requests", re.IGNORECASE)
 
 
@@ -80,6 +82,8 @@ def _status(error: object, words: str) -> int:
             value = str(error.get(name, ""))
             if value.isdecimal() and 400 <= int(value) <= 599:
                 return int(value)
+    if _NO_ENDPOINT.search(words):
+        return 404
     if _LIMITED.search(words):
         return 429
     return 400 if _LASTING.search(words) else 500
