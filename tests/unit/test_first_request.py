@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from fake_server import URL, FakeServer, error, ok, said
+from fake_server import URL, FakeServer, Handler, error, ok, said
 from omegaconf import DictConfig
 from rich.console import Console
 
@@ -155,6 +156,27 @@ def test_a_server_that_is_not_there_stops_the_run_and_a_busy_one_does_not(
     FakeServer(lambda body: error(503, "overloaded")).listen(monkeypatch)
     send_first_requests(plan)
     assert "http 503 (overloaded); the run goes on" in caplog.text
+
+
+WEB_PAGE = httpx2.Response(200, text="<!doctype html><title>Open WebUI</title>")
+
+
+@pytest.mark.parametrize(
+    ("answer", "to_type"),
+    [
+        (raising(httpx2.RemoteProtocolError("illegal status line")), "http:// of a server that speaks https://"),
+        (lambda body: WEB_PAGE, "the base url usually ends in /v1"),
+        (lambda body: ok({"id": "1"}), "wrong shape: no choices"),
+        (lambda body: ok(said(finish_reason=None)), "no finish_reason"),
+        (lambda body: ok(said(finish_reason="eot")), "reply broken off: eot"),
+    ],
+)
+def test_a_server_that_speaks_otherwise_is_not_taken_for_a_busy_one(
+    answer: Handler, to_type: str, make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeServer(answer).listen(monkeypatch)
+    with pytest.raises(ConfigError, match=re.escape(to_type)):
+        send_first_requests(make_plan("pipeline=label", "labeler=pairwise", *SERVER))
 
 
 def test_an_answer_of_no_use_is_told_and_goes_on(

@@ -18,6 +18,7 @@ _RETRIED_STATUSES = frozenset({408, 409, 425, 429})
 _OF_EVERY_PROMPT = frozenset({401, 402, 404, 405, 408, 409, 425, 429, 502, 503, 504, 529})
 """HTTP statuses that say nothing about one prompt; 529 is Anthropic's for an overloaded server."""
 _MAX_DETAIL = 300
+_NOT_OF_LOAD = ("cannot connect", "connection cut", "invalid json", "wrong shape", "reply broken off")
 LEAST_SECRET = 8
 """Characters of the shortest key that is taken for a secret."""
 
@@ -81,6 +82,11 @@ class RequestFailed(Exception):
     def may_pass(self) -> bool:
         """True where another attempt may be answered, by a server that can be reached."""
         return self.retryable and self.reason != "cannot connect"
+
+    @property
+    def is_of_load(self) -> bool:
+        """True where the server may answer at another time. One whose replies are none, or cut, speaks otherwise."""
+        return self.retryable and not self.reason.startswith(_NOT_OF_LOAD)
 
     @property
     def of_this_prompt(self) -> RequestFailed:

@@ -29,6 +29,10 @@ _BY_REASON = {
     "wrong shape: tokens by their numbers": _VOTES,
     "wrong shape: a stream": "the server streams unless it is told not to: labeler.engine.extra={stream: false}",
     "cannot connect": "start the server, or set labeler.engine.url",
+    "connection cut": (
+        "labeler.engine.url may name another port, or http:// of a server that speaks https://; else its log may tell "
+        "which field it does not take"
+    ),
     "timeout": "labeler.engine.total_timeout_s and read_timeout_s wait longer",
 }
 _NOT_TAKEN = (

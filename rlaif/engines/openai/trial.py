@@ -47,7 +47,7 @@ def try_request(
         log.warning("labeler.engine: a first request got no answer of use: %s. %s", answer.missing, to_do)
         return answer, None
     return answer, TrialFailure(
-        _in_words(alone.connection.url, failure, engine.connection.break_after), failure.may_pass
+        _in_words(alone.connection.url, failure, engine.connection.break_after), failure.is_of_load
     )
 
 
