@@ -638,6 +638,7 @@ class TestContract:
         ({"url": "localhost:8000"}, "url=localhost:8000: must be like http"),
         ({"url": "http://user:secret@host/v1"}, "url: takes no user, password or query"),
         ({"url": "http://host/v1?key=secret"}, "url: takes no user, password or query"),
+        ({"url": "https://a.openai.azure.com/openai?api-version=2024-10-21"}, "url: takes no query; Azure needs no"),
         ({"url": "http://host/v1/completions"}, "url=http://host/v1/completions: must be the base url"),
         ({"api": "responses"}, "api=responses: allowed are completions, chat"),
         ({"scoring": "guess"}, "scoring=guess: allowed are"),

@@ -133,6 +133,8 @@ def test_words_of_the_prompt_that_an_error_repeats_say_nothing() -> None:
         (400, "default chat template is no longer allowed, so you must provide a chat template", "api=completions"),
         (404, "The model `judge` does not exist.", "model must be one of the names"),
         (404, "model 'judge' not found, try pulling it first", "model must be one of the names"),
+        (422, "Input validation error: `top_n_tokens` must be >= 0 and <= 5. Given: 20", "top_logprobs=5"),
+        (404, "The API deployment for this resource does not exist.", "model must be the name of a deployment"),
         (404, "Not Found", "url=http://server.test/v1: the base url"),
         (401, "no", "key_env must name"),
     ],
@@ -173,6 +175,19 @@ def test_a_prompt_that_leaves_no_room_for_the_reply_is_told_with_the_replys_limi
     assert "labeler.max_rationale_tokens" in failure.in_words and "longer context" in failure.in_words
     short = status_failure(400, {}, "This model's maximum context length is 2048 tokens, your prompt has 5000.")
     assert "labeler.max_rationale_tokens" not in short.in_words
+
+
+def test_a_redirect_is_told_with_its_place() -> None:
+    failure = status_failure(308, {"location": "https://server.test/v1/completions"}, "")
+    assert failure.in_words.startswith("http 308 (redirects to https://server.test/v1/completions): redirects are not")
+    assert "labeler.engine.url" in failure.in_words and not failure.retryable
+
+
+def test_the_url_of_azure_ends_otherwise() -> None:
+    url = "https://mine.openai.azure.com/openai/deployments/judge"
+    assert hint("http 404", "Resource not found", url).startswith(
+        "labeler.engine.url=https://mine.openai.azure.com/openai/v1: "
+    )
 
 
 class TestReasoningCut:

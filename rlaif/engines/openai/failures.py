@@ -110,7 +110,9 @@ def status_failure(status: int, headers: Mapping[str, str], body: str) -> Reques
     milliseconds = _number(headers.get("retry-after-ms", "")) or 0.0  # OpenAI, Azure
     # A wait of 0 (Azure says so of a full minute, and a past date means it) would take the growing waits away.
     after = milliseconds / 1e3 or _seconds(headers.get("retry-after", "")) or None
-    return told_failure(status, f"http {status}", provider_words(body), after)
+    place = headers.get("location", "") if 300 <= status < 400 else ""
+    words = f"redirects to {place}" if place else provider_words(body)
+    return told_failure(status, f"http {status}", words, after)
 
 
 def told_failure(status: int, reason: str, words: str, retry_after_s: float | None = None) -> RequestFailed:

@@ -24,6 +24,7 @@ _BY_REASON = {
         "serve the model with a longer context, then label.ask_refused_again=true asks for these prompts again"
     ),
     REASONING_CUT: "labeler.max_rationale_tokens (votes: labeler.engine.max_vote_tokens) gives the reasoning room",
+    "http 30?": "redirects are not followed: labeler.engine.url must be the place itself (https:// for http://?)",
     "refused: *": "label.ask_refused_again=true asks for these prompts again",
     "reply of more than *": "labeler.engine.max_response_bytes reads longer replies",
     "wrong shape: tokens by their numbers": _VOTES,
@@ -72,19 +73,22 @@ _BY_WORDS: tuple[tuple[str, str], ...] = (
     (r"wrong[ _]version[ _]number", "labeler.engine.url=http://…: the server there speaks HTTP without TLS"),
     (r"plain http request was sent to https", "labeler.engine.url=https://…: the server there speaks HTTPS"),
     (rf"(?:{_NOT_TAKEN})\W.{{0,80}}max_tokens", "labeler.engine.omit=[max_tokens]"),
+    (r"deployment.{0,80}not (?:found|exist)", "labeler.engine.model must be the name of a deployment"),
     (
         r"model.{0,80}(?:not (?:found|exist)|unknown|invalid)|model_not_found|(?:no such|invalid|unknown) model",
         _MODEL,
     ),
 )
 _TOO_MANY = re.compile(
-    r"logprobs\D{0,80}(?:\d+\D{0,60})??(?:less than or equal to|<=|at most|max\w*(?: value)?(?: allowed)?(?: of| is|:)?"
+    r"(?:logprobs|top_n_tokens)\D{0,80}(?:\d+\D{0,60})??"
+    r"(?:less than or equal to|<=|at most|max\w*(?: value)?(?: allowed)?(?: of| is|:)?"
     r"|and|up to)\s*:?\s*(\d+)",
     re.IGNORECASE,
 )
 _PARAMETER = re.compile(
     rf"(?:{_NOT_TAKEN})\W.{{0,80}}?\b({_NAMES})\b|\b({_NAMES})\b.{{0,80}}?(?:{_NOT_TAKEN})", re.IGNORECASE
 )
+_AZURE = re.compile(r"https://[\w.-]+\.azure\.com(?=/|$)")
 
 
 def hint(reason: str, words: str = "", url: str = "") -> str:
@@ -109,8 +113,7 @@ def hint(reason: str, words: str = "", url: str = "") -> str:
     if (found := _from_words(words)) and not reason.startswith(("refused", "prompt")):
         return found
     if "404" in reason or "405" in reason or reason == "invalid json" or reason.endswith("own API"):
-        typed = f"labeler.engine.url={url}/v1" if url and not url.endswith("/v1") else "labeler.engine.url"
-        return f"{typed}: the base url usually ends in /v1"
+        return f"{_typed(url)}: the base url usually ends in /v1"
     return next((told for pattern, told in _BY_REASON.items() if fnmatchcase(reason, pattern)), "")
 
 
@@ -127,6 +130,13 @@ def _from_words(words: str) -> str:
             return told
     named = _PARAMETER.search(words)
     return f"labeler.engine.omit=[{(named.group(1) or named.group(2)).lower()}]" if named else ""
+
+
+def _typed(url: str) -> str:
+    """The base url to try, as it is typed."""
+    azure = _AZURE.match(url)
+    better = f"{azure[0]}/openai/v1" if azure else f"{url}/v1"
+    return f"labeler.engine.url={better}" if url and not url.endswith("/v1") else "labeler.engine.url"
 
 
 def _accept(name: str) -> str:

@@ -149,7 +149,12 @@ def _omit_problems(options: Mapping[str, Any]) -> Iterator[str]:
 
 def _url_problems(url: str) -> Iterator[str]:
     parts = urlsplit(url)
-    if parts.username or parts.password or parts.query or parts.fragment:
+    if parts.query.startswith("api-version="):
+        yield (
+            "url: takes no query; Azure needs no api-version at https://RESOURCE.openai.azure.com/openai/v1, and takes "
+            "the name of the deployment as labeler.engine.model"
+        )
+    elif parts.username or parts.password or parts.query or parts.fragment:
         yield "url: takes no user, password or query; keys come from the environment (labeler.engine.key_env)"
     elif parts.scheme not in ("http", "https") or not parts.hostname:
         yield f"url={url}: must be like http://localhost:8000/v1"
