@@ -187,6 +187,14 @@ def test_an_answer_of_no_use_is_told_and_goes_on(
     assert "none of 1 votes could be read" in caplog.text and "labeler.engine.max_vote_tokens" in caplog.text
 
 
+def test_a_ranking_of_which_a_chat_would_tell_the_first_number_is_found_before_sft(
+    server: FakeServer, make_plan: MakePlan
+) -> None:
+    with pytest.raises(ConfigError, match=r"a chat tells its first token alone, and the answer .1 2. takes several"):
+        send_first_requests(make_plan("pipeline=label", "labeler=ranking", *SERVER, "labeler.engine.api=chat"))
+    assert server.asked == []
+
+
 def test_a_tokenizer_without_a_chat_template_is_found_before_sft(
     server: FakeServer, make_plan: MakePlan, tmp_path: Path
 ) -> None:

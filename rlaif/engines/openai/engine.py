@@ -33,6 +33,7 @@ from rlaif.engines.openai.requests import Api, Prompt, RequestForm
 from rlaif.engines.openai.scores import (
     OptionEstimate,
     Target,
+    check_one_word,
     echoed_option,
     match_options,
     reported,
@@ -198,8 +199,11 @@ class OpenAIEngine(CountedQuestions):
 
         Raises:
             GateStopped: ``break_after`` requests in a row failed; answers that came before went to ``on_answer``.
-            ConfigError: The key is not in the environment, or the chat template opens a think block.
+            ConfigError: The key is not in the environment, the chat template opens a think block, or a chat would have
+                to tell more than its first token.
         """
+        if self.asking.api == "chat" and self.scoring == "top_logprobs":
+            check_one_word(options)
         if self.asking.tokenizer is not None and self.scoring != "votes":
             check_scorable(self.asking.prompts, self.asking.chat_template_kwargs, "labeler.engine.scoring=votes")
         with self._lengths:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from rlaif.engines.openai.failures import RequestFailed
 from rlaif.engines.openai.likeliest import Alternative
 from rlaif.engines.openai.pieces import TOKEN_ID
+from rlaif.errors import ConfigError
 
 LOWEST = 1e-12
 """Smallest probability of an option that is reported."""
@@ -141,6 +142,20 @@ def match_options(alternatives: Sequence[Alternative], options: Sequence[str]) -
         OptionEstimate(_log(p)) if p > 0.0 and p == q else OptionEstimate(_log((p + q) / 2.0), bounded=True)
         for p, q in zip(low, high, strict=True)
     ]
+
+
+def check_one_word(options: Sequence[str]) -> None:
+    """Refuse answers that a chat, which tells its first token alone, can never be seen to give (a ranking).
+
+    Raises:
+        ConfigError: An option is of several words.
+    """
+    for option in options:
+        if len(option.split()) > 1:
+            raise ConfigError(
+                f"labeler.engine.scoring=top_logprobs: a chat tells its first token alone, and the answer {option!r} "
+                "takes several; take labeler.engine.scoring=votes, or labeler.engine.api=completions"
+            )
 
 
 def echoed_option(echoed: Sequence[Alternative], prompt: Target, option: Target) -> OptionEstimate:
