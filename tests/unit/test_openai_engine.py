@@ -23,11 +23,13 @@ from rlaif.engines.base import AnswersOneByOne, LimitsRequests, is_chat
 from rlaif.engines.cached import CachedEngine
 from rlaif.engines.dry import DryEngine, MeasuringEngine
 from rlaif.engines.openai.engine import OpenAIEngine
+from rlaif.engines.openai.hints import hint
 from rlaif.engines.scripted import ScriptedEngine
 from rlaif.engines.spending import Ledger
 from rlaif.errors import ConfigError, GateStopped
 from rlaif.labelers.pairwise import ChainOfThoughtLabeler, PairwiseLabeler
 from rlaif.labelers.ranking import answers
+from rlaif.labelers.rationale import Rationales
 from rlaif.labeling.cost import Budget, Prices
 from rlaif.labeling.label_json import preference_from_json, preference_to_json
 from rlaif.labeling.wrapping import wrap_engines
@@ -294,6 +296,18 @@ class TestMissing:
         server.answer = lambda body: (200, completion({}, text="long", finish_reason="length", logprobs=None))
         (written,) = engine(server).generate([prompt()], Sampling(max_new_tokens=5))
         assert written.missing is None and not written.finished
+
+    @pytest.mark.parametrize("content", ["", None])
+    def test_a_model_that_thinks_untold_up_to_the_limit(self, server: Server, content: str | None) -> None:
+        """gpt-5 and Gemini: the limit counts their reasoning, of which the reply holds nothing."""
+        choice = {"message": {"role": "assistant", "content": content}, "finish_reason": "length"}
+        server.answer = lambda body: (200, {"model": "m", "choices": [choice]})
+        asked = engine(server, api="chat")
+        (written,) = asked.generate([prompt()], Sampling(max_new_tokens=5))
+        assert written.missing is None and not written.finished and written.text == ""
+        (rationale,) = Rationales(5).write(asked, [prompt()], ["given"])
+        assert rationale.missing == "rationale cut at 5 tokens"
+        assert hint(rationale.missing).startswith("labeler.max_rationale_tokens")
 
     def test_unreadable_votes(self, server: Server) -> None:
         server.answer = lambda body: (200, completion({}, text="hm", logprobs=None))

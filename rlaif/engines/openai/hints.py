@@ -24,6 +24,8 @@ _BY_REASON = {
         "serve the model with a longer context, then label.ask_refused_again=true asks for these prompts again"
     ),
     REASONING_CUT: "labeler.max_rationale_tokens (votes: labeler.engine.max_vote_tokens) gives the reasoning room",
+    "rationale cut at *": "labeler.max_rationale_tokens gives it more room",
+    "reasoning cut at *": "labeler.max_rationale_tokens gives it more room",
     "http 30?": "redirects are not followed: labeler.engine.url must be the place itself (https:// for http://?)",
     "refused: *": "label.ask_refused_again=true asks for these prompts again",
     "reply of more than *": "labeler.engine.max_response_bytes reads longer replies",

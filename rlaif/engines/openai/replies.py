@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from rlaif.engines.openai.failures import NO_LOGPROBS, RequestFailed
-from rlaif.engines.openai.finish import CONTENT_FILTER, REFUSAL, STOP, read_finish_reason
+from rlaif.engines.openai.finish import CONTENT_FILTER, LENGTH, REFUSAL, STOP, read_finish_reason
 from rlaif.engines.openai.likeliest import (
     FIRST_IS_REASONING,
     TOLERANCE,
@@ -165,8 +165,8 @@ def _count(usage: object, name: str) -> int:
 
 
 def written(reply: Reply) -> Reply:
-    """A reply that holds text, or the reasoning of one that was cut before it."""
-    if not given(reply).text.strip() and not reply.reasoning:
+    """A reply that holds text, or was cut before it: by then a model whose reasoning is not told was still thinking."""
+    if not given(reply).text.strip() and not reply.reasoning and reply.finish_reason != LENGTH:
         raise RequestFailed(EMPTY, of_server=False)
     return reply
 
