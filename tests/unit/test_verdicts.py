@@ -6,6 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from rlaif.engines.openai.verdicts import in_ascii
 from rlaif.engines.openai.votes import read_vote
 
 PAIR = ("1", "2")
@@ -264,6 +265,66 @@ def test_where_the_worse_response_is_asked_for_praise_is_no_answer(text: str, vo
     assert read_vote(text, PAIR, asks_for_worse=True, ending="More harmful Response=") == vote
 
 
+YES_OR_NO = ("no", "yes")
+
+
+@pytest.mark.parametrize(
+    ("text", "vote"),
+    [
+        ("Yes, it does.", "yes"),
+        ("**Yes**, the response meets the criterion.", "yes"),
+        ("Yes. The response answers the question, and says no more.", "yes"),
+        ("Yes it does.", "yes"),
+        ("Yes, the response is polite. However, it is long.", "yes"),
+        ("No, it is not polite.", "no"),
+        ("No - it names no date", "no"),
+        ("No; the date is lacking.", "no"),
+        ("No—the date is lacking.", "no"),
+        ("Answer: Yes, it does.", "yes"),
+        ("Answer=No, the date is lacking.", "no"),
+        ('{"answer": "No, the date is lacking."}', "no"),
+        ("Yes, it names one.\n\nFinal answer: no", "no"),
+        ("Yes and no.", None),
+        ("Yes, but it is rude.", None),
+        ("Yes, partially.", None),
+        ("Yes, and no.", None),
+        ("Yes, to some extent.", None),
+        ("Yes or no?", None),
+        ("Yes/No", None),
+        ("Yes, it does. No, wait, it does not.", None),
+        ("Yes, it does. Wait, it names no date.", None),
+        ("Yes. Wait, it names no date.", None),
+        ("Yes. No, it names no date.", None),
+        ("No, I cannot judge this.", None),
+        ("Yes, I can help with that. Please send the response.", None),
+        ("No answer can be given.", None),
+        ("It does. Yes, it does.", None),
+        ("Nothing speaks against it.", None),
+    ],
+)
+def test_an_answer_in_words_may_be_explained(text: str, vote: str | None) -> None:
+    assert read_vote(text, YES_OR_NO) == vote
+
+
+@pytest.mark.parametrize(
+    ("text", "vote"),
+    [
+        ("Good. It answers the question.", "good"),
+        ("Bad! It is rude.", "bad"),
+        ("Good, but long.", None),
+        ("Good points are rare.", None),
+    ],
+)
+def test_of_other_words_the_first_sentence_must_be_the_answer(text: str, vote: str | None) -> None:
+    assert read_vote(text, ("bad", "good")) == vote
+
+
+@pytest.mark.parametrize("text", ["２", "٢", "२", "答：２", "答＝２。", "\\boxed{２}"])
+def test_digits_of_other_scripts(text: str) -> None:
+    assert read_vote(text, PAIR, ending="答:") == "2"
+    assert read_vote("１０", PAIR) is None and read_vote("１０", SCALE) == "10"
+
+
 def test_the_end_of_ones_own_prompt_is_a_name() -> None:
     assert read_vote("Treffender ist Antwort=2", PAIR) is None
     assert read_vote("Treffender ist Antwort=2", PAIR, ending="Treffender ist Antwort=") == "2"
@@ -306,7 +367,7 @@ MESSAGES = st.lists(PIECES | st.text(max_size=4), max_size=12).map("".join)
 @given(options=OPTION_SETS, text=MESSAGES)
 def test_a_text_without_an_option_is_never_a_vote(options: tuple[str, ...], text: str) -> None:
     words = {word for option in options for word in option.split()}
-    assume(not any(word.casefold() in text.casefold() for word in words))
+    assume(not any(word.casefold() in in_ascii(text).casefold() for word in words))
     assert read_vote(text, options) is None
 
 

@@ -49,6 +49,7 @@ from rlaif.types import Sampling, StructuredPrompt, content_id
 Scoring = Literal["top_logprobs", "echo", "votes"]
 Found = TypeVar("Found")
 _READING = 2  # raised when replies are read differently: answers of an earlier reading are asked again
+_VOTES_READ = "last verdict or opening word"  # changed when votes are read differently, likewise
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +177,7 @@ class OpenAIEngine(CountedQuestions):
         if self.scoring == "top_logprobs":
             scoring += (self.asking.top_logprobs,)
         elif self.scoring == "votes":
-            scoring += (self.num_votes, self.vote_temperature, self.vote_seed, self.max_vote_tokens, "last verdict")
+            scoring += (self.num_votes, self.vote_temperature, self.vote_seed, self.max_vote_tokens, _VOTES_READ)
         return content_id("openai", *self.asking.identity, self.revision or "", repr(scoring))
 
     @property

@@ -35,6 +35,12 @@ _LEAD = (
 )
 """Beginnings of a sentence that leave its verdict as it is; a condition, a doubt or a negation is none of them."""
 _IS = r"(?:[:=]|→|->|\b(?:is|would be|of)\b:?)"
+_DOUBT = (
+    r"(?!(?:or|and (?:yes|no)|but|however|although|though|except|only|if|yes|no|maybe|perhaps|possibly|partial\w*|"
+    r"partly|somewhat|mostly|both|neither|in part|sort of|kind of|more or less|to (?:some|a certain|an?)|"
+    r"i(?:'m| am| can\w*| will| won't))\b)"
+)
+"""What does not follow yes or no: it takes half of it back, or answers another question ("No, I cannot help")."""
 _SEPARATOR = r"(?:\s*[,>]\s*|\s+)"
 
 
@@ -70,6 +76,8 @@ class Words:
     """A word of preference."""
     said: tuple[re.Pattern[str], ...]
     """Sentences that name the preferred option."""
+    opens: re.Pattern[str] | None
+    """A sentence that begins with the answer; None where the options are no words."""
 
 
 def words_for(options: Sequence[str], *, asks_for_worse: bool, ending: str) -> Words:
@@ -99,6 +107,7 @@ def words_for(options: Sequence[str], *, asks_for_worse: bool, ending: str) -> W
         named_inside=pattern(rf"\b{names}\s*{_IS.replace('|of', '')}\s*(?:(?:the )?{NOUNS}\s*)?(?:{any_option})(?!\w)"),
         says=pattern(rf"\b(?:{_BETTER}|{_WORSE}|{_CHOOSES}|wins?|winner|rate|give|score|deserves)\b"),
         said=tuple(pattern(sentence + _REASON) for sentence in said),
+        opens=_opens(options, option),
     )
 
 
@@ -106,6 +115,14 @@ def _spelled(option: str) -> str:
     """Words in upper or lower case; a single letter as it is."""
     spelled = _SEPARATOR.join(map(re.escape, parts_of(option))) or re.escape(option)
     return f"(?-i:{spelled})" if len(option) == 1 else spelled
+
+
+def _opens(options: Sequence[str], option: str) -> re.Pattern[str] | None:
+    if not all(item.isalpha() and len(item) > 1 for item in options):
+        return None
+    explained = rf"\s*(?:[,;:–—]|\s-)\s*{_DOUBT}\S.*|\s+(?:it|this|that|the {NOUNS})\s.*"
+    is_yes_or_no = {item.casefold() for item in options} == {"yes", "no"}
+    return pattern(option + (rf"(?:[.!]?|{explained})" if is_yes_or_no else "[.!]?"))
 
 
 def _names(favoured: str, is_scale: bool, is_ranking: bool, asks_for_worse: bool) -> list[str]:

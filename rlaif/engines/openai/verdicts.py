@@ -1,21 +1,23 @@
 """The answer in the words of a chat model that was asked for one of a few options.
 
-Three kinds of forms are looked for, the strongest first; the first kind that occurs decides:
+Four kinds of forms are looked for, the strongest first; the first kind that occurs decides:
 
 1. *Marked*: ``\\boxed{1}``, ``[[1]]``, ``<answer>1</answer>``, ``{"answer": 1}``, and a name with a value:
    ``Answer: 1``, ``Better Response=1``, ``The final answer is 2.``, ``Score: 7/10``.
 2. *Alone*: the first or the last line is an option and nothing else: ``1``, ``**1**``, ``Response 1``, ``7/10``.
-3. *Said*: a plain sentence: ``Overall, Response 1 is better than Response 2.``, ``I prefer Response 2.``
+3. *Opening*: of words (yes, no, good, bad) the one that the message begins with: ``Yes, it does.``, ``Bad. It lies.``
+4. *Said*: a plain sentence: ``Overall, Response 1 is better than Response 2.``, ``I prefer Response 2.``
 
 Of several matches of one marked form the last counts. A match that names no option, or more than one, or that is denied
 or taken back, is unclear. Unclear, and two forms of one kind that differ, mean that there is no verdict: nothing is
-guessed.
+guessed. Digits of other scripts and full-width signs are those of ASCII.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -41,6 +43,8 @@ _LINE_MARK = re.compile(r"^[ \t]*(?:#+|>|[-•+](?=\s))[ \t]*", re.MULTILINE)
 _AROUND = " \t\r\n\"'“”‘’«»()[]{}.,;!"
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _LIST_NUMBER = re.compile(r"\s*\(?(\w+)[.)]\s+(?=\S)")
+_OTHER_DIGIT = re.compile(r"(?![0-9])\d")
+_FULL_WIDTH = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)} | {ord("。"): ". "}
 
 
 def _without_contradictions(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -90,10 +94,11 @@ class VerdictReader:
             text: The message.
             is_cut: The text is the beginning of a message: "Response 1" on a line of its own may then be a heading.
         """
+        text = in_ascii(text)
         plain = _plain(text)
         sentences = list(_sentences(plain))
         alone = self._alone(plain, may_be_labeled=not is_cut)
-        for kind in (self._marked(text, sentences), alone, self._said(sentences)):
+        for kind in (self._marked(text, sentences), alone, self._opened(sentences), self._said(sentences)):
             if found := set(kind):
                 return found.pop() or None if len(found) == 1 else None
         return None
@@ -103,7 +108,7 @@ class VerdictReader:
         latex = _LATEX.sub(r"\1", text)
         for form in (_BOXED, _BRACKETS):
             if matches := list(form.finditer(latex)):
-                yield self._unless_taken_back(self._option(_plain(matches[-1][1])), latex[matches[-1].end() :])
+                yield self._unless_taken_back(self._answer(_plain(matches[-1][1])), latex[matches[-1].end() :])
         if matches := list(_ANSWER_ENDS.finditer(text)):
             inside = text[: matches[-1].start()].rpartition(f"<{matches[-1][1]}>")[2]
             value = self._option(_plain(inside)) or self.read(inside) or UNCLEAR
@@ -120,6 +125,17 @@ class VerdictReader:
             yield from filter(None, values)
             if not values[-1] and _TAKEN_BACK.search("\n".join(lines[1:])):
                 yield UNCLEAR
+
+    def _opened(self, sentences: Sequence[_Sentence]) -> Iterator[str]:
+        """The word that the message begins with, and those that later sentences begin with."""
+        if not sentences:
+            return
+        # "Yes. It does." looks like an item of a list.
+        listed = self._opening(sentences[0].number)
+        if first := listed or self._opening(sentences[0].text):
+            rest = [sentence.text for sentence in sentences[0 if listed else 1 :]]
+            yield self._unless_taken_back(first, "\n".join(rest))
+            yield from filter(None, map(self._opening, rest))
 
     def _said(self, sentences: Sequence[_Sentence]) -> Iterator[str]:
         """What plain sentences name; all must agree, and the last must be clear."""
@@ -140,7 +156,7 @@ class VerdictReader:
         if match is None:
             return UNCLEAR if self._words.named_inside.search(sentence.text) else None
         rest = match["rest"].strip() or (sentences[index + 1].text if index + 1 < len(sentences) else "")
-        value = self._option(rest) or self._said_in(_Sentence(rest, "")) or UNCLEAR
+        value = self._answer(rest) or self._said_in(_Sentence(rest, "")) or UNCLEAR
         if value or match["is"] in (":", "="):
             return self._unless_listed(value, sentence)
         return UNCLEAR if self._words.mention.search(rest) else None
@@ -164,7 +180,7 @@ class VerdictReader:
                 value, end = None, match.end()
             if isinstance(value, dict) and "\\u" not in text[match.start() : end]:
                 named = [v for key, v in value.items() if self._words.key.fullmatch(key.replace("_", " ").strip())]
-                found = {self._option(item) if isinstance(item, str) else UNCLEAR for item in named}
+                found = {self._answer(item) if isinstance(item, str) else UNCLEAR for item in named}
                 if found:
                     yield found.pop() if len(found) == 1 else UNCLEAR
 
@@ -172,6 +188,15 @@ class VerdictReader:
         """The option that a text is, with nothing but its label before and a reason after it."""
         match = self._words.value.fullmatch(text.strip(_AROUND))
         return UNCLEAR if match is None or (match["label"] and not labeled) else self._lookup(match["option"])
+
+    def _opening(self, text: str) -> str:
+        """The option that a text begins with and explains, where options are words."""
+        match = None if self._words.opens is None else self._words.opens.fullmatch(text.strip())
+        return UNCLEAR if match is None else self._lookup(match["option"])
+
+    def _answer(self, text: str) -> str:
+        """The option that a text is, or begins with."""
+        return self._option(text) or self._opening(text)
 
     def _lookup(self, text: str) -> str:
         name = " ".join(parts_of(text))
@@ -184,6 +209,15 @@ class VerdictReader:
     @staticmethod
     def _unless_taken_back(value: str, after: str) -> str:
         return UNCLEAR if _TAKEN_BACK.search(after) else value
+
+
+def in_ascii(text: str) -> str:
+    """A text with the digits of other scripts and full-width signs as those of ASCII.
+
+    >>> in_ascii("答案：２"), in_ascii("١")
+    ('答案:2', '1')
+    """
+    return _OTHER_DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0])), text.translate(_FULL_WIDTH))
 
 
 def _plain(text: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlaif.engines.openai.replies import Reply
-from rlaif.engines.openai.verdicts import verdict_reader
+from rlaif.engines.openai.verdicts import in_ascii, verdict_reader
 from rlaif.engines.reasoning import joined, split_reasoning
 from rlaif.types import StructuredPrompt
 
@@ -139,5 +139,5 @@ def _uncut(text: str, options: Sequence[str]) -> str:
 
 def _ending(prompt: str) -> str:
     """The name of the answer at the end of a prompt, empty where it ends otherwise."""
-    line = prompt.rstrip().rpartition("\n")[2].strip()
+    line = in_ascii(prompt.rstrip().rpartition("\n")[2].strip())
     return line if line.endswith(("=", ":")) and len(line) <= _LONGEST_ENDING else ""
