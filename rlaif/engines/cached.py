@@ -29,8 +29,9 @@ class CachedEngine(DelegatingEngine):
     kept before this returns. A failure is no answer and is never kept, unless it is final: a prompt that the server
     refuses, or to which its answer is of no use, is not asked again.
 
-    An engine that is :class:`rlaif.engines.base.AnswersOneByOne` has each answer kept as it arrives; of any other, the
-    answers of the call in flight are lost when the process is killed.
+    An engine that is :class:`rlaif.engines.base.AnswersOneByOne` has each answer kept as it arrives, so it is asked one
+    call after the other, also from several threads; of any other, the answers of the call in flight are lost when the
+    process is killed.
 
     Args:
         engine: The engine that is asked.
@@ -51,6 +52,8 @@ class CachedEngine(DelegatingEngine):
         self.cache = cache
         self.ledger = ledger
         self.ask_refused_again = ask_refused_again
+        self.one_call = threading.Lock()
+        """Held while an engine hands its answers over one by one: to whom, it knows by an attribute."""
 
     def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
         """As :meth:`rlaif.engines.base.Engine.score`."""
@@ -156,12 +159,13 @@ class _Call:
             answers = ask()
             self._finish(answers)
             return answers
-        engine.on_answer = self._arrived
-        try:
-            answers = ask()
-            self._finish(answers)
-        finally:
-            engine.on_answer = None
+        with self.owner.one_call:
+            self._counted_at, engine.on_answer = time.perf_counter(), self._arrived
+            try:
+                answers = ask()
+                self._finish(answers)
+            finally:
+                engine.on_answer = None
         return answers
 
     def _arrived(self, position: int, answer: Answer) -> None:

@@ -8,7 +8,9 @@ import re
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -16,7 +18,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlaif.engines.answer_cache import AnswerCache, AnswerPlace, FolderAnswerCache, LocalAnswerCache
+from rlaif.engines.answer_cache import (
+    AnswerCache,
+    AnswerPlace,
+    FolderAnswerCache,
+    LocalAnswerCache,
+    MemoryAnswerCache,
+)
 from rlaif.engines.answers import generate_key, pack, score_key, unpack
 from rlaif.engines.base import Answer, Engine
 from rlaif.engines.cached import CachedEngine
@@ -247,6 +255,26 @@ def test_answers_that_arrive_one_by_one_are_kept_when_the_call_dies(cache: Answe
     assert ledger.total().num_cached == 0, "what this run paid for is not known from before"
 
 
+class Slow(OneByOne):
+    """Answers each prompt with itself, after the calls of all threads had time to begin."""
+
+    def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
+        time.sleep(0.01)
+        return super().score(prompts, options)
+
+
+def test_calls_from_several_threads_keep_each_its_own_answer() -> None:
+    """As a labeler of a package that asks pair by pair from a pool of threads."""
+    texts = ["a" * number for number in range(1, 9)]
+    cache, ledger = MemoryAnswerCache(), Ledger()
+    cached = CachedEngine(Slow(), cache, ledger=ledger)
+    with ThreadPoolExecutor(len(texts)) as pool:
+        answers = list(pool.map(lambda text: cached.score([question(text)], ("1",))[0], texts))
+    kept = CachedEngine(Asked(fails="a"), cache).score([question(text) for text in texts], ("1",))
+    assert answers == kept == Asked().score([question(text) for text in texts], ("1",))
+    assert ledger.total().num_questions == len(texts)
+
+
 def test_the_ledger_tells_paid_from_known(tmp_path: Path) -> None:
     cache = LocalAnswerCache(tmp_path / "a.sqlite")
     earlier = CachedEngine(Asked(), cache)
@@ -374,6 +402,7 @@ def test_bytes_that_are_no_answer_say_what_to_do(tmp_path: Path) -> None:
 
 PROGRAM = """
 import sys
+import time
 from pathlib import Path
 from rlaif.engines.answer_cache import AnswerPlace
 from rlaif.engines.cached import CachedEngine
