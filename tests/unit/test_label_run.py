@@ -15,14 +15,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from rlaif.errors import ConfigError, GateStopped, PluginError, StoreError
 from rlaif.labelers.base import Labeler
+from rlaif.labeling.label_json import preference_from_json, preference_to_json
 from rlaif.labeling.label_run import finished_run, label_comparisons, label_part, rate_batch
 from rlaif.labeling.plan import LabelPlan
 from rlaif.labeling.summary import summarize_labels
 from rlaif.labeling.team import Team
-from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt, content_id
+from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt, Rating, content_id
 
 
 def plan(size: int) -> list[Comparison]:
@@ -358,6 +360,21 @@ def test_numbers_of_numpy_are_labels_and_words_are_none(tmp_path: Path) -> None:
         Preference(comparison=plan(1)[0], p_first="0.7")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="p_first=nan is not a probability"):
         Preference(comparison=plan(1)[0], p_first=np.float32("nan"))  # type: ignore[arg-type]
+
+
+def test_numbers_of_torch_are_pythons_own() -> None:
+    """With their gradient, as a model gives them that nobody put under no_grad."""
+    p = torch.tensor(0.25, requires_grad=True) * 1.0
+    judgment = Judgment(order="given", prompt="", p_slot1=p, option_logprobs=torch.stack([-p, -p]), answer_mass=p)  # type: ignore[arg-type]
+    label = Preference(comparison=plan(1)[0], p_first=p, judgments=(judgment,), source="ai")  # type: ignore[arg-type]
+    rating = Rating(
+        prompt=label.comparison.prompt,
+        completion=label.comparison.first,
+        distribution=torch.tensor([0.25, 0.75]),  # type: ignore[arg-type]
+    )
+    assert preference_from_json(label.comparison, preference_to_json(label)) == label
+    assert (judgment.option_logprobs, rating.distribution) == ((-0.25, -0.25), (0.25, 0.75))
+    assert {type(number) for number in (label.p_first, judgment.p_slot1, judgment.answer_mass, rating.score)} == {float}
 
 
 @dataclass
