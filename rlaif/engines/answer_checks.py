@@ -9,9 +9,12 @@ from rlaif.engines.base import Engine
 from rlaif.errors import PluginError
 from rlaif.outcome import Generation, OptionScores
 from rlaif.registry import described
+from rlaif.types import StructuredPrompt
 
 ROUNDING = 1e-2
 """Largest log-probability, of a probability of 1 in a coarse number format."""
+_ALIKE = 2
+"""Different texts that a tokenizer may render alike (a pair whose responses differ in upper and lower case)."""
 
 
 def check_answers(answers: object, num_prompts: int, options: Sequence[str] | None, engine: Engine) -> None:
@@ -39,6 +42,28 @@ def check_answers(answers: object, num_prompts: int, options: Sequence[str] | No
             _check_scores(answer, options, engine)
         if isinstance(answer, Generation) and not isinstance(answer.text, str):
             raise _error(engine, f"wrote a {type(answer.text).__name__}, must be text")
+
+
+def check_rendered(rendered: Sequence[object], prompts: Sequence[StructuredPrompt], engine: Engine) -> list[bytes]:
+    """The inputs of a model as an engine renders them; prompts that are rendered alike share one answer.
+
+    Args:
+        rendered: What the engine gave for each prompt.
+        prompts: The prompts of the call.
+        engine: Who rendered them.
+
+    Raises:
+        PluginError: One is something else than bytes, or all are alike and the prompts are not.
+    """
+    found = []
+    for item in rendered:
+        if not isinstance(item, bytes):
+            raise _error(engine, f"rendered a prompt as a {type(item).__name__}, must be bytes (a text: text.encode())")
+        found.append(item)
+    num_texts = len({prompt.text for prompt in prompts})
+    if num_texts > _ALIKE and len(set(found)) == 1:
+        raise _error(engine, f"rendered {num_texts} prompts alike, and they would share one answer")
+    return found
 
 
 def _check_scores(answer: OptionScores, options: Sequence[str], engine: Engine) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
 from rlaif.engines.answer_cache import AnswerCache
-from rlaif.engines.answer_checks import check_answers
+from rlaif.engines.answer_checks import check_answers, check_rendered
 from rlaif.engines.answers import final_key, generate_key, is_refusal, pack, score_key, unpack
 from rlaif.engines.base import Answer, AnswersOneByOne, Engine
 from rlaif.engines.delegating import DelegatingEngine
@@ -58,14 +58,17 @@ class CachedEngine(DelegatingEngine):
     def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
         """As :meth:`rlaif.engines.base.Engine.score`."""
         identity = self.identity
-        keys = [score_key(identity, self.rendered(prompt), options) for prompt in prompts]
+        keys = [score_key(identity, read, options) for read in self._rendered(prompts)]
         return self._answers(prompts, keys, options, lambda asked: self.engine.score(asked, options))
 
     def generate(self, prompts: Sequence[StructuredPrompt], sampling: Sampling) -> list[Generation]:
         """As :meth:`rlaif.engines.base.Engine.generate`."""
         identity = self.identity
-        keys = [generate_key(identity, self.rendered(prompt), sampling) for prompt in prompts]
+        keys = [generate_key(identity, read, sampling) for read in self._rendered(prompts)]
         return self._answers(prompts, keys, None, lambda asked: self.engine.generate(asked, sampling))
+
+    def _rendered(self, prompts: Sequence[StructuredPrompt]) -> list[bytes]:
+        return check_rendered([self.rendered(prompt) for prompt in prompts], prompts, self.engine)
 
     def _answers(
         self,

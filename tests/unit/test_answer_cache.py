@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -223,6 +224,21 @@ def test_a_text_that_is_none_is_refused(cache: AnswerCache) -> None:
     engine.generate = lambda prompts, sampling: [Generation(text=None)]  # type: ignore[arg-type,assignment,method-assign]
     with pytest.raises(PluginError, match="wrote a NoneType, must be text; `rlaif-plugins check labeler/engine="):
         CachedEngine(engine, cache).generate([question("a")], Sampling(max_new_tokens=3))
+
+
+@pytest.mark.parametrize(
+    ("rendered", "said"),
+    [
+        (lambda prompt: prompt.text, "rendered a prompt as a str, must be bytes"),
+        (lambda prompt: b"", "rendered 3 prompts alike, and they would share one answer"),
+    ],
+)
+def test_what_an_engine_renders_tells_prompts_apart(rendered: Any, said: str) -> None:
+    engine = Asked()
+    engine.rendered = rendered  # type: ignore[method-assign]
+    with pytest.raises(PluginError, match=rf"engine Asked .*: {said}"):
+        CachedEngine(engine).score([question(text) for text in "abc"], ("1",))
+    assert engine.calls == []
 
 
 def test_a_failure_is_never_an_answer(cache: AnswerCache) -> None:
