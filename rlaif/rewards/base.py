@@ -11,7 +11,9 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from rlaif.errors import PluginError
 from rlaif.labelers.base import Labeler, Rater
+from rlaif.registry import described
 from rlaif.roles import Reads
 from rlaif.tasks.base import Task
 from rlaif.types import Comparison, Completion, Preference, Prompt
@@ -103,6 +105,21 @@ class Reward(Protocol):
     def to(self, device: torch.device | str) -> object:
         """Move what it scores with to a device; nothing to do where nothing runs here."""
         ...
+
+
+def prepared(reward: Reward, resources: RewardResources) -> Reward:
+    """The reward to call.
+
+    Raises:
+        PluginError: Its ``prepare`` returned something else.
+    """
+    found = reward.prepare(resources)
+    if not callable(found) or not hasattr(found, "to"):
+        raise PluginError(
+            f"reward {described(reward)}: prepare returned a {type(found).__name__}, must be the reward to call: "
+            "itself, or a wrapper around it with a method to"
+        )
+    return found
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ import torch
 
 from rlaif.artifacts.identity import identities
 from rlaif.errors import ConfigError
-from rlaif.rewards.base import ComparesSamples, Reward, RewardBatch, RewardResources
+from rlaif.rewards.base import ComparesSamples, Reward, RewardBatch, RewardResources, prepared
 from rlaif.rewards.made_of import joint_causes, joint_mask, joint_roles, named_as_part, named_parts
 from rlaif.roles import Reads
 from rlaif.types import Completion, Prompt
@@ -59,7 +59,7 @@ class MixtureReward:
         """Prepare every part; returns itself."""
         for name, reward in self.rewards.items():
             with named_as_part(name):
-                self.rewards[name] = reward.prepare(resources)
+                self.rewards[name] = prepared(reward, resources)
         return self
 
     def to(self, device: torch.device | str) -> MixtureReward:

@@ -20,7 +20,7 @@ from rlaif.models.load import ModelSpec
 from rlaif.models.uses import ModelUse
 from rlaif.modules.settings import dtype_problems
 from rlaif.pipeline.stage import Stage, Work
-from rlaif.rewards.base import ChecksPrompts, Reward, RewardResources
+from rlaif.rewards.base import ChecksPrompts, Reward, RewardResources, prepared
 from rlaif.rewards.reward_model import REWARD_MODEL
 from rlaif.rewards.standardized import STANDARD_SAMPLES
 from rlaif.roles import Reads
@@ -171,7 +171,7 @@ class RewardedStage(Stage):
             asking=rater,
             label=label,
         )
-        return self.reward.prepare(resources)
+        return prepared(self.reward, resources)
 
     def rewarded_prompts(self, work: Work) -> Sequence[Prompt]:
         """Prompts whose responses are rewarded."""

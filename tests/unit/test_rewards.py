@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from records import assert_fixed
 
 from rlaif.data.base import TaskData
-from rlaif.errors import ConfigError, EngineError, GateStopped, TrainingError
+from rlaif.errors import ConfigError, EngineError, GateStopped, PluginError, TrainingError
 from rlaif.evaluation.records import LinePlot, Table
 from rlaif.evaluation.reward_curves import reward_sections
 from rlaif.labelers.models import parts_of
@@ -35,6 +36,7 @@ from rlaif.rewards.statistics import reward_statistics
 from rlaif.roles import Reads
 from rlaif.stages.policy import PolicyStage
 from rlaif.tasks.base import Dialogue, get_task
+from rlaif.testing.reward_contract import check_reward
 from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt, Rating
 
 NAN = float("nan")
@@ -103,6 +105,40 @@ def test_a_mixture_prepares_its_parts_by_the_hook_and_keeps_what_it_returns() ->
     assert set(mixture.reads()) == {"reward_model", "criteria"}
     prepared = mixture.prepare(given)
     assert all(isinstance(part, Fixed) and part.prepared is given for part in prepared.rewards.values())
+
+
+class Forgets(Fixed):
+    """Its author forgot to return it."""
+
+    def prepare(self, resources: RewardResources) -> Fixed:
+        self.prepared = resources
+        return None  # type: ignore[return-value]
+
+
+def test_a_reward_that_prepares_and_returns_nothing_is_told() -> None:
+    said = r"reward Forgets \(.*\): prepare returned a NoneType, must be the reward to call: itself"
+    with pytest.raises(PluginError, match=said):
+        MixtureReward({"one": Forgets(1.0)}).prepare(resources())
+    (failed,) = [item for item in check_reward(Forgets(1.0)) if item.name == "prepares itself"]
+    assert not failed.passed and re.search(said, failed.detail)
+
+
+class Loads(Fixed):
+    """Has what it scores with once it is prepared."""
+
+    def prepare(self, resources: RewardResources) -> Fixed:
+        self.scale = 2.0
+        return self
+
+    def __call__(
+        self, prompts: Sequence[Prompt], responses: Sequence[Completion], *, samples_per_prompt: int = 1
+    ) -> RewardBatch:
+        values = torch.tensor([self.scale * len(response.text) for response in responses])
+        return RewardBatch(values, ~values.isnan())
+
+
+def test_the_contract_prepares_a_reward_before_it_calls_it() -> None:
+    assert [item for item in check_reward(Loads()) if not item.passed] == []
 
 
 @pytest.mark.parametrize("value", ["float('inf')", "-float('inf')", "1e39"])
