@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Protocol, cast
 
 from rlaif import registry
 from rlaif.errors import PluginError
+
+log = logging.getLogger(__name__)
 
 
 class Task(Protocol):
@@ -91,6 +94,8 @@ class HarmlessDialogue(_TextTask):
         )
 
 
+_PROMPTS = ("\n\nHuman: Which kettle?\n\nAssistant:", "\n\nHuman: Which pan?\n\nAssistant:", "A post about a pan.")
+"""What a task is tried on."""
 _IN_USE: dict[str, Task] = {}
 """Tasks of the running job by name, with their options: records carry only a task's name."""
 
@@ -99,7 +104,11 @@ def use_task(task: Task) -> None:
     """Make :func:`get_task` give this task under its name, in this process.
 
     A run calls it once with the task that it composed, options included, before anything asks for a task by name.
+
+    Raises:
+        PluginError: Its texts do not show the prompt.
     """
+    _check_texts(task)
     _IN_USE[task.name] = task
 
 
@@ -117,6 +126,24 @@ def get_task(name: str) -> Task:
     component = registry.find("rlaif.tasks", name)
     task_class = registry.load_component(component)
     try:
-        return cast(Task, task_class())
+        task = cast(Task, task_class())
     except Exception as error:  # a plugin's constructor may raise anything
         raise PluginError(registry.broken_message(component, error)) from error
+    _check_texts(task)
+    return task
+
+
+def _check_texts(task: Task) -> None:
+    """Refuse a task by whose texts no policy can learn and no judge can judge: no text, or one for all prompts."""
+    for name in ("policy_text", "judge_text"):
+        try:
+            shown = [getattr(task, name)(text) for text in _PROMPTS]
+        except Exception as error:  # its prompts may be of another form than these
+            log.debug("task %s could not be tried: %r", task.name, error)
+            continue
+        told = f"task {registry.described(task)}: {name}"
+        for text in shown:
+            if not isinstance(text, str):
+                raise PluginError(f"{told} returned a {type(text).__name__}, must be a text that shows the prompt")
+        if len(set(shown)) < len(shown):
+            raise PluginError(f"{told} gives two prompts one text, {shown[0]!r:.60}: it must show the prompt")

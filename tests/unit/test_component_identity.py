@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -92,6 +93,30 @@ def test_a_task_in_use_keeps_its_options(monkeypatch: pytest.MonkeyPatch) -> Non
     assert base.get_task("dialogue").policy_text("So.") == "So."
     base.use_task(Asks())
     assert base.get_task("dialogue").policy_text("So.") == "So. Why?"
+
+
+@pytest.mark.parametrize(
+    ("policy_text", "said"),
+    [
+        (lambda self, prompt_text: None, r"policy_text returned a NoneType, must be a text that shows the prompt"),
+        (lambda self, prompt_text: "Be brief: ", r"policy_text gives two prompts one text, 'Be brief: ': it must show"),
+    ],
+)
+def test_a_task_that_does_not_show_the_prompt_is_refused(
+    policy_text: object, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A policy would learn on it without a word."""
+    task = type("Asks", (base.Dialogue,), {"policy_text": policy_text})()
+    monkeypatch.setattr(base, "_IN_USE", {})
+    with pytest.raises(PluginError, match=said):
+        base.use_task(task)
+
+
+def test_a_task_of_prompts_in_another_form_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = type("Asks", (base.Dialogue,), {"policy_text": lambda self, prompt_text: json.loads(prompt_text)["ask"]})()
+    monkeypatch.setattr(base, "_IN_USE", {})
+    base.use_task(task)
+    assert base.get_task("dialogue").policy_text('{"ask": "So."}') == "So."
 
 
 @pytest.mark.parametrize(
