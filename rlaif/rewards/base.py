@@ -43,6 +43,11 @@ def ask(labeler: Labeler, comparisons: Sequence[Comparison]) -> list[Preference]
     return labeler.label(comparisons)
 
 
+def compute(name: str, numbers: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """The numbers, computed here and kept nowhere."""
+    return numbers()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardResources:
     """Resources of a run for a reward, before the first policy step; callables compute nothing until called."""
@@ -64,6 +69,8 @@ class RewardResources:
     label: Callable[[Labeler, Sequence[Comparison]], list[Preference]] = ask
     """Labels pairs through answer cache and ledger, within the budget; a labeler that plans ahead sees these pairs as
     its plan. One label per pair, in order."""
+    once: Callable[[str, Callable[[], dict[str, float]]], dict[str, float]] = compute
+    """Numbers under a name that one process computes, by asking a model, and the others and a later start read."""
 
     def path(self, role: str) -> Path:
         """The folder of a role that takes one result."""

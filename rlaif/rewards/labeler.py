@@ -12,9 +12,9 @@ from rlaif.labelers.convert import AgainstReference
 from rlaif.ranges import Share
 from rlaif.rewards.base import Reward, RewardBatch, RewardResources
 from rlaif.rewards.missing import check_missing, check_rate, judged_cause
-from rlaif.rewards.standardized import READS_SAMPLES, STANDARDIZED, UNSTANDARDIZED, Standardized
+from rlaif.rewards.standardized import READS_SAMPLES, STANDARDIZED, UNSTANDARDIZED, Standardized, zero_and_unit
 from rlaif.roles import Reads
-from rlaif.types import Completion, Prompt, Rating
+from rlaif.types import Completion, Prompt, Rating, content_id
 
 
 class LabelerReward:
@@ -61,7 +61,12 @@ class LabelerReward:
         if not self.standardized:
             return self
         remedy = f"take another labeler or {UNSTANDARDIZED}"
-        return Standardized.on_samples(self, *resources.samples(), option=STANDARDIZED, remedy=remedy)
+
+        def measured() -> dict[str, float]:
+            return zero_and_unit(self, *resources.samples(), option=STANDARDIZED, remedy=remedy)
+
+        name = content_id(type(self).__qualname__, self.identity)
+        return Standardized(self, **resources.once(f"standard-{name}", measured))
 
     def to(self, device: torch.device | str) -> LabelerReward:
         """Nothing moves: the labeler's engine has a device of its own (``labeler.engine.device``)."""

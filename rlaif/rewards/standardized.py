@@ -43,30 +43,8 @@ class Standardized:
     def on_samples(
         cls, reward: Reward, prompts: Sequence[Prompt], responses: Sequence[Completion], *, option: str, remedy: str
     ) -> Standardized:
-        """Take zero and unit from samples; those without a reward do not count.
-
-        Args:
-            reward: A prepared reward.
-            prompts: Prompt of each sample.
-            responses: Samples of the SFT policy.
-            option: What asks for standard units, as typed, and of several rewards which one.
-            remedy: What the user can do when all samples score the same, as an imperative.
-
-        Raises:
-            ConfigError: All samples score the same, so there is no unit.
-        """
-        rewards = reward(prompts, responses)
-        known_B = rewards.values_B[rewards.scored_mask_B].double()
-        if not len(known_B):
-            raise ConfigError(
-                f"{option}: none of the {len(responses)} SFT samples has a score, which leaves no unit; {remedy}"
-            )
-        mean, std = known_B.mean().item(), known_B.std(correction=0).item()
-        if not std > ROUNDING * known_B.abs().max():
-            raise ConfigError(
-                f"{option}: all {len(known_B)} SFT samples score {mean:.4g}, which leaves no unit; {remedy}"
-            )
-        return cls(reward, mean=mean, std=std)
+        """Take zero and unit from samples; arguments and errors as of :func:`zero_and_unit`."""
+        return cls(reward, **zero_and_unit(reward, prompts, responses, option=option, remedy=remedy))
 
     def reads(self) -> Mapping[str, Reads]:
         """The roles of the reward inside."""
@@ -86,3 +64,33 @@ class Standardized:
     ) -> RewardBatch:
         rewards = self.reward(prompts, responses, samples_per_prompt=samples_per_prompt)
         return rewards._replace(values_B=(rewards.values_B - self.mean) / self.std)
+
+
+def zero_and_unit(
+    reward: Reward, prompts: Sequence[Prompt], responses: Sequence[Completion], *, option: str, remedy: str
+) -> dict[str, float]:
+    """Mean and standard deviation of the rewards of samples; those without a reward do not count.
+
+    Args:
+        reward: A prepared reward.
+        prompts: Prompt of each sample.
+        responses: Samples of the SFT policy.
+        option: What asks for standard units, as typed, and of several rewards which one.
+        remedy: What the user can do when all samples score the same, as an imperative.
+
+    Returns:
+        ``mean`` and ``std``.
+
+    Raises:
+        ConfigError: All samples score the same, so there is no unit.
+    """
+    rewards = reward(prompts, responses)
+    known_B = rewards.values_B[rewards.scored_mask_B].double()
+    if not len(known_B):
+        raise ConfigError(
+            f"{option}: none of the {len(responses)} SFT samples has a score, which leaves no unit; {remedy}"
+        )
+    mean, std = known_B.mean().item(), known_B.std(correction=0).item()
+    if not std > ROUNDING * known_B.abs().max():
+        raise ConfigError(f"{option}: all {len(known_B)} SFT samples score {mean:.4g}, which leaves no unit; {remedy}")
+    return {"mean": mean, "std": std}

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
+from filelock import FileLock
+
+from rlaif.artifacts import atomic_write
 from rlaif.data.preferences_io import read_samples
 from rlaif.labelers.base import Labeler, Rater
 from rlaif.labelers.models import engines_of
@@ -53,6 +57,17 @@ def _rewards(option: str, reward: Reward) -> Iterator[tuple[str, Reward]]:
     parts = getattr(reward, "rewards", None)
     for name, part in parts.items() if isinstance(parts, Mapping) else ():
         yield from _rewards(f"{option}.rewards.{name}", part)
+
+
+def _once(directory: Path, name: str, numbers: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """Numbers that the first of several processes computes while the others wait to read them."""
+    directory.mkdir(parents=True, exist_ok=True)
+    file = directory / f"{name}.json"
+    with FileLock(f"{file}.lock"):
+        if not file.exists():
+            atomic_write(file, json.dumps(numbers()))
+        found: dict[str, float] = json.loads(file.read_text(encoding="utf-8"))
+    return found
 
 
 class RewardedStage(Stage):
@@ -170,6 +185,7 @@ class RewardedStage(Stage):
             references=lambda: self._references(work),
             asking=rater,
             label=label,
+            once=partial(_once, work.directory / SCORES),
         )
         return prepared(self.reward, resources)
 

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -685,6 +686,42 @@ def test_zero_unit_and_references_are_of_responses_as_they_are_rewarded(monkeypa
         PROMPTS[0].id: "yes",
         PROMPTS[1].id: "no",
     }
+
+
+class Lengths:
+    """Rates a response by its length, and counts how often it is asked."""
+
+    name, source, identity = "lengths", "ai", "lengths"
+
+    def __init__(self) -> None:
+        self.num_asked = 0
+
+    def rate(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Rating]:
+        self.num_asked += len(prompts)
+        return [
+            Rating(prompt=prompt, completion=item, distribution=(1 - len(item.text) / 10, len(item.text) / 10))
+            for prompt, item in zip(prompts, completions, strict=True)
+        ]
+
+
+def test_of_several_processes_one_asks_for_the_zero_and_the_unit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A judge that is asked in every process is paid in every process, and a failure in one gives it another unit."""
+    data = TaskData(demonstrations=[], label_prompts=[], policy_prompts=PROMPTS, eval_prompts=[])
+    settings = PolicySettings(optimizer=torch.optim.AdamW, objective=Reinforce(), lr=1e-2, steps=1, prompts_per_step=2)
+    judges, units = [Lengths(), Lengths()], []
+    for rank, judge in enumerate(judges):
+        stage = PolicyStage(Dialogue(), settings, LabelerReward(judge, standardized=True), asking=None)  # type: ignore[arg-type]
+        monkeypatch.setattr(stage, "_draw", lambda work, prompts, purpose: [(item,) for item in texts("a", "bbb")])
+        asking = SimpleNamespace(rater=lambda rater: rater)
+        inputs = {"prompts": (Input(step="data", stage="data", data=data),)}
+        work = Work(step="policy", directory=tmp_path, seed=0, inputs=inputs, rank=rank, world_size=2)
+        reward = stage.prepared(work, asking)  # type: ignore[arg-type]
+        assert isinstance(reward, Standardized)
+        units.append((reward.mean, reward.std))
+    assert units == [(pytest.approx(-0.6), pytest.approx(0.2))] * 2 and units[0] == units[1]
+    assert [judge.num_asked for judge in judges] == [2, 0]
 
 
 class Rates:
