@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from rlaif.labelers.base import Labeler, Rater
-from rlaif.labeling.naming import named_as
+from rlaif.naming import named_as
 from rlaif.types import Comparison, Completion, Preference, Prompt, Rating
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from rlaif.labeling.asked import AskedLabeler, AskedRater, ShowsProgress
 from rlaif.labeling.cost import Budget, LabelCost, Prices, cost_figures
 from rlaif.labeling.label_run import check_options, label_batch, rate_batch
 from rlaif.labeling.missing import MissingLimit, missing_by_reason
-from rlaif.labeling.naming import LABELER, named_as
 from rlaif.labeling.shards import failed_without_answer
 from rlaif.labeling.wrapping import wrap_engines
+from rlaif.naming import LABELER, named_as
 from rlaif.ranges import Share
 from rlaif.types import Comparison, Completion, Preference, Prompt, Rating
 

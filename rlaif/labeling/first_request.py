@@ -16,7 +16,7 @@ from rlaif.engines.spending import Ledger, Spending
 from rlaif.errors import ConfigError, GateStopped, RlaifError
 from rlaif.labelers.base import PlansAhead
 from rlaif.labelers.models import engines_of, parts_of, replace_engines
-from rlaif.labeling.naming import LABELER, named_as
+from rlaif.naming import LABELER, as_typed, named_as
 from rlaif.outcome import Generation, OptionScores
 from rlaif.types import Comparison, Sampling, StructuredPrompt
 
@@ -95,7 +95,7 @@ def _stop(failures: Sequence[TrialFailure]) -> None:
     lasting = [failure.problem for failure in failures if not failure.may_pass]
     for failure in failures:
         if failure.may_pass:
-            log.warning("%s; the run goes on", failure.problem)
+            log.warning("%s; the run goes on", as_typed(failure.problem))
     unreachable = [problem for problem in lasting if "cannot connect" in problem]
     if unreachable:
         raise GateStopped(unreachable[0])

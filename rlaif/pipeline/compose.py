@@ -20,7 +20,7 @@ from rlaif.config.overridden import change_sources
 from rlaif.config.stage_options import depends_on, stage_option
 from rlaif.config.stage_values import GROUP, unknown_stage
 from rlaif.errors import ConfigError, DataError, RlaifError
-from rlaif.labeling.naming import LABELER, renamed
+from rlaif.naming import LABELER, renamed
 from rlaif.pipeline.graph import RUN, STEP, Step, find_elsewhere
 from rlaif.pipeline.stage import Stage
 

@@ -10,7 +10,7 @@ from functools import reduce
 import torch
 
 from rlaif.errors import ConfigError
-from rlaif.labeling.naming import renamed, rewritten
+from rlaif.naming import renamed, rewritten
 from rlaif.rewards.base import Cause, Reward, RewardBatch
 from rlaif.rewards.missing import causes_of, worst_cause
 from rlaif.roles import Reads

@@ -10,7 +10,7 @@ from torch import Tensor
 from rlaif.engines.base import Engine
 from rlaif.errors import ConfigError
 from rlaif.labelers.criteria import CriteriaLabeler, p_yes
-from rlaif.labeling.naming import named_as
+from rlaif.naming import named_as
 from rlaif.prompts.criteria import CRITERIA_FILE, CriteriaPrompts, read_criteria
 from rlaif.ranges import PositiveShare, Share
 from rlaif.rewards.base import Reward, RewardResources

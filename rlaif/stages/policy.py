@@ -20,7 +20,6 @@ from rlaif.functional.seeds import derive_seed
 from rlaif.inference.recomputing import recompute_layers
 from rlaif.labelers.models import engines_of
 from rlaif.labeling.asking import Asking, AskingSettings
-from rlaif.labeling.naming import named_as
 from rlaif.models.adapters import LoraSettings, lora_problems, merged, sharing_copy
 from rlaif.models.load import load_causal_lm, load_tokenizer
 from rlaif.models.uses import ModelUse
@@ -32,6 +31,7 @@ from rlaif.modules.step_seconds import SECONDS, SecondsWriter, read_seconds
 from rlaif.modules.validation import JUDGED, PolicyValidation
 from rlaif.modules.watch import Preference, Stop, Watch
 from rlaif.modules.watched import WATCHED
+from rlaif.naming import named_as
 from rlaif.objectives.online_pairs import OnlinePairs
 from rlaif.pipeline.stage import Told, Work
 from rlaif.pipeline.watch_check import WatchJudge

@@ -17,12 +17,12 @@ from rlaif.labelers.models import engines_of
 from rlaif.labeling.asking import Asking, AskingSettings
 from rlaif.labeling.first_request import WillAsk
 from rlaif.labeling.learning import depends_on_people
-from rlaif.labeling.naming import LABELER, renamed
 from rlaif.labeling.results import COST
 from rlaif.labeling.trial import example_pairs, trial_problems
 from rlaif.models.load import ModelSpec
 from rlaif.models.uses import ModelUse
 from rlaif.modules.settings import dtype_problems
+from rlaif.naming import LABELER, renamed
 from rlaif.pipeline.stage import Stage, Work
 from rlaif.rewards.base import ChecksPrompts, Reward, RewardResources, prepared
 from rlaif.rewards.reward_model import REWARD_MODEL

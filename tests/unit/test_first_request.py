@@ -195,6 +195,23 @@ def test_a_ranking_of_which_a_chat_would_tell_the_first_number_is_found_before_s
     assert server.asked == []
 
 
+@pytest.mark.parametrize(
+    ("answer", "options"),
+    [(error(503, "overloaded"), ()), (ok(said("hm")), ("evaluation.judge.engine.scoring=votes",))],
+)
+def test_warnings_about_a_judge_name_its_options(
+    answer: httpx2.Response,
+    options: tuple[str, ...],
+    make_plan: MakePlan,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    FakeServer(lambda body: answer).listen(monkeypatch)
+    judge = [line.replace("labeler.", "evaluation.judge.") for line in SERVER[1:]]
+    send_first_requests(make_plan("labeler=human", "labeler/engine@evaluation.judge.engine=openai", *judge, *options))
+    assert "evaluation.judge.engine" in caplog.text and "labeler.engine" not in caplog.text
+
+
 def test_a_tokenizer_without_a_chat_template_is_found_before_sft(
     server: FakeServer, make_plan: MakePlan, tmp_path: Path
 ) -> None:

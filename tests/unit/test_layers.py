@@ -14,7 +14,7 @@ from rlaif.artifacts.fingerprints import _imports, _WithoutText
 from rlaif.pipeline.stage import KINDS
 
 LAYERS = (
-    "errors interruption outcome types roles runtime near_miss ranges reasons",
+    "errors interruption naming outcome types roles runtime near_miss ranges reasons",
     "functional registry kinds conf_files",
     "signatures bounds",
     "artifacts",

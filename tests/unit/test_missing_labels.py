@@ -19,10 +19,10 @@ from rlaif.labeling.cost import Budget, LabelCost, Prices
 from rlaif.labeling.estimate import estimate_labels
 from rlaif.labeling.first_request import FirstRequests, WillAsk
 from rlaif.labeling.missing import MissingLimit, missing_by_reason, reasons_in_words
-from rlaif.labeling.naming import named_as
 from rlaif.labeling.results import check_missing, labels_in_words
 from rlaif.labeling.shards import BatchOutcome, failed_without_answer, read_outcome, was_refused, write_shard
 from rlaif.labeling.summary import LabelerSummary, summarize_labels
+from rlaif.naming import named_as
 from rlaif.types import Comparison, Completion, Judgment, Preference, Prompt
 
 

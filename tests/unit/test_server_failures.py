@@ -24,6 +24,7 @@ from rlaif.labeling.label_run import label_comparisons, label_part
 from rlaif.labeling.plan import LabelPlan
 from rlaif.labeling.team import Team
 from rlaif.labeling.wrapping import wrap_engines
+from rlaif.naming import named_as
 from rlaif.outcome import Generation, OptionScores
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.types import Comparison, Completion, Prompt, Sampling
@@ -175,6 +176,16 @@ def test_a_prompt_that_leaves_no_room_for_the_reply_is_told_with_the_replys_limi
     assert "labeler.max_rationale_tokens" in failure.in_words and "longer context" in failure.in_words
     short = status_failure(400, {}, "This model's maximum context length is 2048 tokens, your prompt has 5000.")
     assert "labeler.max_rationale_tokens" not in short.in_words
+
+
+def test_logs_name_the_options_of_the_judge_that_is_asked(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    FakeServer(lambda body: error(400, "Unsupported parameter: 'seed'.")).listen(monkeypatch)
+    with named_as("policy.watch.judge"), named_as("labeler"):
+        engine(supports_top_k=False).generate([prompt()], Sampling(max_new_tokens=3, top_k=4))
+    assert "policy.watch.judge.engine.supports_top_k=false: " in caplog.text
+    assert "policy.watch.judge.engine.omit=[seed]" in caplog.text and "labeler.engine" not in caplog.text
 
 
 def test_a_redirect_is_told_with_its_place() -> None:

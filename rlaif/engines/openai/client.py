@@ -20,6 +20,7 @@ from rlaif.engines.openai.bodies import read_beginning, read_json
 from rlaif.engines.openai.breaker import CircuitBreaker
 from rlaif.engines.openai.failures import RequestFailed, redacted, status_failure
 from rlaif.errors import ConfigError
+from rlaif.naming import as_typed
 
 T = TypeVar("T")
 Body = dict[str, object]
@@ -268,7 +269,7 @@ class Client:
         """The first failure of each kind goes to the log."""
         if failure.reason not in self._seen and (failure.of_server or failure.detail):
             self._seen.add(failure.reason)
-            log.warning("%s: %s", self.connection.url, failure.in_words)
+            log.warning("%s: %s", self.connection.url, as_typed(failure.in_words))
 
 
 def _failure(state: RetryCallState) -> RequestFailed:

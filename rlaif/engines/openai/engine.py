@@ -42,6 +42,7 @@ from rlaif.engines.openai.scores import (
 from rlaif.engines.openai.trial import try_request
 from rlaif.engines.openai.usage import Usage, UsageReader
 from rlaif.engines.openai.votes import Vote, no_vote_reason, reasoning_of, vote_logprobs, vote_of
+from rlaif.naming import as_typed
 from rlaif.outcome import Generation, OptionScores
 from rlaif.runtime import Runtime
 from rlaif.types import Sampling, StructuredPrompt, content_id
@@ -220,7 +221,8 @@ class OpenAIEngine(CountedQuestions):
             ConfigError: As in :meth:`score`.
         """
         if sampling.top_k > 0 and not self.asking.supports_top_k:
-            log.warning("labeler.engine.supports_top_k=false: sampling goes without top_k=%d", sampling.top_k)
+            told = as_typed("labeler.engine.supports_top_k=false")
+            log.warning("%s: sampling goes without top_k=%d", told, sampling.top_k)
         with self._lengths:
             return self._calls.run([partial(self._generate, prompt, sampling) for prompt in prompts], self.on_answer)
 

@@ -12,6 +12,7 @@ from rlaif.engines.base import Answer, TrialFailure
 from rlaif.engines.openai.calls import Calls
 from rlaif.engines.openai.failures import TOO_LONG, RequestFailed
 from rlaif.engines.openai.hints import hint
+from rlaif.naming import as_typed
 from rlaif.types import Sampling, StructuredPrompt
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ def try_request(
     if answer.missing is None:
         return answer, None
     if failure is None or not (failure.of_server or failure.reason == TOO_LONG):
-        to_do = hint(answer.missing)
-        log.warning("labeler.engine: a first request got no answer of use: %s. %s", answer.missing, to_do)
+        told = f"labeler.engine: a first request got no answer of use: {answer.missing}. {hint(answer.missing)}"
+        log.warning(as_typed(told))
         return answer, None
     return answer, TrialFailure(
         _in_words(alone.connection.url, failure, engine.connection.break_after), failure.is_of_load

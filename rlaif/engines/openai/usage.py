@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlaif.engines.openai.replies import told_usage
+from rlaif.naming import as_typed
 from rlaif.outcome import Billing
 
 _DETAILS = ("cached_tokens", "prompt_cache_hit_tokens")
@@ -90,9 +91,8 @@ class UsageReader:
     def _say(self) -> None:
         if not self._said:
             self._said = True
-            log.warning(
-                "the server tells no usage: tokens are counted here (labeler.engine.tokenizer, or 4 bytes each)"
-            )
+            told = "the server tells no usage: tokens are counted here (labeler.engine.tokenizer, or 4 bytes each)"
+            log.warning(as_typed(told))
 
 
 def _rest(payload: Mapping[str, Any], read: int) -> int:

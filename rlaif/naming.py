@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from rlaif.errors import ConfigError, RlaifError
 
 LABELER = "labeler"
 """The option that composes the run's labeler."""
+_composed: ContextVar[str] = ContextVar("composed", default=LABELER)
+"""The option that composes the labeler that is asked."""
 
 
 @contextmanager
 def named_as(option: str) -> Iterator[None]:
-    """Let errors name a labeler's options as the user types them, where it is not composed under ``labeler``.
+    """Let errors and logs name a labeler's options as the user types them, where it is not composed under ``labeler``.
 
     Args:
         option: Where it is composed, e.g. ``evaluation.judge``.
@@ -27,8 +30,25 @@ def named_as(option: str) -> Iterator[None]:
     Traceback (most recent call last):
     rlaif.errors.ConfigError: evaluation.judge.debias=x: must be one of probability, logit, none
     """
-    with rewritten(lambda message: message if option == LABELER else _named(message, option)):
+    if option == LABELER:
         yield
+        return
+    token = _composed.set(option)
+    try:
+        with rewritten(lambda message: _named(message, option)):
+            yield
+    finally:
+        _composed.reset(token)
+
+
+def as_typed(message: str) -> str:
+    """A message of a labeler's models for a log, with options as the user types them.
+
+    >>> with named_as("evaluation.judge"):
+    ...     as_typed("labeler.engine.url=http://x: busy")
+    'evaluation.judge.engine.url=http://x: busy'
+    """
+    return renamed(message, LABELER, _composed.get())
 
 
 @contextmanager
