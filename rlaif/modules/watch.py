@@ -21,7 +21,7 @@ Preference = Callable[[Sequence[Comparison]], Sequence[float | None]]
 UNKNOWN = float("nan")
 WIN_RATE = "watch/win_rate"
 ANSWERED = "watch/answered"
-"""Share of the pairs that have a verdict."""
+"""Share of the pairs of different texts that have a verdict."""
 EVIDENCE = "watch/evidence"
 STOP = "watch.json"
 """File of a training that the watch ended."""
@@ -100,12 +100,13 @@ class Watch:
             weights: ``state_dict`` of the policy.
 
         Returns:
-            Figures of the validation's row: the win rate, the share of pairs with a verdict, the evidence.
+            Figures of the validation's row: the win rate, the share of pairs with a verdict, the evidence. Pairs of one
+            text are ties that nobody was asked about; where all others have no verdict, there is no win rate.
         """
         write_watched(self.directory, step, responses)
-        num_judged = sum(response.win is not None for response in responses)
-        figures = {ANSWERED: num_judged / len(responses), EVIDENCE: self._evidence()[step]}
-        if not num_judged:
+        asked = [response.win is not None for response in responses if not response.is_identical]
+        figures = {ANSWERED: sum(asked) / len(asked) if asked else 1.0, EVIDENCE: self._evidence()[step]}
+        if not figures[ANSWERED]:
             return figures
         figures[WIN_RATE] = win_rate_of(responses)
         if self.best is not None:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rlaif.artifacts import atomic_write
+from rlaif.types import trim
 
 WATCHED = "watched"
 """Directory of the files in the step's directory."""
@@ -29,6 +30,11 @@ class WatchedResponse:
     """The same, exact, of simulated annotators; None where the data have none."""
     reward: float | None
     """None where it has none."""
+
+    @property
+    def is_identical(self) -> bool:
+        """True where the SFT policy responds with the same text."""
+        return trim(self.response) == trim(self.sft)
 
 
 def write_watched(directory: Path, step: int, responses: Sequence[WatchedResponse]) -> None:

@@ -229,6 +229,16 @@ def test_a_stop_says_when_and_why_and_is_read_as_it_was_written(tmp_path: Path) 
     assert_fixed(watched(0.5)[0])
 
 
+def test_pairs_of_one_text_are_no_answers_of_the_judge(tmp_path: Path) -> None:
+    """A judge that is silent about all others has answered nothing, however many responses are SFT's own."""
+    watch = Watch(tmp_path, WatchSettings(), judge=always(0.0), num_looks=3)  # type: ignore[arg-type]
+    ties = [replace(item, response=f"{item.sft} ") for item in watched(0.5, 0.5, 0.5)]
+    assert watch.observe(0, ties, {}) == {"watch/answered": 1.0, "watch/win_rate": 0.5, "watch/evidence": 0.0}
+    silent = watch.observe(1, [*ties, *watched(None, None)], {})
+    assert silent == {"watch/answered": 0.0, "watch/evidence": 0.0}
+    assert watch.observe(2, [*ties, *watched(1.0, None)], {})["watch/answered"] == 0.5
+
+
 def test_a_win_rate_is_over_the_pairs_with_a_verdict_and_the_best_weights_are_kept(tmp_path: Path) -> None:
     best = Candidates(tmp_path / "best", 1, takes_start=True)
     watch = Watch(tmp_path / "seen", WatchSettings(), judge=always(0.0), num_looks=4, best=best)  # type: ignore[arg-type]
