@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rlaif.errors import PluginError
 from rlaif.labelers.base import Labeler
 from rlaif.types import Comparison, Completion, Preference, Prompt, Rating, content_id
 
@@ -41,7 +42,13 @@ class AgainstReference:
             if prompt.id in self.references
         }
         asked = {index: pair for index, pair in pairs.items() if not pair.is_identical}
-        labels = dict(zip(asked, self.labeler.label(list(asked.values())), strict=True))
+        judged = self.labeler.label(list(asked.values()))
+        if [label.comparison.id for label in judged] != [pair.id for pair in asked.values()]:
+            raise PluginError(
+                f"labeler {self.name}: returned {len(judged)} labels for {len(asked)} comparisons, or not in their "
+                f"order; `rlaif-plugins check {self.name}` tests its contract"
+            )
+        labels = dict(zip(asked, judged, strict=True))
         return [
             _rating(prompt, completion, labels.get(index), is_tie=index in pairs and index not in asked)
             for index, (prompt, completion) in enumerate(zip(prompts, completions, strict=True))

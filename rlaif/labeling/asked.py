@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from rlaif.labelers.base import Labeler, Rater
+from rlaif.labeling.label_run import rate_batch
 from rlaif.naming import named_as
 from rlaif.types import Comparison, Completion, Preference, Prompt, Rating
 
@@ -86,7 +87,8 @@ class AskedRater:
 
         Raises:
             GateStopped: The budget is spent.
+            PluginError: The rater breaks its contract.
         """
         with named_as(self._asking.option):
             self._asking.check_budget()
-            return self.rater.rate(prompts, completions)
+            return rate_batch(self.rater, prompts, completions)

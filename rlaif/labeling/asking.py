@@ -17,7 +17,7 @@ from rlaif.engines.spending import Ledger, Spending
 from rlaif.labelers.base import Labeler, PlansAhead, Rater
 from rlaif.labeling.asked import AskedLabeler, AskedRater, ShowsProgress
 from rlaif.labeling.cost import Budget, LabelCost, Prices, cost_figures
-from rlaif.labeling.label_run import check_options, label_batch, rate_batch
+from rlaif.labeling.label_run import check_options, label_batch
 from rlaif.labeling.missing import MissingLimit, missing_by_reason
 from rlaif.labeling.shards import failed_without_answer
 from rlaif.labeling.wrapping import wrap_engines
@@ -190,7 +190,7 @@ class Asking:
         for start in range(0, len(rows), self.batch_size):
             batch = rows[start : start + self.batch_size]
             with named_as(self.option):
-                ratings = rate_batch(asked, [prompt for prompt, _ in batch], [response for _, response in batch])
+                ratings = asked.rate([prompt for prompt, _ in batch], [response for _, response in batch])
                 self._num_labels += len(ratings)
                 failed += Counter(missing_by_reason(filter(failed_without_answer, ratings)))
                 if not self.limit.allows(failed.total(), len(rows)):

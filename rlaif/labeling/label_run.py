@@ -208,6 +208,12 @@ def rate_batch(rater: Rater, prompts: Sequence[Prompt], completions: Sequence[Co
             f"labeler {rater.name}: returned {len(ratings)} ratings for {len(rows)} responses, or not in their"
             f" order; {test}"
         )
+    for rating in ratings:
+        if not rating.lowest < rating.highest:
+            raise PluginError(
+                f"labeler {rater.name}: rated on a scale from {rating.lowest} to {rating.highest}, which must rise"
+                f"; {test}"
+            )
     for distribution in (rating.distribution for rating in ratings if rating.distribution is not None):
         is_whole = math.isclose(sum(distribution), 1.0, abs_tol=1e-3)
         if len(distribution) < 2 or not min(distribution) >= 0.0 or not is_whole:

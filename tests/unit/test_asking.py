@@ -14,8 +14,9 @@ import pytest
 from rlaif.engines.answer_cache import AnswerPlace
 from rlaif.engines.scripted import ScriptedEngine
 from rlaif.engines.spending import Spending
-from rlaif.errors import ConfigError, GateStopped
+from rlaif.errors import ConfigError, GateStopped, PluginError
 from rlaif.labelers.base import Labeler
+from rlaif.labelers.convert import AgainstReference
 from rlaif.labelers.pairwise import PairwiseLabeler
 from rlaif.labelers.ranking import RankingLabeler
 from rlaif.labeling.asking import Asking, AskingSettings, one_budget
@@ -166,6 +167,26 @@ def test_ratings_that_are_missing_name_their_rater_and_what_they_are_of(tmp_path
         list(asking.rate(Down(), rows, Shown()))
     told = f"evaluation.harm_judge: label.max_missing_rate=0.2: {len(rows)} of {len(rows)} rated responses are missing"
     assert str(stopped.value).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("rate", "said"),
+    [
+        (lambda prompts, completions: Coin().rate(prompts[1:], completions[1:]), "returned 1 ratings for 2 responses"),
+        (
+            lambda prompts, completions: [replace(one, lowest=1.0) for one in Coin().rate(prompts, completions)],
+            "rated on a scale from 1.0 to 1.0, which must rise",
+        ),
+    ],
+)
+def test_ratings_of_a_reward_are_held_against_their_contract(rate: Any, said: str, tmp_path: Path) -> None:
+    rater: Any = SimpleNamespace(name="coin", source="nobody", identity="coin", rate=rate)
+    with pytest.raises(PluginError, match=f"labeler coin: {said}"):
+        settings(tmp_path).begin(None).rater(rater).rate([pair.prompt for pair in PAIRS[:2]], [PAIRS[0].first] * 2)
+    few: Any = SimpleNamespace(name="coin", source="nobody", identity="coin", label=lambda pairs: [])
+    references = {pair.prompt.id: pair.second for pair in PAIRS}
+    with pytest.raises(PluginError, match="labeler coin: returned 0 labels for 1 comparisons"):
+        AgainstReference(few, references).rate([PAIRS[0].prompt], [PAIRS[0].first])
 
 
 class Refusing(ScriptedEngine):
