@@ -33,7 +33,7 @@ def named_as(option: str) -> Iterator[None]:
     if option == LABELER:
         yield
         return
-    token = _composed.set(option)
+    token = _composed.set(renamed(option, LABELER, _composed.get()))
     try:
         with rewritten(lambda message: _named(message, option)):
             yield

@@ -15,6 +15,7 @@ from rlaif.engines.base import Engine
 from rlaif.errors import ConfigError, GateStopped
 from rlaif.functional.pooling import linear_pool, log_odds_pool, log_odds_weights
 from rlaif.labelers.base import Labeler, PlansAhead
+from rlaif.naming import LABELER, named_as
 from rlaif.types import Comparison, Judgment, Preference, content_id
 
 Weights = Literal["equal", "learned"]
@@ -154,7 +155,12 @@ class PanelLabeler:
         ]
 
     def _votes(self, comparisons: Sequence[Comparison]) -> dict[str, list[Preference]]:
-        return {name: member.label(comparisons) for name, member in self.labelers.items()}
+        votes = {}
+        for name, member in self.labelers.items():
+            shares_engine = self.engine is not None and getattr(member, "engine", None) is self.engine
+            with named_as(LABELER if shares_engine else f"{LABELER}.labelers.{name}"):
+                votes[name] = member.label(comparisons)
+        return votes
 
     def _pool(self, p_MB: torch.Tensor) -> torch.Tensor:
         if self._fitted is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import pickle
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from rlaif.labelers.ranking import RankingLabeler, answers
 from rlaif.labelers.reward_model import RewardModelLabeler
 from rlaif.labelers.self_consistency import SelfConsistencyLabeler
 from rlaif.models.classifiers import load_reward_model
+from rlaif.naming import as_typed, named_as
 from rlaif.outcome import Generation, OptionScores
 from rlaif.prompts.judge import JudgePrompts
 from rlaif.testing.samples import sample_comparisons
@@ -360,6 +362,28 @@ def test_members_composed_as_partial_share_the_panels_prompt_and_engine() -> Non
     assert all(member.engine is engine for member in labeler.labelers.values())  # type: ignore[attr-defined]
     (label,) = labeler.label([pair("x", "y")])
     assert label.p_first == pytest.approx(0.5)
+
+
+class Stopped(ScriptedEngine):
+    """A server that is given up."""
+
+    def score(self, prompts: Sequence[StructuredPrompt], options: Sequence[str]) -> list[OptionScores]:
+        logging.getLogger("test").warning(as_typed("labeler.engine.omit=[seed]"))
+        raise GateStopped("labeler.engine.break_after=10: given up")
+
+
+def test_a_member_with_a_model_of_its_own_names_its_options(caplog: pytest.LogCaptureFixture) -> None:
+    own = PairwiseLabeler(JudgePrompts(), Stopped())
+    labeler = PanelLabeler({"judge": own}, prompt=JudgePrompts(), engine=ScriptedEngine())
+    with pytest.raises(GateStopped, match=r"^labeler.labelers.judge.engine.break_after=10"):
+        labeler.label([pair("x", "y")])
+    with named_as("evaluation.judge"), pytest.raises(GateStopped) as stopped:
+        labeler.label([pair("x", "y")])
+    assert stopped.match(r"^labeler.labelers.judge.engine.break_after=10"), "renamed further out"
+    assert "evaluation.judge.labelers.judge.engine.omit=[seed]" in caplog.text
+    shared = PanelLabeler({"judge": partial(PairwiseLabeler)}, prompt=JudgePrompts(), engine=Stopped())
+    with pytest.raises(GateStopped, match=r"^labeler.engine.break_after=10"):
+        shared.label([pair("x", "y")])
 
 
 def test_panel_options_are_checked() -> None:
