@@ -24,7 +24,7 @@ class Exemplar:
     second: str
     rationale: str
     answer: str
-    """``"1"`` or ``"2"``: what the ending asks for (the worse one where the task asks for it)."""
+    """One of :data:`ANSWERS`: what the ending asks for (the worse one where the task asks for it)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +65,7 @@ class TaskTemplates:
         return self.detailed.rpartition("\n")[0]
 
 
+ANSWERS = ("1", "2")
 BUILT_IN = "templates"
 _FLAG = "asks_for_worse"
 _ASKING = ("choose", "explain", "ending")
@@ -110,11 +111,11 @@ def load_templates(task_name: str, folder: str | None = None) -> TaskTemplates:
             f"{', '.join(known_tasks(place))}; write {task_name}.toml into a folder of yours and type "
             "labeler.prompt.templates=FOLDER, or take a labeler that asks no model, e.g. labeler=human"
         )
-    raw = path.read_text("utf-8")
     try:
+        raw = path.read_text("utf-8-sig")
         given: dict[str, Any] = tomllib.loads(raw)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"labeler.prompt.templates: {path} is not TOML ({error})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"labeler.prompt.templates: {path} is not TOML in UTF-8 ({error})") from error
     built_in = template_folder(None) / path.name
     raws, inherited = [raw], {}
     if folder is not None and built_in.is_file():
@@ -125,8 +126,13 @@ def load_templates(task_name: str, folder: str | None = None) -> TaskTemplates:
     words |= {key: value.strip("\n") for key, value in words.items() if isinstance(value, str)}
     entries = words.pop("exemplars", ())
     _check_keys(str(path), words, TaskTemplates, besides=("exemplars", "template_id"))
+    if not isinstance(entries, Sequence) or not all(isinstance(entry, Mapping) for entry in entries):
+        raise ConfigError(f"labeler.prompt.templates: {path}: exemplars must be tables, each begun by [[exemplars]]")
     for number, entry in enumerate(entries, start=1):
-        _check_keys(f"{path}, exemplar {number}", entry, Exemplar)
+        where = f"{path}, exemplar {number}"
+        _check_keys(where, entry, Exemplar)
+        if entry["answer"] not in ANSWERS:
+            raise ConfigError(f"labeler.prompt.templates: {where}: answer must be {' or '.join(ANSWERS)}, as of judges")
     return TaskTemplates(
         **words, exemplars=tuple(Exemplar(**entry) for entry in entries), template_id=content_id(*raws)
     )

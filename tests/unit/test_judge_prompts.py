@@ -443,6 +443,28 @@ def test_templates_of_ones_own_are_checked(templates_in: Path, tmp_path: Path) -
         JudgePrompts(templates=str(tmp_path / "nowhere"))
 
 
+EXEMPLAR = 'context = "c"\nfirst = "a"\nsecond = "b"\nrationale = "r"\nanswer = "Response 1"\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (f"[[exemplars]]\n{EXEMPLAR}".encode(), "exemplar 1: answer must be 1 or 2"),
+        (f"[exemplars]\n{EXEMPLAR}".encode(), r"exemplars must be tables, each begun by \[\[exemplars\]\]"),
+        ('ending = "Größer="\n'.encode("latin-1"), "is not TOML in UTF-8"),
+    ],
+)
+def test_what_no_judge_could_follow_in_templates_of_ones_own(templates_in: Path, content: bytes, said: str) -> None:
+    (templates_in / "dialogue.toml").write_bytes(content)
+    with pytest.raises(ConfigError, match=said):
+        direct(JudgePrompts(templates=str(templates_in)), get_task("dialogue"), "x")
+
+
+def test_templates_of_ones_own_may_begin_with_a_byte_order_mark(templates_in: Path) -> None:
+    (templates_in / "dialogue.toml").write_text('ending = "Which="\n', "utf-8-sig")
+    assert direct(JudgePrompts(templates=str(templates_in)), get_task("dialogue"), "x").text.endswith("Which=")
+
+
 def test_a_folder_below_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "words").mkdir()
     (tmp_path / "words" / "dialogue.toml").write_text('ending = "Which="\n', "utf-8")
