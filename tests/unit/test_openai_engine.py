@@ -156,9 +156,10 @@ class TestRequests:
 
     def test_top_k_that_is_left_out_is_said(self, server: Server, caplog: pytest.LogCaptureFixture) -> None:
         asked = engine(server, supports_top_k=False)
-        asked.generate([prompt()], Sampling(max_new_tokens=1, top_k=40))
+        for _ in range(2):
+            asked.generate([prompt()], Sampling(max_new_tokens=1, top_k=40))
         assert "top_k" not in server.asked[0]
-        assert "sampling goes without top_k=40" in caplog.text
+        assert caplog.text.count("sampling goes without top_k=40") == 1
 
     def test_one_and_ten_take_follow_ups(self, server: Server) -> None:
         tables = {"": {"1": 0.6, "2": 0.3}, "1": {"\n": 0.5, "0": 0.4}, "10": {"\n": 0.8}, "2": {"\n": 0.9}}

@@ -170,6 +170,7 @@ class OpenAIEngine(CountedQuestions):
         self._calls = Calls(self.connection)
         self._usage = UsageReader(self.num_tokens)
         self._lengths = PromptLengths()
+        self._told_top_k = False
 
     @property
     def identity(self) -> str:
@@ -220,7 +221,8 @@ class OpenAIEngine(CountedQuestions):
             GateStopped: As in :meth:`score`.
             ConfigError: As in :meth:`score`.
         """
-        if sampling.top_k > 0 and not self.asking.supports_top_k:
+        if sampling.top_k > 0 and not self.asking.supports_top_k and not self._told_top_k:
+            self._told_top_k = True
             told = as_typed("labeler.engine.supports_top_k=false")
             log.warning("%s: sampling goes without top_k=%d", told, sampling.top_k)
         with self._lengths:
