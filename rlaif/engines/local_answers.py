@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rlaif.outcome import OptionScores
+from rlaif.reasons import longer_than_context
 
 if TYPE_CHECKING:
     from rlaif.inference.sample import SampledTokens
@@ -35,16 +36,26 @@ def why_not(prompt_ids: Sequence[int], num_more: int, context: int) -> str | Non
     if not prompt_ids:
         return "prompt of 0 tokens: the model has no begin token and nothing to continue"
     if len(prompt_ids) + num_more > context:
-        return f"prompt of {len(prompt_ids)} tokens with {num_more} more exceeds context {context}"
+        return longer_than_context(len(prompt_ids), num_more, context)
     return None
 
 
 def option_scores(logprobs: list[float] | None, num_prompt_tokens: int, reason: str | None) -> OptionScores:
-    """The record of one prompt's scores; scores that are not finite are missing."""
+    """The record of one prompt's scores; scores that are not finite are missing.
+
+    Args:
+        logprobs: Of the options; None where the prompt cannot be read.
+        num_prompt_tokens: Tokens of the prompt.
+        reason: Why it cannot be read, which asking again does not change.
+    """
+    is_final = reason is not None
     if logprobs is not None and any(math.isnan(logprob) for logprob in logprobs):
         logprobs, reason = None, NOT_FINITE
     return OptionScores(
-        logprobs=None if logprobs is None else tuple(logprobs), num_prompt_tokens=num_prompt_tokens, missing=reason
+        logprobs=None if logprobs is None else tuple(logprobs),
+        num_prompt_tokens=num_prompt_tokens,
+        missing=reason,
+        is_final=is_final,
     )
 
 

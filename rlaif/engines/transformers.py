@@ -246,7 +246,12 @@ class TransformersEngine:
         self, reply: Reply | None, stop: StopStrings | None, num_prompt_tokens: int, reason: str | None
     ) -> Generation:
         if reply is None or not reply.finite:
-            return Generation(missing=reason or NOT_FINITE, finished=False, num_prompt_tokens=num_prompt_tokens)
+            return Generation(
+                missing=reason or NOT_FINITE,
+                is_final=reason is not None,
+                finished=False,
+                num_prompt_tokens=num_prompt_tokens,
+            )
         text = self._text(reply.token_ids)
         return Generation(
             text=text if stop is None else stop.cut(text),

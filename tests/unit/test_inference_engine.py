@@ -109,10 +109,12 @@ def test_one_prompt_that_is_too_long_or_empty_does_not_fail_the_others(engine: T
     scores = engine.score(prompts, ["1", "2"])
     assert [score.missing is None for score in scores] == [True, False, False]
     assert scores[0] == engine.score(prompts[:1], ["1", "2"])[0]
-    assert "exceeds context 128" in str(scores[1].missing)
+    assert scores[1].missing == "prompt too long: 500 tokens with 1 more, the context has 128"
+    assert [score.is_final for score in scores] == [False, True, True], "asking again would give the same"
     assert scores[1].num_prompt_tokens == 500
     replies = engine.generate(prompts, Sampling(max_new_tokens=3))
     assert [reply.missing is None for reply in replies] == [True, False, False]
+    assert [reply.is_final for reply in replies] == [False, True, True]
 
 
 def test_a_prompt_that_gives_nan_is_missing_alone(folder: Path) -> None:

@@ -318,7 +318,7 @@ def test_a_judges_context_is_its_window(tmp_path: Path) -> None:
     (long, short) = TransformersEngine(str(folder)).score(
         [StructuredPrompt(segments=(Segment(text=text),)) for text in ("0123456789" * 3, "Why")], ("1", "2")
     )
-    assert long.missing is not None and long.missing.endswith("exceeds context 12")
+    assert long.missing is not None and long.missing.endswith("the context has 12")
     assert short.missing is None
 
 

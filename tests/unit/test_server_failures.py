@@ -159,6 +159,7 @@ def test_a_refused_option_is_named_as_it_is_typed(status: int, message: str, to_
         ("no log-probs in the reply", "scoring=top_logprobs"),  # llama-server takes no notice of echo
         ("wrong shape: a stream", "extra={stream: false}"),
         (BY_NUMBER, "scoring=votes"),
+        ("prompt too long: the context has 1,024", "model with a longer context"),
     ],
 )
 def test_a_reason_without_words_has_its_hint(reason: str, option: str) -> None:

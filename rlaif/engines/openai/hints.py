@@ -23,6 +23,10 @@ _BY_REASON = {
     "prompt too long": (
         "serve the model with a longer context, then label.ask_refused_again=true asks for these prompts again"
     ),
+    "prompt too long: *": (
+        "labeler.engine.model with a longer context; fewer labeler.prompt.num_exemplars and a lower "
+        "labeler.max_rationale_tokens make room"
+    ),
     REASONING_CUT: "labeler.max_rationale_tokens (votes: labeler.engine.max_vote_tokens) gives the reasoning room",
     "rationale cut at *": "labeler.max_rationale_tokens gives it more room",
     "reasoning cut at *": "labeler.max_rationale_tokens gives it more room",
