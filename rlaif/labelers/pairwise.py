@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from copy import copy as shallow_copy
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Literal, NamedTuple, Protocol, get_args
 
@@ -18,7 +19,8 @@ import torch
 from rlaif.engines.base import Engine
 from rlaif.errors import ConfigError
 from rlaif.functional.labels import DEBIAS_METHODS, Debias, debias, invert, option_distribution
-from rlaif.labelers.answer_mass import answer_mass, check_minimum, reasons_of, why_too_low
+from rlaif.labelers.answer_mass import check_minimum, reasons_of
+from rlaif.labelers.evidence import judged
 from rlaif.labelers.rationale import Rationales, after, rationale_form
 from rlaif.outcome import OptionScores
 from rlaif.ranges import Share
@@ -254,31 +256,14 @@ def _partners(plan: Mapping[str, Comparison]) -> dict[str, Comparison]:
 
 def _read(case: Case, prompt: StructuredPrompt, scores: OptionScores, min_mass: float) -> Judgment:
     """One scored prompt as evidence; the probability is that of slot 1 being *better*."""
-    p_slot1, missing, mass = None, scores.missing, answer_mass(scores)
-    if scores.logprobs is not None and missing is None:
-        p_slot1 = _probability_of_slot1(scores.logprobs, prompt.asks_for_worse)
-        missing = "no probability on any answer option" if p_slot1 is None else why_too_low(mass, min_mass)
-    return Judgment(
-        order=case.order,
-        prompt=prompt.text,
-        option_logprobs=scores.logprobs,
-        p_slot1=p_slot1 if missing is None else None,
-        missing=missing,
-        unreadable=missing is not None and not scores.failed,
-        num_prompt_tokens=scores.num_prompt_tokens,
-        num_reply_tokens=scores.num_reply_tokens,
-        reasoning=scores.reasoning,
-        options=OPTIONS,
-        asks_for_worse=prompt.asks_for_worse,
-        answer_mass=mass,
-    )
+    p_slot1 = partial(_probability_of_slot1, prompt.asks_for_worse)
+    return judged(case.order, prompt, scores, OPTIONS, min_answer_mass=min_mass, p_slot1=p_slot1)
 
 
-def _probability_of_slot1(logprobs: tuple[float, ...], asks_for_worse: bool) -> float | None:
-    """None where no option has any probability. One row at a time, so that no bit depends on the batch."""
+def _probability_of_slot1(asks_for_worse: bool, logprobs: tuple[float, ...]) -> float:
+    """One row at a time, so that no bit depends on the batch."""
     named = option_distribution(torch.tensor(logprobs, dtype=torch.float64))[0]
-    better = invert(named) if asks_for_worse else named
-    return None if torch.isnan(better) else float(better)
+    return float(invert(named) if asks_for_worse else named)
 
 
 def combine_orders(

@@ -14,9 +14,9 @@ import torch
 
 from rlaif.engines.base import Engine
 from rlaif.functional.labels import option_distribution, probability_greater
-from rlaif.labelers.answer_mass import answer_mass, check_minimum, why_too_low
+from rlaif.labelers.answer_mass import check_minimum
+from rlaif.labelers.evidence import judged
 from rlaif.labelers.rationale import Rationales, after, rationale_form
-from rlaif.outcome import OptionScores
 from rlaif.ranges import Share
 from rlaif.reasons import kind_of
 from rlaif.tasks.base import Task, get_task
@@ -133,7 +133,10 @@ class PointwiseLabeler(Generic[PromptT]):
 
     def _score(self, prompts: Sequence[StructuredPrompt]) -> list[Judgment]:
         scores = self.engine.score(prompts, self.options) if prompts else []
-        return [_read(*answered, self.options, self.min_answer_mass) for answered in zip(prompts, scores, strict=True)]
+        return [
+            judged("first", *answered, self.options, min_answer_mass=self.min_answer_mass)
+            for answered in zip(prompts, scores, strict=True)
+        ]
 
     def _rating(self, single: Single, judgment: Judgment, author: str) -> Rating:
         distribution, missing = None, judgment.missing
@@ -245,24 +248,3 @@ def preference_from_ratings(comparison: Comparison, first: Rating, second: Ratin
 def seen_as(judgment: Judgment, view: View) -> Judgment:
     """The same evidence for the other candidate of a pair."""
     return replace(judgment, order=view)
-
-
-def _read(prompt: StructuredPrompt, scores: OptionScores, options: tuple[str, ...], min_mass: float) -> Judgment:
-    """One scored prompt as evidence; it is unreadable when the options have too little probability, or none."""
-    missing, mass = scores.missing, answer_mass(scores)
-    if missing is None:
-        assert scores.logprobs is not None
-        has_any = not torch.isnan(option_distribution(torch.tensor(scores.logprobs, dtype=torch.float64))).any()
-        missing = why_too_low(mass, min_mass) if has_any else "no probability on any answer option"
-    return Judgment(
-        order="first",
-        prompt=prompt.text,
-        option_logprobs=scores.logprobs,
-        missing=missing,
-        unreadable=missing is not None and not scores.failed,
-        num_prompt_tokens=scores.num_prompt_tokens,
-        num_reply_tokens=scores.num_reply_tokens,
-        reasoning=scores.reasoning,
-        options=options,
-        answer_mass=mass,
-    )

@@ -14,7 +14,8 @@ from torch import Tensor
 from rlaif.engines.base import Engine
 from rlaif.errors import ConfigError
 from rlaif.functional.labels import option_distribution, pairs_from_rankings
-from rlaif.labelers.answer_mass import answer_mass, check_minimum, reasons_of, why_too_low
+from rlaif.labelers.answer_mass import check_minimum, reasons_of
+from rlaif.labelers.evidence import judged
 from rlaif.outcome import OptionScores
 from rlaif.ranges import Share
 from rlaif.tasks.base import Task, get_task
@@ -204,26 +205,21 @@ class RankingLabeler:
         second_slot: int,
     ) -> Judgment:
         """The judgement of one shown order on a pair; ``p_slot1`` is that of the candidate that is shown earlier."""
-        p_first, missing, mass = None, scores.missing, answer_mass(scores)
-        if scores.logprobs is not None and missing is None:
-            distribution_1R = option_distribution(torch.tensor([scores.logprobs], dtype=torch.float64))
-            p_first = _above(distribution_1R, first_slot, second_slot)
-            too_low = why_too_low(mass, self.min_answer_mass)
-            missing = "no probability on any ranking" if p_first is None else too_low
         stands_earlier = first_slot <= second_slot
-        p_slot1 = p_first if p_first is None or stands_earlier else 1.0 - p_first
-        return Judgment(
-            order="given" if stands_earlier else "swapped",
-            prompt=prompt.text,
-            option_logprobs=scores.logprobs,
-            p_slot1=p_slot1 if missing is None else None,
-            missing=missing,
-            unreadable=missing is not None and not scores.failed,
-            num_prompt_tokens=scores.num_prompt_tokens,
-            num_reply_tokens=scores.num_reply_tokens,
-            reasoning=scores.reasoning,
-            options=options,
-            answer_mass=mass,
+
+        def p_slot1(logprobs: tuple[float, ...]) -> float:
+            distribution_1R = option_distribution(torch.tensor([logprobs], dtype=torch.float64))
+            p_first = _above(distribution_1R, first_slot, second_slot)
+            return p_first if stands_earlier else 1.0 - p_first
+
+        return judged(
+            "given" if stands_earlier else "swapped",
+            prompt,
+            scores,
+            options,
+            min_answer_mass=self.min_answer_mass,
+            p_slot1=p_slot1,
+            nothing="no probability on any ranking",
         )
 
 
@@ -240,9 +236,7 @@ def _alone(pair: Comparison) -> Slate:
     return Slate(pair.prompt, tuple(sorted((pair.first.trimmed, pair.second.trimmed))))
 
 
-def _above(distribution_1R: Tensor, first_slot: int, second_slot: int) -> float | None:
-    if distribution_1R.isnan().any():
-        return None
+def _above(distribution_1R: Tensor, first_slot: int, second_slot: int) -> float:
     num_candidates = next(k for k in range(2, MOST_CANDIDATES + 1) if len(answers(k)) == distribution_1R.shape[1])
     rankings = list(permutations(range(num_candidates)))
     return float(pairs_from_rankings(distribution_1R, rankings)[0, first_slot, second_slot].clamp(0.0, 1.0))

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import get_args
 
 from rlaif.engines.base import Engine
-from rlaif.labelers.answer_mass import answer_mass, check_minimum, why_too_low
+from rlaif.labelers.answer_mass import check_minimum
+from rlaif.labelers.evidence import judged
 from rlaif.labelers.pairwise import combine_orders
 from rlaif.outcome import OptionScores
 from rlaif.tasks.base import get_task
@@ -76,29 +77,12 @@ class CriterionLabeler:
 
     def _judgment(self, order: Order, prompt: StructuredPrompt, scores: OptionScores) -> Judgment:
         """The evidence of one order: checks, tables and the position bias are read off it."""
-        p_slot1, mass = _p_slot1(scores), answer_mass(scores)
-        too_low = "no probability for 1 or 2" if p_slot1 is None else why_too_low(mass, self.min_answer_mass)
-        missing = scores.missing or too_low
-        return Judgment(
-            order=order,
-            prompt=prompt.text,
-            option_logprobs=scores.logprobs,
-            p_slot1=p_slot1 if missing is None else None,
-            missing=missing,
-            unreadable=missing is not None and not scores.failed,
-            num_prompt_tokens=scores.num_prompt_tokens,
-            num_reply_tokens=scores.num_reply_tokens,
-            reasoning=scores.reasoning,
-            options=OPTIONS,
-            answer_mass=mass,
-        )
+        return judged(order, prompt, scores, OPTIONS, min_answer_mass=self.min_answer_mass, p_slot1=_p_slot1)
 
 
-def _p_slot1(scores: OptionScores) -> float | None:
-    """Probability of slot 1 among both options; None where the model gave neither."""
-    if scores.logprobs is None or max(scores.logprobs) == -math.inf:
-        return None
-    first, second = (math.exp(logprob - max(scores.logprobs)) for logprob in scores.logprobs)
+def _p_slot1(logprobs: Sequence[float]) -> float:
+    """Probability of slot 1 among both options."""
+    first, second = (math.exp(logprob - max(logprobs)) for logprob in logprobs)
     return first / (first + second)
 
 
