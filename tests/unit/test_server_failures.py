@@ -159,6 +159,10 @@ def test_a_refused_option_is_named_as_it_is_typed(status: int, message: str, to_
         ("no log-probs in the reply", "scoring=top_logprobs"),  # llama-server takes no notice of echo
         ("wrong shape: a stream", "extra={stream: false}"),
         (BY_NUMBER, "scoring=votes"),
+        ("written token is not the likeliest", "extra={repeat_penalty:1.0}"),
+        ("likeliest tokens took one another's place", "tokenizer=FOLDER"),
+        ("one token does not distinguish '1' from '10'", "scoring=votes"),
+        ("an option after a space is likelier than the options themselves", "api=chat"),
         ("prompt too long: the context has 1,024", "model with a longer context"),
     ],
 )

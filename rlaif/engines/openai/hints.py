@@ -8,6 +8,10 @@ from fnmatch import fnmatchcase
 _KEY = "labeler.engine.key_env must name the environment variable that holds a key of this server"
 _VOTES = "labeler.engine.scoring=votes does without them"
 REASONING_CUT = "reasoning cut at the token limit"
+_PRINT_ALIKE = (
+    "two of the model's tokens print alike; with labeler.engine.tokenizer=FOLDER the engine asks vLLM for token ids "
+    "(return_tokens_as_token_ids), or take labeler.engine.api=chat, whose tables are lists"
+)
 _BY_REASON = {
     "http 401": _KEY,
     "http 402": "the provider asks for payment",
@@ -16,6 +20,20 @@ _BY_REASON = {
     "no option among *": (
         "labeler.engine.top_logprobs asks for more tokens, and labeler.engine.scoring=votes does without them"
     ),
+    "written token contradicts the likeliest tokens": _PRINT_ALIKE,
+    "likeliest tokens took one another's place": _PRINT_ALIKE,
+    "written token is not the likeliest": (
+        "is the server's own sampling in the way? labeler.engine.extra={repeat_penalty:1.0} takes the penalty off that "
+        "llama-cpp-python sets by itself"
+    ),
+    "log-probs of another text": _VOTES,
+    "one token does not distinguish *": (
+        "labeler.engine.scoring=votes reads whole answers, and labeler.engine.api=completions follows their tokens"
+    ),
+    "an option after a space is likelier *": (
+        "labeler.engine.api=chat counts both as one answer; or the model expects its chat template"
+    ),
+    "option and prompt share a token": "labeler.engine.scoring=top_logprobs",
     "none of * votes could be read*": (
         "labeler.engine.max_vote_tokens gives an answer more room; labeler.engine.guided_choice=true limits it to the "
         "options, where the server can"

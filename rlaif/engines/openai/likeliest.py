@@ -26,17 +26,9 @@ _FEW = 5
 """As many tokens every server tells where it is asked for them (OpenAI's limit in completions)."""
 _NEVER = -9999.0
 """The OpenAI API's value for a token whose log-prob it leaves out."""
-_REMEDY = (
-    "two of the model's tokens print alike; with labeler.engine.tokenizer=FOLDER the engine asks vLLM for token ids "
-    "(return_tokens_as_token_ids), or take labeler.engine.api=chat, whose tables are lists"
-)
 
 FIRST_IS_REASONING = "reasoning comes before the answer (labeler.engine.scoring=votes reads whole messages)"
 """Reason of a prompt whose answer cannot be scored, as the first token belongs to a think block."""
-_NOT_GREEDY = (
-    "is the server's own sampling in the way? labeler.engine.extra={repeat_penalty:1.0} takes the penalty off that "
-    "llama-cpp-python sets by itself"
-)
 
 BY_NUMBER = "wrong shape: tokens by their numbers"
 """Of older servers of mlx-lm: in such a table "2" is the token of that number (often the end token), and no answer."""
@@ -180,10 +172,10 @@ def _check_written(alternatives: Sequence[Alternative], token: str, own: float |
     alike = [item.logprob for item in alternatives if item.token == token]
     if own is not None and alike and not any(abs(logprob - own) <= _SAME for logprob in alike):
         told = f"{token!r} at {math.exp(own):.4g}, in the table at {', '.join(f'{math.exp(p):.4g}' for p in alike)}"
-        raise RequestFailed("written token contradicts the likeliest tokens", detail=f"{told}: {_REMEDY}")
+        raise RequestFailed("written token contradicts the likeliest tokens", detail=told)
     likeliest = max(alternatives, key=lambda item: item.logprob)
     if greedy and (not alike or max(alike) < likeliest.logprob - _SAME):
-        told = f"{token!r} was written at temperature 0, {likeliest.token!r} leads the table: {_NOT_GREEDY}"
+        told = f"{token!r} was written at temperature 0, {likeliest.token!r} leads the table"
         raise RequestFailed("written token is not the likeliest", detail=told)
 
 
@@ -191,7 +183,7 @@ def _check_length(num_told: int, num_asked: int, rest: float) -> None:
     """Refuse a mapping that has lost tokens; with half of many or less it comes from a server that tells fewer."""
     if num_told < num_asked and (num_asked <= _FEW or num_asked < 2 * num_told) and rest > TOLERANCE:
         told = f"{num_told} of {num_asked} tokens, {rest:.4g} of the probability unaccounted for"
-        raise RequestFailed("likeliest tokens took one another's place", detail=f"{told}: {_REMEDY}")
+        raise RequestFailed("likeliest tokens took one another's place", detail=told)
 
 
 def _each_text_once(alternatives: Sequence[Alternative]) -> list[Alternative]:
