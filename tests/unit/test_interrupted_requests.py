@@ -10,10 +10,11 @@ from functools import partial
 
 import httpx2
 import pytest
-from fake_server import FakeServer, engine, ok, prompt, said
+from fake_server import FakeServer, engine, error, ok, prompt, said
 
 from rlaif.engines.base import Answer
 from rlaif.engines.openai.client import Client
+from rlaif.errors import GateStopped
 from rlaif.interruption import Terminated, exit_code, raise_on_sigterm
 
 
@@ -62,3 +63,20 @@ def test_replies_to_requests_that_were_sent_are_kept(signum: int, monkeypatch: p
     assert len(kept) == 6, "every request that was sent has an answer"
     assert all(answer.missing is None for answer in kept.values())
     assert len(asking.score([prompt("again")], ["1", "2"])) == 1, "a notebook may ask again"
+
+
+def test_questions_of_several_requests_are_ended_before_others_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Votes that were paid for before a server goes down are whole answers, but for those on their way."""
+    server = FakeServer(lambda body: ok(said("1")) if len(server.asked) <= 40 else error(500, "down"))
+
+    async def slowly(request: httpx2.Request) -> httpx2.Response:
+        await asyncio.sleep(0.001)
+        return await server.handle(request)
+
+    monkeypatch.setattr("rlaif.engines.openai.calls.Client", partial(Client, transport=httpx2.MockTransport(slowly)))
+    kept: dict[int, Answer] = {}
+    asking = engine(scoring="votes", num_votes=4, max_concurrency=2, break_after=1)
+    asking.on_answer = kept.__setitem__
+    with pytest.raises(GateStopped):
+        asking.score([prompt(str(number)) for number in range(16)], ["1", "2"])
+    assert sum(answer.missing is None for answer in kept.values()) >= 9

@@ -75,8 +75,13 @@ class Calls:
         self.connection.key()
         breaker.stop_if_open()
 
+        # A question may take several requests (votes): those that are begun are ended before others begin, so that an
+        # interrupt or an outage finds few that are half paid for.
+        places = asyncio.Semaphore(self.connection.max_concurrency)
+
         async def hand_over(position: int, question: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
-            answer = await question()
+            async with places:
+                answer = await question()
             was_asked = answer.missing != CIRCUIT_OPEN or answer.num_prompt_tokens > 0
             if on_answer is not None and was_asked:
                 on_answer(position, answer)
