@@ -266,7 +266,9 @@ def _check_options(
             if name not in names
         ]
         problems += [
-            f"labeler.weights.{name}={value}: must be above 0" for name, value in weights.items() if not value > 0
+            f"labeler.weights.{name}={value}: must be a finite number above 0"
+            for name, value in weights.items()
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf
         ]
     if num_known < 1:
         problems.append(f"labeler.num_known={num_known}: must be at least 1")

@@ -394,6 +394,9 @@ def test_panel_options_are_checked() -> None:
         "labeler.weights.a=0.0",
         "labeler.min_verdicts=3",
     ]
+    for weight in (math.inf, math.nan, "high", True, None):
+        with pytest.raises(ConfigError, match=rf"^labeler\.weights\.a={weight}: must be a finite number above 0$"):
+            panel(Fixed("a", 0.5), weights={"a": weight})
     with pytest.raises(ConfigError, match="at least one member"):
         panel()
 
@@ -407,7 +410,7 @@ def test_options_of_a_panel_at_their_ends() -> None:
         ({"min_verdicts": 3}, "labeler.min_verdicts=3: must be between 1 and 2 members"),
         ({"num_known": 0}, "labeler.num_known=0: must be at least 1"),
         ({"weights": "best"}, "labeler.weights=best: must be equal, learned, or a weight for each member's name"),
-        ({"weights": {"a": -1.0}}, "labeler.weights.a=-1.0: must be above 0"),
+        ({"weights": {"a": -1.0}}, "labeler.weights.a=-1.0: must be a finite number above 0"),
         ({"weights": {"c": 1.0}}, "labeler.weights.c: no such member; there are a, b"),
     ]
     for options, problem in refusals:
