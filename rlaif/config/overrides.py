@@ -168,6 +168,8 @@ def _no_such_key(typed: str, key: str, part: str, seen: list[str], names: list[s
         groups = [group for group in options.groups if "/" not in group]
         return f"{typed}: no such group or key; {hint}groups are {', '.join(groups)}; keys are {', '.join(keys)}"
     hint = f"did you mean {prefix}.{near}{rest.removeprefix(part)}? " if near else ""
+    if "key_env" in names and part.replace("_", "") in ("apikey", "key", "token"):
+        hint = f"{prefix}.key_env names the environment variable that holds the key; "
     what = f"it has {', '.join(names)}" if names else "it has no keys"
     return f"{typed}: {prefix} has no key {part}; {hint}{what}; to add a key, write +{typed}"
 

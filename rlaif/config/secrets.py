@@ -9,9 +9,10 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rlaif.engines.openai.options import KEY_ENV
+from rlaif.engines.openai.options import AZURE, KEY_ENV
 
 _WITH_USER = re.compile(r"\w[\w+.-]*://[^/?#]*@")
+_KEYS = re.compile(r"(\b[\w.]*(?:api_?key|token|secret|password)=)(?!null\b)\S+?(?=[:;,]?(?:\s|$))", re.IGNORECASE)
 _HIDDEN = "[hidden]"
 
 
@@ -31,6 +32,8 @@ def secret_problems(cfg: DictConfig) -> list[str]:
                 problems.append(
                     f"{path}: must be the name of an environment variable, in capitals, never the key itself"
                 )
+        elif key == "url" and isinstance(value, str) and "?api-version=" in value and "@" not in value:
+            problems.append(f"{path}: {AZURE}")
         elif isinstance(value, str) and (
             _WITH_USER.match(value) or (key == "url" and not {"@", "?", "#"}.isdisjoint(value))
         ):
@@ -47,8 +50,11 @@ def without_secrets(line: str) -> str:
     'labeler.engine.url=http://[hidden]@host/v1: no such key'
     >>> without_secrets("labeler.engine.key_env=sk-123: no such key; or key_env=MY_KEY")
     'labeler.engine.key_env=[hidden]: no such key; or key_env=MY_KEY'
+    >>> without_secrets("labeler.engine.api_key=sk-123: labeler.engine has no key api_key")
+    'labeler.engine.api_key=[hidden]: labeler.engine has no key api_key'
     """
     line = re.sub(r"://\S*@", f"://{_HIDDEN}@", line)
+    line = _KEYS.sub(rf"\1{_HIDDEN}", line)
     line = re.sub(r"(\burl=[^\s?#]*[?#])\S+?(?=:?(?:\s|$))", rf"\1{_HIDDEN}", line)
     return re.sub(r"(key_env=)(\S+?)(?=[:;,]?(?:\s|$))", _hide_unless_name, line)
 

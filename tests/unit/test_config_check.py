@@ -412,6 +412,19 @@ def test_a_secret_in_an_option_is_refused_and_not_repeated(wrong: str) -> None:
     assert len(check([*OPENAI, wrong])) == 1
 
 
+@pytest.mark.parametrize("name", ["api_key", "apikey", "token"])
+@pytest.mark.parametrize("added", ["", "+"])
+def test_a_key_that_is_typed_as_other_clients_take_it_is_not_repeated(name: str, added: str) -> None:
+    (found,) = check([*OPENAI, f"{added}labeler.engine.{name}=sesame"])
+    assert found.startswith(f"labeler.engine.{name}=[hidden]: ") and "sesame" not in found
+    assert added or "labeler.engine.key_env names the environment variable that holds the key" in found
+
+
+def test_azures_api_version_is_told_with_the_url_that_needs_none() -> None:
+    (found,) = check([*OPENAI, "labeler.engine.url='https://a.openai.azure.com/openai?api-version=2024-10-21'"])
+    assert found.startswith("labeler.engine.url: takes no query; Azure needs no api-version at https://RESOURCE")
+
+
 def test_a_secret_is_refused_wherever_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHERE", "http://user:sesame@host/v1")
     monkeypatch.setenv("A_KEY", "sesame")

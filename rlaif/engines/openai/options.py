@@ -51,6 +51,10 @@ _ABOVE_0 = (
 )
 KEY_ENV = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
 """Names of environment variables; many keys would pass for one in small letters, or longer."""
+AZURE = (
+    "takes no query; Azure needs no api-version at https://RESOURCE.openai.azure.com/openai/v1, and takes the name of "
+    "the deployment as labeler.engine.model"
+)
 _OURS = frozenset({"model", "prompt", "messages", "stream", "n", "echo", "logprobs", "top_logprobs", "temperature"})
 
 
@@ -150,10 +154,7 @@ def _omit_problems(options: Mapping[str, Any]) -> Iterator[str]:
 def _url_problems(url: str) -> Iterator[str]:
     parts = urlsplit(url)
     if parts.query.startswith("api-version="):
-        yield (
-            "url: takes no query; Azure needs no api-version at https://RESOURCE.openai.azure.com/openai/v1, and takes "
-            "the name of the deployment as labeler.engine.model"
-        )
+        yield f"url: {AZURE}"
     elif parts.username or parts.password or parts.query or parts.fragment:
         yield "url: takes no user, password or query; keys come from the environment (labeler.engine.key_env)"
     elif parts.scheme not in ("http", "https") or not parts.hostname:
