@@ -86,7 +86,9 @@ def labels_in_words(directory: Path) -> str:
     summary = json.loads((directory / SUMMARY).read_text())
     missing, failed = sum(summary["missing"].values()), sum(summary["failed_judgments"].values())
     line = f"{summary['n']:,} pairs by {summary['labeler'].split(':')[0] or summary['source']}, {missing} missing"
-    return f"{line}, {failed} questions without an answer" if failed else line
+    line += f", {failed} questions without an answer" if failed else ""
+    silent = summary.get("silent_members", {})  # labels of earlier versions do not tell them
+    return line + "".join(f", {count:,} without a verdict of {name}" for name, count in silent.items())
 
 
 def _write_json(path: Path, value: object) -> None:

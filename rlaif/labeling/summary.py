@@ -26,6 +26,8 @@ class LabelerSummary:
     """Labels that were not obtained, by reason, the most frequent first."""
     failed_judgments: dict[str, int] = field(default_factory=dict)
     """Judgements that got no answer, by kind of reason; their labels may exist (a panel goes on without a member)."""
+    silent_members: dict[str, int] = field(default_factory=dict)
+    """Labels of a panel on which a member has no verdict, by member; they may exist without it."""
     num_both_orders: int = 0
     """Pairs with a verdict in both orders and two different texts: what ``same_slot_share`` rests on."""
     same_slot_share: float | None = None
@@ -53,6 +55,7 @@ def summarize_labels(preferences: Iterable[Preference]) -> LabelerSummary:
     """Count missing labels, same-slot answers and tokens; labels are read one by one and not kept."""
     missing: Counter[str] = Counter()
     failed: Counter[str] = Counter()
+    silent: Counter[str] = Counter()
     given, swapped = array("d"), array("d")
     n = num_prompt_tokens = num_reply_tokens = num_masses = 0
     sum_of_masses = 0.0
@@ -61,6 +64,9 @@ def summarize_labels(preferences: Iterable[Preference]) -> LabelerSummary:
         if preference.missing is not None:
             missing[preference.missing] += 1
         failed.update(kind_of(item.missing) for item in preference.judgments if item.missing and not item.unreadable)
+        silent.update(
+            item.judge for item in preference.judgments if item.judge and item.order == "verdict" and item.missing
+        )
         masses = [item.answer_mass for item in preference.judgments if item.answer_mass is not None]
         num_masses += len(masses)
         sum_of_masses += sum(masses)
@@ -74,6 +80,7 @@ def summarize_labels(preferences: Iterable[Preference]) -> LabelerSummary:
         n=n,
         missing=most_frequent_first(missing),
         failed_judgments=most_frequent_first(failed),
+        silent_members=most_frequent_first(silent),
         num_both_orders=len(given),
         same_slot_share=_same_slot_share(given, swapped),
         answer_mass=sum_of_masses / num_masses if num_masses else None,

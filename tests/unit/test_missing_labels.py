@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,11 +162,26 @@ def finished(directory: Path, **more: Any) -> Path:
     return directory
 
 
+def test_members_of_a_panel_that_give_no_verdict_are_counted() -> None:
+    def verdict(judge: str, **more: Any) -> Judgment:
+        return judgment("verdict", judge=judge, **more)
+
+    silent = verdict("scorer", missing="no option among the 20 likeliest tokens", unreadable=True)
+    given = verdict("pairwise", p_slot1=0.75)
+    label = Preference(comparison=pair(), p_first=0.75, judgments=(given, silent))
+    summary = summarize_labels([label, label, replace(label, judgments=(given,))])
+    assert summary.silent_members == {"scorer": 2} and summary.missing == summary.failed_judgments == {}
+
+
 def test_finished_labels_in_a_line(tmp_path: Path) -> None:
     assert labels_in_words(finished(tmp_path)) == "1,234 pairs by pairwise, 3 missing"
     failed = {"timeout": 4, "http 500": 3}
     assert labels_in_words(finished(tmp_path, failed_judgments=failed)) == (
         "1,234 pairs by pairwise, 3 missing, 7 questions without an answer"
+    )
+    silent = {"scorer": 1200, "binary": 2}
+    assert labels_in_words(finished(tmp_path, silent_members=silent)) == (
+        "1,234 pairs by pairwise, 3 missing, 1,200 without a verdict of scorer, 2 without a verdict of binary"
     )
     assert labels_in_words(finished(tmp_path, labeler="", source="human")) == "1,234 pairs by human, 3 missing"
 
