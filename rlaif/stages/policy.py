@@ -371,22 +371,25 @@ class PolicyStage(RewardedStage):
         rows, validations = read_curve(work.directory / CURVE), read_curve(work.directory / VALIDATION)
         line = ""
         if rows:
-            first, last = rows[0], rows[-1]
-            kl = round(last["policy/kl"], 1) + 0.0  # no -0.0
-            line = f"{self._steps(int(last['step']))}{self._learned(first, last)}, KL {kl:.1f} nats"
+            line = f"{self._steps(int(rows[-1]['step']))}{self._learned(rows)}, {_kl_in_words(rows[-1]['policy/kl'])}"
         labeler = getattr(self.reward, "labeler", None)
         title = "" if labeler is None else f"direct RLAIF by {labeler.name}"
         curve = Curves.from_rows(rows, is_relative=self._judges_pairs)
         curves: tuple[Section, ...] = (ValidationCurves.from_rows(validations), curve)
         sections = (*curves, *reward_sections(rows))
-        stop, kept = Stop.read(work.directory), _kept(work.directory / CHOICE)
-        kept_step = stop.kept if stop is not None else None if kept is None else kept[0].step
-        validated = validations if kept_step is None else [row for row in validations if row["step"] == kept_step]
-        line += _last_win_rates(validated) + ("" if kept is None else _kept_in_words(*kept, unit=self._unit))
-        watch = self._watch_told(work, validations)
+        stop, kept, watch = (
+            Stop.read(work.directory),
+            _kept(work.directory / CHOICE),
+            self._watch_told(work, validations),
+        )
+        if stop is not None:
+            line += f"{watch.line}, with {_validated(validations, stop.kept)}"
+        else:
+            chosen = "" if kept is None else _kept_in_words(*kept, unit=self._unit, validations=validations)
+            line += (chosen or _win_rates(validations[-1:])) + watch.line
         seconds = read_seconds(work.directory)
         return Told(
-            line=line + watch.line,
+            line=line,
             link=work.step,
             notes=(*cut_prompts_told(work.directory), *self._unjudged(kept)),
             title=title,
@@ -412,13 +415,11 @@ class PolicyStage(RewardedStage):
         """What the curve files count, where steps of the policy are fewer."""
         return "optimizer step" if self.settings.objective.updates.total > 1 else "step"
 
-    def _learned(self, first: Mapping[str, float], last: Mapping[str, float]) -> str:
+    def _learned(self, rows: Sequence[Mapping[str, float]]) -> str:
         """First and last reward, or margin where the mean reward is 0 by construction."""
-        if not self._judges_pairs:
-            return f", reward {first['policy/reward']:+.2f} to {last['policy/reward']:+.2f}"
-        if "policy/margin" not in last:
-            return ""
-        return f", margin {first['policy/margin']:+.2f} to {last['policy/margin']:+.2f} nats"
+        name, unit = ("margin", " nats") if self._judges_pairs else ("reward", "")
+        found = [row[f"policy/{name}"] for row in rows if f"policy/{name}" in row]
+        return f", {name} {found[0]:+.2f} to {found[-1]:+.2f}{unit}" if found else ""
 
     def _watch_told(self, work: Work, validations: Sequence[Mapping[str, float]]) -> Told:
         judge = self._watch_judge_words(work)
@@ -434,11 +435,21 @@ class PolicyStage(RewardedStage):
         return {} if stop is None else {"stopped": str(stop)}
 
 
-def _last_win_rates(rows: Sequence[Mapping[str, float]]) -> str:
-    """Greedy win rates of the last of the validations by stratum, for the terminal; empty where there are none."""
-    greedy = {name: value for name, value in (rows[-1] if rows else {}).items() if name.startswith("win_rate/greedy/")}
+def _win_rates(rows: Sequence[Mapping[str, float]]) -> str:
+    """Greedy win rates of a validation by stratum, for the terminal; empty where there are none."""
+    greedy = {name: value for row in rows for name, value in row.items() if name.startswith("win_rate/greedy/")}
     told = [f"{name.rpartition('/')[2]} {100 * value:.0f} %" for name, value in sorted(greedy.items())]
     return f", greedy wins {', '.join(told)}" if told else ""
+
+
+def _kl_in_words(kl: float) -> str:
+    return f"KL {round(kl, 1) + 0.0:.1f} nats"  # no -0.0
+
+
+def _validated(validations: Sequence[Mapping[str, float]], step: int) -> str:
+    """What a validation measured of the weights at its step, which are others than the last ones."""
+    (row,) = (row for row in validations if row["step"] == step)
+    return _kl_in_words(row["kl"]) + _win_rates([row])
 
 
 def candidate_row(candidate: Candidate, judged: Mapping[int, float]) -> dict[str, float | None]:
@@ -455,6 +466,9 @@ def _kept(file: Path) -> tuple[Candidate, float | None] | None:
     return Candidate(row["step"], row["reward"]), row[JUDGED]
 
 
-def _kept_in_words(kept: Candidate, win_rate: float | None, *, unit: str) -> str:
+def _kept_in_words(
+    kept: Candidate, win_rate: float | None, *, unit: str, validations: Sequence[Mapping[str, float]]
+) -> str:
     judged = "" if win_rate is None else f", judge {100 * win_rate:.0f} %"
-    return f", kept {unit} {kept.step} (validation reward {kept.score:+.2f}{judged})"
+    measured = _validated(validations, kept.step)
+    return f", kept {unit} {kept.step} (validation reward {kept.score:+.2f}{judged}, {measured})"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -310,6 +312,27 @@ def test_the_terminal_counts_policy_steps_and_tells_what_is_learned(
     (curves,) = (section for section in found.sections if isinstance(section, Curves))
     assert [point.reward for point in curves.points] == ([None, None] if reward is WINS else [0.5, 1.0])
     assert [point.margin for point in curves.points] == ([0.0, 2.0] if of_pairs and reward is WINS else [None, None])
+
+
+def test_what_the_terminal_tells_of_kept_weights_was_measured_of_these(tmp_path: Path) -> None:
+    for step, kl in {1: 0.0, 8: 9.0}.items():
+        append_row(tmp_path / "curve.jsonl", step, {"policy/reward": 1.0, "policy/kl": kl})
+    for step, kl in {0: 0.0, 4: 2.5, 8: 9.0}.items():
+        figures = {"reward": 1.0, "kl": kl, "win_rate/greedy": 0.5, "win_rate/greedy/seen": 0.5 + step / 100}
+        append_row(tmp_path / "validation.jsonl", step, figures)
+    given: dict[str, Any] = {"optimizer": torch.optim.AdamW, "lr": 1e-2, "steps": 8, "prompts_per_step": 4}
+
+    def told(**options: Any) -> str:
+        settings = PolicySettings(**given, objective=Reinforce(), validate_every=4, **options)
+        stage = PolicyStage(Dialogue(), settings, LengthReward(), asking=None)  # type: ignore[arg-type]
+        return stage.told(Work(step="policy", directory=tmp_path, seed=0, inputs={})).line
+
+    trained = "8 steps, reward +1.00 to +1.00, KL 9.0 nats"
+    assert told() == f"{trained}, greedy wins seen 58 %"
+    row = {"step": 4, "reward": 1.5, "judge_win_rate": 0.6}
+    (tmp_path / "checkpoints.json").write_text(json.dumps({"chosen": 4, "candidates": [row]}))
+    kept = "kept step 4 (validation reward +1.50, judge 60 %, KL 2.5 nats, greedy wins seen 54 %)"
+    assert told(keep="best_reward") == f"{trained}, {kept}"
 
 
 def test_curves_have_one_line_per_stratum_and_decoding() -> None:

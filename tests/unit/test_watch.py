@@ -362,6 +362,7 @@ def test_terminal_report_and_meta_tell_why_the_training_ended(tmp_path: Path) ->
     told = stage.told(work)
     reason = "policy.watch.stop: the alarm at step 40 of 120 ended the training; kept step 20"
     assert "alarm at step 40" in told.line and reason in told.line
+    assert told.line.endswith("preferred the policy most often (70.0 %), with KL 1.0 nats")
     assert told.checks[0].detail.startswith("a judge with a model: Alarm at step 40")
     assert str(stage.meta(work)["stopped"]).startswith(reason)
     (check,) = told.checks
