@@ -49,6 +49,7 @@ class RevisionStage(Stage):
         temperature: Of both; 0 decodes greedily.
         batch_size: Responses per call.
         asking: Where answers of models are kept, what they cost, when to stop.
+        samples_per_prompt: Responses to each prompt that is sampled: how many revisions there can be.
 
     Raises:
         ConfigError: There is no engine, or the file holds no principles.
@@ -64,6 +65,7 @@ class RevisionStage(Stage):
         batch_size: AtLeastOne,
         *,
         asking: Runtime[AskingSettings],
+        samples_per_prompt: Runtime[int] = 2,
     ) -> None:
         if engine is None:
             raise ConfigError("labeler.engine=null: a model writes the revisions; take a labeler that has one")
@@ -72,15 +74,24 @@ class RevisionStage(Stage):
         self.max_new_tokens = max_new_tokens
         self.temperature = temperature
         self.asking = asking
+        self.samples_per_prompt = samples_per_prompt
         self.writer = Writer(engine, batch_size)
 
     def reads(self) -> Mapping[str, Reads]:
-        """Sampled responses."""
-        return {"samples": Reads(kind="samples")}
+        """Sampled responses, and the prompts that say how many there can be."""
+        return {
+            "samples": Reads(kind="samples"),
+            "prompts": Reads(kind="label_prompts", by="data", optional=True, hashed=False),
+        }
 
     def leaves(self) -> frozenset[str]:
         """Demonstrations."""
         return frozenset({"demonstrations"})
+
+    def most_demonstrations(self, work: Work) -> int | None:
+        """One for each response, if all are different."""
+        data = work.input("prompts").data if work.has("prompts") else None
+        return None if data is None else len(data.label_prompts) * self.samples_per_prompt
 
     def identity(self, work: Work) -> Mapping[str, object]:
         """The principles themselves: their file may be edited."""

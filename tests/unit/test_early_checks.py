@@ -401,3 +401,11 @@ def test_labels_that_nobody_gave_are_told_before_anything_is_trained(
     assert "20 of 20 labels are missing" in found and "20 × no label in the data" in found
     (found,) = find_problems(*data, "labeler=human", "data.pairs=policy", "sft=skip")
     assert found.startswith("labeler=human: data.pairs=policy, and nobody has judged samples of a policy")
+
+
+def test_a_batch_that_revisions_cannot_fill_is_told_before_they_are_paid(find_problems: FindProblems) -> None:
+    options = ("pipeline=revision", "data.num_demonstrations=64", "data.num_label_prompts=16")
+    options += ("label.samples_per_prompt=3",)
+    (problem,) = find_problems(*options, "sft.batch_size=64", "sft.validation_fraction=0")
+    assert problem.startswith("sft.batch_size=64: there are only 48 demonstrations that revision will write")
+    assert find_problems(*options, "sft.batch_size=48", "sft.validation_fraction=0") == []
