@@ -67,5 +67,6 @@ class CurveWriter(Callback):
 
 
 def _is_absent(name: str, value: float) -> bool:
-    """True for a part of a figure (``policy/reward/NAME``) that no response of the step has."""
-    return name.count("/") > 1 and math.isnan(value)
+    """True for a figure that the step does not have, such as a part of the reward (``policy/reward/NAME``) without a
+    response, or a ratio where no response counts; a gradient's norm that is no number is told."""
+    return math.isnan(value) and not name.endswith("grad_norm")

@@ -5,6 +5,7 @@ Shapes: B responses (prompt-major), T response tokens, V vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
@@ -327,10 +328,10 @@ class PolicyModule(OptimizerStepModule):
         self._log_update(found)
 
     def _log_update(self, losses: list[Losses]) -> None:
-        """Log the policy step's figures and the losses of the optimizer step's parts taken together."""
+        """Log the policy step's figures and the losses of the optimizer step's parts taken together; NaN is absent."""
         metrics = dict(self._metrics)
         for name in losses[0].terms:
-            mean = pooled_mean(self, [part.terms[name] for part in losses])
+            mean = pooled_mean(self, [part.terms[name] for part in losses], empty=math.nan)
             per_token = name in losses[0].per_token
             metrics[f"policy/{name}"] = mean / self._metrics["policy/length"].clamp(min=1.0) if per_token else mean
         self.log_dict(metrics)

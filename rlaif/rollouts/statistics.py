@@ -70,7 +70,7 @@ def credit_statistics(credited: Rollouts) -> dict[str, Tensor]:
     Returns:
         ``return_mean`` and ``return_variance`` of Z_t, ``advantage_mean``, ``advantage_std`` and ``advantage_max`` (the
         largest absolute one) as the loss reads them, over all tokens that count; and ``explained_variance`` where the
-        objective has values.
+        objective has values. Each is NaN where no token counts.
     """
     mask_BT, returns_BT, advantages_BT = counted_tokens(credited), credited.returns_BT, credited.advantages_BT
     assert returns_BT is not None and advantages_BT is not None
@@ -85,4 +85,4 @@ def credit_statistics(credited: Rollouts) -> dict[str, Tensor]:
     }
     if credited.values_BT is not None:
         figures["explained_variance"] = explained_variance(credited.values_BT, returns_BT, mask_BT)
-    return figures
+    return {name: torch.where(mask_BT.any(), figure, torch.nan) for name, figure in figures.items()}

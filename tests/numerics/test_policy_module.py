@@ -395,6 +395,19 @@ def test_a_reward_that_is_always_the_same_teaches_nothing(tmp_path: Path) -> Non
         assert all(torch.allclose(before[name], tensor, atol=1e-6) for name, tensor in policy.state_dict().items())
 
 
+def test_a_step_in_which_no_response_counts_has_no_figures_of_those_that_do(tmp_path: Path) -> None:
+    objective = Grpo(beta=0.1, dynamic_sampling=True)
+    equal, others = [(1, 2, 0)] * 4, [(1, 2, 0), (2, 0)] * 2
+    of_equal, of_others = (
+        train(tmp_path / name, make_module(tiny_model(5, 0), tiny_model(5, 1), GivenResponses(rows, 2), objective))[0]
+        for name, rows in (("equal", equal), ("others", others))
+    )
+    absent = {"loss", "kl_loss", "ratio", "clip_fraction", "update_kl", "return_mean", "return_variance"}
+    absent |= {"advantage_mean", "advantage_std", "advantage_max"}
+    assert of_others.keys() - of_equal.keys() == {f"policy/{name}" for name in absent}
+    assert of_equal["policy/left_out"] == 1.0 and of_equal["policy/kl"] != 0.0 and of_others["policy/ratio"] == 1.0
+
+
 def test_policy_and_value_are_clipped_apart(tmp_path: Path) -> None:
     rows = every_response(5, 3)[:20]
     module = make_module(

@@ -66,17 +66,18 @@ def test_a_prefix_chooses_metrics(options: dict[str, Any], names: set[str], tmp_
     assert set(row) == {"step", *names} and row["train/loss"] == 1.5
 
 
-def test_a_part_that_no_response_has_is_left_out_and_a_figure_that_is_no_number_is_not(tmp_path: Path) -> None:
+def test_a_figure_that_a_step_does_not_have_is_left_out_and_a_norm_that_is_no_number_is_not(tmp_path: Path) -> None:
     trainer = CountedTraining()
     trainer.callback_metrics = {
-        "policy/reward": math.nan,
+        "policy/ratio": math.nan,
         "policy/reward/long": math.nan,
         "policy/reward/short": 1.0,
         "policy/reward/short/of": math.nan,
+        "policy/grad_norm": math.nan,
     }
     trainer.run(CurveWriter(tmp_path / "curve.jsonl"), [1])
     (row,) = read_curve(tmp_path / "curve.jsonl")
-    assert set(row) == {"step", "policy/reward", "policy/reward/short"} and math.isnan(row["policy/reward"])
+    assert set(row) == {"step", "policy/grad_norm", "policy/reward/short"} and math.isnan(row["policy/grad_norm"])
 
 
 @pytest.mark.parametrize(
