@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from caught_training import CaughtTraining, work_in
 
-from rlaif.data.base import TaskData
 from rlaif.engines.answer_cache import AnswerPlace
 from rlaif.inference.adapters import has_adapter
 from rlaif.inference.recomputing import recomputes
@@ -19,7 +19,7 @@ from rlaif.labeling.cost import Budget, Prices
 from rlaif.models.adapters import LoraSettings
 from rlaif.modules.best_of_n import BestOfNSettings
 from rlaif.pipeline.plan import Plan
-from rlaif.pipeline.stage import Input, Work
+from rlaif.pipeline.stage import Work
 from rlaif.rewards.base import Cause, RewardBatch, RewardResources
 from rlaif.rewards.missing import check_missing
 from rlaif.roles import Reads
@@ -65,20 +65,6 @@ class CountedReward:
         return RewardBatch(values_B, values_B.isfinite(), causes=causes)
 
 
-class CaughtTraining:
-    """Keeps the module in place of training it."""
-
-    is_global_zero = True
-    world_size = 1
-
-    def fit(self, module: Any, *args: Any, **options: Any) -> CaughtTraining:
-        self.module = module
-        return self
-
-    def save(self, *args: Any, **options: Any) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model", hidden_size=16, num_heads=2)
@@ -96,15 +82,12 @@ def stage_of(reward: CountedReward, **options: Any) -> BestOfNStage:
     return BestOfNStage(Dialogue(), settings, reward, asking=ASKING, **options)
 
 
-def work_in(directory: Path, folder: Path, prompts: Sequence[Prompt] = PROMPTS) -> Work:
-    data = TaskData(demonstrations=[], label_prompts=[], policy_prompts=list(prompts), eval_prompts=[])
-    model = Input(step="sft", stage="sft", path=folder)
-    inputs = {"policy": (model,), "reference": (model,), "prompts": (Input(step="data", stage="data", data=data),)}
-    return Work(step="best_of_n", directory=directory, inputs=inputs, seed=3)
+def work_of(directory: Path, folder: Path, prompts: Sequence[Prompt] = PROMPTS, training: Any = None) -> Work:
+    return work_in(directory, {"policy": folder, "reference": folder}, prompts, training=training)
 
 
 def picked(directory: Path, folder: Path, reward: CountedReward) -> Picks:
-    return stage_of(reward)._picked(work_in(directory, folder), reward)
+    return stage_of(reward)._picked(work_of(directory, folder), reward)
 
 
 def test_rewards_survive_a_kill(folder: Path, tmp_path: Path) -> None:
@@ -154,7 +137,7 @@ def test_one_process_draws_and_asks_and_the_others_wait_for_its_picks(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = CountedReward(), CountedReward()
-    works = [replace(work_in(tmp_path, folder, PROMPTS[:3]), rank=rank, world_size=2) for rank in (0, 1)]
+    works = [replace(work_of(tmp_path, folder, PROMPTS[:3]), rank=rank, world_size=2) for rank in (0, 1)]
     found: list[Picks] = []
     monkeypatch.setattr(
         "rlaif.stages.best_of_n.time.sleep",
@@ -170,10 +153,8 @@ def test_adapter_and_gradient_checkpointing_are_those_that_were_asked_for(folder
     pytest.importorskip("peft")
 
     def trained(name: str, **options: Any) -> Any:
-        (tmp_path / name).mkdir()
-        training: Any = CaughtTraining()
-        work = replace(work_in(tmp_path / name, folder, PROMPTS[:4]), make_training=lambda: training)
-        stage_of(CountedReward(), **options).build(work)
+        training = CaughtTraining()
+        stage_of(CountedReward(), **options).build(work_of(tmp_path / name, folder, PROMPTS[:4], training))
         return training.module.model
 
     plain, adapted = trained("plain"), trained("adapted", lora=LoraSettings(rank=2), gradient_checkpointing=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from caught_training import CaughtTraining, work_in
 
-from rlaif.data.base import TaskData
 from rlaif.data.label_sets.mixing import MixSettings
 from rlaif.data.preferences_io import write_preferences
 from rlaif.labeling.results import LABELS
@@ -20,7 +20,7 @@ from rlaif.modules.preference import PreferenceSettings
 from rlaif.modules.reward_model_settings import RewardModelSettings
 from rlaif.objectives.dpo import Dpo
 from rlaif.objectives.reinforce import Reinforce
-from rlaif.pipeline.stage import Input, Work
+from rlaif.pipeline.stage import Work
 from rlaif.stages.best_of_n import BestOfNStage
 from rlaif.stages.policy import PolicyStage
 from rlaif.stages.preference import PreferenceStage
@@ -34,20 +34,6 @@ LABELED = [Preference(comparison=pair, p_first=0.9, labeler="test", source="test
 GIVEN: dict[str, Any] = {"optimizer": torch.optim.AdamW, "lr": 1e-3}
 
 
-class CaughtTraining:
-    """Keeps the module in place of training it."""
-
-    is_global_zero = True
-    world_size = 1
-
-    def fit(self, module: Any, *args: Any, **options: Any) -> CaughtTraining:
-        self.module = module
-        return self
-
-    def save(self, *args: Any, **options: Any) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     home = tmp_path_factory.mktemp("models")
@@ -57,15 +43,11 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-def work_in(directory: Path, folders: dict[str, Path], training: Any = None, seed: int = 3) -> Work:
-    directory.mkdir(exist_ok=True)
-    write_preferences(directory / LABELS, LABELED)
+def labeled_work(directory: Path, folders: dict[str, Path], training: Any = None, seed: int = 3) -> Work:
     prompts = [label.comparison.prompt for label in LABELED]
-    data = TaskData(demonstrations=[], label_prompts=[], policy_prompts=prompts, eval_prompts=[])
-    inputs = {role: (Input(step=role, stage="", path=folder),) for role, folder in folders.items()}
-    inputs["labels"] = (Input(step="labels", stage="labels", path=directory),)
-    inputs["prompts"] = (Input(step="data", stage="data", data=data),)
-    return Work(step="step", directory=directory, inputs=inputs, seed=seed, make_training=lambda: training)
+    work = work_in(directory, folders | {"labels": directory}, prompts, training=training, seed=seed)
+    write_preferences(directory / LABELS, LABELED)
+    return work
 
 
 def has_weights_of(model: Any, folder: Path) -> bool:
@@ -85,7 +67,7 @@ def test_reinforcement_learning_starts_from_the_policy_and_is_held_near_the_refe
 ) -> None:
     if lora is not None:
         pytest.importorskip("peft")
-    policy, reference = policy_stage(lora=lora)._models(work_in(tmp_path, folders))
+    policy, reference = policy_stage(lora=lora)._models(labeled_work(tmp_path, folders))
     assert has_weights_of(policy, folders["policy"]) and has_weights_of(reference, folders["reference"])
 
 
@@ -100,7 +82,7 @@ def test_zero_unit_and_opponents_of_a_reward_are_the_references_and_best_of_n_ar
 
     for stage in ("rewarded", "best_of_n"):
         monkeypatch.setattr(f"rlaif.stages.{stage}.draw_from_folder", draw)
-    work, stage_of_policy = work_in(tmp_path, folders), policy_stage()
+    work, stage_of_policy = labeled_work(tmp_path, folders), policy_stage()
     stage_of_policy._samples(work)
     stage_of_policy._references(work)
     settings = BestOfNSettings(**GIVEN, batch_size=2, samples_per_prompt=2)
@@ -117,7 +99,7 @@ def test_zero_unit_and_opponents_of_a_reward_are_the_references_and_best_of_n_ar
 def test_pairs_move_the_policy_away_from_the_reference(folders: dict[str, Path], tmp_path: Path) -> None:
     settings = PreferenceSettings(**GIVEN, pair_objective=Dpo(), batch_size=2)
     training = CaughtTraining()
-    PreferenceStage(Dialogue(), settings, MixSettings()).build(work_in(tmp_path, folders, training))
+    PreferenceStage(Dialogue(), settings, MixSettings()).build(labeled_work(tmp_path, folders, training))
     assert has_weights_of(training.module.model, folders["policy"])
     assert has_weights_of(training.module.reference.load(), folders["reference"])
 
@@ -130,7 +112,7 @@ def test_a_reward_model_starts_where_its_options_say_with_a_head_of_its_own_seed
     def model(init: Any, seed: int) -> Any:
         training, settings = CaughtTraining(), RewardModelSettings(**GIVEN, batch_size=2, init=init)
         stage = RewardModelStage(ModelSpec(str(folders["base"])), Dialogue(), settings, MixSettings())
-        stage.build(work_in(tmp_path / f"{init}{seed}", folders, training, seed))
+        stage.build(labeled_work(tmp_path / f"{init}{seed}", folders, training, seed))
         return training.module.model
 
     sft, again, base = model("sft", 1), model("sft", 2), model("base", 1)
