@@ -91,6 +91,8 @@ class LoraSettings:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             torch.manual_seed(seed)
             warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")  # peft then sets it itself
+            # Those of experts, which peft writes itself; it looks for them among modules, and applies them to weights.
+            warnings.filterwarnings("ignore", message="The following (rank|alpha)_pattern keys did not match")
             try:
                 inject_adapter_in_model(config, model)
             except ValueError as error:
@@ -186,12 +188,18 @@ def merged(model: PreTrainedModel) -> PreTrainedModel:
 
     copy = deepcopy(model)
     modules: list[tuple[str, Any]] = list(copy.named_modules())
+    inside: dict[str, nn.Module] = {}
     for name, layer in modules:
         if isinstance(layer, BaseTunerLayer):
             layer.merge()
-            copy.set_submodule(name, layer.get_base_layer())
+            inside[name] = layer.get_base_layer()
         elif isinstance(layer, ModulesToSaveWrapper):
-            copy.set_submodule(name, layer.modules_to_save[_NAME])
+            inside[name] = layer.modules_to_save[_NAME]
+    for name, layer in inside.items():
+        # Experts have an adapter in an adapter, one for each of their matrices: the outer one is replaced.
+        wrapper, is_inner, _ = name.rpartition(".base_layer")
+        if not (is_inner and wrapper in inside):
+            copy.set_submodule(name, layer)
     del copy.peft_config
     return copy.requires_grad_(True)
 
@@ -209,6 +217,7 @@ def save_adapter(model: PreTrainedModel, folder: Path) -> None:
     configs: Any = model.peft_config
     config = deepcopy(configs[_NAME])
     config.target_modules = sorted(config.target_modules)
+    config.target_parameters = sorted(config.target_parameters or ()) or None
     config.inference_mode = True
     folder.mkdir(parents=True, exist_ok=True)
     state = get_peft_model_state_dict(model, adapter_name=_NAME, save_embedding_layers=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from architectures import make_folder
 from lightning import Trainer
 from torch.utils.data import DataLoader
 from transformers import (
@@ -213,6 +215,22 @@ def test_a_reward_model_trains_adapter_and_head_and_its_adapter_loads_elsewhere(
         peft.PeftModel.from_pretrained(base, tmp_path / "adapter"),
     ):
         torch.testing.assert_close(own_logits(loaded.eval(), PROMPTS[0]), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_adapters_of_experts_are_merged_and_load_elsewhere(tmp_path: Path) -> None:
+    base = make_folder("qwen3_moe", tmp_path / "base")
+    with warnings.catch_warnings(action="error", category=RuntimeWarning):
+        model = adapted(load_causal_lm(str(base)), base)
+    expected = own_logits(model, [5, 6, 7, 8])
+    assert not torch.allclose(expected, own_logits(load_causal_lm(str(base)), [5, 6, 7, 8]), atol=1e-2)
+    save_folder(merged(model), AutoTokenizer.from_pretrained(base), tmp_path / "merged")
+    save_adapter(model, tmp_path / "adapter")
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    if not config["target_parameters"]:
+        pytest.skip("this version of peft gives experts no adapter")
+    assert config["target_parameters"] == sorted(config["target_parameters"])
+    for found in (load_causal_lm(str(tmp_path / "merged")), wrapped_by_peft(base, tmp_path / "adapter")):
+        torch.testing.assert_close(own_logits(found, [5, 6, 7, 8]), expected, atol=1e-4, rtol=0)
 
 
 def test_policy_and_reference_share_their_weights_and_stay_apart(folder: Path) -> None:
