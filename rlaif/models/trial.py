@@ -74,7 +74,7 @@ def _shortened(config: PreTrainedConfig, *, narrow: bool) -> PreTrainedConfig:
     text.num_hidden_layers = kept
     text.vocab_size = NUM_TOKENS
     for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
-        setattr(text, name, None)
+        setattr(text, name, 0)  # those of the model are beyond the short vocabulary, and some configurations want one
     for name in _SMALL if narrow else ():
         if isinstance(getattr(text, name, None), int):
             setattr(text, name, min(getattr(text, name), 64))

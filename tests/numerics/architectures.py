@@ -78,6 +78,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "biogpt": {},
     "xglm": {"d_model": 32, "ffn_dim": 64, "num_layers": 2, "attention_heads": 4},
     "ernie4_5": {**KV, "head_dim": 8},
+    "cwm": {**KV, "head_dim": 8, "sliding_window": 256},
     "helium": {**KV, "head_dim": 8},
     "deepseek_v3": {
         **MOE,
