@@ -19,8 +19,9 @@ def save_folder(
     """Write a model and its tokenizer, with the chat template, as one Hugging Face folder.
 
     A causal LM gets a generation configuration of our sampling: every end token, this temperature, and nothing else of
-    what the model it was made from sampled with (top-k, top-p, penalties). A classifier's tokenizer pads with the
-    token that the classifier skips.
+    what the model it was made from sampled with (top-k, top-p, penalties); its tokenizer pads on the side that it came
+    with, the left one where others sample in batches. A classifier's tokenizer pads with the token that the classifier
+    skips.
 
     Args:
         model: Its end and padding tokens are set to those that are saved.
@@ -30,6 +31,7 @@ def save_folder(
     """
     if model.can_generate():
         _set_generation(model, tokenizer, temperature)
+        tokenizer.padding_side = tokenizer.init_kwargs.get("padding_side", tokenizer.padding_side)
     elif (pad_id := model.config.get_text_config().pad_token_id) is not None:
         _set_padding(tokenizer, pad_id)
     model.save_pretrained(directory)

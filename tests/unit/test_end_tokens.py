@@ -144,3 +144,13 @@ def test_a_saved_folder_samples_in_the_library_from_our_distribution(tmp_path: P
 def test_a_greedy_folder_is_greedy_in_the_library(turning: Path, tmp_path: Path) -> None:
     save_folder(load_causal_lm(str(turning)), load_tokenizer(str(turning)), tmp_path, temperature=0.0)
     assert AutoModelForCausalLM.from_pretrained(tmp_path).generation_config.do_sample is False
+
+
+def test_a_saved_folder_pads_in_the_library_where_its_tokenizer_did(tmp_path: Path) -> None:
+    base, saved = make_tiny_model(tmp_path / "model"), tmp_path / "saved"
+    AutoTokenizer.from_pretrained(base, padding_side="left").save_pretrained(base)
+    save_folder(load_causal_lm(str(base)), load_tokenizer(str(base)), saved, temperature=0.0)
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(saved), AutoTokenizer.from_pretrained(saved)
+    alone, both = (tokenizer(texts, padding=True, return_tensors="pt") for texts in (["Hi"], ["Hi", "Tell me more."]))
+    written = [model.generate(**texts, max_new_tokens=6)[0, texts["input_ids"].shape[1] :] for texts in (alone, both)]
+    assert torch.equal(*written)
