@@ -12,18 +12,19 @@ from rlaif.types import Prompt
 
 
 class CaughtTraining:
-    """Keeps the module in place of training it."""
+    """Keeps the module and its data in place of training it."""
 
     is_global_zero = True
     world_size = 1
 
-    def fit(self, module: Any, *args: Any, **options: Any) -> CaughtTraining:
-        """Keep the module; returns itself as the trainer."""
-        self.module = module
+    def fit(self, module: Any, data: Any = None, **options: Any) -> CaughtTraining:
+        """Keep the module and its data; returns itself as the trainer."""
+        self.module, self.data = module, data
         return self
 
     def save(self, *args: Any, **options: Any) -> None:
-        """Write nothing."""
+        """Write nothing, and keep how it would be written."""
+        self.saved = options
 
 
 def work_in(

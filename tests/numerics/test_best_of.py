@@ -77,4 +77,5 @@ def test_what_was_sampled_is_imitated_not_its_text_read_again(tokenizer: PreTrai
     assert example.input_ids[example.num_prompt_tokens :] == (7, 8)
     cut = found.examples(Dialogue(), tokenizer, max_prompt_tokens=128, max_length=6)
     assert cut.num_cut_prompts == 1 and cut.examples[0].length == 6
+    assert cut.examples[0].input_ids == example.input_ids[-6:], "the newest tokens of the prompt stay"
     assert found.examples(Dialogue(), tokenizer, max_prompt_tokens=128, max_length=2).num_too_long == 1

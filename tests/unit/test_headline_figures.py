@@ -6,6 +6,7 @@ every win rate has a closed form.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -245,6 +246,27 @@ def test_a_policy_that_only_became_surer_wins_at_the_same_temperature_alone(eval
     assert sharpening.low < 1 - p_good / 2 < sharpening.high and sharpening.low > 0.5
     assert found.told.objective == 0.5, "a sweep does not look for a sharper policy"
     assert "about as good as the SFT policy, both decoded greedily" in verdict(found)
+
+
+def test_kl_and_lengths_are_those_of_each_policy_at_the_temperature_of_the_sampling(
+    evaluate: Evaluate, tmp_path: Path
+) -> None:
+    found = evaluate(LEARNED, BAD)
+    drawn = {
+        group: [
+            answer.text.strip() for _, (answer,) in read_samples(tmp_path / f"{role}_responses" / "samples.parquet")
+        ]
+        for group, role in (("policy", "policy"), ("sft", "baseline"))
+    }
+    assert {len(set(words)) for words in drawn.values()} == {2}, "both policies say good and bad"
+    at_09 = [
+        {word: p ** (1 / 0.9) / sum(q ** (1 / 0.9) for q in all_p.values()) for word, p in all_p.items()}
+        for all_p in (LEARNED, BAD)
+    ]
+    kl = sum(math.log(at_09[0][word] / at_09[1][word]) for word in drawn["policy"]) / NUM_PROMPTS
+    assert found.value("policy/kl") == pytest.approx(kl, abs=1e-4)
+    for group, words in drawn.items():
+        assert found.value(f"{group}/mean_length") == pytest.approx(sum(map(len, words)) / NUM_PROMPTS)
 
 
 def verdict(found: Evaluated) -> str:

@@ -118,3 +118,33 @@ def test_a_reward_model_starts_where_its_options_say_with_a_head_of_its_own_seed
     sft, again, base = model("sft", 1), model("sft", 2), model("base", 1)
     assert has_weights_of(sft, folders["init"]) and has_weights_of(base, folders["base"])
     assert torch.equal(sft.score.weight, base.score.weight) and not torch.equal(sft.score.weight, again.score.weight)
+
+
+@pytest.mark.parametrize(("targets", "learned"), [("soft", 0.9), ("hard", 1.0)])
+def test_pairs_teach_what_the_targets_say(
+    targets: Any, learned: float, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rlaif.stages.reward_model.write_reward_lengths", lambda *args: None)
+    given = {"mix": MixSettings(), "targets": targets}
+    of_pairs = PreferenceSettings(**GIVEN, pair_objective=Dpo(), batch_size=2)
+    of_rewards = RewardModelSettings(**GIVEN, batch_size=2)
+    stages = {
+        "preference": PreferenceStage(Dialogue(), of_pairs, **given),
+        "reward_model": RewardModelStage(ModelSpec(str(folders["base"])), Dialogue(), of_rewards, **given),
+    }
+    for name, stage in stages.items():
+        training = CaughtTraining()
+        stage.build(labeled_work(tmp_path / name, folders, training))
+        assert {example.p_first for example in training.data.train_examples} == {learned}
+
+
+def test_a_policys_folder_samples_at_the_temperature_of_its_training(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("begin_asking", "end_asking", "prepared"):
+        monkeypatch.setattr(PolicyStage, name, lambda *args: None)
+    settings = PolicySettings(**GIVEN, objective=Reinforce(), steps=1, prompts_per_step=2, temperature=0.7)
+    training = CaughtTraining()
+    stage = PolicyStage(Dialogue(), settings, None, asking=None)  # type: ignore[arg-type]
+    stage.build(labeled_work(tmp_path, folders, training))
+    assert training.saved == {"temperature": 0.7}

@@ -32,7 +32,7 @@ from rlaif.roles import Reads
 from rlaif.rollouts.batch import Rollouts
 from rlaif.rollouts.sampler import LocalSampler
 from rlaif.rollouts.settings import SamplingSettings
-from rlaif.rollouts.step import StepSampler, draw_prompts
+from rlaif.rollouts.step import StepSampler, as_rewarded, draw_prompts
 from rlaif.tasks.base import Dialogue
 from rlaif.testing.tiny import make_tiny_model
 from rlaif.tokenization import PromptTokenizer
@@ -166,6 +166,36 @@ class Scripted:
         pass
 
 
+class Remembering(Scripted):
+    """Keeps the seeds of all responses."""
+
+    def __init__(self) -> None:
+        super().__init__([5, 6])
+        self.seeds: list[int] = []
+
+    def sample(
+        self, prompt_ids: Sequence[Sequence[int]], *, num_samples: int, sampling: Sampling, seeds: Sequence[int]
+    ) -> Rollouts:
+        self.seeds += seeds
+        return super().sample(prompt_ids, num_samples=num_samples, sampling=sampling, seeds=seeds)
+
+
+def test_no_two_responses_of_a_training_share_their_random_numbers(tokenizer: PreTrainedTokenizerBase) -> None:
+    sampler, responses = Remembering(), make_responses(tokenizer, prompts_per_step=4)
+    for step in (0, 1):
+        responses.draw(sampler, step)
+        for attempt in (1, 2):
+            responses.redraw(sampler, step, [0, 2], attempt=attempt)
+    assert len(set(sampler.seeds)) == len(sampler.seeds) == 2 * (4 + 2 * 2) * 4
+
+
+def test_prompts_are_replaced_by_as_many_that_the_step_has_not(tokenizer: PreTrainedTokenizerBase) -> None:
+    responses = make_responses(tokenizer, prompts_per_step=4, samples_per_prompt=1)
+    first = responses.draw(Scripted([5]), 0).prompts
+    others = responses.redraw(Scripted([5]), 0, [0, 1, 3], attempt=1).prompts
+    assert len({prompt.id for prompt in [*first, *others]}) == 7
+
+
 def test_trailing_symbols_are_not_rewarded(tokenizer: PreTrainedTokenizerBase) -> None:
     tokens = tokenizer(" Good. ..")["input_ids"]
     stripped = make_responses(tokenizer, strip_trailing=". ").draw(Scripted(tokens), 0).completions[0]
@@ -175,6 +205,7 @@ def test_trailing_symbols_are_not_rewarded(tokenizer: PreTrainedTokenizerBase) -
     assert completion_ids(pieces, stripped) == response_ids(pieces, "Good"), "and a reward model reads the text alone"
     kept = make_responses(tokenizer).draw(Scripted(tokens), 0).completions[0]
     assert (kept.text, kept.token_ids) == ("Good. ..", tuple(tokens))
+    assert as_rewarded(Completion(text="... and. "), ". ").text == "... and", "symbols before the text stay"
 
 
 class Limited(Scripted):

@@ -183,6 +183,7 @@ def test_a_draw_depends_on_purpose_and_number_and_not_on_its_neighbours(
     assert draw(prompts[-1:]) == drawn[-1:]
     assert draw(prompts[-1:], num_samples=1) == [drawn[-1][:1]]
     assert draw(prompts[:4], purpose="reference") != drawn[:4]
+    assert sum(first != second for first, second in drawn) > len(prompts) / 2, "two samples of a prompt are two draws"
     (first,), seed = draw(prompts[:1], num_samples=1), derive_seed(3, "samples", prompts[0].id, 0)
     ids = tokenizer(prompts[0].text)["input_ids"][-8:]
     expected = sample(
