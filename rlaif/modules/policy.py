@@ -292,18 +292,17 @@ class PolicyModule(OptimizerStepModule):
         return self.objective.credit(self.shaping.applied(replace(scored, values_BT=scored.values_BT + mean_return)))
 
     def batches(self, collected: Collected) -> list[PolicyBatch]:
-        """This process's rows for each optimizer step in turn, out of those of all processes."""
+        """This process's rows for each optimizer step in turn: its share of those that one process would learn from."""
         self._metrics, credited = collected.metrics, collected.credited
         world_size, updates = self.trainer.world_size, self.objective.updates
-        shares_WB = credited.loss_shares.reshape(world_size, -1)
-        num_rows = shares_WB.shape[1]
-        own_start, per_update = self.trainer.global_rank * num_rows, num_rows // updates.minibatches
+        shares_B, per_update = credited.loss_shares, len(credited) // updates.minibatches
+        own = per_update // world_size
         batches = []
-        for start in range(0, num_rows, per_update):
-            shares = shares_WB[:, start : start + per_update].sum()
+        for start in range(0, len(credited), per_update):
+            shares = shares_B[start : start + per_update].sum()
             denominator = torch.where(shares > 0, shares, 1.0) / world_size
-            rows = credited.rows(slice(own_start + start, own_start + start + per_update))
-            once = self._reads_prompts_once
+            first = start + own * self.trainer.global_rank
+            rows, once = credited.rows(slice(first, first + own)), self._reads_prompts_once
             batches.append(PolicyBatch(rollouts=rows, denominator=denominator, prompts_once=once))
         return batches * updates.epochs
 

@@ -31,7 +31,7 @@ def train(kind: str, folder: Path, output: Path, devices: int, max_tokens: int =
 
 
 @pytest.mark.parametrize("max_tokens", [0, 45])
-@pytest.mark.parametrize("kind", ["sft", "reward_model", "length_debiased", "policy"])
+@pytest.mark.parametrize("kind", ["sft", "reward_model", "length_debiased", "policy", "minibatches"])
 def test_two_processes_equal_one(kind: str, max_tokens: int, tmp_path: Path) -> None:
     """One row fits into 45 tokens, sometimes two: the processes would make different numbers of forward passes."""
     folder = make_tiny_model(tmp_path / "model")

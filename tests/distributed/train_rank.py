@@ -22,6 +22,7 @@ from rlaif.modules.policy import PolicyModule
 from rlaif.modules.reward_model import RewardModelModule
 from rlaif.modules.sft import SFTModule
 from rlaif.modules.trainer import build_trainer, fit
+from rlaif.objectives.ppo import Ppo
 from rlaif.objectives.reinforce import Reinforce
 from rlaif.pipeline.worker import leave
 from rlaif.rewards.reward_model import RewardModelReward
@@ -84,7 +85,7 @@ def build(kind: str, folder: Path, max_tokens: int | None) -> tuple[LightningMod
         sampler=LocalSampler.of_model(model, tokenizer),
         responses=responses,
         reward=RewardModelReward(standardized=False).use(scorer, tokenizer, task=task),
-        objective=Reinforce(),
+        objective=Ppo(epochs=1, minibatches=2) if kind == "minibatches" else Reinforce(),
         optimization=OptimizerSettings(optimizer=adam, lr=1e-3, max_grad_norm=1.0),
         steps=STEPS,
         value_lr=1e-3,

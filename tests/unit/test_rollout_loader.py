@@ -42,6 +42,9 @@ def test_processes_and_minibatches_share_the_responses_and_each_steps_denominato
     for step in range(minibatches * epochs):
         rewards = [part[step].rollouts.rewards_B for part in by_rank]
         assert all(reward is not None for reward in rewards)
+        of_one = batches(0, 1, Updates(epochs=epochs, minibatches=minibatches))[step].rollouts.rewards_B
+        together = torch.cat([reward for reward in rewards if reward is not None])
+        assert of_one is not None and torch.equal(together, of_one), "the same responses as in one process"
         shares = sum(reward.sum().item() for reward in rewards if reward is not None)
         # Lightning averages the gradients of the processes.
         assert [part[step].denominator.item() for part in by_rank] == pytest.approx([shares / world_size] * world_size)
@@ -175,13 +178,11 @@ def test_the_next_step_is_drawn_only_after_the_one_before_is_learned() -> None:
 def test_an_optimizer_step_has_its_own_rows_and_its_own_denominator(world_size: int, rank: int) -> None:
     """Eight responses with the shares 0 to 7 in three passes over two halves."""
     found = batches(rank, world_size, Updates(epochs=3, minibatches=2))
-    num_own = 8 // world_size
-    own = [float(n) for n in range(rank * num_own, (rank + 1) * num_own)]
-    halves = [own[: num_own // 2], own[num_own // 2 :]]
-    assert [rewards_of(batch) for batch in found] == halves * 3
-    # With one process 0 + 1 + 2 + 3 and 4 + 5 + 6 + 7; with two, half of 0 + 1 + 4 + 5 and of 2 + 3 + 6 + 7.
-    denominators = [6.0, 22.0] if world_size == 1 else [5.0, 9.0]
-    assert [batch.denominator.item() for batch in found] == denominators * 3
+    num_own = 4 // world_size
+    own = [[float(n) for n in range(half + rank * num_own, half + (rank + 1) * num_own)] for half in (0, 4)]
+    assert [rewards_of(batch) for batch in found] == own * 3
+    # 0 + 1 + 2 + 3 and 4 + 5 + 6 + 7, and with two processes half of them.
+    assert [batch.denominator.item() for batch in found] == [6.0 / world_size, 22.0 / world_size] * 3
 
 
 def test_processes_average_the_gradients_of_a_step_of_which_little_counts() -> None:
