@@ -68,8 +68,9 @@ class RubricReward(LabelerReward):
         self.criteria = criteria
 
     def reads(self) -> Mapping[str, Reads]:
-        """Criteria of an earlier step, where no file is named."""
-        return {CRITERIA: Reads(kind=CRITERIA, optional=True)} if self.criteria is None else {}
+        """Criteria of an earlier step, where no file is named, and samples where standard units are asked for."""
+        criteria = {CRITERIA: Reads(kind=CRITERIA, optional=True)} if self.criteria is None else {}
+        return {**super().reads(), **criteria}
 
     def prompt_problems(self, prompts: Sequence[Prompt]) -> Iterator[str]:
         """A file that has no criterion for more prompts than may lack a reward."""

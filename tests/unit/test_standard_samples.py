@@ -26,6 +26,7 @@ from rlaif.types import Prompt
         ("", ["samples"]),
         ("reward.standardized=false", []),
         ("pipeline=direct reward.standardized=true", ["standard_samples_sft"]),
+        ("pipeline=direct reward=rubric reward.standardized=true", ["standard_samples_sft"]),
         ("pipeline=another_sampler sampler.model=pocket:S2", ["standard_samples_sft"]),
         ("pipeline=iterative pipeline.rounds=2", ["samples_1", "samples_1"]),
     ],
