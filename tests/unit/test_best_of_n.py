@@ -100,6 +100,25 @@ def test_rewards_survive_a_kill(folder: Path, tmp_path: Path) -> None:
     assert again.calls == [3], "only what was not finished is rewarded"
 
 
+def test_responses_are_rewarded_without_the_symbols_that_are_stripped(folder: Path, tmp_path: Path) -> None:
+    class Texts(CountedReward):
+        def __call__(
+            self, prompts: Sequence[Prompt], responses: Sequence[Completion], *, samples_per_prompt: int = 1
+        ) -> RewardBatch:
+            seen.extend(response.text for response in responses)
+            return super().__call__(prompts, responses, samples_per_prompt=samples_per_prompt)
+
+    seen: list[str] = []
+    drawn = picked(tmp_path / "as-sampled", folder, Texts())
+    letter = next(text[-1] for text in seen if text)
+    seen.clear()
+    stage = stage_of(Texts())
+    stage.settings = replace(stage.settings, strip_trailing=letter)
+    stage._picked(work_of(tmp_path / "stripped", folder), stage.reward)
+    assert seen and not any(text.endswith(letter) for text in seen)
+    assert any(completion.text.endswith(letter) for _, completion in drawn.samples)
+
+
 @pytest.mark.parametrize(("cause", "calls"), [("failed", [PROMPTS_AT_ONCE, PROMPTS_AT_ONCE, 3]), ("unreadable", [3])])
 def test_a_part_that_a_judge_failed_in_is_asked_for_again(
     folder: Path, tmp_path: Path, cause: Cause, calls: list[int]

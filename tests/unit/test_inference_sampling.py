@@ -176,3 +176,13 @@ def test_a_stop_string_may_span_tokens(model: LlamaForCausalLM) -> None:
     assert int(stopped.mask_BT[0].sum()) == 4
     assert bool(stopped.finished_B[0])
     assert stop.cut("".join(words[token] for token in stopped.tokens_BT[0, :4].tolist())).count("<") == 3
+
+
+def test_a_stop_string_may_end_within_a_character_and_the_first_of_several_counts() -> None:
+    pieces = [b"a", b"\xc3", b"\xa9", b"b"]
+    stop = StopStrings(
+        ["\u00e9", "b"], lambda ids: b"".join(pieces[token] for token in ids).decode(errors="replace"), 4
+    )
+    assert stop.ends(torch.tensor([2]), lambda row: [0, 1, 2]).tolist() == [True], "two tokens are one character"
+    assert stop.ends(torch.tensor([1]), lambda row: [0, 1]).tolist() == [False]
+    assert stop.cut("ab\u00e9") == "a" and stop.cut("a\u00e9b") == "a" and stop.cut("aa") == "aa"

@@ -126,8 +126,8 @@ def test_pairs_teach_what_the_targets_say(
 ) -> None:
     monkeypatch.setattr("rlaif.stages.reward_model.write_reward_lengths", lambda *args: None)
     given = {"mix": MixSettings(), "targets": targets}
-    of_pairs = PreferenceSettings(**GIVEN, pair_objective=Dpo(), batch_size=2)
-    of_rewards = RewardModelSettings(**GIVEN, batch_size=2)
+    of_pairs = PreferenceSettings(**GIVEN, pair_objective=Dpo(), batch_size=2, max_length=64)
+    of_rewards = RewardModelSettings(**GIVEN, batch_size=2, max_length=64)
     stages = {
         "preference": PreferenceStage(Dialogue(), of_pairs, **given),
         "reward_model": RewardModelStage(ModelSpec(str(folders["base"])), Dialogue(), of_rewards, **given),
@@ -136,6 +136,7 @@ def test_pairs_teach_what_the_targets_say(
         training = CaughtTraining()
         stage.build(labeled_work(tmp_path / name, folders, training))
         assert {example.p_first for example in training.data.train_examples} == {learned}
+        assert training.data.tokenized.num_cut_prompts and max(e.length for e in training.data.train_examples) == 64
 
 
 def test_a_policys_folder_samples_at_the_temperature_of_its_training(

@@ -623,6 +623,13 @@ def test_a_member_without_a_unit_is_told_with_what_an_ensemble_can_do(monkeypatc
         RewardModelReward().prepare(resources(inputs={"reward_model": (Path("two"),)}))
 
 
+def test_a_sample_without_a_reward_counts_neither_in_the_zero_nor_in_the_unit() -> None:
+    made = Standardized.on_samples(
+        Fixed(7.0, math.nan, 1.0), PROMPTS[:1] * 3, texts("a", "b", "c"), option="", remedy=""
+    )
+    assert (made.mean, made.std) == (4.0, 3.0)
+
+
 def test_every_member_of_an_ensemble_moves() -> None:
     moved: list[object] = []
     reward = EnsembleReward()
