@@ -95,13 +95,15 @@ def trial_problems(model: PreTrainedModel, purposes: Mapping[str, bool]) -> Iter
 
     Args:
         model: A small copy.
-        purposes: ``imitate``, ``sample`` and ``reward_model``: whether a run needs it.
+        purposes: ``imitate``, ``sample`` and ``reward_model``: whether a run needs it; ``score`` for a model that is a
+            reward model already.
     """
     for purpose, what, trial in (
         ("sample", "sample and score with shared prefixes", _score_and_sample),
         ("sample", "give the log-probabilities of samples", _read_samples),
         ("imitate", "learn from texts", _reads_ahead),
         ("reward_model", "carry the scalar head of a reward model", _score_rows),
+        ("score", "score texts", _rows_apart),
     ):
         if not purposes.get(purpose):
             continue
@@ -137,7 +139,7 @@ def adapted_problems(model: PreTrainedModel, lora: LoraSettings, purpose: str, o
         for weight in model.parameters():
             if weight.requires_grad:
                 weight.copy_(torch.randn(weight.shape, generator=draw) / weight.shape[-1] ** 0.5)
-    yield from trial_problems(model, {"sample": purpose == "sample"})
+    yield from trial_problems(model, {"score" if purpose == "reward_model" else purpose: True})
 
 
 def _texts() -> list[list[int]]:
@@ -203,10 +205,14 @@ def _read_samples(model: PreTrainedModel) -> float:
     return float((read.logprobs_BT.detach() - own).abs().max())
 
 
-@torch.no_grad()
 def _score_rows(model: PreTrainedModel) -> float:
+    """As :func:`_rows_apart` of a reward model with this body."""
+    return _rows_apart(reward_model_from(model, 0, head_std=1.0))
+
+
+@torch.no_grad()
+def _rows_apart(scorer: PreTrainedModel) -> float:
     """How much a row's score depends on the padding beside it."""
-    scorer = reward_model_from(model, 0, head_std=1.0)
     texts = _texts()
     width = max(map(len, texts))
     lengths_B = torch.tensor([len(text) for text in texts])

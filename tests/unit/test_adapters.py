@@ -283,6 +283,21 @@ def test_wrong_layers_are_told_before_anything_is_trained(folder: Path, options:
     assert problem.startswith(told)
 
 
+@pytest.mark.parametrize("purpose", ["imitate", "sample", "reward_model"])
+def test_layers_that_do_not_compute_with_an_adapter_are_told_before_anything_is_trained(
+    purpose: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(self: Any, *args: Any, **options: Any) -> None:
+        raise AttributeError("'tuple' object has no attribute 'dtype'")
+
+    base = make_folder("qwen2", tmp_path)
+    use = ModelUse(purpose=purpose, num_tokens=64, option="sft.max_length", lora=LoraSettings(), lora_option="lora.sft")
+    assert list(model_problems(ModelSpec(str(base)), [use])) == []
+    monkeypatch.setattr(peft.tuners.lora.Linear, "forward", breaks)
+    problem, *_ = model_problems(ModelSpec(str(base)), [use])
+    assert problem.startswith("lora.sft: with an adapter, ") and "'tuple' object has no attribute 'dtype'" in problem
+
+
 def test_what_no_model_can_do_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = LoraSettings(target_modules="q_proj", dropout=0.1)
     problems = list(lora_problems(wrong, "lora.policy", trains_with_dropout=False))
