@@ -78,7 +78,7 @@ def draw(arguments: argparse.Namespace, command: str) -> None:
     console.print(page.verdict, soft_wrap=True)
     for check in page.checks:
         console.print(f"{'✓' if check.passed else '✗'} {check.name}: {check.detail}", soft_wrap=True)
-    console.print(f"{write_page(page, folder)}", soft_wrap=True)
+    console.print(f"{write_page(page, folder)}", markup=False, soft_wrap=True)
 
 
 def _folder(name: str) -> Path:

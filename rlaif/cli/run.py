@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.rule import Rule
+from rich.text import Text
 
 import rlaif
 from rlaif.cli.messages import error_to_tell, print_problems, report_error
@@ -59,7 +60,7 @@ def run_job(cfg: DictConfig) -> float | None:
     failure.unlink(missing_ok=True)
     if job.mode == RunMode.MULTIRUN:
         overrides = " ".join(job.overrides.task) or "no overrides"
-        Console(stderr=True).print(Rule(f"job {job.job.num}: {overrides}", align="left"))
+        Console(stderr=True).print(Rule(Text(f"job {job.job.num}: {overrides}"), align="left"))
     try:
         from rlaif.pipeline.run import run  # torch and Lightning: seconds, and only a job needs them
 

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
+from rich.text import Text
 
 from rlaif.artifacts import Store
 from rlaif.artifacts.partials import Partial, remove, unfinished
@@ -93,7 +94,7 @@ def clean(arguments: argparse.Namespace) -> None:
     found = unfinished(store)
     console = Console(highlight=False)
     if not found:
-        console.print(f"{store.root}: nothing unfinished", soft_wrap=True)
+        console.print(f"{store.root}: nothing unfinished", markup=False, soft_wrap=True)
         return
     console.print(_table(found, store.root))
     console.print("The same run, started again, would go on from what is listed; labels are kept in the label cache.")
@@ -105,7 +106,7 @@ def clean(arguments: argparse.Namespace) -> None:
 
 
 def _table(found: Sequence[Partial], root: Path) -> Table:
-    table = Table(title=f"unfinished in {root}", title_justify="left")
+    table = Table(title=Text(f"unfinished in {root}"), title_justify="left")
     for heading in ("stage", "fingerprint", "size", "last written"):
         table.add_column(heading, overflow="fold")
     for partial in found:

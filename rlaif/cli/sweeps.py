@@ -58,7 +58,7 @@ def _show(directory: Path, result: str, name: str) -> None:
     for row, job in zip(row_names(jobs), jobs, strict=True):
         if job.failed is not None:
             console.print(f"✗ {row}: {job.failed}", style="red", markup=False, soft_wrap=True)
-    console.print(f"\ntable  {path}", soft_wrap=True)
+    console.print(f"\ntable  {path}", markup=False, soft_wrap=True)
 
 
 def read_jobs(directory: Path, result: str) -> list[Job]:

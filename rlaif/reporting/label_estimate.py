@@ -34,7 +34,7 @@ def print_estimate(estimate: LabelEstimate, prices: Prices, console: Console) ->
     console.print(table)
     console.print()
     for note in estimate.notes:
-        console.print(f"{note[0].upper()}{note[1:]}.", soft_wrap=True, style="dim")
+        console.print(f"{note[0].upper()}{note[1:]}.", markup=False, soft_wrap=True, style="dim")
     console.print("Nothing was labeled; leave estimate=true out to begin.", soft_wrap=True)
 
 

@@ -78,7 +78,7 @@ class RunDisplay:
         """Print a plain table."""
         shown = Table(*table.columns, box=None, title=table.title)
         for row in table.rows:
-            shown.add_row(*row)
+            shown.add_row(*map(Text, row))
         self.console.print(shown)
 
     def notes(self, notes: Sequence[str]) -> None:

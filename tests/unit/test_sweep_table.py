@@ -6,10 +6,15 @@ import csv
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
 from rich.console import Console
 
+from rlaif.cli.run import run_job
 from rlaif.cli.sweeps import NO_RESULT, RememberSweep, read_jobs, show_tables
 from rlaif.evaluation.catalogue import sweep_columns
 from rlaif.reporting.page import figures_json
@@ -109,8 +114,6 @@ def test_jobs_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> None:
 
 
 def test_a_sweep_without_results_has_no_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from omegaconf import OmegaConf
-
     job_directory(tmp_path, 0, ["seed=0"])
     config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
     RememberSweep().on_multirun_start(config)
@@ -128,3 +131,29 @@ def test_files_are_written_beside_each_other(tmp_path: Path) -> None:
     rows = json.loads((tmp_path / "scorecards.json").read_text("utf-8"))
     assert [row["failed"] for row in rows] == [None, None, "no such\nmodel"]
     assert rows[0]["figures"][0]["low"] == 0.65
+
+
+def test_a_sweep_below_a_directory_with_brackets_ends_with_its_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = tmp_path / "[/data]"
+    place = job_directory(sweep, 0, ["data.path=[/data/a.jsonl]"])
+    (place / "scorecard.json").write_text(figures_json(LENGTH.figures), encoding="utf-8")
+    RememberSweep().on_multirun_start(OmegaConf.create({"hydra": {"sweep": {"dir": str(sweep)}}}))
+    show_tables()
+    assert f"{sweep}/scorecards.md" in capsys.readouterr().out
+
+
+def test_the_overrides_of_a_job_are_shown_as_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = SimpleNamespace(
+        mode=RunMode.MULTIRUN,
+        runtime=SimpleNamespace(output_dir=str(tmp_path)),
+        job=SimpleNamespace(num=0, name="rlaif"),
+        overrides=SimpleNamespace(task=["data.path=[/a.jsonl,/b.jsonl]"]),
+    )
+    monkeypatch.setattr(HydraConfig, "get", lambda: job)
+    monkeypatch.setattr("rlaif.pipeline.run.run", lambda cfg: 0.5)
+    assert run_job(OmegaConf.create({})) == 0.5
+    assert "job 0: data.path=[/a.jsonl,/b.jsonl]" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from rlaif.evaluation.catalogue import run_checks
 from rlaif.evaluation.probe import attack_table
+from rlaif.evaluation.records import Table
 from rlaif.reporting.terminal import RunDisplay, cross_table
 from rlaif.types import Figure
 
@@ -64,6 +65,12 @@ def test_a_note_of_several_stages_is_shown_once() -> None:
     display.notes(("3 prompts are cut", "no KL [bold]"))
     display.notes(("3 prompts are cut",))
     assert file.getvalue().splitlines() == ["    3 prompts are cut", "    no KL [bold]"]
+
+
+def test_cells_that_a_model_wrote_are_shown_as_they_are() -> None:
+    display, file, _ = plain()
+    display.table(Table(title="Criteria", columns=("criterion",), rows=(("Does it end with [/INST] or [bold]?",),)))
+    assert "Does it end with [/INST] or [bold]?" in file.getvalue()
 
 
 def test_summary_is_one_table_within_80_columns_and_the_path_last() -> None:
