@@ -257,7 +257,10 @@ def _export_dataset(arguments: argparse.Namespace, tables: Sequence[Path]) -> No
     if arguments.scorecard is not None:
         if not arguments.scorecard.is_file():
             raise ConfigError(f"--scorecard: {arguments.scorecard} is no file; give a run's scorecard.json")
-        card = replace(card, scorecard=Card.figures(arguments.scorecard))
+        if not (figures := Card.figures(arguments.scorecard)):
+            told = "holds no figure of a labeler; give a run's scorecard.json"
+            raise ConfigError(f"--scorecard={arguments.scorecard}: {told}")
+        card = replace(card, scorecard=figures)
     shares = {name: share for name in ("validation", "test") if (share := getattr(arguments, name)) is not None}
     options = SplitOptions(**shares)
     check_replaceable(arguments.out, tables[0])

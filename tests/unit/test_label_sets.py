@@ -448,7 +448,14 @@ def test_a_file_in_another_format_is_read_by_the_layout_that_fits(
 
 def test_a_scorecard_that_cannot_be_read_is_told(table: Path, tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "cut.json").write_text('[{"name": ')
-    for name, message in (("absent.json", "is no file; give a run's scorecard.json"), ("cut.json", "is not JSON")):
+    (tmp_path / "cost.json").write_text('{"num_labels": 3}')
+    (tmp_path / "probe.json").write_text('[{"name": "probe/flip_rate", "value": 0.5}]')
+    for name, message in (
+        ("absent.json", "is no file; give a run's scorecard.json"),
+        ("cut.json", "is not JSON"),
+        ("cost.json", "is no list of figures"),
+        ("probe.json", "holds no figure of a labeler; give a run's scorecard.json"),
+    ):
         words = ("--format", "dataset", "--scorecard", tmp_path / name)
         assert run("export", table, tmp_path / "set", *words) == 2
         assert message in capsys.readouterr().err and not (tmp_path / "set").exists()

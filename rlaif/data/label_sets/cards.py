@@ -54,10 +54,18 @@ class Card:
 
     @staticmethod
     def figures(report: Path) -> dict[str, str]:
-        """The labeler's figures in a run's ``scorecard.json`` or ``report.json``; none without such a file."""
-        return {
-            record["name"]: _figure(record) for record in _read_json(report) if record["name"].startswith("labeler/")
-        }
+        """The labeler's figures in a run's ``scorecard.json`` or ``report.json``; none without such a file.
+
+        Raises:
+            DataError: The file holds something else.
+        """
+        records = _read_json(report)
+        try:
+            return {record["name"]: _figure(record) for record in records if record["name"].startswith("labeler/")}
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            raise DataError(
+                f"{report}: is no list of figures ({error!r}); give a run's scorecard.json or report.json"
+            ) from error
 
 
 @dataclass(kw_only=True)
