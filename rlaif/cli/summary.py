@@ -85,6 +85,6 @@ def _show(tables: Sequence[tuple[str, Sequence[SummaryRow]]], notices: Sequence[
     console = Console(highlight=False)
     for name, rows in tables:
         if rows:
-            console.print(summary_table(rows, name or "all runs", confidence))
+            console.print(summary_table(rows, name or "all runs", confidence, console.width))
             console.print()
     tell(console, notices)

@@ -78,16 +78,33 @@ class SummaryRow:
         return f"{count} of {count + missing}" if missing else str(count)
 
 
+MIN_NAME_WIDTH = 14
+"""Columns of the terminal that the name of a figure keeps."""
 HEADINGS = ("figure", "mean", "95 % interval", "spread", "runs")
 
 
-def summary_table(rows: Sequence[SummaryRow], title: str, confidence: float) -> Table:
-    """One group's rows for the terminal."""
+def summary_table(rows: Sequence[SummaryRow], title: str, confidence: float, width: int = 80) -> Table:
+    """One group's rows for the terminal, in which no number is broken.
+
+    Args:
+        rows: Of one group.
+        title: Above the table.
+        confidence: Coverage of the intervals.
+        width: Columns of the terminal. Where they do not suffice, runs are left out first, then spread and interval; a
+            name that is still too long is folded.
+    """
+    headings = _headings(confidence)
+    cells = [[row.label, row.mean, row.interval, row.spread, row.runs] for row in rows]
+    widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
+    shown, name = len(widths), min(widths[0], MIN_NAME_WIDTH)
+    while shown > 2 and name + sum(widths[1:shown]) + 2 * shown > width:  # a space on both sides of every column
+        shown -= 1
     table = Table(title=Text(title, style="bold"), title_justify="left", box=None, header_style="dim", padding=(0, 1))
-    for name in _headings(confidence):
-        table.add_column(name, justify="left" if name == "figure" else "right", overflow="fold")
-    for row in rows:
-        table.add_row(Text(row.label), row.mean, row.interval, row.spread, row.runs)
+    for text in headings[:shown]:
+        is_name = text == "figure"
+        table.add_column(text, justify="left" if is_name else "right", overflow="fold", no_wrap=not is_name)
+    for row in cells:
+        table.add_row(*map(Text, row[:shown]))
     return table
 
 
