@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from rlaif.cli.run_groups import PLACES, PROMPTS, Group, code_notices, confidence_of, group_runs
+from rlaif.cli.run_groups import PLACES, PROMPTS, Group, code_notices, confidence_of, group_runs, unmatched_notices
 from rlaif.cli.run_results import RunResult, find_runs
 from rlaif.cli.table_files import print_alone, tell, write_texts
 from rlaif.config.secrets import without_secrets
@@ -44,7 +44,8 @@ def correlate(arguments: argparse.Namespace) -> None:
         by_prompts[Group(name="", runs=(run,)).options_like(PROMPTS)].append(run)
     tables: Tables = {}
     matched: set[Path] = set()
-    notices = [*left_out, *scorecards[2], *code_notices(runs)]
+    unmatched = unmatched_notices([*runs, *scorecards[0]], arguments.figures, arguments.ignore)
+    notices = [*left_out, *scorecards[2], *unmatched, *code_notices(runs)]
     for same in by_prompts.values():
         groups = group_runs(same, arguments.ignore)
         _refuse_other_differences(groups, arguments.ignore)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from rlaif.artifacts import atomic_write
 from rlaif.artifacts.curve import VALIDATION, read_curve
-from rlaif.cli.run_groups import Group, code_notices, confidence_of, group_runs
+from rlaif.cli.run_groups import Group, code_notices, confidence_of, group_runs, unmatched_notices
 from rlaif.cli.run_results import RunResult, check_link, find_runs
 from rlaif.errors import ConfigError
 from rlaif.evaluation.pooled_curves import PooledCurve, pool_curves
@@ -36,7 +36,8 @@ def draw(arguments: argparse.Namespace) -> None:
     panels = [(_title(group), _pooled(group, arguments.step, confidence)) for group in groups]
     atomic_write(file, curve_picture(panels, form))
     console = Console(highlight=False)
-    for line in [*left_out, *code_notices(runs), f"{file}: {len(runs)} runs in {len(groups)} panels"]:
+    unmatched = unmatched_notices(runs, (), arguments.ignore)
+    for line in [*left_out, *unmatched, *code_notices(runs), f"{file}: {len(runs)} runs in {len(groups)} panels"]:
         console.print(line, markup=False, soft_wrap=True)
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from rlaif.cli.run_results import RunResult
+from rlaif.config.run_directory import RUNTIME
 from rlaif.config.secrets import without_secrets
 from rlaif.config.values import show
 from rlaif.errors import ConfigError
+from rlaif.near_miss import near_miss
 
 SAME = ("data.split", "evaluation.confidence")
 """Options in which runs of one table may not differ: their figures are not of one kind."""
@@ -110,6 +112,29 @@ def code_notices(runs: Sequence[RunResult]) -> list[str]:
     if changed:
         notices.append(f"code that was changed after its commit made some steps: {', '.join(changed)}")
     return notices
+
+
+def unmatched_notices(runs: Sequence[RunResult], figures: Sequence[str], ignored: Sequence[str]) -> list[str]:
+    """Lines about typed patterns that match nothing, so that a misspelt one is not missed.
+
+    Args:
+        runs: All runs that are read.
+        figures: Patterns of ``--figures``.
+        ignored: Patterns of ``--ignore``.
+    """
+    options = {key for run in runs for key in (*run.options, *run.seeds)}
+    typed = [pattern for pattern in ignored if not any(fnmatchcase(pattern, known) for known in RUNTIME)]
+    return [
+        *_unmatched("--figures", figures, {name for run in runs for name in run.figures}, "a figure"),
+        *_unmatched("--ignore", typed, options, "an option"),
+    ]
+
+
+def _unmatched(option: str, patterns: Sequence[str], names: Set[str], what: str) -> Iterator[str]:
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            near = near_miss(pattern, names)
+            yield f"{option} {pattern}: no run has such {what}" + (f"; did you mean {near}?" if near else "")
 
 
 def _refuse_mixtures(runs: Sequence[RunResult]) -> None:

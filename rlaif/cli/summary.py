@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from rich.console import Console
 from scipy import stats
 
-from rlaif.cli.run_groups import Group, code_notices, comparable, confidence_of, group_runs
+from rlaif.cli.run_groups import Group, code_notices, comparable, confidence_of, group_runs, unmatched_notices
 from rlaif.cli.run_results import find_runs
 from rlaif.cli.table_files import print_alone, tell, write_texts
 from rlaif.errors import ConfigError
@@ -35,7 +35,8 @@ def summarize(arguments: argparse.Namespace) -> None:
     rows = [row for _, found in tables for row in found]
     if not rows:
         raise ConfigError(f"--figures {' '.join(arguments.figures)}: no run has such a figure")
-    notices = [*left_out, *code_notices(runs), *_width_notices(groups, confidence)]
+    unmatched = unmatched_notices(runs, arguments.figures, arguments.ignore)
+    notices = [*left_out, *unmatched, *code_notices(runs), *_width_notices(groups, confidence)]
     texts = _texts(rows, notices, confidence)
     if not print_alone(arguments, texts, notices):
         _show(tables, notices, confidence)

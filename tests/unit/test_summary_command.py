@@ -221,3 +221,22 @@ def test_prompts_that_all_seeds_share_are_not_averaged_out(tmp_path: Path, capsy
     error = standard_error(Figure(name="x", value=0.66, low=0.66 - 0.0392, high=0.66 + 0.0392))
     assert error == pytest.approx(0.02, rel=1e-3)
     assert row["high"] == pytest.approx(0.66 + 0.0392)
+
+
+def test_a_pattern_that_matches_nothing_is_told(three: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--figures", "policy/win_rate_vs_sft", "policy/win_rate_vs_sftt", "--ignore", "policy.step", "store.*")
+    code, out, _ = summary(capsys, *three, *words, "--json", "-")
+    assert code == 0
+    assert json.loads(out)["notices"][:2] == [
+        "--figures policy/win_rate_vs_sftt: no run has such a figure; did you mean policy/win_rate_vs_sft?",
+        "--ignore policy.step: no run has such an option; did you mean policy.steps?",
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 60, 120])
+def test_no_interval_is_broken_on_a_narrow_terminal(
+    three: list[Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    code, out, _ = summary(capsys, *three)
+    assert code == 0 and "56.1–75.9 %" in out and ("4.0 pp" in out) == (width > 40)
