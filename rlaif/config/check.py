@@ -223,6 +223,10 @@ def _check_variant(
     run_option = "hydra.sweep.dir" if checker.multirun else "hydra.run.dir"
     run_dir = _resolved(cfg, run_option)
     with open_dict(cfg):
+    if cfg.hydra.job.chdir:
+        checker.report(
+            ["hydra.job.chdir=true: relative paths mean the directory that the command is started in; leave it out"]
+        )
         del cfg["hydra"]
     checker.report([line for line in value_problems(cfg) if line.partition(": ")[0] not in checker.unread])
     checker.report(stage_value_problems(cfg))

@@ -266,6 +266,12 @@ def test_missing_values_and_paths(tmp_path: Path) -> None:
     assert wrong.startswith("data.path=https://example.org/a.jsonl: is an address, and files are read")
 
 
+def test_a_change_of_the_directory_is_refused() -> None:
+    assert check(["hydra.job.chdir=true"]) == [
+        "hydra.job.chdir=true: relative paths mean the directory that the command is started in; leave it out"
+    ]
+
+
 def test_run_directory_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     for option, multirun in (("hydra.run.dir", False), ("hydra.sweep.dir", True)):
