@@ -13,6 +13,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 from yaml import YAMLError
 
+from rlaif.artifacts.links import lost_target
 from rlaif.config.leaves import leaves
 from rlaif.config.run_directory import CONFIG, RUNTIME, job_directories, job_overrides
 from rlaif.errors import ConfigError
@@ -109,11 +110,8 @@ def check_link(link: Path) -> None:
     Raises:
         ConfigError: It does.
     """
-    if link.is_symlink() and not link.exists():
-        raise ConfigError(
-            f"{link}: its link to {link.readlink()} leads nowhere: the run's directory was moved, or the store was"
-            " cleaned; put it back, or start its command again there"
-        )
+    if (told := lost_target(link)) is not None:
+        raise ConfigError(f"{link}: {told}")
 
 
 def _kinds(place: Path) -> list[str]:

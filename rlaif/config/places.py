@@ -9,8 +9,10 @@ import tempfile
 from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from rlaif import registry
+from rlaif.artifacts.links import lost_target
 from rlaif.config.values import component_nodes
 from rlaif.engines.openai.options import KEY_ENV
 from rlaif.models.names import POCKET, POCKET_NAMES, pocket_problem
@@ -73,6 +75,8 @@ def _input_problems(option: str, value: str) -> list[str]:
     if path.exists():
         return [] if os.access(path, os.R_OK) else [f"{option}={value}: cannot be read; check its permissions"]
     parent = path.parent
+    if (told := lost_target(path) or lost_target(parent)) is not None:
+        return [f"{option}={value}: {told}"]
     if not parent.is_dir():
         return [f"{option}={value}: there is no directory {parent.absolute()}"]
     near = near_miss(path.name, [item.name for item in parent.iterdir()])
@@ -93,6 +97,8 @@ def model_name_problems(option: str, name: str) -> list[str]:
         return []  # the pipeline knows its steps
     if problems := _home_problems(option, name.removeprefix(_RUN)):
         return problems
+    if (told := lost_target(Path(name.removeprefix(_RUN)).expanduser())) is not None:
+        return [f"{option}={name}: {told}"]
     if name.startswith(_RUN):
         name = name.removeprefix(_RUN)
         if not Path(name).expanduser().is_dir():

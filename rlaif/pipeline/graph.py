@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rlaif.artifacts.links import lost_target
 from rlaif.config.entries import Entry
 from rlaif.errors import ConfigError
 from rlaif.pipeline.stage import Stage
@@ -298,6 +299,8 @@ def find_elsewhere(place: str, option: str) -> Elsewhere:
         ConfigError: There is no such directory.
     """
     path = Path(place.removeprefix(RUN)).expanduser()
+    if (told := lost_target(path)) is not None:
+        raise ConfigError(f"{option}: {told}")
     if not path.is_dir():
         what = "no such step of a run" if place.startswith(RUN) else "is no step of this run and no directory"
         raise ConfigError(f"{option}: {what}; give a directory with a result, run:DIR/step, or an earlier step")

@@ -15,6 +15,9 @@ import yaml
 from rlaif.conf_files import conf_dir, option_files
 from rlaif.config.check import check, compose
 from rlaif.config.values import INSTANTIATE_KEYS
+from rlaif.data.label_sets.show import find_tables
+from rlaif.errors import ConfigError, DataError
+from rlaif.pipeline.graph import find_elsewhere
 
 RLAIF_RUN = Path(sys.executable).parent / "rlaif-run"
 NEEDED = {
@@ -264,6 +267,20 @@ def test_missing_values_and_paths(tmp_path: Path) -> None:
     ]
     (wrong,) = check(["data=files", "data.path=https://example.org/a.jsonl"])
     assert wrong.startswith("data.path=https://example.org/a.jsonl: is an address, and files are read")
+
+
+def test_a_result_whose_link_leads_nowhere_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "moved").mkdir()
+    for name in ("policy", "labels"):
+        (tmp_path / "moved" / name).symlink_to(f"../store/{name}-0123")
+    read = ["labeler=file", "labeler.source=gpt-4", "labeler.path=moved/labels/labels.parquet"]
+    for words in (["labeler.engine.model=run:moved/policy"], ["model.name=moved/policy"], read):
+        (problem,) = check(words)
+        assert problem.startswith(f"{words[-1]}: its link to ../store/") and "the run's directory was moved" in problem
+    with pytest.raises(ConfigError, match="leads nowhere"):
+        find_elsewhere("run:moved/policy", "from.policy")
+    with pytest.raises(DataError, match=r"moved/labels: its link to .* leads nowhere"):
+        find_tables(Path("moved"))
 
 
 def test_a_change_of_the_directory_is_refused() -> None:

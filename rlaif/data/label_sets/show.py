@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 
+from rlaif.artifacts.links import lost_target
 from rlaif.data.label_sets.cards import SPLITS
 from rlaif.data.label_sets.data_set import CARD, DATA, TABLE
 from rlaif.data.repeated import PairKey
@@ -32,6 +33,9 @@ def find_tables(path: Path) -> list[Path]:
         return [path]
     if found := tables_in(path):
         return found
+    for link in (path, path / "labels"):
+        if (told := lost_target(link)) is not None:
+            raise DataError(f"{link}: {told}")
     raise DataError(
         f"{path}: there are no labels; give a label table, a directory with {TABLE} or labels/{TABLE}, or a data set"
         f" with {CARD} and {DATA}/"
