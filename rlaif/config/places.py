@@ -30,23 +30,33 @@ def place_problems(cfg: DictConfig) -> list[str]:
         cfg: Without the ``hydra`` node; values that do not resolve are passed over.
     """
     engines = {component.dotted_target for component in registry.components("rlaif.engines")}
+    own = f"{registry.OWN_PACKAGE}."  # what path, model and templates mean to other packages is theirs to check
     problems = []
     for path, node in component_nodes(cfg):
-        target = OmegaConf.select(node, "_target_")
-        values = {str(key): OmegaConf.select(node, str(key), throw_on_missing=False) for key in node}
-        for file in _paths(values.get("path")) if not str(target).endswith("HubSource") else ():
-            problems += _input_problems(f"{path}.path", file)
-        if isinstance(folder := values.get("templates"), str):
-            problems += _input_problems(f"{path}.templates", folder)
+        target = str(OmegaConf.select(node, "_target_"))
+        values = {str(key): _value(node, str(key)) for key in node}
         variable = values.get("key_env")
         if isinstance(variable, str) and KEY_ENV.fullmatch(variable) and variable not in os.environ:
             problems.append(f"{path}.key_env={variable}: this environment variable is not set; export it")
+        if not target.startswith(own):
+            continue
+        for file in _paths(values.get("path")) if not target.endswith("HubSource") else ():
+            problems += _input_problems(f"{path}.path", file)
+        if isinstance(folder := values.get("templates"), str):
+            problems += _input_problems(f"{path}.templates", folder)
         is_local = target in engines and "url" not in values
-        key = "name" if str(target).endswith(".ModelSpec") else "model" if is_local else None
+        key = "name" if target.endswith(".ModelSpec") else "model" if is_local else None
         is_made = values.get("package") is not None  # the folder is written when the model is first loaded
         if key is not None and not is_made and isinstance(name := values.get(key), str):
             problems += model_name_problems(f"{path}.{key}", name)
     return problems
+
+
+def _value(node: DictConfig, key: str) -> object:
+    try:
+        return OmegaConf.select(node, key)
+    except OmegaConfBaseException:
+        return None  # told with the interpolation
 
 
 def _home_problems(option: str, value: str) -> list[str]:

@@ -18,6 +18,7 @@ from rlaif import registry
 from rlaif.cli.messages import report_error
 from rlaif.cli.plugin_imports import import_problems
 from rlaif.config import search_path
+from rlaif.config.check import check
 from rlaif.errors import PluginError
 from rlaif.labeling.label_run import label_batch
 
@@ -189,3 +190,12 @@ def test_a_component_that_ends_the_process_does_not_end_a_run_as_if_it_were_done
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert done.returncode == 2, done.stderr
     assert "labeler=ends_run: ends-run 1.0 failed" in done.stderr and "the code ends the process" in done.stderr
+
+
+def test_options_of_a_package_named_model_and_path_are_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = "class Engine:\n    def __init__(self, *, model: str = 'claude', path: str = '/v1/rate') -> None: ...\n"
+    install(tmp_path, "service", engine, "[rlaif.engines]\nservice = service:Engine\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert check(["labeler=pairwise", "labeler/engine=service"]) == []
+    assert check(["labeler=pairwise", "labeler/engine=service", "labeler.engine.model=claude-next"]) == []
