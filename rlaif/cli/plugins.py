@@ -22,7 +22,7 @@ from rlaif.cli.plugin_checks import contract_results, find_component, split_name
 from rlaif.cli.plugin_imports import import_problems
 from rlaif.cli.threads import let_waiting_threads_sleep
 from rlaif.conf_files import plugin_conf_dir
-from rlaif.config.search_path import broken_yaml, shadowed_options
+from rlaif.config.search_path import broken_yaml, hidden_options, shadowed_options
 from rlaif.errors import PluginError, RlaifError
 from rlaif.signatures import SignatureError, read_signature
 
@@ -103,7 +103,7 @@ def list_components() -> int:
             status = "[red]broken[/red]"
         table.add_row(kind, component.name, component.package, component.version, component.target, status)
     _console().print(table)
-    problems += [*shadowed_options(), *broken_yaml().values()]
+    problems += [*shadowed_options(), *hidden_options().values(), *broken_yaml().values()]
     for line in problems:
         _console().print(Text(line, style="red"), soft_wrap=True)
     return 1 if problems else 0

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from rlaif import registry
 from rlaif.conf_files import LAYOUTS
 from rlaif.config.hydra_internals import IConfigRepository, split_key
-from rlaif.config.search_path import broken_yaml
+from rlaif.config.search_path import broken_yaml, hidden_options
 from rlaif.config.values import show
 from rlaif.near_miss import near_miss
 from rlaif.signatures import SignatureError, read_signature
@@ -92,11 +92,12 @@ class OptionCheck:
     def selection_problems(self, choices: dict[str, Any]) -> list[str]:
         """One line per chosen option whose name several packages claim."""
         found = registry.conflicts(registry.components())
-        return [
+        claimed = [
             registry.conflict_message(claims)
             for (entry_points, name), claims in found.items()
             if choices.get(registry.CONFIG_GROUPS.get(entry_points, "")) == name
         ]
+        return claimed + [told for (group, name), told in hidden_options().items() if choices.get(group) == name]
 
     def composition_problem(self, typed: str, error: Exception) -> str:
         """The line for an override that is sound on its own but does not compose."""

@@ -119,6 +119,23 @@ def shadowed_options() -> list[str]:
     return problems
 
 
+def hidden_options() -> dict[tuple[str, str], str]:
+    """Group and name of each component of a package that our YAML of the same name hides, with what to do."""
+    components = registry.components()
+    own = {(component.group, component.name) for component in components if component.package == registry.OWN_PACKAGE}
+    ours = option_files(conf_dir())
+    return {
+        (component.config_group, component.name): (
+            f"{component.config_group}={component.name}: is rlaif's own option, and {component.package}"
+            f" {component.version} declares this name too ({component.target}); rename it in {component.package}"
+        )
+        for component in components
+        if component.config_group is not None
+        and (component.group, component.name) not in own
+        and f"{component.config_group}/{component.name}" in ours
+    }
+
+
 @cache
 def broken_yaml() -> dict[str, str]:
     """Option (``group/name``) of each YAML file of a plugin that cannot be read, to package, file, line and cause."""

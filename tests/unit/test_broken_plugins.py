@@ -17,6 +17,7 @@ from hydra.utils import instantiate
 from rlaif import registry
 from rlaif.cli.messages import report_error
 from rlaif.cli.plugin_imports import import_problems
+from rlaif.cli.plugins import list_components
 from rlaif.config import search_path
 from rlaif.config.check import check
 from rlaif.errors import PluginError
@@ -190,6 +191,17 @@ def test_a_component_that_ends_the_process_does_not_end_a_run_as_if_it_were_done
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert done.returncode == 2, done.stderr
     assert "labeler=ends_run: ends-run 1.0 failed" in done.stderr and "the code ends the process" in done.stderr
+
+
+def test_a_component_that_a_preset_of_ours_hides_is_told_where_it_is_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(tmp_path, "theirs", "class Engine:\n    pass\n", "[rlaif.engines]\nvllm = theirs:Engine\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    told = "labeler/engine=vllm: is rlaif's own option, and theirs 1.0 declares this name too (theirs:Engine)"
+    chosen = check(["labeler/engine=vllm", "labeler.engine.model=judge"], places=False)
+    assert chosen == [f"{told}; rename it in theirs"] and check([], places=False) == []
+    assert list_components() == 1 and told in capsys.readouterr().out
 
 
 def test_options_of_a_package_named_model_and_path_are_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,8 +96,21 @@ def test_a_folder_is_never_written_over(tmp_path: Path) -> None:
     assert list((tmp_path / "mine").iterdir()) == []
 
 
-@pytest.mark.parametrize(("name", "reason"), [("My-Labeler", "small letters"), ("json", "installed already")])
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("My-Labeler", "small letters"),
+        ("yield", "no word of Python"),
+        ("json", "installed already"),
+        ("pairwise", "labeler=pairwise is there already"),
+    ],
+)
 def test_a_name_that_cannot_be_a_module_is_refused(tmp_path: Path, name: str, reason: str) -> None:
     with pytest.raises(PluginError, match=reason):
         write_package("labeler", name, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_of_a_preset_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match="labeler/engine=vllm is there already"):
+        write_package("engine", "vllm", tmp_path)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from importlib.util import find_spec
+from keyword import iskeyword
 from pathlib import Path
 from typing import NamedTuple
 
+from rlaif import registry
+from rlaif.conf_files import conf_dir, option_files
 from rlaif.errors import PluginError
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -58,8 +61,8 @@ def write_package(kind: str, name: str, directory: Path) -> list[str]:
         PluginError: The name cannot be used, or the folder exists.
     """
     target = directory / name
-    _check_name(name, target)
     template = KINDS[kind]
+    _check_name(name, target, template)
     commands = [f"pip install -e {name}", f"rlaif-plugins check {template.option}={name}", template.run]
     words = {
         "KIND": kind,
@@ -83,11 +86,16 @@ def write_package(kind: str, name: str, directory: Path) -> list[str]:
     return [_filled(command, words) for command in commands]
 
 
-def _check_name(name: str, target: Path) -> None:
-    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
-        raise PluginError(f"{name}: a name is small letters, digits and single underscores, e.g. my_labeler")
+def _check_name(name: str, target: Path, template: Template) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or iskeyword(name):
+        raise PluginError(
+            f"{name}: a name is small letters, digits and single underscores, and no word of Python, e.g. my_labeler"
+        )
     if target.exists():
         raise PluginError(f"{name}: {target} exists already; take another name, or another directory")
+    installed = {component.name for component in registry.components(template.group)}
+    if name in installed or f"{template.option}/{name}" in option_files(conf_dir()):
+        raise PluginError(f"{name}: {template.option}={name} is there already; take another name")
     if find_spec(name) is not None:
         raise PluginError(f"{name}: a module of this name is installed already; take another name")
 
