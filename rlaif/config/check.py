@@ -29,6 +29,7 @@ from rlaif.config.secrets import secret_problems, without_secrets
 from rlaif.config.stage_values import stage_value_problems
 from rlaif.config.trainer_options import trainer_problems
 from rlaif.config.training_length import GROUPS, length_problems
+from rlaif.config.unread import removed_problems, unread_problems
 from rlaif.config.values import value_problems
 from rlaif.config.without_effect import without_effect_problems
 from rlaif.errors import ConfigError
@@ -222,14 +223,18 @@ def _check_variant(
     checker.report(options.selection_problems(choices))
     run_option = "hydra.sweep.dir" if checker.multirun else "hydra.run.dir"
     run_dir = _resolved(cfg, run_option)
-    with open_dict(cfg):
     if cfg.hydra.job.chdir:
         checker.report(
             ["hydra.job.chdir=true: relative paths mean the directory that the command is started in; leave it out"]
         )
+    with open_dict(cfg):
         del cfg["hydra"]
     checker.report([line for line in value_problems(cfg) if line.partition(": ")[0] not in checker.unread])
     checker.report(stage_value_problems(cfg))
+    checker.report(list(unread_problems(cfg)))
+    deletions = [override for override in groups + values if override.is_delete()]
+    removed = {override.key_or_group.replace("/", "."): str(override.input_line) for override in deletions}
+    checker.report(list(removed_problems(cfg, removed, {group.replace("/", ".") for group in options.groups})))
     checker.report(limit_problems(cfg))
     checker.report(trainer_problems(cfg))
     declared = {group: options.declared(group, choices.get(group), "epochs") for group in GROUPS}

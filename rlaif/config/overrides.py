@@ -53,7 +53,7 @@ class OptionCheck:
             return f"{override.input_line}: a layout is a value; write {group.replace('/', '.')}={show(value)}"
         if value is None:
             allowed = ", ".join(self.options(group))
-            return f"{override.input_line}: an option is chosen by its name, {allowed}; ~{group} takes the group out"
+            return f"{override.input_line}: an option is chosen by its name, {allowed}"
         if override.is_force_add():
             return f"{override.input_line}: an option is added with one +, as +{group}={show(value)}"
         options = self.options(group)

@@ -202,6 +202,29 @@ def test_weights_of_an_experiment_that_another_option_makes_useless_are_refused(
         assert [line.split(":")[0] for line in problems] == ["reward_model.length_weight=2.0"] * told
 
 
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (
+            "policy: {steps: 3}",
+            "experiment: its file sets experiment.policy, which nothing reads; make `# @package _global_` the first"
+            " line of the file",
+        ),
+        (
+            "# @package _global_\nlabel: {max_mising_rate: 0.5}",
+            "label.max_mising_rate: nothing reads it; did you mean label.max_missing_rate?",
+        ),
+        ("# @package _global_\npolcy: {steps: 3}", "polcy: nothing reads it; did you mean policy?"),
+        ("# @package _global_\nlabel: {mine: 3}\nmine: {temperature: 0.5}\nname: first try", None),
+    ],
+)
+def test_keys_of_an_experiment_that_nothing_reads_are_refused(tmp_path: Path, lines: str, told: str | None) -> None:
+    experiment = tmp_path / "own" / "experiment" / "mine.yaml"
+    experiment.parent.mkdir(parents=True)
+    experiment.write_text(f"{lines}\n")
+    assert check(["experiment=mine"], config_dir=str(tmp_path / "own")) == ([] if told is None else [told])
+
+
 def test_passes_of_an_experiment_that_another_option_makes_useless_are_refused(tmp_path: Path) -> None:
     experiment = tmp_path / "own" / "experiment" / "mine.yaml"
     experiment.parent.mkdir(parents=True)
@@ -287,6 +310,17 @@ def test_a_change_of_the_directory_is_refused() -> None:
     assert check(["hydra.job.chdir=true"]) == [
         "hydra.job.chdir=true: relative paths mean the directory that the command is started in; leave it out"
     ]
+
+
+def test_what_a_run_reads_cannot_be_taken_out() -> None:
+    for typed, told in (
+        ("~lora", "a run reads it; choose another option, lora=…"),
+        ("~sampling", "a run reads it; choose another option, sampling=…"),
+        ("~evaluation.judge", "a run reads it; set another value, evaluation.judge=…"),
+        ("~overwrite", "a run reads it; set another value, overwrite=…"),
+    ):
+        assert f"{typed}: {told}" in check([typed])
+    assert check(["~logger"]) == [] == check(["reward=mixture", "~reward.rewards.labeler"])
 
 
 def test_run_directory_that_is_a_file(tmp_path: Path) -> None:

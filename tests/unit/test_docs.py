@@ -38,6 +38,7 @@ PLUGIN_OPTIONS = {
     "task": {"my_task"},
     "policy/objective": {"my_objective"},
     "pipeline": {"NAME", "rounds"},
+    "experiment": {"long"},
 }
 """Options of the packages under ``plugins/``, which their own tests install and run, and of a reader's own YAML."""
 EXTRAS = ("hydra/launcher=",)
@@ -109,6 +110,16 @@ def test_every_pipeline_binds(block: str, tmp_path: Path, monkeypatch: pytest.Mo
             Plan(compose(["pipeline=mine"], config_dir=str(tmp_path / "conf")), tmp_path)
     else:
         assert Plan(compose(["pipeline=mine"], config_dir=str(tmp_path / "conf")), tmp_path).steps
+
+
+def test_the_experiment_of_ones_own_composes(tmp_path: Path) -> None:
+    text = (PAGES / "reference" / "configuration.md").read_text("utf-8")
+    (block,) = re.findall(r"```yaml\n(# @package _global_\n.*?)```", text, re.DOTALL)
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "long.yaml").write_text(block)
+    cfg = compose(["experiment=long"], config_dir=str(tmp_path))
+    assert cfg.policy.steps == 640 and cfg.policy.objective._target_.endswith("Rloo")
+    assert compose(["experiment=long", "policy.steps=320"], config_dir=str(tmp_path)).policy.steps == 320
 
 
 def test_there_are_pipelines_to_check() -> None:
