@@ -18,6 +18,8 @@ from rlaif.near_miss import near_miss
 from rlaif.signatures import SignatureError, read_signature
 
 _EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit"}
+_VALUES = {"model": "model=hub model.name=", "data": "data=files data.path="}
+"""What takes the name of a model or a file that was typed as an option of the group."""
 _TYPE_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
@@ -43,6 +45,11 @@ class OptionCheck:
         """The value of a key in the file of a group's option; None where there is none."""
         found = self.repository.load_config(f"{group}/{option}") if isinstance(option, str) else None
         return None if found is None else OmegaConf.select(found.config, key)
+
+    def owners(self, group: str, key: str) -> list[str]:
+        """The options of a group whose files have a key, as typed, e.g. ``["data=files"]`` for ``path``."""
+        files = {option: self.repository.load_config(f"{group}/{option}") for option in self.options(group)}
+        return [f"{group}={option}" for option, file in files.items() if file is not None and _holds(file.config, key)]
 
     def problem(self, override: Override) -> str | None:
         """The problem of an override of a group that exists, or None."""
@@ -72,6 +79,8 @@ class OptionCheck:
             return f"{typed}: this launcher is not installed; pip install 'rlaif[{_EXTRAS[name]}]'"
         near = near_miss(name, options)
         hint = f"did you mean {group}={near}? " if near else ""
+        if group in _VALUES and not hint and not name.isidentifier():
+            hint = f"type {_VALUES[group]}{name}; "
         return f"{typed}: {group} has no option {name}; {hint}allowed are {', '.join(options)}"
 
     @staticmethod
@@ -106,6 +115,8 @@ class OptionCheck:
             parent = group.rpartition("/")[0]
             why = f"the chosen {parent} has no {group}" if parent else f"the config holds no {group}"
             return f"{typed}: {why}; to add it, write +{typed.lstrip('+~')}"
+        if "Multiple values for" in str(error) and typed.startswith("+"):
+            return f"{typed}: the config has this group; write {typed.lstrip('+')}"
         return f"{typed}: {' '.join(str(error).split())}"
 
 
@@ -144,6 +155,16 @@ def key_problem(cfg: DictConfig, override: Override, options: OptionCheck) -> st
     return _type_problem(cfg, typed, key, override, node)
 
 
+def _holds(config: Any, key: str) -> bool:
+    """Whether a file has a key, whatever its value is."""
+    node = OmegaConf.to_container(config)
+    for part in key.split("."):
+        if not isinstance(node, dict) or part not in node:
+            return False
+        node = node[part]
+    return True
+
+
 def _mistyped_addition(typed: str, part: str, node: Any, seen: list[str], names: list[str]) -> str | None:
     """The problem of a key that is added to a node of ours beside one with nearly the same name."""
     if not seen or seen[0] == "hydra" or "_target_" in names or not isinstance(node, DictConfig):
@@ -155,6 +176,10 @@ def _mistyped_addition(typed: str, part: str, node: Any, seen: list[str], names:
 def _no_such_key(typed: str, key: str, part: str, seen: list[str], names: list[str], options: OptionCheck) -> str:
     prefix = ".".join(seen)
     rest = key.removeprefix(f"{prefix}.") if prefix else key
+    group = prefix.replace(".", "/") if prefix else "pipeline"  # pipelines bring nodes of the root
+    if (prefix or "." in key) and group in options.groups and (owners := options.owners(group, rest)):
+        which = "that" if len(owners) == 1 else "one of them"
+        return f"{typed}: comes with {', '.join(owners)}; type {which} too, or leave it out"
     names = [name for name in names if name != "hydra" and not name.startswith("_")]
     near = near_miss(part, names if prefix else [*names, *options.groups])
     value = typed.partition("=")[2]

@@ -225,6 +225,25 @@ def test_keys_of_an_experiment_that_nothing_reads_are_refused(tmp_path: Path, li
     assert check(["experiment=mine"], config_dir=str(tmp_path / "own")) == ([] if told is None else [told])
 
 
+def test_a_key_of_another_option_is_told_with_that_option() -> None:
+    problems = check(["data.path=pairs.jsonl", "policy.objective.redraws=3", "probe.num_pairs=9"], places=False)
+    assert problems == [
+        "data.path=pairs.jsonl: comes with data=files; type that too, or leave it out",
+        "policy.objective.redraws=3: comes with policy/objective=dapo, policy/objective=grpo; type one of them too, or"
+        " leave it out",
+        "probe.num_pairs=9: comes with pipeline=probe; type that too, or leave it out",
+    ]
+
+
+def test_a_model_or_a_file_in_the_place_of_an_option_is_told_with_its_option() -> None:
+    for typed, told in (
+        ("model=Qwen/Qwen3-0.6B", "type model=hub model.name=Qwen/Qwen3-0.6B; "),
+        ("data=pairs.jsonl", "type data=files data.path=pairs.jsonl; "),
+    ):
+        (problem,) = check([typed])
+        assert told in problem
+
+
 def test_passes_of_an_experiment_that_another_option_makes_useless_are_refused(tmp_path: Path) -> None:
     experiment = tmp_path / "own" / "experiment" / "mine.yaml"
     experiment.parent.mkdir(parents=True)
@@ -321,6 +340,10 @@ def test_what_a_run_reads_cannot_be_taken_out() -> None:
     ):
         assert f"{typed}: {told}" in check([typed])
     assert check(["~logger"]) == [] == check(["reward=mixture", "~reward.rewards.labeler"])
+
+
+def test_an_experiment_that_is_added_is_told_how_it_is_chosen() -> None:
+    assert check(["+experiment=rlhf"]) == ["+experiment=rlhf: the config has this group; write experiment=rlhf"]
 
 
 def test_run_directory_that_is_a_file(tmp_path: Path) -> None:
