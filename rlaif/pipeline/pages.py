@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,12 +64,17 @@ def _notes_of_steps(plan: Plan) -> Iterator[str]:
     yield from (f"{name.replace('_', ' ')}: {note}" for note, name in first.items())
 
 
+def typed_command() -> str:
+    """The command of this process, quoted as a shell takes it."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
 def run_info(plan: Plan, step: Step) -> RunInfo:
     """The command, provenance, configuration and times of a run, for a page."""
     about = plan.steps if not step.stage.stored else [step]
     stages = {f"stage {other.name}": plan.fingerprint(other) for other in about if other.stage.stored}
     return RunInfo(
-        command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        command=typed_command(),
         provenance={**stages, **environment()},
         config=OmegaConf.to_yaml(plan.cfg, resolve=True),
         stage_seconds=plan.progress.seconds,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from rlaif.pipeline.devices import machine_problems
 from rlaif.pipeline.graph import Step
 from rlaif.pipeline.label_check import label_problems
 from rlaif.pipeline.model_check import model_check
-from rlaif.pipeline.pages import show_page
+from rlaif.pipeline.pages import show_page, typed_command
 from rlaif.pipeline.plan import Plan
 from rlaif.pipeline.stage import Estimates, Stage, Told
 from rlaif.pipeline.watch_check import watch_notices, watch_problems
@@ -61,7 +60,7 @@ def _run(cfg: DictConfig, job: Job) -> float | None:
     claim(job, overwrite=cfg.overwrite, keep=(".hydra", f"{HydraConfig.get().job.name}.log"))
     atomic_write(directory / CONFIG, job.config_yaml)
     display = RunDisplay()
-    display.header(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]), _short(directory))
+    display.header(typed_command(), _short(directory))
     problems: list[str] = []
     plan = Plan(cfg, directory, problems)
     if plan.needs_models:
