@@ -131,6 +131,7 @@ def _main(arguments: list[str]) -> int:
             print_job_configs(parsed)
             return 0
         if not prints_only:
+            _refuse_torchrun()
             claim_directories(parsed.overrides, multirun=parsed.multirun, config_name=name, config_dir=directory)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra re-raises what a job raised instead of printing and exiting 1
     failed: list[int] = []
@@ -149,6 +150,20 @@ def _main(arguments: list[str]) -> int:
     finally:
         show_tables()
     return failed[0] if failed else 0
+
+
+def _refuse_torchrun() -> None:
+    """Refuse to be one of several processes of torchrun, which would wait for each other.
+
+    Raises:
+        ConfigError: This process is one.
+    """
+    count = os.environ.get("WORLD_SIZE", "1")
+    if "LOCAL_RANK" in os.environ and count != "1":
+        raise ConfigError(
+            f"WORLD_SIZE={count}: torchrun or a launcher like it starts rlaif-run {count} times; start it once: with"
+            f" trainer=ddp trainer.devices={count} it starts its own processes"
+        )
 
 
 if __name__ == "__main__":

@@ -132,3 +132,16 @@ def test_the_traceback_of_an_unexpected_error_stands_in_the_runs_log(tmp_path: P
     (log,) = (tmp_path / "here").glob("*.log")
     text = log.read_text("utf-8")
     assert text.count("Traceback") == 1 and "KeyError: 'planted at" in text and "secret" not in text
+
+
+def test_one_of_several_processes_of_torchrun_is_refused(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "rlaif.cli.run", "trainer=ddp", "trainer.devices=2"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "2"},
+        timeout=60,
+    )
+    assert done.returncode == 2 and "start it once: with trainer=ddp trainer.devices=2" in done.stderr
+    assert not any(tmp_path.iterdir())
