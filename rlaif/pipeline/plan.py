@@ -22,10 +22,10 @@ from rlaif.pipeline.compose import Composer, construct
 from rlaif.pipeline.devices import num_processes
 from rlaif.pipeline.graph import Elsewhere, Step, bind
 from rlaif.pipeline.identity import directory_digest, step_fingerprint
+from rlaif.pipeline.loggers import make_logger
 from rlaif.pipeline.stage import Input, Stage, Told, Work
 from rlaif.reporting.terminal import StageDisplay
 from rlaif.roles import MODEL_KINDS
-from rlaif.signatures import read_signature
 from rlaif.tasks.base import use_task
 
 if TYPE_CHECKING:
@@ -185,14 +185,8 @@ class Plan:
             directory=directory,
             display=display,
             trainer=instantiate(cfg.trainer),
-            logger=False if cfg.get("logger") is None else _logger(cfg.logger, step.name),
+            logger=make_logger(cfg, step.name),
             checkpoint_every_s=float(cfg.store.checkpoint_every_s),
             seed=self.seed(step),
             world_size=num_processes(cfg),
         )
-
-
-def _logger(node: DictConfig, step: str) -> Any:
-    """The Lightning logger of a step; it gets the step's name where it takes one and has none."""
-    takes_name = "name" in read_signature(node._target_).parameters and "name" not in node
-    return instantiate(node, name=step) if takes_name else instantiate(node)

@@ -23,6 +23,7 @@ from rlaif.modules.notices import quiet_lightning, quiet_transformers
 from rlaif.pipeline.devices import machine_problems
 from rlaif.pipeline.graph import Step
 from rlaif.pipeline.label_check import label_problems
+from rlaif.pipeline.loggers import logger_problems
 from rlaif.pipeline.model_check import model_check
 from rlaif.pipeline.pages import show_page, typed_command
 from rlaif.pipeline.plan import Plan
@@ -116,8 +117,8 @@ def check(plan: Plan, problems: Sequence[str] = ()) -> None:
     for step in plan.steps:
         if step.stage.stored:
             plan.fingerprint(step)  # a component whose identity fails must not stop the run after SFT
-    will_train = any(step.stage.trains and plan.path(step) is None for step in plan.steps)
-    if will_train and (lacking := list(machine_problems(plan.cfg))):
+    training = [step.name for step in plan.steps if step.stage.trains and plan.path(step) is None]
+    if training and (lacking := [*machine_problems(plan.cfg), *logger_problems(plan.cfg, training[0])]):
         raise ConfigError(lacking)
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 
 import rlaif.prompts
 from rlaif.artifacts.run_policies import trained_policy
+from rlaif.errors import ConfigError
 from rlaif.pipeline.plan import Plan
 from rlaif.pipeline.run import check, load_early
 from rlaif.pipeline.watch_check import watch_notices
@@ -317,6 +318,25 @@ def test_a_judge_of_the_choice_that_cannot_watch_is_told(
     assert [notice.partition(", which")[0] for notice in told["labeler"]] == [
         "policy.judge: is the labeler of the step labels"
     ]
+
+
+def test_a_logger_that_cannot_be_made_is_told_before_the_training(
+    make_config: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = (
+        "class TensorBoardLogger:\n    def __init__(self, save_dir):\n        raise ModuleNotFoundError('no such.')\n"
+    )
+    (tmp_path / "planted_logger.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    cfg = make_config()
+    with open_dict(cfg):
+        cfg.logger = {"_target_": "planted_logger.TensorBoardLogger", "save_dir": "logs"}
+    plan = Plan(cfg, tmp_path / "run")
+    load_early(plan, RunDisplay(Console(quiet=True)))
+    with pytest.raises(ConfigError) as caught:
+        check(plan)
+    told = "logger: TensorBoardLogger cannot be made (no such); pip install 'rlaif[tensorboard]'"
+    assert caught.value.problems == [told]
 
 
 def model_folder(place: Path) -> Path:
