@@ -20,6 +20,7 @@ from rlaif.errors import ConfigError
 from rlaif.labeling.asking import one_budget
 from rlaif.labeling.first_request import FirstRequests
 from rlaif.modules.notices import quiet_lightning, quiet_transformers
+from rlaif.pipeline.answered_prompts import answered_prompts_notices
 from rlaif.pipeline.devices import machine_problems
 from rlaif.pipeline.graph import Step
 from rlaif.pipeline.label_check import label_problems
@@ -69,7 +70,7 @@ def _run(cfg: DictConfig, job: Job) -> float | None:
     load_early(plan, display)
     check(plan, problems)
     of_steps = (notice for step in plan.steps for notice in step.stage.notices(plan.work(step)))
-    for notice in (*of_steps, *watch_notices(plan)):
+    for notice in (*of_steps, *watch_notices(plan), *answered_prompts_notices(plan)):
         display.console.print(notice, style="dim", highlight=False, markup=False, soft_wrap=True)
     if cfg.estimate:
         estimate(plan, display)

@@ -15,6 +15,7 @@ from rich.console import Console
 import rlaif.prompts
 from rlaif.artifacts.run_policies import trained_policy
 from rlaif.errors import ConfigError
+from rlaif.pipeline.answered_prompts import answered_prompts_notices
 from rlaif.pipeline.plan import Plan
 from rlaif.pipeline.run import check, load_early
 from rlaif.pipeline.watch_check import watch_notices
@@ -318,6 +319,21 @@ def test_a_judge_of_the_choice_that_cannot_watch_is_told(
     assert [notice.partition(", which")[0] for notice in told["labeler"]] == [
         "policy.judge: is the labeler of the step labels"
     ]
+
+
+@pytest.mark.parametrize(
+    ("held_out", "answered", "told"),
+    [
+        (8, 8, []),
+        (8, 12, ["evaluation.num_prompts=12: only data.num_eval_prompts=8 prompts are held out; raise it, too"]),
+        (8, 6, ["evaluation.num_prompts=6: 8 prompts are held out, of which the first ones are answered"]),
+    ],
+)
+def test_fewer_answered_prompts_than_an_option_asks_for_are_told(
+    make_plan: Callable[..., Plan], held_out: int, answered: int, told: list[str]
+) -> None:
+    plan = make_plan(f"data.num_eval_prompts={held_out}", f"evaluation.num_prompts={answered}")
+    assert list(answered_prompts_notices(plan)) == told
 
 
 def test_a_logger_that_cannot_be_made_is_told_before_the_training(
