@@ -150,6 +150,10 @@ def test_text_of_a_language_from_right_to_left_stands_so(report: Page) -> None:
     assert "pre, td, summary { unicode-bidi: plaintext; }" in render_html(report)
 
 
+def test_a_word_without_a_break_stays_in_the_page(report: Page) -> None:
+    assert ".checks div, .orders dd { overflow-wrap: anywhere; }" in render_html(report), "both lie in flex boxes"
+
+
 def test_what_was_cut_stands_below_the_verdict(report: Page) -> None:
     assert '<ul class="notes">' not in render_html(report)
     page = render_html(replace(report, notes=("samples: 3 of 4 prompts are <longer>",)))
