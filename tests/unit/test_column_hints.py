@@ -225,3 +225,13 @@ def test_a_condition_on_a_column_that_rows_lack_is_named_as_typed(tmp_path: Path
     )
     with pytest.raises(DataError, match=r"\(data\.where asks for it; did you mean 'chosen'\?\)$"):
         list(PairFile(path, ReadingOptions(where={"choosen": "x"})).read())
+
+
+@pytest.mark.parametrize("nothing", [None, "", [], {}, "[]", " {} ", "null"])
+def test_a_column_that_holds_nothing_is_no_sign(tmp_path: Path, nothing: object) -> None:
+    path = write(tmp_path, [two("prompt", "chosen", "rejected", tools=nothing, history=nothing)])
+    (read,) = PairFile(path, ReadingOptions()).read()
+    assert len(read.records) == 1
+    path = write(tmp_path, [two("prompt", "chosen", "rejected", tools='[{"name": "map"}]')])
+    with pytest.raises(DataError, match="unread_context"):
+        list(PairFile(path, ReadingOptions()).read())

@@ -54,6 +54,8 @@ _OWN_MARKS = re.compile(
 """A prompt that ends with a mark for the assistant, in other words than those of Anthropic HH, or begins with one for
 the user."""
 
+_NOTHING = ("", "[]", "{}", "null")
+"""Values, and JSON texts of them, that hold nothing."""
 _TIES = ("status", "is_tie", "tie", "tied")
 """Columns that may say that a row is a tie."""
 TIE = "tie_in_row"
@@ -233,7 +235,7 @@ def _says_tie(column: str, value: object) -> bool:
 
 
 def _of_column(column: str, value: object, *, labeled: bool, is_pair: bool, is_prompt: bool) -> str | None:
-    if value is None or value in ("", []):
+    if value is None or str(value).strip() in _NOTHING:
         return None
     if not labeled and _LABELS.fullmatch(column) and not isinstance(value, Mapping):
         return "unread_label"
