@@ -605,3 +605,19 @@ def test_a_sign_in_one_pair_counts_once_however_many_rows_make_pairs(tmp_path: P
     assert len(read(tmp_path, many)) == 20
     with pytest.raises(DataError, match=r"role_in_response: .*4 of the first 20 rows"):
         read(tmp_path, [row for n in range(20) for row in rows(n, GOOD if n > 3 else f"Assistant: {GOOD}")])
+
+
+def test_options_that_change_nothing_in_a_layout_are_refused(tmp_path: Path) -> None:
+    rated = {**SIDES, "score_chosen": 8.0, "score_rejected": 2.0}
+    for options in ({}, {"format": "chosen_rejected"}):
+        with pytest.raises(
+            ConfigError, match=r"data\.score_temperature=2: has no effect.*of chosen_rejected are no scores"
+        ):
+            read(tmp_path, [rated], score_temperature=2.0, **options)
+        with pytest.raises(ConfigError, match=r"data\.pairing=adjacent: has no effect, as chosen_rejected names both"):
+            read(tmp_path, [rated], pairing="adjacent", **options)
+    layout = own_layout(
+        tmp_path, "like: chosen_rejected\nlabel: {scores: [score_chosen, score_rejected]}\npresent: [score_chosen]\n"
+    )
+    (pair,) = read(tmp_path, [rated], format=layout, score_temperature=6.0)
+    assert pair.p_first == pytest.approx(1.0 / (1.0 + math.exp(-1.0)))

@@ -94,10 +94,12 @@ class ReadingOptions:
         """A layout with the encoding, the conditions and the pairs that these options ask for.
 
         Raises:
-            ConfigError: The layout has no column for the encoding, or an option is no path.
+            ConfigError: The layout has no column for the encoding, an option is no path, or would change nothing.
         """
         if self.preference is not None:
             layout = self._with_preference(layout)
+        if problems := list(self._without_effect(layout)):
+            raise ConfigError(problems)
         try:
             return layout.with_options(where=self.where, pairing=self.pairing, score_temperature=self.score_temperature)
         except ValueError as error:
@@ -127,6 +129,20 @@ class ReadingOptions:
                 meant = f"did you mean {near[0]}?" if near else f"they have {', '.join(known)}"
                 lines.append(f"{self.group}.columns.{name}={column}: no row has this column; {meant}")
         return lines
+
+    def _without_effect(self, layout: Layout) -> Iterator[str]:
+        """Options that change nothing in a layout."""
+        responses = layout.responses
+        if self.pairing is not None and responses.each is None and responses.per_row is None:
+            yield (
+                f"{self.group}.pairing={self.pairing}: has no effect, as {layout.name} names both responses of a pair;"
+                " leave it out"
+            )
+        if self.score_temperature is not None and all(label.kind != "scores" for label in layout.labels):
+            yield (
+                f"{self.group}.score_temperature={self.score_temperature:g}: has no effect, as labels of {layout.name} are"
+                " no scores; leave it out, or read scores by a layout of your own: label: {scores: [path, path]}"
+            )
 
     def _unknown_columns(self) -> list[str]:
         layouts = candidates() if self.named is None else [self.named]
