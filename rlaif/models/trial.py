@@ -133,7 +133,7 @@ def adapted_problems(model: PreTrainedModel, lora: LoraSettings, purpose: str, o
     """
     if purpose == "reward_model":
         model = reward_model_from(model, 0)
-    lora.on(model, base="", seed=0, option=option)
+    lora.on(model, base="", seed=0, option=option).eval()  # the adapter's dropout, too
     draw = generator(0, "adapter of a trial")
     with torch.no_grad():
         for weight in model.parameters():

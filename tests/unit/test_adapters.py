@@ -291,7 +291,8 @@ def test_layers_that_do_not_compute_with_an_adapter_are_told_before_anything_is_
         raise AttributeError("'tuple' object has no attribute 'dtype'")
 
     base = make_folder("qwen2", tmp_path)
-    use = ModelUse(purpose=purpose, num_tokens=64, option="sft.max_length", lora=LoraSettings(), lora_option="lora.sft")
+    lora = LoraSettings(dropout=0.5)
+    use = ModelUse(purpose=purpose, num_tokens=64, option="sft.max_length", lora=lora, lora_option="lora.sft")
     assert list(model_problems(ModelSpec(str(base)), [use])) == []
     monkeypatch.setattr(peft.tuners.lora.Linear, "forward", breaks)
     problem, *_ = model_problems(ModelSpec(str(base)), [use])
