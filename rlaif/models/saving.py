@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import cached_file
 
 from rlaif.models.ends import end_token_ids
 
 NEW_PAD_TOKEN = "<|pad|>"
 """Padding of a classifier whose tokenizer has no special token but those that end texts."""
+
+PROCESSORS = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
+"""How a model that also reads images, sounds or videos wants them."""
 
 
 def save_folder(
@@ -36,6 +41,24 @@ def save_folder(
         _set_padding(tokenizer, pad_id)
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
+    _keep_processors(model, directory)
+
+
+def _keep_processors(model: PreTrainedModel, directory: Path) -> None:
+    """Copy what the model came with for inputs that are no text: programs that serve it do not load it without."""
+    source = model.name_or_path
+    if not source or model.config.get_text_config(decoder=True) is model.config:
+        return
+    for name in PROCESSORS:
+        found = cached_file(
+            source,
+            name,
+            revision=getattr(model.config, "_commit_hash", None) or "main",
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        if found is not None:
+            shutil.copyfile(found, directory / name)
 
 
 def _set_padding(tokenizer: PreTrainedTokenizerBase, pad_id: int) -> None:

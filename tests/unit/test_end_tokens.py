@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from rlaif.data.batches.examples import response_ids
 from rlaif.engines.transformers import TransformersEngine
@@ -154,3 +154,25 @@ def test_a_saved_folder_pads_in_the_library_where_its_tokenizer_did(tmp_path: Pa
     alone, both = (tokenizer(texts, padding=True, return_tensors="pt") for texts in (["Hi"], ["Hi", "Tell me more."]))
     written = [model.generate(**texts, max_new_tokens=6)[0, texts["input_ids"].shape[1] :] for texts in (alone, both)]
     assert torch.equal(*written)
+
+
+def test_a_model_that_also_reads_images_keeps_what_its_folder_says_of_them(tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(make_tiny_model(tmp_path / "text"))
+    text = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "head_dim": 8}
+    image = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = AutoConfig.for_model(
+        "gemma3",
+        text_config={**text, "num_key_value_heads": 2, "vocab_size": len(tokenizer)},
+        vision_config={**image, "image_size": 28, "patch_size": 14},
+        mm_tokens_per_image=4,
+        image_token_index=1,
+        eos_token_id=[2],
+    )
+    wrapper, first, second = (tmp_path / name for name in ("wrapper", "first", "second"))
+    AutoModelForCausalLM.from_config(config).save_pretrained(wrapper)
+    tokenizer.save_pretrained(wrapper)
+    (wrapper / "preprocessor_config.json").write_text('{"do_resize": true}')
+    for source, saved in ((wrapper, first), (first, second)):
+        save_folder(load_causal_lm(str(source)), load_tokenizer(str(source)), saved)
+    assert (second / "preprocessor_config.json").read_text() == '{"do_resize": true}'
+    assert not (second / "processor_config.json").exists()
