@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import re
+import warnings
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -148,6 +149,14 @@ def test_text_of_models_is_escaped(report: Page) -> None:
 
 def test_text_of_a_language_from_right_to_left_stands_so(report: Page) -> None:
     assert "pre, td, summary { unicode-bidi: plaintext; }" in render_html(report)
+
+
+def test_a_name_in_another_script_gives_no_warning() -> None:
+    figure = Figure(name="policy/win_rate_vs_sft", value=0.7, low=0.6, high=0.8, n=40, note="LLM judge 模型")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        text = render_html(Page(title="x", task="dialogue", verdict="", figures=(figure,)))
+    assert "judged by LLM judge 模型</text>" in text
 
 
 def test_a_word_without_a_break_stays_in_the_page(report: Page) -> None:
