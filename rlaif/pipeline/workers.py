@@ -43,7 +43,7 @@ def build_in_workers(cfg: DictConfig, step: str, directory: Path, display: Stage
             " trainer.num_nodes=1, or spread a sweep over machines with hydra/launcher=submitit_slurm"
         )
     config = directory / CONFIG
-    config.write_text(OmegaConf.to_yaml(cfg, resolve=True))
+    config.write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
     command = [
         sys.executable,
         "-m",

@@ -145,3 +145,21 @@ def test_one_of_several_processes_of_torchrun_is_refused(tmp_path: Path) -> None
     )
     assert done.returncode == 2 and "start it once: with trainer=ddp trainer.devices=2" in done.stderr
     assert not any(tmp_path.iterdir())
+
+
+def test_the_log_of_a_run_is_utf8_in_every_locale(tmp_path: Path) -> None:
+    planted = (
+        "import logging, sys, types\n"
+        "planted = types.ModuleType('rlaif.pipeline.run')\n"
+        "planted.run = lambda cfg: logging.getLogger('rlaif').info('left out: 3 \\u00d7 equal responses')\n"
+        "sys.modules['rlaif.pipeline.run'] = planted\n"
+        "from rlaif.cli.run import main\n"
+        "sys.argv[1:] = ['hydra.run.dir=here', 'store.dir=store']\n"
+        "main()\n"
+    )
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", planted], capture_output=True, text=True, cwd=tmp_path, env={**os.environ, **locale}
+    )
+    assert done.returncode == 0 and "Logging error" not in done.stderr, done.stderr
+    assert "3 × equal responses" in (tmp_path / "here" / "rlaif.log").read_text("utf-8")
