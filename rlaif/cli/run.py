@@ -27,6 +27,7 @@ from rlaif.conf_files import conf_dir
 from rlaif.config.check import check
 from rlaif.config.hydra_internals import get_args_parser
 from rlaif.config.jobs import claim_directories
+from rlaif.config.run_directory import as_typed
 from rlaif.config.secrets import without_secrets
 from rlaif.errors import ConfigError, RlaifError
 from rlaif.interruption import raise_on_sigterm
@@ -59,7 +60,7 @@ def run_job(cfg: DictConfig) -> float | None:
     failure = Path(job.runtime.output_dir) / ERROR
     failure.unlink(missing_ok=True)
     if job.mode == RunMode.MULTIRUN:
-        overrides = " ".join(job.overrides.task) or "no overrides"
+        overrides = " ".join(map(as_typed, job.overrides.task)) or "no overrides"
         Console(stderr=True).print(Rule(Text(f"job {job.job.num}: {overrides}"), align="left"))
     try:
         from rlaif.pipeline.run import run  # torch and Lightning: seconds, and only a job needs them

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from rlaif.conf_files import conf_dir
 from rlaif.config.jobs import compose_sweep
-from rlaif.config.run_directory import job_directories, job_overrides
+from rlaif.config.run_directory import as_typed, job_directories, job_overrides
 from rlaif.errors import ConfigError
 from rlaif.evaluation.catalogue import sweep_columns
 from rlaif.reporting.tables import Job, row_names, terminal_table, write_tables
@@ -105,7 +105,7 @@ def print_job_configs(parsed: argparse.Namespace) -> None:
     command = sys.argv
     try:
         for number, job in enumerate(jobs):
-            print(f"---\n# job {number}: {' '.join(job)}")
+            print(f"---\n# job {number}: {' '.join(map(as_typed, job))}")
             sys.argv = [command[0], *flags, *of_hydra, *job]
             show()
     finally:

@@ -179,7 +179,16 @@ def job_overrides(place: Path) -> tuple[str, ...]:
         raise ConfigError(f"{file}: is not a list of overrides ({str(error).splitlines()[0]})") from error
     if not isinstance(found, ListConfig):
         raise ConfigError(f"{file}: is not a list of overrides")
-    return tuple(map(str, found))
+    return tuple(as_typed(str(override)) for override in found)
+
+
+def as_typed(override: str) -> str:
+    """An override of a sweep's job without the marks that Hydra puts before colons, which nobody needs to type.
+
+    >>> as_typed("labeler.engine.model=pocket\\\\:XS")
+    'labeler.engine.model=pocket:XS'
+    """
+    return override.replace("\\:", ":")
 
 
 def changed_options(earlier: Mapping[str, object], now: Mapping[str, object]) -> list[str]:

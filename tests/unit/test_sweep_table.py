@@ -106,9 +106,15 @@ def test_jobs_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     stopped = job_directory(tmp_path, 12, ["seed=12"])
     (stopped / "scorecard.json").write_text(figures_json(LENGTH.figures), encoding="utf-8")
     (stopped / "error.txt").write_text("stopped by the gate\n")
-    job_directory(tmp_path, 11, ["seed=11"])
+    job_directory(tmp_path, 11, ["model=pocket\\:XS"])
     jobs = read_jobs(tmp_path, "scorecard.json")
-    assert [job.overrides for job in jobs] == [("seed=1",), ("seed=2",), ("seed=10",), ("seed=11",), ("seed=12",)]
+    assert [job.overrides for job in jobs] == [
+        ("seed=1",),
+        ("seed=2",),
+        ("seed=10",),
+        ("model=pocket:XS",),
+        ("seed=12",),
+    ]
     assert [job.failed for job in jobs] == ["it broke", None, None, NO_RESULT, "stopped by the gate"]
     assert jobs[1].figures == LENGTH.figures
 
