@@ -28,7 +28,7 @@ def plain(text: str) -> str:
     """A text as texts are compared: without surrounding white space, with the line ends of Unix, and with a letter and
     its accent as one character.
 
-    >>> plain("a cafe\u0301\r\nin Lyon ") == "a caf\u00e9\nin Lyon"
+    >>> plain("a cafe\\u0301\\r\\nin Lyon ") == "a caf\\u00e9\\nin Lyon"
     True
     """
     return unicodedata.normalize("NFC", text.replace("\r\n", "\n")).strip()

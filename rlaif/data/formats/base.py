@@ -126,7 +126,7 @@ class ReadRow(NamedTuple):
 def _without(cue: str, text: str) -> str:
     """A prompt without the words behind it that its task writes itself.
 
-    >>> _without("\n\nTL;DR:", "A post.\nTL;DR: "), _without("\n\nTL;DR:", "A post. ")
+    >>> _without("TL;DR:", "A post.\\nTL;DR: "), _without("TL;DR:", "A post. ")
     ('A post.', 'A post. ')
     """
     plain, end = text.rstrip(), cue.strip()

@@ -133,15 +133,15 @@ class ReadingOptions:
     def _without_effect(self, layout: Layout) -> Iterator[str]:
         """Options that change nothing in a layout."""
         responses = layout.responses
-        if self.pairing is not None and responses.each is None and responses.per_row is None:
+        if self.pairing not in (None, "all") and responses.each is None and responses.per_row is None:
             yield (
                 f"{self.group}.pairing={self.pairing}: has no effect, as {layout.name} names both responses of a pair;"
                 " leave it out"
             )
         if self.score_temperature is not None and all(label.kind != "scores" for label in layout.labels):
             yield (
-                f"{self.group}.score_temperature={self.score_temperature:g}: has no effect, as labels of {layout.name} are"
-                " no scores; leave it out, or read scores by a layout of your own: label: {scores: [path, path]}"
+                f"{self.group}.score_temperature={self.score_temperature:g}: has no effect, as labels of {layout.name}"
+                " are no scores; leave it out, or read scores by a layout of your own: label: {scores: [path, path]}"
             )
 
     def _unknown_columns(self) -> list[str]:
