@@ -235,3 +235,16 @@ def test_a_column_that_holds_nothing_is_no_sign(tmp_path: Path, nothing: object)
     path = write(tmp_path, [two("prompt", "chosen", "rejected", tools='[{"name": "map"}]')])
     with pytest.raises(DataError, match="unread_context"):
         list(PairFile(path, ReadingOptions()).read())
+
+
+def test_the_encoding_that_is_told_for_a_layout_can_be_typed(tmp_path: Path) -> None:
+    rows = [{"instruction": f"{ASK} {n}", "output_1": GOOD, "output_2": BAD, "preference": n % 2} for n in range(4)]
+    path = write(tmp_path, rows)
+    with pytest.raises(
+        DataError, match=r"say data\.format=alpaca_eval with data\.preference=index0 \(0 is the first\)"
+    ):
+        list(PairFile(path, ReadingOptions()).read())
+    for encoding, first in (("index0", 1.0), ("p_first", 0.0)):
+        found = PairFile(path, ReadingOptions(format="alpaca_eval", preference=encoding)).read()
+        labels = [pair.p_first for row in found for pair in row.records if isinstance(pair, LabeledPair)]
+        assert labels == [first, 1.0 - first] * 2

@@ -160,12 +160,13 @@ class ReadingOptions:
         return content_id(*(f"{name}={_plain(getattr(self, name))!r}" for name in names))
 
     def _with_preference(self, layout: Layout) -> Layout:
-        at = next((label.at for label in layout.labels if label.at is not None), None)
-        if at is None:
+        columns = [label.at for label in layout.labels if label.at is not None]
+        if not columns:
             raise ConfigError(
                 f"{self.group}.preference: only for a layout with one column for the preference, such as"
                 f" {self.group}.format={TABLE}; {layout.name} says itself what its labels are"
             )
+        at = replace(columns[0], others=(*columns[0].others, *columns[1:]))
         return replace(layout, labels=(label_of_encoding(self.preference, at, f"{self.group}.preference"),))
 
 

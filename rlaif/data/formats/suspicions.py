@@ -84,7 +84,7 @@ class Sign(NamedTuple):
     detail: str
     """How many rows, or which columns."""
     where: str = ""
-    """Of ties, the condition that leaves them out."""
+    """Of ties the condition that leaves them out, of a preference the layout to name with its encoding."""
 
 
 @dataclass
@@ -150,7 +150,8 @@ class SignCounter:
         """Signs that count and that nobody accepted."""
         accepted = set(accepted)
         if self.preferences and self.preferences <= {"0", "1"} and "zero_one" not in accepted:
-            yield Sign("zero_one", f"{self.preference}: {', '.join(sorted(self.preferences))}")
+            named = "" if self.layout.name == "table" else self.layout.name
+            yield Sign("zero_one", f"{self.preference}: {', '.join(sorted(self.preferences))}", named)
         if (
             self.is_guessed
             and self.layout.labels
@@ -186,7 +187,9 @@ def sign_messages(signs: Iterable[Sign], group: str) -> list[str]:
 def _todo(sign: Sign, group: str) -> str:
     match sign.name:
         case "zero_one":
-            return f"say {group}.preference=index0 (0 is the first) or {group}.preference=p_first (1 is the first)"
+            named = f"{group}.format={sign.where} with " if sign.where else ""
+            first, one = f"{group}.preference=index0 (0 is the first)", f"{group}.preference=p_first (1 is the first)"
+            return f"say {named}{first} or {one}"
         case "no_label":
             return f"see where the label is, or take {group}.format=pairs for pairs without one"
         case "scores_against_order":
