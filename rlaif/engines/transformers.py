@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 NO_LIMIT = 2**31
 """Context, in tokens, of a model whose configuration names none."""
+_ONE_AT_A_TIME = threading.RLock()
+"""Held while a model is read or asked: reading one changes torch's defaults, and its store of prefixes is one."""
 _VOTES = "serve it and take labeler/engine=openai with labeler.engine.api=chat labeler.engine.scoring=votes"
 
 
@@ -131,27 +134,31 @@ class TransformersEngine:
             EngineError: The model cannot be read, or the device does not exist.
         """
         if self._loaded is None:
-            from rlaif.inference.forward import forward_for
-            from rlaif.inference.prefill import PrefixStore
-            from rlaif.models.contexts import context_limit
-            from rlaif.models.ends import end_token_ids
-            from rlaif.tokenization import PromptTokenizer
-
-            tokenizer, arguments = load_tokenizer(self.spec), self.chat_template_kwargs
-            check_arguments(tokenizer, arguments)
-            model = self._placed_model()
-            found = context_limit(model.config, sampled=True)
-            limit = NO_LIMIT if found is None else found[0]
-            self._loaded = _Loaded(
-                model=model,
-                prompts=PromptTokenizer(tokenizer, chat_template=self.form, template_arguments=arguments),
-                forward=forward_for(model),
-                store=PrefixStore(),
-                context=min(limit, self.max_context or limit),
-                eos_ids=end_token_ids(model, tokenizer),
-                pad_id=tokenizer.pad_token_id,
-            )
+            with _ONE_AT_A_TIME:
+                self._loaded = self._loaded or self._read()
         return self._loaded
+
+    def _read(self) -> _Loaded:
+        from rlaif.inference.forward import forward_for
+        from rlaif.inference.prefill import PrefixStore
+        from rlaif.models.contexts import context_limit
+        from rlaif.models.ends import end_token_ids
+        from rlaif.tokenization import PromptTokenizer
+
+        tokenizer, arguments = load_tokenizer(self.spec), self.chat_template_kwargs
+        check_arguments(tokenizer, arguments)
+        model = self._placed_model()
+        found = context_limit(model.config, sampled=True)
+        limit = NO_LIMIT if found is None else found[0]
+        return _Loaded(
+            model=model,
+            prompts=PromptTokenizer(tokenizer, chat_template=self.form, template_arguments=arguments),
+            forward=forward_for(model),
+            store=PrefixStore(),
+            context=min(limit, self.max_context or limit),
+            eos_ids=end_token_ids(model, tokenizer),
+            pad_id=tokenizer.pad_token_id,
+        )
 
     def _placed_model(self) -> PreTrainedModel:
         import torch
@@ -202,7 +209,7 @@ class TransformersEngine:
         longest = max(len(ids) for ids in option_ids)
         reasons = [why_not(ids, longest, loaded.context) for ids in prompt_ids]
         good = [index for index, reason in enumerate(reasons) if reason is None]
-        with evaluating(loaded.model):
+        with _ONE_AT_A_TIME, evaluating(loaded.model):
             scores = score_options(
                 loaded.forward,
                 [prompt_ids[index] for index in good],
@@ -224,18 +231,19 @@ class TransformersEngine:
         reasons = [why_not(ids, sampling.max_new_tokens, loaded.context) for ids in prompt_ids]
         good = [index for index, reason in enumerate(reasons) if reason is None]
         stop = self._stop_strings(sampling.stop)
-        rollouts = sample(
-            loaded.model,
-            [prompt_ids[index] for index in good],
-            sampling=sampling,
-            eos_id=loaded.eos_ids,
-            pad_id=loaded.pad_id,
-            seeds=[derive_seed(sampling.seed, *prompt_ids[index]) for index in good],
-            batch_size=self._rows(),
-            stop=stop,
-            forward=loaded.forward,
-            store=loaded.store,
-        )
+        with _ONE_AT_A_TIME:
+            rollouts = sample(
+                loaded.model,
+                [prompt_ids[index] for index in good],
+                sampling=sampling,
+                eos_id=loaded.eos_ids,
+                pad_id=loaded.pad_id,
+                seeds=[derive_seed(sampling.seed, *prompt_ids[index]) for index in good],
+                batch_size=self._rows(),
+                stop=stop,
+                forward=loaded.forward,
+                store=loaded.store,
+            )
         by_index = dict(zip(good, replies(rollouts), strict=True))
         return [
             self._generation(by_index.get(index), stop, len(prompt_ids[index]), reason)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rlaif.engines import transformers as loading
 from rlaif.engines.scripted import ScriptedEngine
 from rlaif.engines.transformers import TransformersEngine
 from rlaif.errors import ConfigError, EngineError
@@ -159,6 +163,33 @@ def test_identity_names_weights_and_options_and_pickles(engine: TransformersEngi
     assert copy.identity == engine.identity == TransformersEngine(str(folder), batch_size=2).identity
     assert copy.identity != TransformersEngine(str(folder), dtype="bfloat16").identity
     assert copy.score([prompt("a")], ["1", "2"]) == engine.score([prompt("a")], ["1", "2"])
+
+
+def test_several_threads_read_the_model_once_and_ask_it_one_after_another(
+    folder: Path, engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rlaif.inference import score as scoring
+
+    inside = {"reading": 0, "scoring": 0}
+    read, score = loading.load_causal_lm, scoring.score_options
+
+    def alone(name: str, call: Any, *args: Any, **more: Any) -> Any:
+        inside[name] += 1
+        assert inside[name] == 1, f"two threads were {name}"
+        time.sleep(0.02)
+        answer = call(*args, **more)
+        if name == "scoring":
+            inside[name] -= 1
+        return answer
+
+    monkeypatch.setattr(loading, "load_causal_lm", lambda *args, **more: alone("reading", read, *args, **more))
+    monkeypatch.setattr(scoring, "score_options", lambda *args, **more: alone("scoring", score, *args, **more))
+    asked, shared = [prompt(letter) for letter in "abcd"], TransformersEngine(str(folder))
+    with ThreadPoolExecutor(4) as threads:
+        scores = list(threads.map(lambda one: shared.score([one], ["1", "2"])[0], asked))
+    monkeypatch.undo()
+    alike = engine.score(asked, ["1", "2"])
+    assert [item.logprobs for item in scores] == [pytest.approx(item.logprobs, abs=1e-4) for item in alike]
 
 
 def test_bad_options_are_reported_together() -> None:
