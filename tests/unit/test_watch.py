@@ -339,6 +339,28 @@ def test_validations_are_counted_as_they_are_made() -> None:
     assert settings().num_validations == 0
 
 
+def test_a_step_gives_its_watch_its_own_judge_all_validations_and_the_start(tmp_path: Path) -> None:
+    own, other = Judge(0.25, "own"), Judge(0.75, "other")
+    options = settings(validate_every=2, judge=other, watch=WatchSettings(judge=own, stop=True))
+    data = TaskData(
+        demonstrations=[], label_prompts=[], policy_prompts=TRAINED, eval_prompts=[], tuning_prompts=WATCHED
+    )
+    inputs = {"validation": (Input(step="data", stage="data", data=data),)}
+    asking = SimpleNamespace(label=lambda judge, plan, progress: [judge.label(pairs) for pairs in plan])
+    validation = PolicyStage(Dialogue(), options, RisingReward(), asking=None)._validation(  # type: ignore[arg-type]
+        Work(step="policy", directory=tmp_path, seed=0, inputs=inputs),
+        asking,  # type: ignore[arg-type]
+    )
+    assert validation is not None and validation.judge is not None
+    watch, pair = (
+        validation.watch,
+        Comparison(prompt=WATCHED[0], first=Completion(text="a"), second=Completion(text="b")),
+    )
+    assert watch is not None and watch.best is not None
+    assert (watch.judge([pair]), validation.judge([pair])) == ([0.25], [0.75])
+    assert watch.num_looks == 4 and watch.best.takes_start and validation.every_n_steps == 2
+
+
 def finished(directory: Path) -> tuple[PolicyStage, Work]:
     """A step whose training the watch ended at step 40 of 120."""
     rows = {0: (0.5, 0.0, 0.0), 20: (0.7, 0.0, 1.0), 40: (0.3, 30.0, 2.0)}
