@@ -384,6 +384,23 @@ class ScoreGood:
         return torch.tensor([float(_is_good(response)) for response in responses])
 
 
+def test_a_reward_model_is_right_where_it_scores_the_preferred_response_higher(evaluate: Evaluate) -> None:
+    asked = prompts("test", 20)
+    words = [("good", "bad", 1.0), ("bad", "good", 0.0), ("good", "bad", 0.0), ("bad", "bad", 1.0)]
+    pairs = [
+        Preference(
+            comparison=Comparison(prompt=asked[place], first=Completion(text=first), second=Completion(text=second)),
+            p_first=p_first,
+            source="human",
+        )
+        for place, (first, second, p_first) in enumerate(words)
+    ]
+    parts = {"eval_prompts": asked, "tuning_prompts": prompts("tuning", 4), "eval_preferences": pairs}
+    data = TaskData(demonstrations=[], label_prompts=[], policy_prompts=[], **parts)
+    found = evaluate(LEARNED, BAD, data=data, scorer=ScoreGood())
+    assert found.value("reward_model/accuracy") == (1 + 1 + 0 + 0.5) / 4
+
+
 @pytest.mark.parametrize(("sft", "best"), [(HALF_GOOD, 0.0), (BAD, 0.9)])
 def test_without_annotators_the_reward_model_chooses(sft: dict[str, float], best: float, evaluate: Evaluate) -> None:
     parts = {"eval_prompts": prompts("test", 20), "tuning_prompts": prompts("tuning", 60)}
