@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import traceback
@@ -115,6 +116,7 @@ def _main(arguments: list[str]) -> int:
             f"--config-path={parsed.config_path}: would leave out the configuration of rlaif; a directory with further"
             f" options is --config-dir={parsed.config_path}"
         )
+    _refuse_flags_together(parsed)
     prints_only = parsed.cfg is not None or parsed.help or parsed.info is not None
     if not (parsed.hydra_help or parsed.shell_completion or parsed.experimental_rerun):
         name, directory = parsed.config_name or "config", parsed.config_dir
@@ -151,6 +153,26 @@ def _main(arguments: list[str]) -> int:
     finally:
         show_tables()
     return failed[0] if failed else 0
+
+
+def _refuse_flags_together(parsed: argparse.Namespace) -> None:
+    """Refuse flags that Hydra does not take together; ``-m --cfg`` prints the configuration of every job.
+
+    Raises:
+        ConfigError: They are.
+    """
+    if parsed.resolve and parsed.cfg is None and not parsed.help:
+        raise ConfigError("--resolve: goes with --cfg job, whose interpolations it fills in")
+    flags = {
+        "--run": parsed.run,
+        "--multirun": parsed.multirun,
+        "--cfg": parsed.cfg is not None,
+        "--info": parsed.info is not None,
+        "--shell-completion": parsed.shell_completion,
+    }
+    given = [flag for flag, is_given in flags.items() if is_given]
+    if len(given) > 1 and given != ["--multirun", "--cfg"]:
+        raise ConfigError(f"{' '.join(given)}: give one of these flags")
 
 
 def _refuse_torchrun() -> None:

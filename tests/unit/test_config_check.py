@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rlaif.cli import run
 from rlaif.conf_files import conf_dir, option_files
 from rlaif.config.check import check, compose
 from rlaif.config.values import INSTANTIATE_KEYS
@@ -521,3 +522,19 @@ def test_a_refused_password_is_written_nowhere(tmp_path: Path) -> None:
     assert run.returncode == 2 and "2 problems" in run.stderr
     assert "sesame" not in run.stdout + run.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--run", "--multirun"], "--run --multirun: give one of these flags"),
+        (["--resolve"], "--resolve: goes with --cfg job"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_told(
+    flags: list[str], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["rlaif-run", *flags])
+    with pytest.raises(SystemExit) as ended:
+        run.main()
+    assert ended.value.code == 2 and told in capsys.readouterr().err
