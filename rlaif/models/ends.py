@@ -24,7 +24,10 @@ def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
     Returns:
         Ids in ascending order, at least one.
     """
-    named = {*_ids(model.config.get_text_config(decoder=True).eos_token_id), *_ids(model.config.eos_token_id)}
+    named = {
+        *_ids(model.config.get_text_config(decoder=True).eos_token_id),
+        *_ids(getattr(model.config, "eos_token_id", None)),
+    }
     if model.generation_config is not None:
         named |= set(_ids(model.generation_config.eos_token_id))
     ends = named & special_ids(tokenizer) | {int(tokenizer.eos_token_id)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -156,17 +157,24 @@ def test_a_saved_folder_pads_in_the_library_where_its_tokenizer_did(tmp_path: Pa
     assert torch.equal(*written)
 
 
-def test_a_model_that_also_reads_images_keeps_what_its_folder_says_of_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("names_end", ["outside", "inside"])
+def test_a_model_that_also_reads_images_keeps_what_its_folder_says_of_them(tmp_path: Path, names_end: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(make_tiny_model(tmp_path / "text"))
     text = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "head_dim": 8}
     image = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    end: dict[str, Any] = {"eos_token_id": [2]}
     config = AutoConfig.for_model(
         "gemma3",
-        text_config={**text, "num_key_value_heads": 2, "vocab_size": len(tokenizer)},
+        text_config={
+            **text,
+            "num_key_value_heads": 2,
+            "vocab_size": len(tokenizer),
+            **(end if names_end == "inside" else {}),
+        },
         vision_config={**image, "image_size": 28, "patch_size": 14},
         mm_tokens_per_image=4,
         image_token_index=1,
-        eos_token_id=[2],
+        **(end if names_end == "outside" else {}),
     )
     wrapper, first, second = (tmp_path / name for name in ("wrapper", "first", "second"))
     AutoModelForCausalLM.from_config(config).save_pretrained(wrapper)
