@@ -201,7 +201,7 @@ class TestExitCodes:
         assert "Traceback" not in run.stderr
         assert (
             "label.max_missing_rate=0.2" in run.stderr
-            and "Mend the cause, or raise label.max_missing_rate" in run.stderr
+            and "Mend the cause (labeler.max_rationale_tokens gives it more room), or raise" in run.stderr
         )
         assert run.reused() == {"sft", "samples"}
         assert not (run.directory / "report.json").exists()
