@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 Order = Literal["given", "swapped"]
 View = Literal["given", "swapped", "first", "second", "verdict"]
@@ -98,11 +98,6 @@ def turns_in(text: str) -> tuple[Turn, ...]:
         return (Turn("user", text),)
     pieces = re.split(f"({HUMAN_TURN}|{ASSISTANT_TURN})", text.removesuffix(ASSISTANT_TURN))[1:]
     return tuple(Turn(_ROLES[mark], content.strip()) for mark, content in zip(pieces[::2], pieces[1::2], strict=True))
-
-
-def _own(number: Any) -> float:
-    """Python's own number for one of numpy or torch, which a labeler may have scored with."""
-    return float(number.item() if hasattr(number, "item") else number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,9 +249,9 @@ class Judgment:
     def __post_init__(self) -> None:
         for name in ("p_slot1", "answer_mass"):
             if (number := getattr(self, name)) is not None:
-                object.__setattr__(self, name, _own(number))
+                object.__setattr__(self, name, float(number))
         if self.option_logprobs is not None:
-            object.__setattr__(self, "option_logprobs", tuple(map(_own, self.option_logprobs)))
+            object.__setattr__(self, "option_logprobs", tuple(map(float, self.option_logprobs)))
 
     @property
     def p_first(self) -> float | None:
@@ -295,7 +290,7 @@ class Preference:
             raise ValueError(f"Preference: p_first={self.p_first!r} is no number")
         if not 0.0 <= self.p_first <= 1.0:
             raise ValueError(f"Preference: p_first={self.p_first} is not a probability")
-        object.__setattr__(self, "p_first", _own(self.p_first))
+        object.__setattr__(self, "p_first", float(self.p_first))
 
     @property
     def p_first_by_order(self) -> tuple[float | None, float | None]:
@@ -333,7 +328,7 @@ class Rating:
         if (self.distribution is None) != (self.missing is not None):
             raise ValueError("Rating: give a distribution or a missing reason, not both and not neither")
         if self.distribution is not None:
-            object.__setattr__(self, "distribution", tuple(map(_own, self.distribution)))
+            object.__setattr__(self, "distribution", tuple(map(float, self.distribution)))
 
     @property
     def score(self) -> float | None:

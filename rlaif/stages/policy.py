@@ -377,11 +377,8 @@ class PolicyStage(RewardedStage):
         curve = Curves.from_rows(rows, is_relative=self._judges_pairs)
         curves: tuple[Section, ...] = (ValidationCurves.from_rows(validations), curve)
         sections = (*curves, *reward_sections(rows))
-        stop, kept, watch = (
-            Stop.read(work.directory),
-            _kept(work.directory / CHOICE),
-            self._watch_told(work, validations),
-        )
+        stop, kept = Stop.read(work.directory), _kept(work.directory / CHOICE)
+        watch = self._watch_told(work, validations)
         if stop is not None:
             line += f"{watch.line}, with {_validated(validations, stop.kept)}"
         else:
