@@ -336,6 +336,17 @@ def test_fewer_answered_prompts_than_an_option_asks_for_are_told(
     assert list(answered_prompts_notices(plan)) == told
 
 
+def test_a_file_with_fewer_prompts_than_both_options_ask_for_is_no_option_to_raise(
+    make_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    rows = [{"prompt": f"Question {n}?", "chosen": "Yes.", "rejected": "No."} for n in range(80)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = ("data=files", f"data.path={tmp_path / 'pairs.jsonl'}", "data.eval_fraction=0.5", "pipeline=dpo")
+    plan = make_plan(*data, "policy=dpo", "data.num_eval_prompts=400", "evaluation.num_prompts=400")
+    assert 0 < len(plan.memory["data"].eval_prompts) < 80
+    assert list(answered_prompts_notices(plan)) == []
+
+
 def test_a_logger_that_cannot_be_made_is_told_before_the_training(
     make_config: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
